@@ -1,0 +1,171 @@
+"""Every subject edgeagent uses on NATS, and the rules for the words in them.
+
+Subjects have a fixed number of tokens, so that a permission is one line and a parser is one ``split``. docs/wire.md describes
+them for readers of other languages. This module has no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = [
+    "API_PREFIX",
+    "FLEET_ALL",
+    "Scope",
+    "agent_inbox",
+    "check_group",
+    "check_id",
+    "direct_get",
+    "heartbeat",
+    "is_id",
+    "live",
+    "operator_inbox",
+    "parse_reply",
+    "query",
+    "reply",
+    "reply_user",
+    "report",
+]
+
+#: Where the accounts OPS and FLEET see the hub's JetStream API. It must not be ``$JS.hub.API``: the server's own domain mapping
+#: takes that name before an account's import does, and requests time out (seen with nats-server 2.15.1).
+API_PREFIX = "edge.api"
+
+#: One token, safe in a subject, a file name and a DNS label (RFC 1123).
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+#: A user's name is one token of an inbox prefix and of a reply subject.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+ID_RULE = "1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit"
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` can be the id of a device or the name of a group."""
+    return _ID.match(text) is not None
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` can stand as one token of a subject (user names, query tokens)."""
+    return _TOKEN.match(text) is not None
+
+
+def check_id(text: str, what: str = "device id") -> str:
+    """Return ``text`` if it is a valid id; raise ValueError with the rule otherwise."""
+    if not is_id(text):
+        raise ValueError(f"{text!r} is no {what}: {ID_RULE}")
+    return text
+
+
+def check_group(text: str) -> str:
+    """Like :func:`check_id`, for the name of a group."""
+    return check_id(text, "group name")
+
+
+class Scope(NamedTuple):
+    """Whom a message is for: ``fleet.all``, ``group.<name>`` or ``device.<id>``."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.name}"
+
+    @classmethod
+    def group(cls, name: str) -> Scope:
+        return cls("group", check_group(name))
+
+    @classmethod
+    def device(cls, device_id: str) -> Scope:
+        return cls("device", check_id(device_id))
+
+
+FLEET_ALL = Scope("fleet", "all")
+
+
+def query(scope: Scope) -> str:
+    """A live query; the answer goes to :func:`reply`."""
+    return f"edge.to.{scope}.query"
+
+
+def config_doorbell(scope: Scope) -> str:
+    """Rings when the scope's config document changed; carries nothing that may be acted on."""
+    return f"edge.to.{scope}.config"
+
+
+def command_log(scope: Scope, number: int | str = "*") -> str:
+    """Entry ``number`` of the scope's command log; ``*`` in a Direct Get asks for the newest."""
+    return f"edge.to.{scope}.cmd.{number}"
+
+
+def agent_inbox(device_id: str) -> str:
+    """Inbox prefix of a device's agent: the only place where answers to its requests may arrive."""
+    return f"edge.to.device.{device_id}.in"
+
+
+def operator_inbox(user: str) -> str:
+    """Inbox prefix of a person. Devices can't publish there, which is what makes it trustworthy."""
+    return f"_INBOX.ops.{user}"
+
+
+def micro_inbox(user: str) -> str:
+    """Inbox prefix for NATS's own tools (``nats micro ls``); devices may publish there when ``micro`` is on."""
+    return f"_INBOX.srv.{user}"
+
+
+def report(device_id: str = "*") -> str:
+    return f"edge.from.{device_id}.report"
+
+
+def heartbeat(device_id: str = "*") -> str:
+    return f"edge.from.{device_id}.heartbeat"
+
+
+def reply(device_id: str, user: str, token: str) -> str:
+    """Where a device answers a live query. The second and third token prove who speaks (only that device may publish here)."""
+    return f"edge.from.{device_id}.reply.{user}.{token}"
+
+
+def replies_to(user: str) -> str:
+    """What an operator subscribes to, to hear all answers to own queries."""
+    return f"edge.from.*.reply.{user}.*"
+
+
+def parse_reply(subject: str) -> tuple[str, str] | None:
+    """``(device id, query token)`` of a :func:`reply` subject, None for any other."""
+    tokens = subject.split(".")
+    if len(tokens) == 6 and tokens[:2] == ["edge", "from"] and tokens[3] == "reply":
+        return tokens[2], tokens[5]
+    return None
+
+
+def reply_user(inbox: str) -> str | None:
+    """Whose inbox a query came from, None unless it is a person's (``_INBOX.ops.<user>.…``).
+
+    A message injected by a device through the reply subject of a Direct Get has no reply of its own, and cannot be given one.
+    """
+    tokens = inbox.split(".")
+    if len(tokens) >= 4 and tokens[:2] == ["_INBOX", "ops"] and is_token(tokens[2]):
+        return tokens[2]
+    return None
+
+
+def live(device_id: str, what: str) -> str:
+    """Where the hub republishes what it has stored from a device, for people who watch."""
+    return f"edge.live.{device_id}.{what}"
+
+
+def direct_get(stream: str, subject: str = "") -> str:
+    """Subject of a Direct Get through the account's import: the subject form (the last message on ``subject``, empty body) or,
+    without a subject, the payload form (batches; people only)."""
+    return f"{API_PREFIX}.DIRECT.GET.{stream}" + (f".{subject}" if subject else "")
+
+
+def kv(bucket: str, key: str) -> str:
+    """The subject behind a key of a KV bucket."""
+    return f"$KV.{bucket}.{key}"
+
+
+def device_of(subject: str) -> str:
+    """The device id in an ``edge.from.<id>.…`` or ``edge.live.<id>.…`` subject."""
+    return subject.split(".")[2]

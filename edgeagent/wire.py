@@ -1,0 +1,145 @@
+"""The shapes of what travels, as JSON. One class a message; docs/wire.md says the same without Python.
+
+Every message carries a version ``v``. Unknown fields are ignored and every field but the essential ones has a default, so that
+devices and operators of different ages understand each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgeagent.errors import Failed
+
+__all__ = [
+    "Answer",
+    "DeviceRecord",
+    "Facts",
+    "Heartbeat",
+    "Presence",
+    "Query",
+    "Report",
+    "decode",
+    "encode",
+]
+
+VERSION = 1
+
+#: Facts and labels are open: a nested JSON object, as CEL sees it.
+Facts = dict[str, Any]
+
+#: Bounds that a device enforces whoever asks.
+MAX_EXPRESSION_BYTES = 1024
+MAX_SELECTED_FIELDS = 64
+MAX_TIMEOUT_MS = 60_000
+
+
+class Query(msgspec.Struct, omit_defaults=True):
+    """A question to every device of a scope (subject ``edge.to.<scope>.query``).
+
+    token: names the query in the subject of the answers.
+    where: CEL expression over the facts; empty matches every device.
+    select: dotted names of the facts wanted; empty asks for none (a ping).
+    timeout_ms: how long the asker will listen, in milliseconds.
+    matches_only: a device that does not match stays silent.
+    """
+
+    token: str
+    where: str = ""
+    select: list[str] = []
+    timeout_ms: int = 3000
+    matches_only: bool = False
+    v: int = VERSION
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """A device's answer to a :class:`Query`.
+
+    state: ``match``, ``no_match`` or ``refused``.
+    facts: the selected facts, nested; a field the device does not have is left out.
+    missing: the filter named something this device does not have (so it did not match).
+    code, reason: why it refused.
+    """
+
+    state: str
+    facts: Facts = {}
+    missing: bool = False
+    code: str = ""
+    reason: str = ""
+    v: int = VERSION
+
+
+class Report(msgspec.Struct, omit_defaults=True):
+    """What a device says about itself when it changed; the hub keeps the newest one.
+
+    facts: the stable facts (nothing that changes by itself, such as uptime).
+    boot: random id of this boot of the machine.
+    instance: random id of this run of the agent.
+    heartbeat_seconds: how often to expect a heartbeat.
+    """
+
+    id: str
+    facts: Facts
+    boot: str = ""
+    instance: str = ""
+    heartbeat_seconds: float = 60.0
+    v: int = VERSION
+
+
+class Heartbeat(msgspec.Struct, omit_defaults=True):
+    """Tiny and frequent: alive, and how often to expect it."""
+
+    heartbeat_seconds: float = 60.0
+    v: int = VERSION
+
+
+class Presence(msgspec.Struct, omit_defaults=True):
+    """KV ``edge_presence``, key = device id: what the hub's servers saw of the device's connection.
+
+    since: when the connection came or went, RFC 3339, the hub's clock.
+    connection: ``<server id>:<client id>`` of the connection that counts.
+    reason: the server's word for the end of the connection.
+    """
+
+    online: bool
+    since: str
+    connection: str = ""
+    address: str = ""
+    reason: str = ""
+    v: int = VERSION
+
+
+class DeviceRecord(msgspec.Struct, omit_defaults=True):
+    """KV ``edge_devices``, key = device id: what the hub decided about a device.
+
+    groups: in the order in which their config applies.
+    key: the device's public user nkey. issued_at, expires_at: of its newest JWT, Unix seconds (0 = none).
+    """
+
+    id: str
+    groups: list[str] = []
+    key: str = ""
+    issued_at: int = 0
+    expires_at: int = 0
+    revoked: bool = False
+    added: str = ""
+    v: int = VERSION
+
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """The message as compact JSON."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, shape: type[T]) -> T:
+    """Read ``data`` as ``shape``; raise :class:`Failed` if it is none, saying where."""
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failed(f"read a {shape.__name__.lower()}", str(error)) from None
