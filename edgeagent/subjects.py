@@ -155,10 +155,10 @@ def live(device_id: str, what: str) -> str:
     return f"edge.live.{device_id}.{what}"
 
 
-def direct_get(stream: str, subject: str = "") -> str:
+def direct_get(stream: str, subject: str = "", prefix: str = API_PREFIX) -> str:
     """Subject of a Direct Get through the account's import: the subject form (the last message on ``subject``, empty body) or,
-    without a subject, the payload form (batches; people only)."""
-    return f"{API_PREFIX}.DIRECT.GET.{stream}" + (f".{subject}" if subject else "")
+    without a subject, the payload form (batches; people only). prefix: ``$JS.API`` in the account HUB itself."""
+    return f"{prefix}.DIRECT.GET.{stream}" + (f".{subject}" if subject else "")
 
 
 def kv(bucket: str, key: str) -> str:

@@ -1,0 +1,58 @@
+"""The command line: thin, over the same modules a Python program uses. Heavy parts are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgeagent import __version__
+from edgeagent.cli import context, demo, device, fleet, hub, local
+from edgeagent.errors import EdgeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="edgeagent",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Runs fleets of Raspberry Pis over NATS.\n\nExample: edgeagent fleet ls",
+)
+app.add_typer(fleet.app, name="fleet")
+app.add_typer(hub.app, name="hub")
+app.add_typer(device.app, name="device")
+app.add_typer(context.app, name="context")
+app.add_typer(demo.app, name="demo")
+local.add_to(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgeagent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of ``edgeagent``: an error is one sentence on standard error and an exit code, never a traceback."""
+    try:
+        app()
+    except EdgeError as error:
+        typer.echo(f"edgeagent: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # `edgeagent fleet ls | head`: nothing to say, and nobody to say it to
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,40 @@
+# Everything here makes its own virtual environment first; nothing is installed outside .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@echo "make demo    a hub and three devices on this machine; Ctrl-C ends it"
+	@echo "make test    lint, types and all tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   the measured figures of the README"
+	@echo "make docs    write docs/settings.md anew from the code"
+
+$(BIN)/edgeagent: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "edgeagent needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian and Raspberry Pi OS run: sudo apt install python3-venv"; exit 1; }
+	@echo "installing edgeagent and its tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(BIN)/edgeagent
+	@$(BIN)/edgeagent demo
+
+lint: $(BIN)/edgeagent
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(BIN)/edgeagent
+	$(BIN)/python -m tests.bench
+
+docs: $(BIN)/edgeagent
+	$(BIN)/python -m edgeagent.settingsdoc > docs/settings.md
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,106 @@
+"""Keeps the status file true: one place gathers what the parts of the agent say of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from datetime import datetime, timezone
+
+from edgeagent import __version__, status
+from edgeagent.errors import EdgeError
+from edgeagent.runtime import notify_systemd
+from edgeagent.settings import Settings
+from edgeagent.status import LeafStatus, LinkStatus, Problem, Status
+from edgeagent.times import rfc3339
+
+__all__ = ["StatusKeeper"]
+
+#: At most one write in so many seconds; it lies in memory (/run), but readers should not meet a storm.
+QUIET_SECONDS = 0.2
+
+
+def _now() -> str:
+    return rfc3339(datetime.now(timezone.utc))
+
+
+class StatusKeeper:
+    """Writes ``settings.status_file`` whenever something changed."""
+
+    def __init__(self, settings: Settings, device_id: str) -> None:
+        self._settings, self._id, self._started = settings, device_id, _now()
+        self._leaf = LeafStatus(mode=settings.leaf.mode, state="starting", wished_port=settings.leaf.port)
+        self._leaf_problem: Problem | None = None
+        self._link = LinkStatus(up=False, hub=", ".join(settings.hub.urls), since=self._started)
+        self._link_problem: Problem | None = self._unlinked()
+        self._answered = 0
+        self._changed = asyncio.Event()
+        self.groups: list[str] = []
+        self._write()
+
+    def leaf_changed(self, leaf: LeafStatus, problem: Problem | None) -> None:
+        self._leaf, self._leaf_problem = leaf, problem
+        self._changed.set()
+
+    def link_tried(self, error: EdgeError | None) -> None:
+        """The hub acknowledged a heartbeat, or did not."""
+        now = _now()
+        up = error is None
+        since = self._link.since if up == self._link.up else now
+        acknowledged = now if up else self._link.acknowledged
+        self._link = LinkStatus(up=up, hub=self._link.hub, since=since, acknowledged=acknowledged)
+        self._link_problem = None if up else self._unlinked()
+        notify_systemd(f"STATUS={self._id}, {'linked' if up else 'not linked'} since {since}")
+        self._changed.set()
+
+    def link_lost(self) -> None:
+        """The leaf's connection to the hub ended."""
+        if self._link.up:
+            self._link = LinkStatus(up=False, hub=self._link.hub, since=_now(), acknowledged=self._link.acknowledged)
+        self._link_problem = self._unlinked()
+        self._changed.set()
+
+    def answered(self, state: str) -> None:
+        self._answered += state != "refused"
+        self._changed.set()
+
+    async def keep(self) -> None:
+        """Write what changes, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._write()
+            await asyncio.sleep(QUIET_SECONDS)
+
+    def close(self) -> None:
+        """The agent ends: the file stays and says so by its process id."""
+        with contextlib.suppress(OSError):
+            self._write()
+
+    def _unlinked(self) -> Problem:
+        if not self._settings.hub.urls:
+            return Problem("no hub is set: this device stays on its own", "set `hub.urls` in agent.toml and restart the agent")
+        path = self._settings.credentials_file
+        if not path.exists():
+            return Problem(f"there are no credentials at {path}", "get them from whoever runs the hub (`edgeagent device add`)")
+        return Problem(
+            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})",
+            f"check the network and the hub; the leaf's log is {self._settings.state_folder / 'leaf.log'}",
+        )
+
+    def _write(self) -> None:
+        status.write(
+            self._settings.status_file,
+            Status(
+                id=self._id,
+                version=__version__,
+                pid=os.getpid(),
+                started=self._started,
+                written=_now(),
+                leaf=self._leaf,
+                link=self._link,
+                groups=self.groups,
+                queries_answered=self._answered,
+                problems=[problem for problem in (self._leaf_problem, self._link_problem) if problem],
+            ),
+        )

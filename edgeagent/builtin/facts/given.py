@@ -1,0 +1,19 @@
+"""Facts that no file of the machine holds: the settings, the hub and the identity decide them, and the agent hands them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeagent.machine import Machine
+from edgeagent.registry import Field, facts
+
+
+@facts(
+    "given",
+    Field("id", "string", "The device's id."),
+    Field("groups", "list", "The groups that the hub has given the device, in the order in which their config applies."),
+    Field("labels", "map", "What the device's own settings say about it: `labels.site == 'berlin'`."),
+)
+def read(machine: Machine) -> Mapping[str, Any]:
+    return {}

@@ -1,0 +1,71 @@
+"""``edgeagent context``: which hub the commands speak to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeagent import context
+from edgeagent.cli.options import Json, Output
+from edgeagent.cli.table import Column, Form, emit
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Which hub the commands speak to.\n\nExample: edgeagent context use berlin")
+
+
+@app.command("ls")
+def ls(output: Output = Form.table, as_json: Json = False) -> None:
+    """List the contexts; the current one is marked.
+
+    Example: edgeagent context ls
+    """
+    current = context.current_name()
+    rows = []
+    for name in context.names():
+        found = context.load(name)
+        rows.append({"id": name, "current": name == current, "url": found.url, "credentials": found.credentials})
+    columns = [Column("current", lambda on: "*" if on else ""), Column("id"), Column("url"), Column("credentials")]
+    emit(rows, columns, Form.json if as_json else output)
+    if not rows:
+        typer.echo("There are none yet: `edgeagent hub init` makes one, `edgeagent context add` too.", err=True)
+
+
+@app.command()
+def use(name: str) -> None:
+    """Make NAME the current context.
+
+    Example: edgeagent context use berlin
+    """
+    context.use(name)
+    typer.echo(f"{name} is current now")
+
+
+@app.command()
+def add(
+    name: str,
+    url: Annotated[str, typer.Option(help="Where operators reach the hub, e.g. nats://hub.example:4222.")],
+    credentials: Annotated[Path, typer.Option(help="Your .creds file.", metavar="FILE")],
+) -> None:
+    """Remember a hub as NAME and make it current.
+
+    Example: edgeagent context add berlin --url nats://hub.example:4222 --credentials olga.creds
+    """
+    from edgeagent.trust import creds
+
+    creds.load(credentials)
+    context.save(context.Context(name=name, url=url, credentials=str(credentials.absolute())), make_current=True)
+    typer.echo(f"{name} is current now")
+
+
+@app.command()
+def rm(name: str) -> None:
+    """Forget the context NAME; its credentials file stays.
+
+    Example: edgeagent context rm berlin
+    """
+    context.load(name)
+    context.remove(name)
+    typer.echo(f"forgot {name}")

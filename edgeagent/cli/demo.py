@@ -1,0 +1,60 @@
+"""``edgeagent demo``: a hub and devices on this machine, to see and to try."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Run a hub and devices on this machine, to see and to try.\n\nExample: edgeagent demo --devices 5")
+
+
+@app.callback(invoke_without_command=True)
+def demo(
+    context: typer.Context,
+    devices: Annotated[int, typer.Option("--devices", help="How many devices.", min=1, max=99)] = 3,
+    leave: Annotated[bool, typer.Option("--exit", help="End after the story instead of staying up.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Keep everything below this folder; a temporary one if not given.", metavar="PATH"),
+    ] = None,
+) -> None:
+    """Run a hub and devices on this machine, to see and to try; Ctrl-C ends it and leaves nothing behind.
+
+    Example: edgeagent demo --devices 5 --dir /tmp/demo
+    """
+    if context.invoked_subcommand is None:
+        from edgeagent.assembly.demo import run
+
+        asyncio.run(run(devices, folder, leave=leave))
+
+
+@app.command()
+def cut(
+    device_id: Annotated[str, typer.Argument(metavar="ID")],
+    silent: Annotated[
+        bool, typer.Option("--silent", help="As a really pulled cable: nobody is told, bytes just vanish.")
+    ] = False,
+) -> None:
+    """Pull the cable of a device of the demo that runs.
+
+    Example: edgeagent demo cut pi-02
+    """
+    from edgeagent.demo import control
+
+    typer.echo(control.tell({"do": "cut", "id": device_id, "silent": silent}))
+
+
+@app.command()
+def restore(device_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Plug the cable of a device in again.
+
+    Example: edgeagent demo restore pi-02
+    """
+    from edgeagent.demo import control
+
+    typer.echo(control.tell({"do": "restore", "id": device_id}))

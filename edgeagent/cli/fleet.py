@@ -1,0 +1,249 @@
+"""``edgeagent fleet``: ask the whole fleet at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeagent.cli import rows, show
+from edgeagent.cli.options import Cached, ContextName, Devices, Groups, Json, Labels, Output, Strict, Timeout, Where
+from edgeagent.cli.table import Column, Form, emit, sort_rows
+from edgeagent.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from edgeagent.fleet import Fleet, Outcome
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Ask the whole fleet at once.\n\nExample: edgeagent fleet ls -l site=berlin")
+
+First = Annotated[bool, typer.Option("--first", help="End at the first match.")]
+Stream = Annotated[bool, typer.Option("--stream", help="Print each answer as it comes, unsorted.")]
+
+
+def _with_fleet(context: str | None, work: Callable[[Fleet], Coroutine[Any, Any, Any]]) -> Any:
+    async def run() -> Any:
+        from edgeagent.fleet import Fleet
+
+        async with Fleet(context) as fleet:
+            return await work(fleet)
+
+    return asyncio.run(run())
+
+
+@app.command()
+def ls(
+    labels: Labels = None,
+    groups: Groups = None,
+    devices: Devices = None,
+    where: Where = "",
+    columns: Annotated[
+        list[str] | None, typer.Option("-L", "--label-column", help="Add a column for this label.", metavar="KEY")
+    ] = None,
+    sort: Annotated[str, typer.Option("--sort", help="Sort by this column; -COLUMN downwards.", metavar="COLUMN")] = "id",
+    output: Output = Form.table,
+    as_json: Json = False,
+    first: First = False,
+    stream: Stream = False,
+    cached: Cached = False,
+    timeout: Timeout = 3.0,
+    strict: Strict = False,
+    context: ContextName = None,
+) -> None:
+    """List the devices: those that answer now, and those that don't, with when they were last seen.
+
+    Example: edgeagent fleet ls -l site=berlin -L floor --sort -uptime
+    """
+    form = Form.json if as_json else output
+    table = rows.listing(columns or [])
+    sort_rows([], sort, table)  # a mistyped column is said before any device is woken
+    printer = show.Streamer(table, form) if stream else None
+
+    async def work(fleet: Fleet) -> Outcome:
+        return await fleet.query(
+            where,
+            select=rows.fields_of(table, form),
+            labels=labels or (),
+            groups=groups or (),
+            devices=devices or (),
+            timeout=timeout,
+            first=first,
+            cached=cached,
+            on_answer=printer.print if printer else None,
+        )
+
+    outcome = _with_fleet(context, work)
+    listed = rows.records(outcome, table, form, only_answers=False)
+    if printer:
+        printer.rest(listed)
+    else:
+        emit(sort_rows(listed, sort, table), table, form)
+    show.footer(outcome, form)
+    show.end(outcome, strict=strict)
+
+
+@app.command()
+def query(
+    expression: Annotated[str, typer.Argument(help="CEL over the facts; `edgeagent fleet fields` lists them.", metavar="EXPR")],
+    select: Annotated[str, typer.Option("--select", help="Facts to show, separated by commas.", metavar="FIELDS")] = "",
+    labels: Labels = None,
+    groups: Groups = None,
+    devices: Devices = None,
+    output: Output = Form.table,
+    as_json: Annotated[bool, typer.Option("--json", help="One object: answered, refused, silent, offline, no_match.")] = False,
+    first: First = False,
+    stream: Stream = False,
+    cached: Cached = False,
+    timeout: Timeout = 3.0,
+    strict: Strict = False,
+    context: ContextName = None,
+) -> None:
+    """Ask for which devices EXPR holds. Each device filters itself.
+
+    Example: edgeagent fleet query 'memory.utilization > 0.8' --select memory.utilization,uptime_seconds
+    """
+    _ask(expression, select.split(","), labels, groups, devices, output, as_json, first, stream, cached, timeout, strict, context)
+
+
+@app.command()
+def get(
+    fields: Annotated[list[str], typer.Argument(help="Facts to show, such as os.pretty.", metavar="FIELD...")],
+    labels: Labels = None,
+    groups: Groups = None,
+    devices: Devices = None,
+    where: Where = "",
+    output: Output = Form.table,
+    as_json: Annotated[bool, typer.Option("--json", help="One object: answered, refused, silent, offline, no_match.")] = False,
+    stream: Stream = False,
+    cached: Cached = False,
+    timeout: Timeout = 3.0,
+    strict: Strict = False,
+    context: ContextName = None,
+) -> None:
+    """Show facts of every device.
+
+    Example: edgeagent fleet get kernel os.pretty -g berlin
+    """
+    _ask(where, fields, labels, groups, devices, output, as_json, False, stream, cached, timeout, strict, context)
+
+
+def _ask(
+    where: str,
+    select: list[str],
+    labels: list[str] | None,
+    groups: list[str] | None,
+    devices: list[str] | None,
+    output: Form,
+    as_json: bool,
+    first: bool,
+    stream: bool,
+    cached: bool,
+    timeout: float,
+    strict: bool,
+    context: str | None,
+) -> None:
+    names = [name.strip() for name in select if name.strip()]
+    table = rows.chosen(names)
+    form = Form.json if as_json else output
+    printer = show.Streamer(table, form) if stream else None
+
+    async def work(fleet: Fleet) -> Outcome:
+        return await fleet.query(
+            where,
+            select=names,
+            labels=labels or (),
+            groups=groups or (),
+            devices=devices or (),
+            timeout=timeout,
+            first=first,
+            cached=cached,
+            on_answer=printer.print if printer else None,
+        )
+
+    outcome = _with_fleet(context, work)
+    if form is Form.json:
+        print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
+    elif printer:
+        printer.rest(rows.records(outcome, table, form, only_answers=True))
+    else:
+        emit(rows.records(outcome, table, form, only_answers=form is Form.name), table, form)
+    show.footer(outcome, form)
+    show.end(outcome, strict=strict)
+
+
+@app.command()
+def ping(
+    labels: Labels = None,
+    groups: Groups = None,
+    devices: Devices = None,
+    output: Output = Form.table,
+    as_json: Json = False,
+    timeout: Timeout = 3.0,
+    strict: Strict = False,
+    context: ContextName = None,
+) -> None:
+    """Measure how long each device takes to answer, from here and back.
+
+    Example: edgeagent fleet ping -g berlin
+    """
+    selection = {"labels": labels or (), "groups": groups or (), "devices": devices or (), "timeout": timeout}
+    outcome = _with_fleet(context, lambda fleet: fleet.ping(**selection))
+    form = Form.json if as_json else output
+    records: list[dict[str, Any]] = [
+        {"id": row.id, "state": str(row.state), "round_trip_ms": rows.rounded(row.round_trip_ms)} for row in rows.all_rows(outcome)
+    ]
+    table = [Column("id"), Column("state"), Column("round_trip_ms", rows.milliseconds)]
+    if form is Form.json:
+        times = show.percentiles(outcome)
+        print(
+            json.dumps(
+                {"devices": records, **times}, indent=2
+            )
+        )
+    else:
+        emit(records, table, form)
+        if times := show.percentiles(outcome):
+            typer.echo(" · ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in times.items()), err=True)
+    show.footer(outcome, form)
+    show.end(outcome, strict=strict)
+
+
+@app.command()
+def fields(output: Output = Form.table, as_json: Json = False, context: ContextName = None) -> None:
+    """List every fact that can be asked for.
+
+    Example: edgeagent fleet fields | grep memory
+    """
+    found = _with_fleet(context, lambda fleet: fleet.fields())
+    records = [
+        {"id": f.name, "type": f.type, "read": "when asked" if f.volatile else "reported", "description": f.description}
+        for f in found
+    ]
+    emit(records, [Column("id"), Column("type"), Column("read"), Column("description")], Form.json if as_json else output)
+
+
+@app.command()
+def watch(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, context: ContextName = None
+) -> None:
+    """Show devices coming, going and reporting, as it happens, until Ctrl-C.
+
+    Example: edgeagent fleet watch
+    """
+
+    async def work(fleet: Fleet) -> None:
+        changes = fleet.watch()
+        typer.echo("watching; Ctrl-C ends it", err=True)
+        async for change in changes:
+            show.change(change, as_json=as_json)
+            sys.stdout.flush()
+
+    try:
+        _with_fleet(context, work)
+    except KeyboardInterrupt:
+        raise UsageProblem("watch", "interrupted") from None

@@ -1,0 +1,116 @@
+"""``edgeagent hub``: make a hub, run it, look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import re
+from typing import Annotated, Any
+
+import typer
+
+from edgeagent import places
+from edgeagent.cli.options import HubDir
+from edgeagent.cli.table import Column, Form, emit
+from edgeagent.times import duration
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Make a hub, run it, look at it.\n\nExample: edgeagent hub init && edgeagent hub up")
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def _user() -> str:
+    try:
+        return re.sub(r"[^A-Za-z0-9_-]", "", getpass.getuser()) or "admin"
+    except (OSError, KeyError):
+        return "admin"
+
+
+@app.command()
+def init(
+    folder: HubDir = None,
+    name: Annotated[str, typer.Option(help="The hub's name, also of the context that is made for you.")] = "hub",
+    listen: Annotated[str, typer.Option(help="Address to listen on. Without TLS keep it on a network you trust.")] = "127.0.0.1",
+    client_port: Annotated[int, typer.Option(help="Port for operators.", min=1, max=65535)] = 4222,
+    leaf_port: Annotated[int, typer.Option(help="Port for devices.", min=1, max=65535)] = 7422,
+    store_bytes: Annotated[
+        int, typer.Option(help="Disk for the streams, in bytes; 0: half of what is free, 64 GiB at most.", min=0)
+    ] = 0,
+    admin: Annotated[str, typer.Option(help="Your name as this hub's first administrator.")] = "",
+) -> None:
+    """Make a hub: its keys, its accounts, and a context for you.
+
+    Example: edgeagent hub init --name berlin --listen 192.168.1.10
+    """
+    from edgeagent.assembly.hub import make
+    from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
+
+    place = HubFolder((folder or places.hub_folder()).absolute())
+    options = HubOptions(
+        name=name,
+        listen=listen,
+        client_port=client_port,
+        leaf_port=leaf_port,
+        store_max_bytes=store_bytes or suggested_store_bytes(place.path),
+    )
+    context = make(place, options, admin or _user())
+    typer.echo(f"made the hub {name!r} in {place.path}")
+    typer.echo(f"  keys          {place.keys}  (back this folder up; who has it is the hub)")
+    typer.echo(f"  operators     {context.url}")
+    typer.echo(f"  devices       nats-leaf://{listen}:{leaf_port}")
+    typer.echo(f"  your context  {context.name}, as {admin or _user()} (admin)")
+    if listen not in ("127.0.0.1", "::1", "localhost"):
+        typer.echo("There is no TLS on these ports: keep them on a network you trust.", err=True)
+    typer.echo("Next: `edgeagent hub up`, then `edgeagent device add ID`.")
+
+
+@app.command()
+def up(folder: HubDir = None) -> None:
+    """Run the hub: nats-server, and the services beside it, until Ctrl-C.
+
+    Example: edgeagent hub up
+    """
+    from edgeagent.assembly.hub import run
+    from edgeagent.hub.folder import HubFolder
+
+    asyncio.run(run(HubFolder((folder or places.hub_folder()).absolute())))
+
+
+@app.command()
+def status(folder: HubDir = None, as_json: Json = False) -> None:
+    """Show whether the hub runs, who is connected and how full its streams are. Runs on the hub's own machine.
+
+    Example: edgeagent hub status
+    """
+    from edgeagent.assembly.hub import look
+    from edgeagent.hub.folder import HubFolder
+
+    found = asyncio.run(look(HubFolder((folder or places.hub_folder()).absolute())))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    server = found["server"]
+    typer.echo(
+        f"{server['name']} runs nats-server {server['version']} since {duration(server['uptime_seconds'])} (pid {found['pid']})"
+    )
+    typer.echo(f"  operators  {found['urls']['operators']}   {server['connections']} connections")
+    typer.echo(f"  devices    {found['urls']['devices']}   {server['leafs']} linked, {found['devices']} registered\n")
+    columns = [
+        Column("id"),
+        Column("messages"),
+        Column("used", _bytes),
+        Column("limit", _bytes),
+        Column("full", lambda part: f"{part:.1%}"),
+    ]
+    emit(found["streams"], columns, Form.table)
+
+
+def _bytes(value: Any) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return ""

@@ -1,0 +1,97 @@
+"""The commands of one device: run, check, status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime, timezone
+from typing import Annotated
+
+import typer
+
+from edgeagent import settings
+from edgeagent.cli.options import SettingsFile
+from edgeagent.times import age, duration, parse_rfc3339
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(check)
+    app.command()(status)
+
+
+def run(settings_file: SettingsFile = None) -> None:
+    """Run the agent (and its leaf) in the foreground, until SIGTERM or Ctrl-C.
+
+    Example: edgeagent run --settings /etc/edgeagent/agent.toml
+    """
+    loaded = settings.load(settings_file)
+    # In a process of its own that never loads the command line: on a Pi every megabyte counts.
+    os.execv(sys.executable, [sys.executable, "-m", "edgeagent.assembly.device", str(loaded.source)])
+
+
+def check(settings_file: SettingsFile = None) -> None:
+    """Check the settings, and everything else that `edgeagent run` needs before it can start.
+
+    Example: edgeagent check --settings agent.toml
+    """
+    from edgeagent.assembly.checks import check as look
+
+    findings = look(settings.load(settings_file))
+    for finding in findings:
+        typer.echo(f"{'ok     ' if finding.good else 'WRONG  '}{finding.text}")
+        if finding.remedy and not finding.good:
+            typer.echo(f"       {finding.remedy}")
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def status(
+    settings_file: SettingsFile = None, as_json: Annotated[bool, typer.Option("--json", help="The status file as it is.")] = False
+) -> None:
+    """Show how the agent on this machine is. Needs no link and no rights.
+
+    Example: edgeagent status
+    """
+    from edgeagent import status as statuses
+
+    path = settings.load(settings_file).status_file
+    found = statuses.read(path)
+    running = statuses.is_running(found)
+    if as_json:
+        sys.stdout.write(path.read_text())
+    else:
+        for line in describe(found, running, datetime.now(timezone.utc)):
+            typer.echo(line)
+    if not running:
+        raise typer.Exit(1)
+
+
+def describe(found: object, running: bool, now: datetime) -> list[str]:
+    """The status for people, line by line."""
+    from edgeagent.status import Status
+
+    assert isinstance(found, Status)
+    since = duration((now - parse_rfc3339(found.started)).total_seconds())
+    state = f"runs since {since} (pid {found.pid})" if running else "is not running"
+    lines = [f"{found.id}  edgeagent {found.version} {state}"]
+    link, leaf = found.link, found.leaf
+    when = duration((now - parse_rfc3339(link.since)).total_seconds()) if link.since else ""
+    heard = f", last acknowledged {age(parse_rfc3339(link.acknowledged), now)}" if link.acknowledged else ", never acknowledged"
+    word = f"linked since {when}" if link.up else f"not linked{f' since {when}' if when else ''}"
+    lines.append(f"  hub      {word}{heard}{f'  ({link.hub})' if link.hub else ''}")
+    moved = f", because port {leaf.wished_port} was taken" if leaf.wished_port and leaf.port != leaf.wished_port else ""
+    lines.append(
+        f"  leaf     {leaf.state.replace('_', ' ')}, nats://127.0.0.1:{leaf.port}{moved}  (nats-server {leaf.version or '?'})"
+    )
+    lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
+    lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
+    if not running:
+        lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
+    for problem in found.problems:
+        lines.append(f"  wrong    {problem.what}")
+        if problem.remedy:
+            lines.append(f"           {problem.remedy}")
+    return lines

@@ -1,0 +1,56 @@
+"""The options that several commands share, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgeagent.cli.table import Form
+
+__all__ = [
+    "Cached",
+    "ContextName",
+    "Devices",
+    "Groups",
+    "HubDir",
+    "Json",
+    "Labels",
+    "Output",
+    "SettingsFile",
+    "Strict",
+    "Timeout",
+    "Where",
+]
+
+
+def _complete_context(incomplete: str) -> list[str]:
+    from edgeagent import context
+
+    return [name for name in context.names() if name.startswith(incomplete)]
+
+
+ContextName = Annotated[
+    Optional[str],  # noqa: UP045  # typer reads it at run time, also on 3.10
+    typer.Option("--context", help="Which hub, as `edgeagent context ls` names it.", autocompletion=_complete_context),
+]
+Devices = Annotated[Optional[list[str]], typer.Option("-d", "--device", help="Only this device (repeatable).", metavar="ID")]  # noqa: UP045
+Groups = Annotated[
+    Optional[list[str]], typer.Option("-g", "--group", help="Only devices of this group (repeatable).", metavar="GROUP")
+]  # noqa: UP045
+Labels = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("-l", "--label", help="Only devices with this label (repeatable; all must hold).", metavar="KEY=VALUE"),
+]
+Where = Annotated[str, typer.Option("--where", help="Only devices for which this CEL expression holds.", metavar="CEL")]
+Timeout = Annotated[float, typer.Option("--timeout", help="The longest to wait for answers, in seconds.", min=0.05, max=60)]
+Cached = Annotated[bool, typer.Option("--cached", help="From the hub's reports only; no device is woken.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 unless every device that was expected to answer did.")]
+Output = Annotated[Form, typer.Option("-o", "--output", help="The form of the output.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
+HubDir = Annotated[Optional[Path], typer.Option("--dir", help="The hub's folder.", metavar="DIR")]  # noqa: UP045
+SettingsFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("-s", "--settings", help="The settings file (agent.toml).", metavar="FILE", envvar="EDGEAGENT_SETTINGS"),
+]

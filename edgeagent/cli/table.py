@@ -1,0 +1,123 @@
+"""One list of rows in the six forms that people and programs want: table, wide, json, ndjson, csv, name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from edgeagent.errors import UsageProblem
+
+__all__ = ["Column", "Form", "emit", "plain", "sort_rows"]
+
+Record = Mapping[str, Any]
+
+
+class Form(str, Enum):
+    table = "table"
+    wide = "wide"
+    json = "json"
+    ndjson = "ndjson"
+    csv = "csv"
+    name = "name"
+
+
+def plain(value: Any) -> str:
+    """A value as a cell: nothing for None, lists joined, the rest as it reads."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+    if isinstance(value, list):
+        return ", ".join(plain(item) for item in value) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={plain(item)}" for key, item in value.items()) or "-"
+    return str(value) or "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """name: key of the record, and the column's name in csv and --sort. show: the value as a cell of a table. wide: only there."""
+
+    name: str
+    show: Callable[[Any], str] = plain
+    wide: bool = False
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").upper()
+
+
+#: How a state looks on a terminal that has colours.
+STYLES = {"online": "green", "suspect": "yellow", "offline": "red", "never seen": "dim", "revoked": "dim", "refused": "yellow"}
+
+
+def sort_rows(records: Iterable[Record], by: str, columns: Sequence[Column]) -> list[Record]:
+    """Sorted by the column ``by`` (``-name``: downwards); rows without a value come last."""
+    name, down = by.lstrip("-"), by.startswith("-")
+    if name not in {column.name for column in columns}:
+        known = ", ".join(column.name for column in columns)
+        raise UsageProblem(f"sort by {name!r}", "there is no such column", f"the columns are: {known}")
+    records = list(records)
+    there = sorted((r for r in records if r.get(name) is not None), key=lambda r: _key(r[name]), reverse=down)
+    return there + [r for r in records if r.get(name) is None]
+
+
+def _key(value: Any) -> tuple[int, Any]:
+    number = isinstance(value, (int, float))
+    return (0, value) if number else (1, str(value))
+
+
+def emit(records: Sequence[Record], columns: Sequence[Column], form: Form) -> None:
+    """Print the records in ``form`` on standard output."""
+    if form is Form.json:
+        print(json.dumps(list(records), indent=2, ensure_ascii=False))
+    elif form is Form.ndjson:
+        for record in records:
+            print(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+    elif form is Form.name:
+        for record in records:
+            print(record["id"])
+    elif form is Form.csv:
+        _csv(records, columns)
+    else:
+        _table(records, [column for column in columns if form is Form.wide or not column.wide])
+
+
+def _csv(records: Sequence[Record], columns: Sequence[Column]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow([column.name for column in columns])
+    for record in records:
+        writer.writerow([_cell(record.get(column.name)) for column in columns])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def _table(records: Sequence[Record], columns: Sequence[Column]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column.title, no_wrap=True, overflow="ignore" if not sys.stdout.isatty() else "ellipsis")
+    for record in records:
+        cells = []
+        for column in columns:
+            value = record.get(column.name)
+            style = STYLES.get(str(value), "") if column.name == "state" else ""
+            cells.append(Text(column.show(value), style=style))
+        table.add_row(*cells)
+    # Not on a terminal there is no width to keep to: nothing may be cut.
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -1,0 +1,153 @@
+"""The demo's machines: a hub and devices as real processes, each behind a cable that can be pulled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from edgeagent import context, files
+from edgeagent.assembly.hub import add_device, make
+from edgeagent.demo.cable import Cable
+from edgeagent.demo.layout import PING_SECONDS, DemoDevice, DemoFolder
+from edgeagent.errors import EdgeError, UsageProblem
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.natsserver import ports
+from edgeagent.natsserver.process import Launch
+from edgeagent.natsserver.supervisor import Supervisor, Timing
+
+__all__ = ["CONTEXT", "DemoFleet"]
+
+log = logging.getLogger(__name__)
+
+CONTEXT = "demo"
+STORE_BYTES = 512 << 20
+READY_SECONDS = 60.0
+
+#: As systemd would (Restart=always, RestartSec=2), so that a killed part comes back by itself.
+TIMING = Timing(first_seconds=2.0, cap_seconds=2.0, good_seconds=1.0, grace_seconds=15.0)
+
+
+class DemoFleet:
+    """Starts and ends everything below ``folder``."""
+
+    def __init__(self, folder: DemoFolder, devices: list[DemoDevice]) -> None:
+        self.folder, self.devices = folder, devices
+        self.cables: dict[str, Cable] = {}
+        self._supervisors: list[Supervisor] = []
+        self._before: str | None = None
+
+    async def start(self) -> None:
+        """The hub first, then the devices, all of them at once."""
+        hub = HubFolder(self.folder.hub)
+        self._make_hub(hub)
+        await self._supervise("the hub", hub.path, ("-m", "edgeagent", "hub", "up", "--dir", str(hub.path)), hub.path / "hub.log")
+        await self._until_streams(hub)
+        for device in self.devices:
+            await self._make_device(hub, device)
+        await asyncio.gather(*(self._start_device(device) for device in self.devices))
+
+    async def close(self) -> None:
+        """End everything, whatever became of it, and give the operator's context back."""
+        await asyncio.gather(*(supervisor.stop() for supervisor in reversed(self._supervisors)), return_exceptions=True)
+        await _end_leftovers(self.folder.path)
+        for cable in self.cables.values():
+            await cable.close()
+        if CONTEXT in context.names():
+            context.remove(CONTEXT)
+        if self._before and self._before in context.names():
+            context.use(self._before)
+
+    def cable(self, device_id: str) -> Cable:
+        """The device's cable. Raises UsageProblem for an unknown device."""
+        if device_id not in self.cables:
+            raise UsageProblem(
+                f"work the cable of {device_id!r}", "the demo has no such device", f"it has {', '.join(self.cables)}"
+            )
+        return self.cables[device_id]
+
+    def _make_hub(self, hub: HubFolder) -> None:
+        self._before = context.current_name() if context.current_name() != CONTEXT else None
+        if CONTEXT in context.names():
+            context.remove(CONTEXT)  # of a demo that was killed
+        if hub.exists:
+            options = hub.options()
+            login = hub.path / "you.creds"
+            url = f"nats://{options.listen}:{options.client_port}"
+            context.save(context.Context(name=CONTEXT, url=url, credentials=str(login)), make_current=True)
+            return
+        options = HubOptions(
+            name=CONTEXT, client_port=ports.pick(), leaf_port=ports.pick(), store_max_bytes=STORE_BYTES, ping_seconds=PING_SECONDS
+        )
+        make(hub, options, "you")
+
+    async def _until_streams(self, hub: HubFolder) -> None:
+        """Until the hub's services have made the streams: it answers then."""
+        from edgeagent.assembly.hub import look
+
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                found = await look(hub)
+                if not any("problem" in stream for stream in found["streams"]):
+                    return
+            except EdgeError:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _make_device(self, hub: HubFolder, device: DemoDevice) -> None:
+        folder = files.make_folder(self.folder.device(device.id), 0o700)
+        cable = self.cables[device.id] = Cable(("127.0.0.1", hub.options().leaf_port))
+        await cable.start()
+        text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port)
+        files.write_atomic(self.folder.settings(device.id), text.encode(), 0o600)
+        if not (folder / "device.creds").exists():
+            await add_device(hub, device.id, device.groups, folder / "device.creds")
+
+    async def _start_device(self, device: DemoDevice) -> None:
+        settings = self.folder.settings(device.id)
+        argv = ("-m", "edgeagent.assembly.device", str(settings))
+        await self._supervise(device.id, settings.parent, argv, settings.with_name("agent.log"))
+
+    async def _supervise(self, name: str, folder: Path, argv: tuple[str, ...], output: Path) -> None:
+        launch = Launch(name=name, argv=(sys.executable, *argv), output=output, pid_file=folder / "demo.pid")
+
+        async def prepare(problem: EdgeError | None) -> Launch:
+            return launch
+
+        supervisor = Supervisor(name, prepare, timing=TIMING)
+        self._supervisors.append(supervisor)
+        supervisor.start()
+        await supervisor.ready(READY_SECONDS)
+
+
+async def _end_leftovers(folder: Path) -> None:
+    """End what still runs out of ``folder``: a leaf whose agent was killed a moment ago has nobody else to end it."""
+    deadline = time.monotonic() + 10
+    number = signal.SIGTERM
+    while pids := _processes_of(folder):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        await asyncio.sleep(0.05)
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+
+
+def _processes_of(folder: Path) -> list[int]:
+    marks = [os.fsencode(f"{folder}/hub"), os.fsencode(f"{folder}/devices/")]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                ours = Path(os.fsdecode(words[0])).name.startswith(("nats-server", "python"))
+                if ours and any(word.startswith(mark) for word in words[1:] for mark in marks):
+                    found.append(int(entry.name))
+    return found

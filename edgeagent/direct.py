@@ -1,0 +1,115 @@
+"""Reading what the hub keeps, with no consumer: Direct Gets, one message at a time or in batches (NATS ADR-31)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import nats.errors
+
+from edgeagent import subjects
+from edgeagent.errors import Failed, Refused, Unreachable
+from edgeagent.link import Client, request
+from edgeagent.times import parse_rfc3339
+
+__all__ = ["Stored", "get_last", "hub_time", "read_all"]
+
+#: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
+PAGE = {"batch": 1000, "max_bytes": 8 << 20}
+TIMEOUT_SECONDS = 5.0
+
+
+class Stored(NamedTuple):
+    """A message as a stream keeps it; ``time`` is the hub's."""
+
+    subject: str
+    sequence: int
+    time: datetime
+    data: bytes
+    deleted: bool
+
+
+def _stored(message: Any) -> Stored:
+    headers = message.headers or {}
+    deleted = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
+    moment = parse_rfc3339(headers["Nats-Time-Stamp"])
+    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted)
+
+
+async def get_last(client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX) -> Stored | None:
+    """The newest message on ``subject``, None when there is none (or only the mark of a deletion)."""
+    message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=TIMEOUT_SECONDS)
+    status = (message.headers or {}).get("Status")
+    if status == "404":
+        return None
+    if status:
+        raise Failed(f"read {subject}", f"the hub answered {status}")
+    stored = _stored(message)
+    return None if stored.deleted else stored
+
+
+async def read_all(client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX) -> AsyncIterator[Stored]:
+    """Every message of ``stream`` on ``subject`` (wildcards allowed), in the order of their sequence."""
+    sequence, pending = 1, 1
+    while pending > 0:
+        last = None
+        page = _page(client, subjects.direct_get(stream, prefix=prefix), {**PAGE, "seq": sequence, "next_by_subj": subject})
+        pending = 0
+        async for item in page:
+            if isinstance(item, int):
+                pending = item
+                continue
+            last = item
+            if not item.deleted:
+                yield item
+        if last is None:
+            return
+        sequence = last.sequence + 1
+
+
+async def _page(client: Client, subject: str, body: dict[str, Any]) -> AsyncIterator[Stored | int]:
+    """The messages of one page, then how many come after it."""
+    inbox = client.new_inbox()
+    # An inbox of its own, given up afterwards: the hub remembers a request of this form for as long as its inbox is listened to.
+    subscription = await client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    try:
+        await client.publish(subject, json.dumps(body).encode(), reply=inbox)
+        while True:
+            try:
+                message = await subscription.next_msg(timeout=TIMEOUT_SECONDS)
+            except nats.errors.TimeoutError:
+                raise Unreachable(
+                    f"read {body['next_by_subj']}", f"the hub did not answer within {TIMEOUT_SECONDS:g} s"
+                ) from None
+            status = (message.headers or {}).get("Status")
+            if status is None:
+                yield _stored(message)
+                continue
+            if status in ("204", "404"):
+                yield int((message.headers or {}).get("Nats-Num-Pending", 0)) if status == "204" else 0
+                return
+            if status == "503":
+                raise Refused(
+                    f"read {body['next_by_subj']}",
+                    "the hub has no such stream, or these credentials may not read it",
+                    "is `edgeagent hub up` running?",
+                )
+            raise Failed(
+                f"read {body['next_by_subj']}",
+                f"the hub answered {status} {(message.headers or {}).get('Description', '')}".strip(),
+            )
+    finally:
+        await subscription.unsubscribe()
+
+
+async def hub_time(client: Client, *, prefix: str = subjects.API_PREFIX) -> datetime:
+    """The hub's clock, from the answer to STREAM.INFO."""
+    answer = await request(client, f"{prefix}.STREAM.INFO.EDGE_REPORTS", what="ask the hub for its time")
+    info = json.loads(answer.data)
+    if "error" in info:
+        raise Failed(
+            "ask the hub for its time", info["error"].get("description", "unknown error"), "is `edgeagent hub up` running?"
+        )
+    return parse_rfc3339(info["ts"])

@@ -1,0 +1,170 @@
+"""``Fleet``: the operator's side of edgeagent in Python, async; :class:`~edgeagent.fleet.sync.SyncFleet` is the same without await."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeagent import context as contexts
+from edgeagent import places, subjects, wire
+from edgeagent.cel import Evaluator
+from edgeagent.errors import UsageProblem
+from edgeagent.fleet import fields as field_names
+from edgeagent.fleet.ask import Asker, Question
+from edgeagent.fleet.outcome import Outcome, Row
+from edgeagent.fleet.roster import Roster, read_roster
+from edgeagent.fleet.selector import Selector
+from edgeagent.fleet.suspects import Suspects
+from edgeagent.fleet.watch import Change, watch
+from edgeagent.link import Client, connect
+from edgeagent.registry import Field
+from edgeagent.trust import creds
+
+if TYPE_CHECKING:
+    from edgeagent.fleet.sync import SyncFleet
+
+__all__ = ["Fleet"]
+
+
+class Fleet:
+    """A connection to a hub, as the person whose credentials the context names.
+
+    >>> async with Fleet() as fleet:                                     # doctest: +SKIP
+    ...     outcome = await fleet.query("memory.utilization > 0.8", select=["memory.utilization"])
+    ...     for row in outcome.answered:
+    ...         print(row.id, row.facts)
+
+    context: name of an operator's context; None: the current one.
+    url, credentials: instead of a context; both or neither.
+    Every method raises :class:`~edgeagent.errors.EdgeError`: UsageProblem for what cannot be meant, Refused for missing rights,
+    Unreachable when the hub does not answer.
+    """
+
+    def __init__(self, context: str | None = None, *, url: str | None = None, credentials: Path | None = None) -> None:
+        if (url is None) != (credentials is None):
+            raise UsageProblem("reach the hub", "url and credentials go together")
+        self._named, self._url, self._credentials = context, url, credentials
+        self._client: Client | None = None
+
+    @classmethod
+    def sync(cls, context: str | None = None, *, url: str | None = None, credentials: Path | None = None) -> SyncFleet:
+        """The same for code without ``await``: ``with Fleet.sync() as fleet: fleet.query(...)``."""
+        from edgeagent.fleet.sync import SyncFleet
+
+        return SyncFleet(cls(context, url=url, credentials=credentials))
+
+    async def __aenter__(self) -> Fleet:
+        name, url, file = self._where()
+        login = creds.load(file)
+        self.user = login.name
+        self._client = await connect(
+            url,
+            what="reach the hub",
+            name=f"edgeagent {login.name}",
+            inbox_prefix=subjects.operator_inbox(login.name),
+            jwt=creds.callbacks(login),
+        )
+        self._evaluator = Evaluator()
+        self._suspects = Suspects(places.operator_cache_folder() / f"suspects-{name}.json" if name else None)
+        self._asker = Asker(self._client, login.name, judge=self._evaluator, suspects=self._suspects)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        await self._evaluator.close()
+        with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
+            await client.close()
+
+    def _where(self) -> tuple[str, str, Path]:
+        if self._url is not None and self._credentials is not None:
+            return "", self._url, self._credentials
+        chosen = contexts.load(self._named)
+        return chosen.name, chosen.url, Path(chosen.credentials)
+
+    @property
+    def client(self) -> Client:
+        """nats-py's connection, for what this class does not offer."""
+        if self._client is None:
+            raise UsageProblem("ask the fleet", "this Fleet is not open", "use it as `async with Fleet() as fleet:`")
+        return self._client
+
+    async def roster(self) -> Roster:
+        """What the hub keeps about every device."""
+        return await read_roster(self.client)
+
+    async def query(
+        self,
+        where: str = "",
+        *,
+        select: Iterable[str] = (),
+        labels: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        devices: Iterable[str] = (),
+        timeout: float = 3.0,
+        first: bool = False,
+        matches_only: bool = False,
+        cached: bool = False,
+        on_answer: Callable[[Row], None] | None = None,
+    ) -> Outcome:
+        """Ask every device of the selection, and wait until all that are online have answered, ``timeout`` seconds at most.
+
+        where: CEL over the facts; a device that lacks a field does not match (and is counted in ``missing``).
+        select: dotted names of the facts wanted. labels: ``key=value``, all must hold. groups, devices: whom to ask (their union).
+        first: end at the first match. matches_only: the others stay silent; ends at the deadline.
+        cached: from the hub's reports only. on_answer: called with each match as it comes.
+        """
+        selector = Selector.of(devices=tuple(devices), groups=tuple(groups), labels=tuple(labels), where=where)
+        question = Question(
+            selector=selector, select=tuple(select), timeout_seconds=timeout, first=first, matches_only=matches_only
+        )
+        reading = asyncio.ensure_future(self._checked_roster(selector, question.select))
+        try:
+            if cached:
+                return await self._asker.cached(question, await reading)
+            if where or select:
+                await reading  # a mistyped field or id is said before any device is woken
+            return await self._asker.ask(question, reading, on_answer=on_answer)
+        finally:
+            reading.cancel()
+
+    async def _checked_roster(self, selector: Selector, select: Sequence[str]) -> Roster:
+        roster = await self.roster()
+        _check_devices(selector, roster)
+        if selector.where or select:
+            await field_names.check(self._evaluator, selector.where, select, _reported(roster))
+        return roster
+
+    async def fields(self) -> list[Field]:
+        """Every fact that can be asked for: the built-in ones and whatever the devices report besides."""
+        return field_names.catalogue(_reported(await self.roster()))
+
+    async def ping(self, **selection: Any) -> Outcome:
+        """Ask for nothing but an answer; ``round_trip_ms`` of each row tells how long it took. Arguments as :meth:`query`."""
+        return await self.query("", **selection)
+
+    def watch(self) -> AsyncIterator[Change]:
+        """Every change of presence and every report from now on, as the hub stores them."""
+        return watch(self.client)
+
+
+def _reported(roster: Roster) -> list[wire.Facts]:
+    return [known.facts for known in roster.devices.values() if known.facts]
+
+
+def _check_devices(selector: Selector, roster: Roster) -> None:
+    for device in selector.devices:
+        if device not in roster.devices:
+            near = field_names.nearest(device, roster.devices)
+            raise UsageProblem(f"ask {device!r}", "the hub knows no such device", near or "`edgeagent fleet ls` shows all")
+    known_groups = {group for known in roster.devices.values() for group in known.groups}
+    for group in selector.groups:
+        if group not in known_groups:
+            near = field_names.nearest(group, known_groups)
+            raise UsageProblem(
+                f"ask the group {group!r}", "no device is in such a group", near or "`edgeagent fleet ls -o wide` shows groups"
+            )

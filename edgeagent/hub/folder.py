@@ -1,0 +1,104 @@
+"""The hub's folder: ``hub.toml`` (what a person may edit), ``keys/``, the server's configuration, store and logs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from edgeagent import files, settings
+from edgeagent.errors import Failed, Unreachable
+
+__all__ = ["HubFolder", "HubOptions", "suggested_store_bytes"]
+
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``hub.toml``, section ``[hub]``."""
+
+    name: Annotated[
+        str, Meta(description="The hub's name, also of the operator's first context.", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    ] = "hub"
+    listen: Annotated[
+        str, Meta(description="Address for operators and devices. There is no TLS yet: keep it on a network you trust.")
+    ] = "127.0.0.1"
+    client_port: Annotated[_Port, Meta(description="Port for operators.")] = 4222
+    leaf_port: Annotated[_Port, Meta(description="Port for devices (leaf nodes).")] = 7422
+    store_max_bytes: Annotated[
+        int, Meta(description="What JetStream may take on disk, in bytes; the streams' limits are shares of it.", ge=64 << 20)
+    ] = 4 << 30
+    server: Annotated[str, Meta(description="Path of nats-server. Empty: beside edgeagent, else on PATH.")] = ""
+    ping_seconds: Annotated[
+        float, Meta(description="How often the hub asks devices and operators whether the link is alive.", ge=1, le=600)
+    ] = 30.0
+
+
+class HubFolder:
+    """Where each thing of the hub is, below ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def options_file(self) -> Path:
+        return self.path / "hub.toml"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def configuration(self) -> Path:
+        return self.path / "server.conf"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "server.log"
+
+    @property
+    def server_pid(self) -> Path:
+        return self.path / "server.pid"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "hub.pid"
+
+    @property
+    def exists(self) -> bool:
+        return self.options_file.exists()
+
+    def create(self, options: HubOptions) -> None:
+        """Write ``hub.toml``. Raises Failed if there is a hub already."""
+        if self.exists:
+            raise Failed(
+                f"make a hub in {self.path}", "there is one already", "choose another folder with --dir, or `edgeagent hub up`"
+            )
+        files.make_folder(self.path, 0o700)
+        lines = ["# The hub's options; restart `edgeagent hub up` after a change.", "[hub]"]
+        for field in msgspec.structs.fields(options):
+            value = getattr(options, field.name)
+            lines.append(f"{field.name} = {msgspec.json.encode(value).decode()}")  # JSON's numbers and strings are TOML's too
+        files.write_atomic(self.options_file, "\n".join([*lines, ""]).encode(), 0o600)
+
+    def options(self) -> HubOptions:
+        """Read ``hub.toml``. Raises Unreachable if there is no hub here, SettingsProblem for what is wrong in it."""
+        if not self.exists:
+            raise Unreachable(
+                f"use the hub in {self.path}",
+                "there is none",
+                "make one with `edgeagent hub init`, or name its folder with --dir",
+            )
+        sections = settings.parse_sections(files.read_text(self.options_file), {"hub": HubOptions}, self.options_file)
+        options: HubOptions = sections["hub"]
+        return options
+
+
+def suggested_store_bytes(path: Path) -> int:
+    """Half of what is free on the disk where ``path`` will be, between 256 MiB and 64 GiB, in whole MiB."""
+    there = next(parent for parent in [path, *path.parents] if parent.exists())
+    half = shutil.disk_usage(there).free // 2
+    return max(256 << 20, min(64 << 30, half)) >> 20 << 20

@@ -1,0 +1,115 @@
+"""Who is connected, kept in KV ``edge_presence``: written from the servers' own events, and put right by looking at their connections.
+
+The identity in an event is the JWT's, which the server checked; a leaf's name is not (anyone may take any name). When events were
+missed, a connection is known by its literal subscription to ``edge.to.device.<id>.query``, which only that device may make.
+
+Several hub processes may do this at once: every write is a compare-and-set, and all of them come to the same result.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from edgeagent import wire
+from edgeagent.subjects import is_id
+from edgeagent.times import parse_rfc3339
+
+__all__ = ["Event", "Leaf", "connected", "disconnected", "read_event", "read_leafz", "reconciled"]
+
+#: The reason we give for the end of a connection whose event was missed.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A leaf node came or went. connection: ``<server id>:<client id>``. time: RFC 3339, the server's clock."""
+
+    device: str
+    connection: str
+    online: bool
+    time: str
+    address: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """A leaf node that a server lists. device: None unless its subscriptions tell."""
+
+    connection: str
+    device: str | None = None
+    address: str = ""
+
+
+def read_event(subject: str, data: bytes) -> Event | None:
+    """Read ``$SYS.ACCOUNT.<account>.CONNECT`` or ``.DISCONNECT``; None if it is not about a device's leaf node."""
+    event = json.loads(data)
+    client, server = event.get("client", {}), event.get("server", {})
+    device = client.get("name_tag", "")
+    if client.get("kind") != "Leafnode" or not is_id(device):
+        return None
+    return Event(
+        device=device,
+        connection=f"{server.get('id')}:{client.get('id')}",
+        online=subject.endswith(".CONNECT"),
+        time=str(event.get("timestamp", "")),
+        address=str(client.get("host", "")),
+        reason=str(event.get("reason", "")),
+    )
+
+
+def read_leafz(data: bytes) -> tuple[str, list[Leaf]]:
+    """Read one server's answer to LEAFZ: its id and its leaf nodes."""
+    answer = json.loads(data)
+    server = str(answer.get("server", {}).get("id", ""))
+    leafs = (answer.get("data") or {}).get("leafs") or []
+    return server, [
+        Leaf(connection=f"{server}:{leaf.get('id')}", device=_device_of(leaf), address=str(leaf.get("ip", ""))) for leaf in leafs
+    ]
+
+
+def _device_of(leaf: dict[str, Any]) -> str | None:
+    for subject in leaf.get("subscriptions_list") or []:
+        tokens = subject.split(".")
+        if tokens[:3] == ["edge", "to", "device"] and tokens[4:] == ["query"] and is_id(tokens[3]):
+            return str(tokens[3])
+    return None
+
+
+def connected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
+    """The presence after a CONNECT, None when it changes nothing."""
+    if now and now.connection == event.connection:
+        return None
+    if now and parse_rfc3339(now.since) > parse_rfc3339(event.time):
+        return None
+    return wire.Presence(online=True, since=event.time, connection=event.connection, address=event.address)
+
+
+def disconnected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
+    """The presence after a DISCONNECT, None when it changes nothing: another connection took over, or it is known already."""
+    if now and now.connection != event.connection:
+        return None
+    if now and not now.online and now.reason != UNKNOWN:
+        return None
+    return wire.Presence(
+        online=False, since=event.time, connection=event.connection, address=event.address, reason=event.reason or UNKNOWN
+    )
+
+
+def reconciled(now: dict[str, wire.Presence], leafs: list[Leaf], time: str) -> dict[str, wire.Presence]:
+    """What must be written so that presence agrees with what the servers list, at ``time`` (their clock)."""
+    listed = {leaf.connection for leaf in leafs}
+    by_device = {leaf.device: leaf for leaf in leafs if leaf.device}
+    changes = {}
+    for device, presence in now.items():
+        if presence.online and presence.connection not in listed and device not in by_device:
+            changes[device] = wire.Presence(
+                online=False, since=time, connection=presence.connection, address=presence.address, reason=UNKNOWN
+            )
+    for device, leaf in by_device.items():
+        kept = now.get(device)
+        if kept is None or not kept.online or kept.connection not in listed:
+            changes[device] = wire.Presence(online=True, since=time, connection=leaf.connection, address=leaf.address)
+    return changes

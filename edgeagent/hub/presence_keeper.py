@@ -1,0 +1,166 @@
+"""Keeps KV ``edge_presence`` true: the shell around :mod:`edgeagent.hub.presence`. Any number of instances may run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import nats.errors
+
+from edgeagent import subjects, wire
+from edgeagent.direct import get_last, hub_time, read_all
+from edgeagent.errors import EdgeError, Failed
+from edgeagent.hub import presence
+from edgeagent.link import Client, request
+from edgeagent.runtime import jittered
+from edgeagent.times import rfc3339
+
+__all__ = ["PresenceKeeper"]
+
+log = logging.getLogger(__name__)
+
+BUCKET = "edge_presence"
+#: The JetStream API inside the account HUB.
+PREFIX = "$JS.API"
+#: How often to compare presence with the servers' own lists, in seconds: events are not kept for who was not listening.
+RECONCILE_SECONDS = 60.0
+#: Servers of a cluster answer one by one; this long after the last one the list counts as whole.
+STALL_SECONDS = 0.3
+#: Events waiting to be written; when more come at once, the lists are read again instead.
+QUEUE = 20_000
+WRONG_LAST_SEQUENCE = 10071
+
+
+class PresenceKeeper:
+    """Writes presence. system: a connection to SYS. hub: one to HUB. fleet: the public key of the account FLEET."""
+
+    def __init__(self, system: Client, hub: Client, fleet: str) -> None:
+        self._system, self._hub, self._fleet = system, hub, fleet
+        self._events: asyncio.Queue[presence.Event] = asyncio.Queue(QUEUE)
+        self._look = asyncio.Event()
+        self._kept: dict[str, tuple[wire.Presence, int]] = {}
+
+    async def start(self) -> None:
+        """Listen, then put right what happened before."""
+        for event in ("CONNECT", "DISCONNECT"):
+            await self._system.subscribe(f"$SYS.ACCOUNT.{self._fleet}.{event}", cb=self._heard)
+        await self._load()
+        await self.reconcile()
+
+    async def write_events(self) -> None:
+        """Write what happens, for ever."""
+        while True:
+            event = await self._events.get()
+            try:
+                await self._apply(event)
+            except EdgeError as error:
+                log.warning("%s", error)
+                self._look.set()
+
+    async def reconciliations(self) -> None:
+        """Compare with the servers' lists, for ever."""
+        while True:
+            try:
+                await asyncio.wait_for(self._look.wait(), jittered(RECONCILE_SECONDS))
+            except asyncio.TimeoutError:
+                pass
+            else:
+                await asyncio.sleep(1)  # something is wrong just now: give it a moment
+            self._look.clear()
+            try:
+                await self._load()
+                await self.reconcile()
+            except EdgeError as error:
+                log.warning("%s", error)
+
+    def look_again(self) -> None:
+        """Reconcile soon: a connection of ours was away, so events may have been missed."""
+        self._look.set()
+
+    async def reconcile(self) -> None:
+        leafs = await self._leafs(subscriptions=False)
+        known = {kept.connection for kept, _ in self._kept.values() if kept.online}
+        if any(leaf.connection not in known for leaf in leafs):
+            leafs = await self._leafs(subscriptions=True)
+        now = {device: kept for device, (kept, _) in self._kept.items()}
+        for device, changed in presence.reconciled(now, leafs, rfc3339(await hub_time(self._hub, prefix=PREFIX))).items():
+            log.info("%s is %s (found by looking)", device, "online" if changed.online else "offline")
+            await self._put(device, changed)
+
+    async def _heard(self, message: Any) -> None:
+        event = presence.read_event(message.subject, message.data)
+        if event is None:
+            return
+        try:
+            self._events.put_nowait(event)
+        except asyncio.QueueFull:
+            self._look.set()
+
+    async def _apply(self, event: presence.Event) -> None:
+        """Write the event's effect; when another instance wrote first, look at what it wrote."""
+        for _ in range(5):
+            kept, _sequence = self._kept.get(event.device, (None, 0))
+            changed = (presence.connected if event.online else presence.disconnected)(kept, event)
+            if changed is None:
+                return
+            if await self._put(event.device, changed):
+                log.info(
+                    "%s is %s%s",
+                    event.device,
+                    "online" if event.online else "offline",
+                    f" ({event.reason})" if event.reason else "",
+                )
+                return
+        self._look.set()
+
+    async def _put(self, device: str, value: wire.Presence) -> bool:
+        """Compare-and-set; False, with the newer value read, when somebody else was first."""
+        subject = subjects.kv(BUCKET, device)
+        expected = self._kept[device][1] if device in self._kept else 0
+        answer = await request(
+            self._hub,
+            subject,
+            wire.encode(value),
+            what=f"store the presence of {device}",
+            headers={"Nats-Expected-Last-Subject-Sequence": str(expected)},
+        )
+        ack = json.loads(answer.data)
+        if "error" not in ack:
+            self._kept[device] = value, int(ack["seq"])
+            return True
+        if ack["error"].get("err_code") != WRONG_LAST_SEQUENCE:
+            raise Failed(f"store the presence of {device}", str(ack["error"].get("description")))
+        await self._read(device)
+        return False
+
+    async def _read(self, device: str) -> None:
+        stored = await get_last(self._hub, f"KV_{BUCKET}", subjects.kv(BUCKET, device), prefix=PREFIX)
+        if stored:
+            self._kept[device] = wire.decode(stored.data, wire.Presence), stored.sequence
+
+    async def _load(self) -> None:
+        """Read the whole bucket again."""
+        self._kept = {
+            stored.subject.split(".")[2]: (wire.decode(stored.data, wire.Presence), stored.sequence)
+            async for stored in read_all(self._hub, f"KV_{BUCKET}", subjects.kv(BUCKET, ">"), prefix=PREFIX)
+        }
+
+    async def _leafs(self, *, subscriptions: bool) -> list[presence.Leaf]:
+        """Every server's leaf nodes of the account FLEET."""
+        inbox = self._system.new_inbox()
+        answers = await self._system.subscribe(inbox)
+        body = json.dumps({"account": self._fleet, "subscriptions": subscriptions}).encode()
+        leafs: list[presence.Leaf] = []
+        timeout = 5.0
+        try:
+            await self._system.publish("$SYS.REQ.SERVER.PING.LEAFZ", body, reply=inbox)
+            while True:
+                message = await answers.next_msg(timeout=timeout)
+                leafs += presence.read_leafz(message.data)[1]
+                timeout = STALL_SECONDS
+        except nats.errors.TimeoutError:
+            return leafs
+        finally:
+            await answers.unsubscribe()

@@ -1,0 +1,263 @@
+"""Every stream and bucket of the hub, declared in one table, and the one function that makes the server agree with it.
+
+All of them live in the account HUB. Each has a byte limit, as a share of the hub's store, because a full disk stops *every*
+stream until nats-server is restarted. None takes part in de-duplication by ``Nats-Msg-Id`` in earnest: ids are stream-wide, so
+whoever uses one first would suppress the true message; uploads are fenced by the sequence of the last message instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, NotFoundError
+
+from edgeagent import subjects
+from edgeagent.errors import Failed, UsageProblem
+
+__all__ = [
+    "ARTIFACTS",
+    "CONFIG_BUCKET",
+    "DEVICES_BUCKET",
+    "MIN_STORE_BYTES",
+    "PEOPLE_READ",
+    "PRESENCE_BUCKET",
+    "STREAMS",
+    "UPWARD",
+    "Stream",
+    "ensure",
+]
+
+CONFIG_BUCKET = "edge_config"
+PRESENCE_BUCKET = "edge_presence"
+DEVICES_BUCKET = "edge_devices"
+ARTIFACTS = "edge_artifacts"
+
+#: Below this the shares are too small to keep a useful history.
+MIN_STORE_BYTES = 256 << 20
+#: The smallest window that nats-server accepts (0 would mean its default, two minutes), in seconds.
+_DUPLICATE_WINDOW_SECONDS = 0.1
+#: One subject may fill at most one part in so many of a stream with a quota: one device that floods leaves the rest to the others.
+_QUOTA_PARTS = 8
+
+#: What a device may store, as the tokens after ``edge.from.<id>.``.
+UPWARD = ("report", "heartbeat", "result.*", "metric", "event.*", "data.*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One stream or bucket.
+
+    share: part of the hub's store that it may fill.
+    max_message_bytes: larger messages are refused; -1 for what the server allows.
+    history: messages kept per subject; None for a quota of bytes (see ``_QUOTA_PARTS``), -1 for no limit.
+    refuse_when_full: the oldest messages are worth more than new ones (``discard: new``); otherwise the oldest go first.
+    write_once: a subject that has a message takes no other.
+    keep: nobody can delete single messages; rights over the account do not matter.
+    never_purge: nor purge the stream or a subject of it.
+    rollup: a ``Nats-Rollup`` header may replace what is stored; only for what devices and people can't write to.
+    republish: ``(source, destination)`` of what is sent on once it is stored.
+    doorbell: what is sent on carries headers only.
+    sources: the names of the streams that it copies; they must come before it in the table.
+    """
+
+    name: str
+    share: float
+    subjects: tuple[str, ...] = ()
+    max_message_bytes: int = -1
+    history: int | None = 1
+    refuse_when_full: bool = False
+    write_once: bool = False
+    keep: bool = True
+    never_purge: bool = False
+    rollup: bool = False
+    republish: tuple[str, str] | None = None
+    doorbell: bool = False
+    sources: tuple[str, ...] = ()
+
+    def configuration(self, store_bytes: int, replicas: int = 1) -> api.StreamConfig:
+        """What JetStream is asked for, with a store of ``store_bytes``."""
+        max_bytes = int(self.share * store_bytes)
+        return api.StreamConfig(
+            name=self.name,
+            subjects=list(self.subjects) or None,
+            storage=api.StorageType.FILE,
+            num_replicas=replicas,
+            max_bytes=max_bytes,
+            max_msg_size=self.max_message_bytes,
+            max_msgs_per_subject=self._per_subject(max_bytes),
+            discard=api.DiscardPolicy.NEW if self.refuse_when_full else api.DiscardPolicy.OLD,
+            discard_new_per_subject=self.write_once,
+            duplicate_window=_DUPLICATE_WINDOW_SECONDS,
+            deny_delete=self.keep,
+            deny_purge=self.never_purge,
+            allow_rollup_hdrs=self.rollup,
+            allow_direct=True,
+            republish=self._republish(),
+            sources=[api.StreamSource(name=source) for source in self.sources] or None,
+        )
+
+    def _per_subject(self, max_bytes: int) -> int:
+        if self.history is not None:
+            return self.history
+        return max_bytes // _QUOTA_PARTS // self.max_message_bytes
+
+    def _republish(self) -> api.RePublish | None:
+        if self.republish is None:
+            return None
+        source, destination = self.republish
+        return api.RePublish(src=source, dest=destination, headers_only=self.doorbell)
+
+
+def _upward(what: str) -> str:
+    return f"edge.from.*.{what}"
+
+
+def _live(what: str) -> str:
+    return subjects.live("{{wildcard(1)}}", what)
+
+
+#: In the order in which they are made. EDGE_AUDIT must be there before the first command or config is written, so that the audit
+#: does not depend on the honesty of a client.
+STREAMS = (
+    Stream(
+        name="EDGE_REPORTS",
+        share=0.06,
+        subjects=(subjects.report(), subjects.heartbeat()),
+        max_message_bytes=64 << 10,
+        republish=(_upward("*"), _live("{{wildcard(2)}}")),
+    ),
+    Stream(
+        name="EDGE_COMMANDS",
+        share=0.04,
+        subjects=("edge.to.*.*.cmd.*",),
+        max_message_bytes=256 << 10,
+        refuse_when_full=True,  # the head of a log must never be evicted
+        write_once=True,
+    ),
+    Stream(
+        name="EDGE_RESULTS",
+        share=0.06,
+        subjects=(_upward("result.*"),),
+        max_message_bytes=64 << 10,
+        refuse_when_full=True,  # an outcome that was acknowledged must not vanish
+        republish=(_upward("result.*"), _live("result.{{wildcard(2)}}")),
+    ),
+    Stream(
+        name="EDGE_METRICS",
+        share=0.22,
+        subjects=(_upward("metric"),),
+        max_message_bytes=64 << 10,
+        history=None,
+        republish=(_upward("metric"), _live("metric")),
+    ),
+    Stream(
+        name="EDGE_EVENTS",
+        share=0.05,
+        subjects=(_upward("event.*"),),
+        max_message_bytes=16 << 10,
+        history=None,
+        republish=(_upward("event.*"), _live("event.{{wildcard(2)}}")),
+    ),
+    Stream(
+        name="EDGE_DATA",
+        share=0.12,
+        subjects=(_upward("data.*"),),
+        max_message_bytes=256 << 10,
+        history=None,
+        republish=(_upward("data.*"), _live("data.{{wildcard(2)}}")),
+    ),
+    Stream(
+        name=f"KV_{CONFIG_BUCKET}",
+        share=0.04,
+        subjects=(f"$KV.{CONFIG_BUCKET}.>",),
+        max_message_bytes=64 << 10,
+        history=64,
+        refuse_when_full=True,
+        republish=(f"$KV.{CONFIG_BUCKET}.*.*", "edge.to.{{wildcard(1)}}.{{wildcard(2)}}.config"),
+        doorbell=True,
+    ),
+    Stream(
+        name=f"KV_{PRESENCE_BUCKET}",
+        share=0.01,
+        subjects=(f"$KV.{PRESENCE_BUCKET}.>",),
+        max_message_bytes=4 << 10,
+        refuse_when_full=True,
+        republish=(f"$KV.{PRESENCE_BUCKET}.*", _live("presence")),
+    ),
+    Stream(
+        name=f"KV_{DEVICES_BUCKET}",
+        share=0.01,
+        subjects=(f"$KV.{DEVICES_BUCKET}.>",),
+        max_message_bytes=16 << 10,
+        history=8,
+        refuse_when_full=True,
+    ),
+    Stream(
+        name=f"OBJ_{ARTIFACTS}",
+        share=0.15,
+        subjects=(f"$O.{ARTIFACTS}.C.>", f"$O.{ARTIFACTS}.M.>"),
+        history=-1,
+        refuse_when_full=True,
+        keep=False,
+        rollup=True,  # clients of object stores replace an object's description by rolling it up
+    ),
+    Stream(
+        name="EDGE_AUDIT",
+        share=0.04,
+        history=-1,
+        never_purge=True,
+        sources=(f"KV_{CONFIG_BUCKET}", "EDGE_COMMANDS"),
+    ),
+)
+
+#: What people in the account OPS may read.
+PEOPLE_READ = tuple(stream.name for stream in STREAMS if stream.name not in ("EDGE_AUDIT", f"OBJ_{ARTIFACTS}"))
+
+
+async def ensure(js: JetStreamContext, store_bytes: int, *, replicas: int = 1) -> list[str]:
+    """Make or change what differs from the table; return the names of those that did, in order. Doing it again changes nothing.
+
+    js: of a user of the account HUB. store_bytes: the server's ``max_file_store``.
+    replicas: copies of every stream; 1, or 3 on a cluster of at least three servers.
+    Raises UsageProblem for a store below MIN_STORE_BYTES, Failed when JetStream refuses.
+    """
+    if store_bytes < MIN_STORE_BYTES:
+        raise UsageProblem(
+            "set up the hub's streams", f"{store_bytes} bytes are too few", f"give it at least {MIN_STORE_BYTES >> 20} MiB"
+        )
+    changed = []
+    for stream in STREAMS:
+        wanted = stream.configuration(store_bytes, replicas)
+        try:
+            if await _apply(js, wanted):
+                changed.append(stream.name)
+        except (APIError, nats.errors.Error) as error:
+            raise Failed(
+                f"set up the stream {stream.name}", str(error), "see the hub's log; its store may be too small"
+            ) from None
+    return changed
+
+
+async def _apply(js: JetStreamContext, wanted: api.StreamConfig) -> bool:
+    try:
+        info = await js.stream_info(str(wanted.name))
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return True
+    if _agrees(info.config.as_dict(), wanted.as_dict()):
+        return False
+    await js.update_stream(wanted)
+    return True
+
+
+def _agrees(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is so; the server adds fields of its own and leaves out what is false or empty."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(_agrees(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(_agrees, found, wanted))
+    return bool(found == wanted or (not found and not wanted))

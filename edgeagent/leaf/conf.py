@@ -1,0 +1,183 @@
+"""The leaf's nats-server configuration as text; pure.
+
+The values follow what was measured with nats-server 2.15.1 on slow and broken links; docs/decisions.md tells the stories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ACCOUNT", "AGENT_USER", "APP_USER", "LOCAL_ONLY", "SYSTEM_USER", "LeafConf", "quote", "render"]
+
+#: The account of everything on the device, and its users.
+ACCOUNT = "EDGE"
+AGENT_USER = "agent"
+#: Whoever connects without a login is this user.
+APP_USER = "app"
+SYSTEM_USER = "sys"
+
+#: What never crosses the link. The hub's permissions say so too, but a hub is only as strict as its last change, and a leaf may be
+#: linked to one that is not ours.
+LOCAL_ONLY = ("local.>", "mcu.>")
+#: What a local program may use: the device's own subjects and answers to its requests.
+APP_SUBJECTS = ("local.>", "_INBOX.>")
+
+#: Equal to the payload limit of the hub's role `device`: one larger message on an exported subject closes the whole link
+#: ("Maximum Payload Violation").
+MAX_PAYLOAD_BYTES = 1 << 20
+#: nats-server's defaults (1 to 2 s) are too short for a mobile network.
+DIAL_TIMEOUT_SECONDS = 10
+#: A link is stale after this many unanswered pings.
+PING_MAX = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeafConf:
+    """All that the configuration depends on.
+
+    server_name: ``<id>-<random>``; two leafs of one name evict each other, so nobody may be able to guess it.
+    domain: the JetStream domain, the device's id.
+    log: None: standard error (under systemd). ports_folder, pid_file: None: not written.
+    hub_urls: none: the device stays on its own. All ``ws(s)://``, or none.
+    credentials: read at every connect, so it may come later. None: the hub asks for none.
+    tls_ca_file: whom to trust for ``tls://`` and ``wss://``; None: the system's authorities.
+    """
+
+    server_name: str
+    domain: str
+    port: int
+    store: Path
+    agent_password: str
+    app_password: str
+    system_password: str
+    log: Path | None = None
+    log_max_bytes: int = 1 << 20
+    ports_folder: Path | None = None
+    pid_file: Path | None = None
+    hub_urls: tuple[str, ...] = ()
+    credentials: Path | None = None
+    tls_ca_file: Path | None = None
+    store_max_bytes: int = 512 << 20
+    memory_store_max_bytes: int = 8 << 20
+    sync_seconds: float = 10.0
+    reconnect_seconds: float = 10.0
+    ping_seconds: float = 30.0
+
+
+def render(conf: LeafConf) -> str:
+    """The text of the configuration file."""
+    return "\n\n".join([_HEAD, _server(conf), _jetstream(conf), _accounts(conf), _leafnodes(conf)]) + "\n"
+
+
+_HEAD = "# Written by edgeagent at every start; what you change here is lost. Change agent.toml instead."
+
+
+def _server(conf: LeafConf) -> str:
+    lines = [
+        f"server_name: {quote(conf.server_name)}",
+        f'listen: "127.0.0.1:{conf.port}"',
+        f"max_payload: {MAX_PAYLOAD_BYTES}",
+        f"ping_interval: {_duration(conf.ping_seconds)}",
+        f"ping_max: {PING_MAX}",
+    ]
+    if conf.log:
+        lines += [f"logfile: {quote(conf.log)}", f"logfile_size_limit: {conf.log_max_bytes}", "logfile_max_num: 2"]
+    if conf.ports_folder:
+        lines.append(f"ports_file_dir: {quote(conf.ports_folder)}")
+    if conf.pid_file:
+        lines.append(f"pid_file: {quote(conf.pid_file)}")
+    return "\n".join(lines)
+
+
+def _jetstream(conf: LeafConf) -> str:
+    return f"""jetstream {{
+  store_dir: {quote(conf.store)}
+  domain: {quote(conf.domain)}
+  max_memory_store: {conf.memory_store_max_bytes}
+  max_file_store: {conf.store_max_bytes}
+  sync_interval: {_duration(conf.sync_seconds)}
+}}"""
+
+
+def _accounts(conf: LeafConf) -> str:
+    app = _list(APP_SUBJECTS)
+    return f"""accounts {{
+  {ACCOUNT} {{
+    jetstream: enabled
+    users: [
+      {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }}
+      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {{ publish: {{ allow: {app} }}, subscribe: {{ allow: {app} }} }} }}
+    ]
+  }}
+  SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)} }} ] }}
+}}
+system_account: SYS
+no_auth_user: {APP_USER}"""
+
+
+def _leafnodes(conf: LeafConf) -> str:
+    return f"""leafnodes {{
+  reconnect: {_duration(conf.reconnect_seconds)}
+  remotes: [{_remote(conf) if conf.hub_urls else ""}]
+}}"""
+
+
+def _remote(conf: LeafConf) -> str:
+    lines = [
+        f"urls: {_list(conf.hub_urls)}",
+        f"account: {ACCOUNT}",
+        f"deny_imports: {_list(LOCAL_ONLY)}",
+        f"deny_exports: {_list(LOCAL_ONLY)}",
+        # The hub advertises its own addresses, which may not be reachable from here, or lead past a proxy.
+        "ignore_discovered_servers: true",
+        # s2_auto picks the costly s2_best when the round trip looks long.
+        "compression: s2_fast",
+        f"dial_timeout: {_duration(DIAL_TIMEOUT_SECONDS)}",
+        f"first_info_timeout: {_duration(DIAL_TIMEOUT_SECONDS)}",
+        *_login(conf),
+    ]
+    return "".join(f"\n    {line}" for line in ["{", *[f"  {line}" for line in lines], "}"]) + "\n  "
+
+
+def _login(conf: LeafConf) -> list[str]:
+    lines = [f"credentials: {quote(conf.credentials)}"] if conf.credentials else []
+    scheme = conf.hub_urls[0].partition("://")[0]
+    tls = [f"timeout: {DIAL_TIMEOUT_SECONDS}"]
+    if conf.tls_ca_file:
+        tls.append(f"ca_file: {quote(conf.tls_ca_file)}")
+    if scheme == "tls":
+        # On both ends or on neither: the hub's fallback waits longer than first_info_timeout's default.
+        tls.append("handshake_first: true")
+    if scheme in ("tls", "wss"):
+        lines.append(f"tls {{ {', '.join(tls)} }}")
+    return lines
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return f"[{', '.join(quote(text) for text in texts)}]"
+
+
+def _duration(seconds: float) -> str:
+    return f'"{round(seconds * 1000)}ms"'
+
+
+#: The escapes that nats-server's parser knows (conf/lex.go); any other character but a control one stands for itself.
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def quote(value: str | Path) -> str:
+    """``value`` as a string of the configuration language.
+
+    Other control characters, and bytes of a file name that are no UTF-8, are written as ``\\xNN``.
+    """
+    return '"' + "".join(_ESCAPES.get(char) or _plain(char) for char in str(value)) + '"'
+
+
+def _plain(char: str) -> str:
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's marks for such bytes
+        return f"\\x{code - 0xDC00:02x}"
+    return char

@@ -1,0 +1,222 @@
+"""The leaf: the nats-server on the device that local programs and the agent use, linked to the hub whenever there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edgeagent import files
+from edgeagent.errors import Closed, EdgeError, Refused
+from edgeagent.leaf import external, port
+from edgeagent.leaf.conf import AGENT_USER, SYSTEM_USER, render
+from edgeagent.leaf.options import LeafOptions
+from edgeagent.leaf.secrets import LeafSecrets, load_or_make
+from edgeagent.natsserver import binary, ports, process, server
+from edgeagent.natsserver.failures import StartFailed
+from edgeagent.natsserver.supervisor import State, Supervisor
+
+__all__ = ["Leaf", "LeafOptions"]
+
+log = logging.getLogger(__name__)
+
+NAME = "the leaf"
+
+class Leaf:
+    """One device's leaf. Give it to one agent at a time: two servers on one store destroy it, and nats-server does not prevent that.
+
+    on_change: called with every new state of a managed leaf and, where there is one, the reason.
+    """
+
+    def __init__(self, options: LeafOptions, on_change: Callable[[State, str], None] | None = None) -> None:
+        self.options = options
+        #: Where local programs connect; may change when a managed leaf starts again.
+        self.port = options.port
+        self.version = ""
+        self._secrets: LeafSecrets | None = None
+        self._supervisor = Supervisor(NAME, self._prepare, timing=options.timing, on_change=on_change)
+        self._external_state = State.STOPPED
+
+    async def start(self, timeout: float | None = None) -> None:
+        """Write the configuration and return when the leaf can be used; one that still runs is taken over.
+
+        timeout: seconds; None: ``start_seconds`` of the options. After an error it goes on trying; :meth:`ready` waits anew.
+        Raises EdgeError: what makes it impossible, or the last problem.
+        """
+        await asyncio.to_thread(self._make_folders)
+        if self.options.mode == "external":
+            await self._write()
+            self._external_state = State.STARTING
+        else:
+            self._supervisor.start()
+        await self.ready(timeout)
+
+    async def ready(self, timeout: float | None = None) -> None:
+        """Wait until the leaf can be used; as :meth:`start`."""
+        seconds = self.options.start_seconds if timeout is None else timeout
+        if self.options.mode == "managed":
+            await self._supervisor.ready(seconds)
+            return
+        try:
+            await asyncio.wait_for(external.until_it_answers(self.port, self.server_name), seconds)
+        except asyncio.TimeoutError:
+            raise await external.no_answer(self.port, self.options.unit) from None
+        self._external_state = State.RUNNING
+
+    async def stop(self) -> None:
+        """End a managed leaf; an external one is its owner's."""
+        self._external_state = State.STOPPED
+        await self._supervisor.stop()
+
+    async def release(self) -> None:
+        """Let the leaf run on without us: local programs keep working while the agent restarts."""
+        self._external_state = State.STOPPED
+        await self._supervisor.release()
+
+    async def restart(self, timeout: float | None = None) -> None:
+        """End a managed leaf, start it again and wait until it can be used. Raises Refused for an external one."""
+        self._refuse_external("restart")
+        self._supervisor.restart()
+        await self.ready(timeout)
+
+    async def apply(self, *, hub_urls: tuple[str, ...] | None = None, credentials: Path | None = None) -> None:
+        """Link to another hub or with another credentials file, without disturbing local programs. None: as before.
+
+        Raises UsageProblem when the urls can't be meant, EdgeError when the leaf can't be told.
+        """
+        self.options = replace(
+            self.options,
+            hub_urls=self.options.hub_urls if hub_urls is None else hub_urls,
+            credentials=credentials or self.options.credentials,
+        )
+        if self.state in (State.STOPPED, State.STOPPING):
+            raise Closed("change the leaf", f"it is {self.state.value}")
+        if await self._write():
+            await self._reload()
+
+    @property
+    def state(self) -> State:
+        return self._supervisor.state if self.options.mode == "managed" else self._external_state
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of a managed leaf that runs, else None."""
+        return self._supervisor.child.pid if self._supervisor.child else None
+
+    @property
+    def restarts(self) -> int:
+        return self._supervisor.restarts
+
+    @property
+    def last_problem(self) -> EdgeError | None:
+        return self._supervisor.last_problem
+
+    @property
+    def wished_port(self) -> int:
+        return self.options.port
+
+    @property
+    def url(self) -> str:
+        return f"nats://{ports.HOST}:{self.port}"
+
+    @property
+    def server_name(self) -> str:
+        return f"{self.options.device_id}-{self._known_secrets.suffix}"
+
+    @property
+    def agent_login(self) -> tuple[str, str]:
+        """User and password of the agent: all rights in the leaf's account."""
+        return AGENT_USER, self.agent_password
+
+    @property
+    def sys_login(self) -> tuple[str, str]:
+        """User and password of the leaf's system account."""
+        return SYSTEM_USER, self.sys_password
+
+    @property
+    def agent_password(self) -> str:
+        return self._known_secrets.agent
+
+    @property
+    def sys_password(self) -> str:
+        return self._known_secrets.system
+
+    def last_log_lines(self, count: int = 12) -> list[str]:
+        return self._supervisor.last_log_lines(count)
+
+    @property
+    def _known_secrets(self) -> LeafSecrets:
+        if self._secrets is None:
+            raise Closed("use the leaf", "it was not started")
+        return self._secrets
+
+    def _make_folders(self) -> None:
+        files.make_folder(self.options.folder, 0o700)
+        files.make_folder(self.options.ports_folder, 0o700)
+        self._secrets = load_or_make(self.options.folder / "secrets.json")
+
+    async def _prepare(self, problem: EdgeError | None) -> process.Launch:
+        return await asyncio.to_thread(self._make_launch, problem)
+
+    def _make_launch(self, problem: EdgeError | None) -> process.Launch:
+        found = binary.find(self.options.server)
+        self.version = found.version
+        launch = self._launch(found.path)
+        pid = process.find_pid(launch)
+        lost = isinstance(problem, StartFailed) and problem.kind == "address_in_use"
+        self.port = port.choose(self.options.folder / "port.json", self.options.port, is_ours=pid is not None, lost=lost)
+        changed = self._write_conf()
+        if pid is None:
+            ports.clear(self.options.ports_folder)
+        stale = pid is not None and (changed or _program(pid) != found.path.resolve())
+        return replace(self._launch(found.path), replace=stale)
+
+    def _launch(self, path: Path) -> process.Launch:
+        return server.launch(
+            path,
+            self.options.config_file,
+            name=NAME,
+            log=self.options.log_file,
+            ports_folder=self.options.ports_folder,
+            port=self.port,
+            environment={"GOMEMLIMIT": f"{self.options.go_memory_limit_bytes}B"},
+            ready_seconds=self.options.start_seconds,
+        )
+
+    async def _write(self) -> bool:
+        return await asyncio.to_thread(self._write_conf)
+
+    def _write_conf(self) -> bool:
+        """Write the configuration; False, and no write, when it is the same as before (cards wear, disks are full)."""
+        text = render(self.options.conf(self._known_secrets, self.port)).encode("utf-8", "surrogateescape")
+        if files.read_if_there(self.options.config_file) == text:
+            return False
+        files.write_atomic(self.options.config_file, text, 0o600)
+        return True
+
+    async def _reload(self) -> None:
+        if self.options.mode == "external":
+            launch = replace(self._launch(Path("nats-server")), pid_file=self.options.config_file.with_suffix(".pid"))
+            external.signal_reload(launch, self.options.unit)
+            return
+        child = self._supervisor.child
+        if child is None or self.state is not State.RUNNING:
+            return  # it reads the new configuration when it starts
+        try:
+            await server.reload(child)
+        except EdgeError as error:
+            log.warning("%s; it is restarted", error.why)
+            await self.restart()
+
+    def _refuse_external(self, verb: str) -> None:
+        if self.options.mode == "external":
+            raise Refused(f"{verb} the leaf", "systemd runs it", f"`sudo systemctl {verb} {self.options.unit}`")
+
+
+def _program(pid: int) -> Path | None:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/exe").readlink()
+    return None

@@ -1,0 +1,102 @@
+"""What a leaf is made of, checked before anything is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from edgeagent.errors import UsageProblem
+from edgeagent.leaf.conf import LeafConf
+from edgeagent.leaf.secrets import LeafSecrets
+from edgeagent.natsserver.supervisor import Timing
+from edgeagent.subjects import ID_RULE, is_id
+
+__all__ = ["HUB_DOMAIN", "LeafOptions"]
+
+#: The hub's JetStream domain. A leaf with the same one would become a part of the hub's JetStream.
+HUB_DOMAIN = "hub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeafOptions:
+    """folder: all that the leaf keeps; made with mode 0700.
+    runtime: folder for what need not survive a reboot (best on tmpfs); None: below ``folder``.
+    hub_urls, credentials, tls_ca_file: see :class:`LeafConf`.
+    port: where local programs connect, on 127.0.0.1; when another program has it, a managed leaf takes a free one.
+    mode: ``managed``: we run nats-server. ``external``: somebody else (systemd) does, with the configuration that we write.
+    server: path of nats-server; empty: see :func:`edgeagent.natsserver.binary.find`.
+    go_memory_limit_bytes: GOMEMLIMIT of a managed leaf.
+    unit: the systemd unit of an external leaf, for errors.
+    The sizes are in bytes, the times in seconds, with the meaning that they have in :class:`LeafConf`.
+    Raises UsageProblem when they can't be meant.
+    """
+
+    device_id: str
+    folder: Path
+    runtime: Path | None = None
+    hub_urls: tuple[str, ...] = ()
+    credentials: Path | None = None
+    tls_ca_file: Path | None = None
+    port: int = 4222
+    mode: Literal["managed", "external"] = "managed"
+    server: str = ""
+    unit: str = "edgeagent-leaf"
+    store_max_bytes: int = 512 << 20
+    memory_store_max_bytes: int = 8 << 20
+    go_memory_limit_bytes: int = 24 << 20
+    log_max_bytes: int = 1 << 20
+    sync_seconds: float = 10.0
+    reconnect_seconds: float = 10.0
+    ping_seconds: float = 30.0
+    start_seconds: float = 300.0
+    timing: Timing = field(default_factory=Timing)
+
+    def __post_init__(self) -> None:
+        what = "set up the leaf"
+        if not is_id(self.device_id):
+            raise UsageProblem(what, f"{self.device_id!r} is no device id: {ID_RULE}")
+        if self.device_id == HUB_DOMAIN:
+            raise UsageProblem(what, f"no device may be called {HUB_DOMAIN!r}", "set another `device.id` in agent.toml")
+        if not 1 <= self.port <= 65535:
+            raise UsageProblem(what, f"{self.port} is no port")
+        if len({url.startswith(("ws://", "wss://")) for url in self.hub_urls}) > 1:
+            # nats-server refuses the configuration.
+            raise UsageProblem(what, "hub.urls mixes ws:// or wss:// with other addresses", "use one kind")
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "leaf.conf"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "leaf.log"
+
+    @property
+    def ports_folder(self) -> Path:
+        return (self.runtime or self.folder) / "ports"
+
+    def conf(self, secrets: LeafSecrets, port: int) -> LeafConf:
+        """The configuration of this leaf. An external one logs to its unit's journal and writes the pid file that reloads need."""
+        managed = self.mode == "managed"
+        return LeafConf(
+            server_name=f"{self.device_id}-{secrets.suffix}",
+            domain=self.device_id,
+            port=port,
+            store=self.folder / "js",
+            agent_password=secrets.agent,
+            app_password=secrets.app,
+            system_password=secrets.system,
+            log=self.log_file if managed else None,
+            log_max_bytes=self.log_max_bytes,
+            ports_folder=self.ports_folder if managed else None,
+            pid_file=None if managed else self.config_file.with_suffix(".pid"),
+            hub_urls=self.hub_urls,
+            credentials=self.credentials,
+            tls_ca_file=self.tls_ca_file,
+            store_max_bytes=self.store_max_bytes,
+            memory_store_max_bytes=self.memory_store_max_bytes,
+            sync_seconds=self.sync_seconds,
+            reconnect_seconds=self.reconnect_seconds,
+            ping_seconds=self.ping_seconds,
+        )

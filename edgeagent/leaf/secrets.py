@@ -1,0 +1,42 @@
+"""What the leaf is known by, made once at random and kept: the end of its server name and its users' passwords."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from edgeagent import files
+
+__all__ = ["LeafSecrets", "load_or_make"]
+
+log = logging.getLogger(__name__)
+
+
+class LeafSecrets(msgspec.Struct, frozen=True, kw_only=True):
+    """suffix: end of the server name. agent, app, system: passwords of those users of the leaf."""
+
+    suffix: str
+    agent: str
+    app: str
+    system: str
+
+
+def load_or_make(path: Path) -> LeafSecrets:
+    """The secrets in ``path``; new ones, written there with mode 0600, when there are none or they can't be understood.
+
+    Raises EdgeError when the file can't be read or written.
+    """
+    data = files.read_if_there(path)
+    if data is not None:
+        try:
+            return msgspec.json.decode(data, type=LeafSecrets)
+        except msgspec.DecodeError as error:
+            log.warning("%s is damaged (%s); the leaf gets new passwords and a new server name", path, error)
+    made = LeafSecrets(
+        suffix=secrets.token_hex(4), agent=secrets.token_urlsafe(24), app=secrets.token_urlsafe(24), system=secrets.token_urlsafe(24)
+    )
+    files.write_atomic(path, msgspec.json.encode(made), 0o600)
+    return made

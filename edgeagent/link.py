@@ -1,0 +1,120 @@
+"""One way to connect to a nats-server, used by the device, the hub and the operator, with errors in our own words.
+
+nats-py reconnects by itself once a connection was good; this module only sees to it that the *first* connection says plainly why
+it failed, and that the pauses of many clients differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+
+from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
+
+__all__ = ["Client", "connect", "request"]
+
+log = logging.getLogger(__name__)
+
+#: How long one dial may take, in seconds.
+CONNECT_TIMEOUT_SECONDS = 5
+
+Callback = Callable[[], Awaitable[None]]
+#: What nats-py wants for a login by JWT: give the JWT, sign the server's nonce.
+JwtLogin = tuple[Callable[[], bytearray | bytes], Callable[[str], bytes]]
+
+
+async def connect(
+    url: str,
+    *,
+    what: str,
+    name: str,
+    inbox_prefix: str,
+    password: tuple[str, str] | None = None,
+    jwt: JwtLogin | None = None,
+    reconnect: bool = True,
+    on_disconnected: Callback | None = None,
+    on_reconnected: Callback | None = None,
+    on_closed: Callback | None = None,
+) -> Client:
+    """Connect to ``url`` and return nats-py's client.
+
+    what: names the other end in errors (``"reach the hub"``).
+    name: how this client is listed by the server.
+    password: ``(user, password)``. jwt: ``(user_jwt_cb, signature_cb)``. Neither: no login.
+    reconnect: come back by itself for ever, with pauses of 0.2 to 1 s; False for one-shot commands.
+    Raises Unreachable when nothing answers there, Refused when it does not let us in.
+    """
+    client = Client()
+    seen: list[Exception] = []
+    login: dict[str, Any] = {}
+    if password:
+        login = {"user": password[0], "password": password[1]}
+    if jwt:
+        login = {"user_jwt_cb": jwt[0], "signature_cb": jwt[1]}
+
+    async def on_error(error: Exception) -> None:
+        seen[:] = [*seen[-3:], error]
+        log.debug("%s: %s", name, error)
+
+    try:
+        await client.connect(
+            servers=[url],
+            name=name,
+            inbox_prefix=inbox_prefix.encode(),
+            error_cb=on_error,
+            disconnected_cb=on_disconnected,
+            reconnected_cb=on_reconnected,
+            closed_cb=on_closed,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            allow_reconnect=False,  # so that the first dial ends with the true error; see below
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            drain_timeout=3,
+            **login,
+        )
+    except (OSError, nats.errors.Error, asyncio.TimeoutError, ssl.SSLError, ValueError) as error:
+        # NoServersError hides what happened; error_cb has seen it.
+        cause = seen[-1] if isinstance(error, nats.errors.NoServersError) and seen else error
+        raise _plain(cause, url, what) from None
+    if reconnect:
+        client.options.update(allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(0.2, 1.0))
+    return client
+
+
+def _plain(error: BaseException, url: str, what: str) -> EdgeError:
+    text = str(error).removeprefix("nats: ").strip("'\" ")
+    if isinstance(error, nats.errors.AuthorizationError) or "authorization" in text.lower() or "authentication" in text.lower():
+        return Refused(
+            what, f"the server at {url} does not accept these credentials", "They may be of another hub, expired or revoked"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return Unreachable(what, f"nothing listens at {url}", "start it, or check the address")
+    if isinstance(error, asyncio.TimeoutError):
+        return Unreachable(what, f"{url} did not answer within {CONNECT_TIMEOUT_SECONDS} s", "check the address and the firewall")
+    return Unreachable(what, f"{url}: {text or type(error).__name__}", "check the address")
+
+
+async def request(
+    client: Client, subject: str, data: bytes = b"", *, what: str, timeout: float = 5.0, headers: dict[str, str] | None = None
+) -> Any:
+    """One request and its answer (nats-py's message), with errors in our words.
+
+    timeout: seconds. Raises Unreachable when nobody listens or answers, Closed when the connection is gone.
+    """
+    try:
+        return await client.request(subject, data, timeout=timeout, headers=headers)
+    except nats.errors.NoRespondersError:
+        raise Unreachable(what, "nobody answers there, or it is not allowed") from None
+    except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        raise Unreachable(what, f"no answer within {timeout:g} s") from None
+    except nats.errors.ConnectionClosedError:
+        raise Closed(what, "the connection is closed") from None
+    except (nats.errors.Error, OSError) as error:
+        raise Failed(what, str(error)) from None

@@ -1,0 +1,39 @@
+"""NATS's own service protocol (ADR-32): with it ``nats micro ls`` lists the agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeagent import __version__
+from edgeagent.link import Client
+
+__all__ = ["Micro"]
+
+
+class Micro:
+    """Answers ``$SRV.PING``, ``$SRV.INFO`` and ``$SRV.STATS`` for the agent of ``device_id``.
+
+    enabled: nine subscriptions and an answer to everybody who asks; right for hundreds of devices, not for thousands.
+    """
+
+    def __init__(self, client: Client, device_id: str, *, enabled: bool) -> None:
+        self._client, self._id, self._enabled = client, device_id, enabled
+        self._service: Any = None
+
+    async def start(self) -> None:
+        if not self._enabled:
+            return
+        import nats.micro
+
+        self._service = await nats.micro.add_service(
+            self._client,
+            name="edgeagent",
+            version=__version__,
+            description="edgeagent on a device",
+            metadata={"device": self._id},
+        )
+
+    async def stop(self) -> None:
+        service, self._service = self._service, None
+        if service is not None:
+            await service.stop()

@@ -1,0 +1,67 @@
+"""Where things are on disk: the system's installation, a person's own, and the operator's files. The only reader of the environment
+for paths.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+__all__ = [
+    "SYSTEM_SETTINGS",
+    "contexts_folder",
+    "hub_folder",
+    "operator_cache_folder",
+    "runtime_folder",
+    "settings_file",
+    "state_folder",
+]
+
+NAME = "edgeagent"
+
+#: The settings of the machine's own agent, as the systemd units run it.
+SYSTEM_SETTINGS = Path("/etc/edgeagent/agent.toml")
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def settings_file() -> Path:
+    """$EDGEAGENT_SETTINGS, else the system's file if it is there or we are root, else the user's."""
+    named = os.environ.get("EDGEAGENT_SETTINGS")
+    if named:
+        return Path(named)
+    if SYSTEM_SETTINGS.exists() or is_root():
+        return SYSTEM_SETTINGS
+    return platformdirs.user_config_path(NAME) / "agent.toml"
+
+
+def state_folder(system: bool) -> Path:
+    """What must survive a reboot."""
+    return Path("/var/lib/edgeagent") if system else platformdirs.user_state_path(NAME)
+
+
+def runtime_folder(system: bool) -> Path:
+    """What need not survive a reboot: status, locks, sockets."""
+    return Path("/run/edgeagent") if system else platformdirs.user_runtime_path(NAME)
+
+
+def hub_folder() -> Path:
+    """The hub's keys, configuration and store, unless ``--dir`` names another folder."""
+    named = os.environ.get("EDGEAGENT_HUB_DIR")
+    if named:
+        return Path(named)
+    return Path("/var/lib/edgeagent/hub") if is_root() else platformdirs.user_state_path(NAME) / "hub"
+
+
+def contexts_folder() -> Path:
+    """An operator's contexts: which hubs, with which credentials."""
+    return platformdirs.user_config_path(NAME) / "contexts"
+
+
+def operator_cache_folder() -> Path:
+    """What the command line remembers between two calls and may forget."""
+    return platformdirs.user_cache_path(NAME)

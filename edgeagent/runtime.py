@@ -1,0 +1,103 @@
+"""The small pieces every long-running process of ours needs: named tasks with an owner, signals, systemd's notify socket, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+__all__ = ["Tasks", "jittered", "notify_systemd", "set_up_logging", "stop_on_signals"]
+
+log = logging.getLogger(__name__)
+
+
+class Tasks:
+    """Named background tasks with one owner; the first that fails is what :meth:`wait` raises."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        if self._failed.done():
+            log.error("%s failed", task.get_name(), exc_info=task.exception())
+        else:
+            self._failed.set_exception(task.exception() or RuntimeError(task.get_name()))
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Return when ``stop`` is set; raise what a task raised, if one fails before."""
+        stopping = asyncio.ensure_future(stop.wait())
+        waiting: set[asyncio.Future[Any]] = {stopping, self._failed}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if self._failed.done():
+            self._failed.result()
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for its end."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._failed.done():
+            self._failed.exception()  # retrieved, so that asyncio does not report it a second time
+        else:
+            self._failed.cancel()
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process at once, as people expect of Ctrl-C."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked, number)
+    return stop
+
+
+def notify_systemd(message: str) -> None:
+    """Tell systemd, if it started us: ``READY=1``, ``STATUS=…``, ``STOPPING=1``, ``WATCHDOG=1`` (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.sendto(message.encode(), address)
+
+
+def jittered(seconds: float, part: float = 0.1) -> float:
+    """``seconds`` plus or minus up to ``part`` of it, so that a fleet does not act in step."""
+    return seconds * random.uniform(1 - part, 1 + part)
+
+
+def set_up_logging(level: str) -> None:
+    """One line an event on standard error; without a time of our own under systemd, which adds one."""
+    under_systemd = "JOURNAL_STREAM" in os.environ
+    form = "%(levelname).1s %(name)s: %(message)s"
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format=form if under_systemd else f"%(asctime)s {form}", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("nats").setLevel(logging.CRITICAL)  # its errors reach us through error_cb; its tracebacks help nobody

@@ -1,0 +1,281 @@
+"""``agent.toml``: the local file that a person edits on the device, as frozen, typed values.
+
+Every setting is declared once, here, with its type, bounds, default and description; docs/settings.md is generated from it, and
+every problem of a file is reported at once. Relative paths in the file count from the file's own folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgeagent import places
+from edgeagent.errors import SettingsProblem
+from edgeagent.files import read_text
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "AgentSettings",
+    "DeviceSettings",
+    "HubSettings",
+    "LeafSettings",
+    "QuerySettings",
+    "Settings",
+    "load",
+    "parse",
+    "parse_sections",
+]
+
+#: How a setting's word for a label looks; the value is free text. Kept narrow so that ``labels.<key>`` always reads in CEL.
+LABEL_KEY = r"^[a-z_][a-z0-9_]{0,62}$"
+
+_Label = Annotated[str, Meta(max_length=256)]
+_LabelKey = Annotated[str, Meta(pattern=LABEL_KEY)]
+_LeafUrl = Annotated[str, Meta(pattern=r"^(nats-leaf|nats|tls|ws|wss)://[^/\s]+$")]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class DeviceSettings(_Section, frozen=True, kw_only=True):
+    id: Annotated[
+        str,
+        Meta(
+            description="The device's id. Empty: the host name, but `pi-<last 8 of the serial>` when that is raspberrypi, localhost or debian.",
+            pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$",
+        ),
+    ] = ""
+    labels: Annotated[
+        dict[_LabelKey, _Label],
+        Meta(
+            description="What the device says about itself, for filters: `labels.site == 'berlin'` or `-l site=berlin`.",
+            max_length=64,
+        ),
+    ] = {}
+
+
+class HubSettings(_Section, frozen=True, kw_only=True):
+    urls: Annotated[
+        list[_LeafUrl],
+        Meta(
+            description="Where the hub takes leaf nodes, e.g. `nats-leaf://hub.example:7422`. Empty: this device stays on its own."
+        ),
+    ] = []
+    credentials: Annotated[
+        str, Meta(description="File with the device's credentials (JWT and key). The leaf links as soon as it is there.")
+    ] = "device.creds"
+
+
+class LeafSettings(_Section, frozen=True, kw_only=True):
+    mode: Annotated[
+        Literal["managed", "external"],
+        Meta(description="`managed`: the agent starts nats-server itself. `external`: systemd runs it (edgeagent-leaf.service)."),
+    ] = "managed"
+    server: Annotated[
+        str, Meta(description="Path of nats-server. Empty: the one installed beside edgeagent, else the one on PATH.")
+    ] = ""
+    port: Annotated[
+        int,
+        Meta(
+            description="Port on 127.0.0.1 for local programs. When it is taken the leaf uses a free one and `edgeagent status` says so.",
+            ge=1,
+            le=65535,
+        ),
+    ] = 4222
+    store_max_bytes: Annotated[
+        int, Meta(description="The most that the leaf's streams may take on disk, in bytes.", ge=1 << 20, le=1 << 42)
+    ] = 512 << 20
+    memory_store_max_bytes: Annotated[
+        int, Meta(description="The most that memory streams may take, in bytes.", ge=1 << 20, le=1 << 40)
+    ] = 8 << 20
+    go_memory_limit_bytes: Annotated[int, Meta(description="GOMEMLIMIT of the leaf, in bytes.", ge=16 << 20, le=1 << 40)] = (
+        24 << 20
+    )
+    sync_seconds: Annotated[
+        float, Meta(description="How often the leaf flushes its store to disk (fsync); shorter wears SD cards.", ge=1, le=600)
+    ] = 10.0
+    reconnect_seconds: Annotated[
+        float,
+        Meta(
+            description="Pause before the leaf dials the hub again; a random part of the same length is added after a failed dial.",
+            ge=0.1,
+            le=600,
+        ),
+    ] = 10.0
+    ping_seconds: Annotated[
+        float, Meta(description="How often the leaf and the hub ask each other whether the link is alive.", ge=1, le=600)
+    ] = 30.0
+    restart_cap_seconds: Annotated[
+        float, Meta(description="Longest pause before a leaf that ended is started again.", ge=0.1, le=600)
+    ] = 30.0
+
+
+class AgentSettings(_Section, frozen=True, kw_only=True):
+    heartbeat_seconds: Annotated[
+        float,
+        Meta(
+            description="How often the agent says that it is alive, ±10 %. Suspect after 2 missed ones, offline after 3.",
+            ge=1,
+            le=3600,
+        ),
+    ] = 60.0
+    facts_seconds: Annotated[
+        float,
+        Meta(
+            description="How often the agent looks whether its stable facts changed; a change is reported at once.", ge=1, le=3600
+        ),
+    ] = 30.0
+    micro: Annotated[
+        bool,
+        Meta(
+            description="Answer `$SRV.PING|INFO|STATS`, so that NATS's own tools list the agents. Switch off above 500 devices."
+        ),
+    ] = True
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="How much the agent logs.")] = "info"
+
+
+class QuerySettings(_Section, frozen=True, kw_only=True):
+    rate_per_second: Annotated[
+        float, Meta(description="Live queries a second that the device answers in the long run; more are refused.", gt=0, le=1000)
+    ] = 20.0
+    burst: Annotated[int, Meta(description="Live queries that it answers at once before the rate counts.", ge=1, le=1000)] = 100
+
+
+class PathSettings(_Section, frozen=True, kw_only=True):
+    state: Annotated[
+        str,
+        Meta(
+            description="Folder for what must survive a reboot. Empty: `/var/lib/edgeagent` for the system, XDG state for a user."
+        ),
+    ] = ""
+    runtime: Annotated[
+        str,
+        Meta(
+            description="Folder for what need not (status file, locks). Empty: `/run/edgeagent` for the system, XDG runtime for a user."
+        ),
+    ] = ""
+
+
+class Settings(_Section, frozen=True, kw_only=True):
+    """One device's settings. ``source`` is the file they came from (None: all defaults)."""
+
+    device: DeviceSettings = DeviceSettings()
+    hub: HubSettings = HubSettings()
+    leaf: LeafSettings = LeafSettings()
+    agent: AgentSettings = AgentSettings()
+    query: QuerySettings = QuerySettings()
+    paths: PathSettings = PathSettings()
+    source: Path | None = None
+
+    @property
+    def state_folder(self) -> Path:
+        return self._folder(self.paths.state, places.state_folder(self.is_system))
+
+    @property
+    def runtime_folder(self) -> Path:
+        return self._folder(self.paths.runtime, places.runtime_folder(self.is_system))
+
+    @property
+    def credentials_file(self) -> Path:
+        return self.state_folder / self.hub.credentials
+
+    @property
+    def status_file(self) -> Path:
+        return self.runtime_folder / "status.json"
+
+    @property
+    def is_system(self) -> bool:
+        """Whether this is the machine's own installation rather than one person's."""
+        return self.source == places.SYSTEM_SETTINGS
+
+    def _folder(self, named: str, default: Path) -> Path:
+        if not named:
+            return default
+        base = self.source.parent if self.source else Path.cwd()
+        return (base / Path(named).expanduser()).resolve()
+
+
+#: The sections of the file, in the order in which docs/settings.md shows them.
+SECTIONS: dict[str, type[_Section]] = {
+    "device": DeviceSettings,
+    "hub": HubSettings,
+    "leaf": LeafSettings,
+    "agent": AgentSettings,
+    "query": QuerySettings,
+    "paths": PathSettings,
+}
+
+
+def load(named: Path | None = None) -> Settings:
+    """Read the settings file.
+
+    named: the file to read; it must exist. None: the system's (/etc/edgeagent/agent.toml) if it is there or we are root, else
+    the user's; a missing file then means all defaults.
+    Raises SettingsProblem with every problem in the file.
+    """
+    path = (named or places.settings_file()).absolute()
+    if named is None and not path.exists():
+        return Settings(source=path)
+    return parse(read_text(path), path)
+
+
+def parse(text: str, source: Path) -> Settings:
+    """Like :func:`load`, for a text that was read already."""
+    return Settings(**parse_sections(text, SECTIONS, source), source=source)
+
+
+def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> dict[str, Any]:
+    """Read a TOML text of sections, each as its shape (a frozen msgspec Struct whose fields all have defaults).
+
+    Raises SettingsProblem with every problem in it.
+    """
+    what = f"use the settings in {source}"
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsProblem(what, [f"it is not valid TOML: {error}"], "mend the line and try again") from None
+    problems: list[str] = []
+    sections = {name: _section(name, shape, tables.get(name, {}), problems) for name, shape in shapes.items()}
+    problems += [_unknown(name, shapes) for name in tables if name not in shapes]
+    if problems:
+        raise SettingsProblem(what, problems, "docs/settings.md lists every setting")
+    return sections
+
+
+def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> Any:
+    if not isinstance(table, dict):
+        problems.append(f"{name}: write it as a section [{name}] with keys of its own")
+        return shape()
+    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in fields:
+            problems.append(_unknown(f"{name}.{key}", [f"{name}.{field}" for field in fields]))
+            continue
+        try:
+            values[key] = msgspec.convert(value, fields[key])
+        except msgspec.ValidationError as error:
+            problems.append(f"{name}.{key} = {value!r}: {_plain(str(error))}")
+    return shape(**values)
+
+
+def _unknown(key: str, known: Any) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _plain(message: str) -> str:
+    """msgspec's message without its marks for paths inside a value."""
+    text = message.replace(" - at `$`", "").replace("`", "").replace(" - at $", " at ")
+    return text[0].lower() + text[1:]

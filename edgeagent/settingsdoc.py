@@ -1,0 +1,85 @@
+"""Writes docs/settings.md from the declarations in :mod:`edgeagent.settings`: ``make docs``. A test fails when the page is stale."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+
+from edgeagent.hub.folder import HubOptions
+from edgeagent.settings import SECTIONS
+
+__all__ = ["page"]
+
+_HEAD = """\
+# Settings
+
+This page is generated from the code (`make docs`). Two files are meant for a person's editor.
+
+## agent.toml, on a device
+
+`/etc/edgeagent/agent.toml` for the system's agent, `~/.config/edgeagent/agent.toml` for a user's own, or any file named with
+`--settings` or `$EDGEAGENT_SETTINGS`. A missing file means all defaults. Relative paths count from the file's own folder.
+`edgeagent check` tries the file and says everything that is wrong with it at once. Changes need a restart of the agent.
+"""
+_HUB = """\
+## hub.toml, in the hub's folder
+
+`edgeagent hub init` writes it. Changes need a restart of `edgeagent hub up`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *_sections(SECTIONS), _HUB, *_sections({"hub": HubOptions})])
+
+
+def _sections(shapes: Mapping[str, Any]) -> Iterator[str]:
+    for name, shape in shapes.items():
+        yield f"### [{name}]\n"
+        yield "| key | default | what it does |\n|---|---|---|"
+        hints = typing.get_type_hints(shape, include_extras=True)
+        for field in msgspec.structs.fields(shape):
+            default = field.default if field.default is not msgspec.NODEFAULT else _made(field.default_factory)
+            yield f"| `{field.name}` | `{_toml(default)}` | {_description(hints[field.name])} |"
+        yield ""
+
+
+def _made(factory: Any) -> Any:
+    return factory()
+
+
+def _toml(value: Any) -> str:
+    return "{}" if value == {} else msgspec.json.encode(value).decode()
+
+
+def _description(hint: Any) -> str:
+    """The description in the type, and its bounds."""
+    meta = next(arg for arg in get_args(hint)[1:] if isinstance(arg, msgspec.Meta) and arg.description)
+    return f"{meta.description}{_bounds(hint)}".replace("|", "\\|")
+
+
+def _bounds(hint: Any) -> str:
+    low: Any = None
+    high: Any = None
+    metas = [arg for arg in get_args(hint)[1:] if isinstance(arg, msgspec.Meta)]
+    inner = get_args(hint)[0]
+    if get_origin(inner) is Annotated:
+        metas += [arg for arg in get_args(inner)[1:] if isinstance(arg, msgspec.Meta)]
+    for meta in metas:
+        low = meta.ge if meta.ge is not None else low
+        low = f"more than {meta.gt:g}" if meta.gt is not None else low
+        high = meta.le if meta.le is not None else high
+    if low is None and high is None:
+        return ""
+    return f" ({_edge(low)} to {_edge(high)})" if high is not None else f" (at least {_edge(low)})"
+
+
+def _edge(bound: Any) -> str:
+    return f"{bound:,}".rstrip() if isinstance(bound, (int, float)) else str(bound)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

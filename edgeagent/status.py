@@ -1,0 +1,87 @@
+"""The status file: what the agent last knew of itself, readable by any user, without the agent and without a link."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from edgeagent import files
+from edgeagent.errors import EdgeError, Failed, Unreachable
+
+__all__ = ["LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """what: what is wrong, one sentence. remedy: the next step."""
+
+    what: str
+    remedy: str = ""
+
+
+class LeafStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """state: of the supervisor (``running``, ``backing_off`` ...). port: where local programs connect; wished_port: what was set."""
+
+    mode: str
+    state: str
+    port: int = 0
+    wished_port: int = 0
+    pid: int = 0
+    version: str = ""
+    restarts: int = 0
+
+
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """up: the hub acknowledged the last heartbeat. since: of this state, RFC 3339. acknowledged: the last time that it did."""
+
+    up: bool
+    hub: str = ""
+    since: str = ""
+    acknowledged: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    version: str
+    pid: int
+    started: str
+    written: str
+    leaf: LeafStatus
+    link: LinkStatus
+    groups: list[str] = []
+    queries_answered: int = 0
+    waiting: dict[str, int] = {}
+    problems: list[Problem] = []
+    v: int = 1
+
+
+def write(path: Path, status: Status) -> None:
+    """Replace the status file; a full or read-only disk is no reason to stop (the log has said so)."""
+    with contextlib.suppress(EdgeError):
+        files.write_atomic(path, msgspec.json.format(msgspec.json.encode(status), indent=1) + b"\n", 0o644)
+
+
+def read(path: Path) -> Status:
+    """Raises Unreachable when there is none: the agent never ran here."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Status)
+    except FileNotFoundError:
+        raise Unreachable(
+            "read the agent's status", f"there is no {path}: the agent has not run here", "start it: `edgeagent run`"
+        ) from None
+    except PermissionError:
+        raise Unreachable("read the agent's status", f"you may not read {path}", "ask its owner, or use sudo") from None
+    except msgspec.DecodeError as error:
+        raise Failed(
+            "read the agent's status", f"{path} is damaged ({error})", "restart the agent; it writes a new one"
+        ) from None
+
+
+def is_running(status: Status, proc: Path = Path("/proc")) -> bool:
+    """Whether the process that wrote the status still runs (and is not another one with its number)."""
+    try:
+        words = (proc / str(status.pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(b"edgeagent" in word for word in words)

@@ -1,0 +1,865 @@
+"""Attacks on a real hub, made of our own keyring, accounts and streams: what a device, a viewer or an operator must not be able to do.
+
+The three-account layout rests on something nats-server does not promise: a response never re-enters an import. So this suite must
+pass on every version of nats-server that we claim to support.
+
+Nothing here waits for a time to pass. That something did *not* happen is known by barriers: the attacker's own request, sent after
+the attack on the same connection, was answered; and every stream then refused a publish of ours, so that all before it was taken.
+``test_the_same_attack_works_inside_hub`` shows that these barriers would see a success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nats
+import nats.errors
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from edgeagent.direct import read_all
+from edgeagent.hub import streams
+from edgeagent.hub.keyring import Keyring
+from edgeagent.subjects import direct_get
+from edgeagent.trust import jwt
+from edgeagent.trust.creds import Credentials, callbacks
+from edgeagent.trust.nkeys import KeyPair
+from tests.support.rogue import PATIENCE_SECONDS, Rogue
+
+STORE_BYTES = 1_000_000_000
+#: A stream takes no message with this header: it answers an error, after all that was sent before.
+REFUSED = {"Nats-Expected-Last-Sequence": "999999999"}
+VICTIM, ATTACKER = "pi-1", "pi-9"
+Growth = dict[str, tuple[int, int]]
+
+
+# ---- the hub -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Hub:
+    keyring: Keyring
+    port: int
+    leaf_port: int
+    folder: Path
+
+    async def connect(self, credentials: Credentials, inbox: str = "_INBOX") -> Client:
+        """A client whose ``seen_errors`` lists what the server complained of."""
+        seen: list[str] = []
+
+        async def note(error: Exception) -> None:
+            seen.append(str(error))
+
+        give_jwt, sign = callbacks(credentials)
+        client = await nats.connect(
+            f"nats://127.0.0.1:{self.port}",
+            user_jwt_cb=give_jwt,
+            signature_cb=sign,
+            inbox_prefix=inbox.encode(),
+            error_cb=note,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+        )
+        client.seen_errors = seen
+        return client
+
+    async def person(self, name: str, role: Any) -> Client:
+        return await self.connect(self.keyring.operator_credentials(name, role), f"_INBOX.ops.{name}")
+
+    async def device(self, device_id: str, *groups: str, is_hub: bool = False) -> Rogue:
+        return await Rogue.connect(self.leaf_port, self.keyring.device_credentials(device_id, groups), is_hub=is_hub)
+
+
+def nats_server() -> str:
+    beside = Path(sys.executable).parent / "nats-server"
+    return str(beside) if beside.exists() else shutil.which("nats-server") or pytest.skip("no nats-server here")
+
+
+def start(folder: Path, config: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start nats-server and wait for its banner; the process and the log so far."""
+    (folder / "server.conf").write_text(config)
+    log = folder / "server.log"
+    process = subprocess.Popen([nats_server(), "-c", str(folder / "server.conf"), "-l", str(log)])
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "Server is ready" not in (log.read_text() if log.exists() else ""):
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
+        time.sleep(0.01)
+    return process, log.read_text()
+
+
+def hub_config(folder: Path, keyring: Keyring, signed: dict[Any, tuple[str, str]]) -> str:
+    return f"""
+        server_name: hub
+        listen: 127.0.0.1:-1
+        operator: {keyring.operator_jwt()}
+        system_account: {signed["SYS"][0]}
+        resolver {{ type: full, dir: "{folder}/jwt" }}
+        resolver_preload {{ {", ".join(f"{public}: {token}" for public, token in signed.values())} }}
+        jetstream {{ store_dir: "{folder}/store", domain: hub, max_memory_store: 8M, max_file_store: {STORE_BYTES} }}
+        leafnodes {{ listen: 127.0.0.1:-1, isolate_leafnode_interest: true, no_advertise: true }}
+    """
+
+
+def port_of(what: str, log: str) -> int:
+    found = re.search(rf"Listening for {what} connections on 127\.0\.0\.1:(\d+)", log)
+    assert found, log
+    return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="attacks-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def hub(folder: Path) -> Iterator[Hub]:
+    keyring = Keyring.create(folder)
+    signed = {**keyring.account_jwts(), **intruders(folder, keyring)}
+    process, log = start(folder, hub_config(folder, keyring, signed))
+    try:
+        made = Hub(keyring, port_of("client", log), port_of("leafnode", log), folder)
+        asyncio.run(fill(made))
+        yield made
+    finally:
+        process.kill()
+        process.wait()
+
+
+def intruders(folder: Path, keyring: Keyring) -> dict[str, tuple[str, str]]:
+    """Accounts signed by the operator that import what was never granted: with no token, and with the one that FLEET has."""
+    fleet = jwt.claims(keyring.account_jwts()["FLEET"][1])["nats"]["imports"]
+    stolen = next(claim for claim in fleet if claim["subject"] == "edge.from.*.report")
+    naked = {key: value for key, value in stolen.items() if key != "token"}
+    return {name: intruder(folder, name, claim) for name, claim in (("naked", naked), ("stolen", stolen))}
+
+
+def intruder(folder: Path, name: str, claim: dict[str, Any]) -> tuple[str, str]:
+    key = KeyPair.generate("account")
+    (folder / name).write_text(key.seed)
+    operator = KeyPair.from_seed((folder / "keys" / "operator.nk").read_text().strip())
+    return key.public, jwt.account(operator, subject=key.public, name=name, issued_at=int(time.time()), imports=[claim])
+
+
+async def fill(hub: Hub) -> None:
+    """The streams, and in each of them something of the victim's that could be overwritten."""
+    client = await hub.connect(hub.keyring.service_credentials("hub"))
+    assert await streams.ensure(client.jetstream(), STORE_BYTES) == [stream.name for stream in streams.STREAMS]
+    for target in TARGETS:
+        if target.stream:
+            await client.request(target.subject, b"TRUE")
+    await client.request(f"edge.from.{ATTACKER}.report", b"FORGED")
+    await client.request(f"edge.from.{ATTACKER}.heartbeat", b"FORGED")
+    await client.close()
+
+
+async def settle(client: Client) -> None:
+    """Wait until the server has taken all that was published. Twice, as nats-py's PING overtakes what it has buffered."""
+    await client.flush()
+    await client.flush()
+
+
+# ---- the world a test attacks ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """Who is there: hub serve, a viewer, an operator and an honest device, each listening to all that it may."""
+
+    hub: Hub
+    serve: Client
+    viewer: Client
+    operator: Client
+    victim: Rogue
+    heard: list[Msg] = field(default_factory=list)
+    before: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    async def listen(self) -> None:
+        async def hear(message: Msg) -> None:
+            self.heard.append(message)
+
+        for subject in ("edge.>", "$KV.>", "$O.>"):
+            await self.serve.subscribe(subject, cb=hear)
+        for name, client in (("eve", self.viewer), ("olga", self.operator)):
+            for subject in ("edge.live.>", f"edge.from.*.reply.{name}.*", f"_INBOX.ops.{name}.zz"):
+                await client.subscribe(subject, cb=hear)
+            await settle(client)
+        await settle(self.serve)
+        for subject in (f"edge.to.device.{VICTIM}.>", "edge.to.group.berlin.>", "edge.to.fleet.all.>"):
+            self.victim.subscribe(subject)
+        assert await self.victim.settle()
+        self.before = await self.photograph()
+
+    async def photograph(self) -> dict[str, tuple[int, int]]:
+        """Messages and last sequence of every stream, once it has taken all that was on its way."""
+        declared = [stream for stream in streams.STREAMS if stream.subjects]
+        await asyncio.gather(*[self._refused_publish(stream.subjects[0]) for stream in declared])
+        infos = await asyncio.gather(*[self.serve.jetstream().stream_info(stream.name) for stream in declared])
+        return {info.config.name: (info.state.messages, info.state.last_seq) for info in infos}
+
+    async def _refused_publish(self, pattern: str) -> None:
+        answer = await self.serve.request(pattern.replace("*", "sentinel").replace(">", "sentinel"), headers=REFUSED)
+        assert json.loads(answer.data)["error"]["err_code"] == 10071
+
+    async def growth(self) -> Growth:
+        """``{stream: (messages more, sequences more)}`` since the beginning, of those that changed."""
+        now = await self.photograph()
+        return {
+            name: (messages - self.before[name][0], last - self.before[name][1])
+            for name, (messages, last) in now.items()
+            if (messages, last) != self.before[name]
+        }
+
+    async def fooled(self, speaker: str = ATTACKER) -> list[str]:
+        """What people and hub serve heard that was neither of ``speaker`` under its own name nor of this test's barriers."""
+        for client in (self.serve, self.viewer, self.operator):
+            await settle(client)
+        own = (f"edge.from.{speaker}.", f"edge.live.{speaker}.")
+        return [m.subject for m in self.heard if not m.subject.startswith(own) and "sentinel" not in m.subject]
+
+    async def heard_by_people(self) -> list[Msg]:
+        """What came to the live views, query answers and inboxes of people."""
+        await settle(self.viewer)
+        await settle(self.operator)
+        return [m for m in self.heard if m.subject.startswith(("edge.live.", "_INBOX.ops.")) or ".reply." in m.subject]
+
+
+@pytest_asyncio.fixture
+async def world(hub: Hub) -> AsyncIterator[World]:
+    made = World(
+        hub,
+        await hub.connect(hub.keyring.service_credentials("hub")),
+        await hub.person("eve", "viewer"),
+        await hub.person("olga", "operator"),
+        await hub.device(VICTIM, "berlin"),
+    )
+    await made.listen()
+    yield made
+    await made.victim.close()
+    for client in (made.serve, made.viewer, made.operator):
+        await client.close()
+
+
+# ---- naming somebody else's subject as the reply -------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    subject: str
+    stream: str = ""  # the one that would store it
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+TARGETS = [
+    Target(f"edge.from.{VICTIM}.report", "EDGE_REPORTS"),
+    Target(f"edge.from.{VICTIM}.heartbeat", "EDGE_REPORTS"),
+    Target(f"edge.from.{VICTIM}.result.01ABC", "EDGE_RESULTS"),
+    Target(f"edge.from.{VICTIM}.metric", "EDGE_METRICS"),
+    Target(f"edge.from.{VICTIM}.event.info", "EDGE_EVENTS"),
+    Target(f"edge.from.{VICTIM}.data.door", "EDGE_DATA"),
+    Target("edge.to.fleet.all.cmd.999999", "EDGE_COMMANDS"),
+    Target(f"edge.to.device.{VICTIM}.cmd.500", "EDGE_COMMANDS"),
+    Target("$KV.edge_config.fleet.all", "KV_edge_config"),
+    Target(f"$KV.edge_presence.{VICTIM}", "KV_edge_presence"),
+    Target(f"$KV.edge_devices.{VICTIM}", "KV_edge_devices"),
+    Target("$O.edge_artifacts.C.chunk", "OBJ_edge_artifacts"),
+    Target("$O.edge_artifacts.M.name", "OBJ_edge_artifacts"),
+    Target(f"edge.from.{VICTIM}.reply.olga.7"),
+    Target(f"edge.from.{VICTIM}.reply.eve.7"),
+    Target(f"edge.from.{VICTIM}.request.renew"),
+    Target(f"edge.live.{VICTIM}.report"),
+    Target(f"edge.live.{VICTIM}.presence"),
+    Target("_INBOX.ops.olga.zz"),
+    Target("_INBOX.ops.eve.zz"),
+    Target("_INBOX.srv.olga.zz"),
+    Target("_R_.aaaaaa.bbbbbb"),
+    Target(f"edge.api.DIRECT.GET.EDGE_REPORTS.edge.from.{VICTIM}.report"),
+    Target("edge.api.DIRECT.GET.EDGE_REPORTS"),
+    Target("$JS.API.STREAM.DELETE.EDGE_REPORTS"),
+    Target("$JS.API.STREAM.PURGE.EDGE_COMMANDS"),
+    Target("$JS.hub.API.STREAM.PURGE.KV_edge_config"),
+    Target("$SYS.REQ.CLAIMS.UPDATE"),
+    Target("provision.claim.pi-1"),
+]
+STORED = [target for target in TARGETS if target.stream and target.stream != "EDGE_COMMANDS"]
+LIVE = [Target(f"edge.to.device.{VICTIM}.query"), Target("edge.to.fleet.all.config"), Target(f"edge.to.device.{VICTIM}.in.1.2")]
+
+#: What a device may publish, and so the ways in which it can have a message sent to a reply subject: subject and payload.
+DEVICE_WAYS = [
+    (direct_get("EDGE_REPORTS", f"edge.from.{ATTACKER}.report"), b""),
+    (direct_get("EDGE_REPORTS", f"edge.from.{ATTACKER}.heartbeat"), b""),
+    (direct_get("EDGE_METRICS", f"edge.from.{ATTACKER}.metric"), b""),
+    (direct_get("KV_edge_config", "$KV.edge_config.fleet.all"), b""),
+    (direct_get("EDGE_COMMANDS", "edge.to.fleet.all.cmd.*"), b""),
+    (direct_get("OBJ_edge_artifacts", "$O.edge_artifacts.C.chunk"), b""),
+    (direct_get("OBJ_edge_artifacts"), b'{"seq":1,"batch":5}'),
+    (f"edge.from.{ATTACKER}.report", b"FORGED"),
+    (f"edge.from.{ATTACKER}.event.info", b"FORGED"),
+    (f"edge.from.{ATTACKER}.reply.nobody.1", b"FORGED"),
+    (f"edge.from.{ATTACKER}.request.renew", b"FORGED"),
+]
+DEVICE_STORES: Growth = {"EDGE_REPORTS": (0, 2), "EDGE_EVENTS": (1, 1)}
+
+PERSON_WAYS = [
+    (direct_get("EDGE_REPORTS", f"edge.from.{ATTACKER}.report"), b""),
+    (direct_get("EDGE_REPORTS"), b'{"multi_last":["edge.from.*.report"],"batch":5}'),
+    (direct_get("KV_edge_config", "$KV.edge_config.fleet.all"), b""),
+    ("edge.api.STREAM.INFO.EDGE_REPORTS", b""),
+]
+OPERATOR_WAYS = [*PERSON_WAYS, ("$KV.edge_config.group.paris", b"FORGED"), ("edge.to.group.paris.cmd.{}", b"FORGED")]
+OPERATOR_STORES: Growth = {"KV_edge_config": (1, 1), "EDGE_COMMANDS": (1, 1)}
+
+
+async def own_answer(attacker: Rogue) -> None:
+    """The barrier: what was sent before has been taken, and the link is still good (else nothing was tried)."""
+    answer = await attacker.request(f"edge.from.{attacker.device_id}.report", b"FORGED")
+    assert answer is not None and b'"stream":"EDGE_REPORTS"' in answer.data, attacker.errors
+    answer = await attacker.request(direct_get("EDGE_REPORTS", f"edge.from.{attacker.device_id}.report"))
+    assert answer is not None and answer.data == b"FORGED"
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+async def test_a_device_names_it_as_reply(world: World, target: Target) -> None:
+    async with await world.hub.device(ATTACKER) as attacker:
+        for subject, data in DEVICE_WAYS:
+            attacker.publish(subject, data, reply=target.subject)
+        await own_answer(attacker)
+        assert await world.growth() == DEVICE_STORES
+        assert await world.fooled() == []
+
+
+@pytest.mark.parametrize("target", STORED, ids=str)
+async def test_the_same_attack_works_inside_hub(world: World, target: Target) -> None:
+    attacker = await world.hub.connect(world.hub.keyring.service_credentials("admin"))
+    await attacker.publish(f"$JS.API.DIRECT.GET.EDGE_REPORTS.edge.from.{ATTACKER}.report", reply=target.subject)
+    await settle(attacker)
+    assert set(await world.growth()) == {target.stream}
+    await attacker.close()
+
+
+@pytest.mark.parametrize("target", LIVE, ids=str)
+async def test_an_injected_live_message_is_only_a_doorbell(world: World, target: Target) -> None:
+    # Not prevented, so it must be harmless: it has no reply, and the server's header names the culprit.
+    async with await world.hub.device(ATTACKER) as attacker:
+        attacker.publish(direct_get("EDGE_REPORTS", f"edge.from.{ATTACKER}.report"), reply=target.subject)
+        injected = await world.victim.next_on(target.subject)
+        assert injected is not None and injected.reply == ""
+        assert f"Nats-Subject: edge.from.{ATTACKER}.report".encode() in injected.headers
+        assert await world.growth() == {}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+async def test_a_viewer_names_it_as_reply(world: World, target: Target) -> None:
+    for subject, data in PERSON_WAYS:
+        await world.viewer.publish(subject, data, reply=target.subject)
+    answer = await world.viewer.request(direct_get("EDGE_REPORTS", f"edge.from.{ATTACKER}.report"))
+    assert answer.data == b"FORGED"
+    assert await world.growth() == {}
+    assert [message for message in await world.heard_by_people() if not betrays_itself(message)] == []
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+async def test_an_operator_names_it_as_reply(world: World, target: Target) -> None:
+    number = TARGETS.index(target) + 1
+    for subject, data in OPERATOR_WAYS:
+        await world.operator.publish(subject.format(number), data, reply=target.subject)
+    await settle(world.operator)
+    # nats-server itself refuses a client any reply below _R_, and with it the message.
+    assert await world.growth() == ({} if target.subject.startswith("_R_.") else OPERATOR_STORES)
+    assert [message for message in await world.heard_by_people() if not betrays_itself(message)] == []
+
+
+def betrays_itself(message: Msg) -> bool:
+    """Whether an injected message can be told from a true one.
+
+    Inside OPS a reply subject reaches whoever listens there, so one person can aim an answer of the hub at another's live view or
+    (if it could be guessed) query. It is the hub's answer word for word: a stored message under the mark of its true subject, or
+    an answer of the API, which is neither a device's answer nor a report.
+    """
+    headers = message.headers or {}
+    return "Nats-Subject" in headers or "Status" in headers or set(json.loads(message.data)) & {"seq", "type"} != set()
+
+
+# ---- publishing and subscribing without the right ------------------------------------------------------------------------------
+
+#: Beside the targets: other devices' and groups' reads, and what a device could do with the API if it had it.
+DEVICE_MAY_NOT_PUBLISH = [
+    *[target.subject for target in TARGETS],
+    *[target.subject for target in LIVE],
+    "edge.to.fleet.all.query",
+    f"edge.to.device.{ATTACKER}.cmd.1",
+    f"$KV.edge_config.device.{ATTACKER}",
+    f"$KV.edge_devices.{ATTACKER}",
+    direct_get("KV_edge_config", f"$KV.edge_config.device.{VICTIM}"),
+    direct_get("KV_edge_config", "$KV.edge_config.group.paris"),
+    direct_get("KV_edge_config"),
+    direct_get("KV_edge_presence", f"$KV.edge_presence.{ATTACKER}"),
+    direct_get("KV_edge_devices", f"$KV.edge_devices.{ATTACKER}"),
+    direct_get("EDGE_COMMANDS"),
+    direct_get("EDGE_COMMANDS", f"edge.to.device.{VICTIM}.cmd.*"),
+    direct_get("EDGE_COMMANDS", "edge.to.group.paris.cmd.*"),
+    direct_get("EDGE_REPORTS", f"edge.from.{VICTIM}.report"),
+    direct_get("EDGE_REPORTS", "edge.from.*.report"),
+    direct_get("EDGE_REPORTS", f"edge.from.{VICTIM}.heartbeat"),
+    direct_get("EDGE_RESULTS", f"edge.from.{VICTIM}.result.01ABC"),
+    direct_get("EDGE_METRICS", f"edge.from.{VICTIM}.metric"),
+    direct_get("EDGE_DATA", f"edge.from.{VICTIM}.data.door"),
+    direct_get("EDGE_EVENTS"),
+    direct_get("EDGE_AUDIT"),
+    "edge.api.STREAM.INFO.EDGE_REPORTS",
+    "edge.api.CONSUMER.CREATE.EDGE_COMMANDS",
+    "edge.api.STREAM.MSG.GET.EDGE_REPORTS",
+    "$JS.API.INFO",
+    "$SYS.REQ.SERVER.PING.LEAFZ",
+    "$MQTT.sess.x",
+    "$SRV.PING",
+    "local.metric.cpu",
+]
+#: With ``micro`` on a device may answer the micro protocol; ``_INBOX.srv`` is the one inbox of people's that it may write to.
+DEVICE_MAY_NOT_PUBLISH.remove("_INBOX.srv.olga.zz")
+DEVICE_MAY_NOT_PUBLISH.remove("_R_.aaaaaa.bbbbbb")
+
+
+@pytest.mark.parametrize("subject", DEVICE_MAY_NOT_PUBLISH)
+async def test_a_device_is_cut_off_for_publishing(world: World, subject: str) -> None:
+    attacker = await world.hub.device(ATTACKER, "berlin")
+    attacker.publish(subject, b"FORGED", reply=f"edge.to.device.{ATTACKER}.in.x")
+    assert not await attacker.settle(), "the link is still open"
+    assert attacker.messages == []
+    assert await world.growth() == {} and await world.fooled() == []
+
+
+@pytest.mark.parametrize("subject", DEVICE_MAY_NOT_PUBLISH)
+async def test_a_device_that_poses_as_a_hub_is_not_heard(world: World, subject: str) -> None:
+    # nats-server drops what such a link may not publish without closing it.
+    async with await world.hub.device(ATTACKER, is_hub=True) as attacker:
+        await unheard(world, attacker, subject)
+
+
+@pytest.mark.parametrize("subject", ["_R_.aaaaaa.bbbbbb", "$JS.ACK.EDGE_COMMANDS.x.1.1.1.1.0", "$JS.ACK.x"])
+async def test_what_the_server_lets_every_leaf_publish_goes_nowhere(world: World, subject: str) -> None:
+    async with await world.hub.device(ATTACKER) as attacker:
+        await unheard(world, attacker, subject)
+
+
+async def unheard(world: World, attacker: Rogue, subject: str) -> None:
+    inbox = f"edge.to.device.{ATTACKER}.in.x"
+    attacker.subscribe(inbox)
+    attacker.publish(subject, b"FORGED", reply=inbox)
+    await own_answer(attacker)
+    assert [message for message in attacker.messages if message.subject == inbox] == []
+    assert await world.growth() == {"EDGE_REPORTS": (0, 1)} and await world.fooled() == []
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        f"edge.to.device.{VICTIM}.query",
+        f"edge.to.device.{VICTIM}.in.1",
+        "edge.to.group.paris.query",
+        "edge.to.group.paris.config",
+        f"edge.from.{VICTIM}.report",
+        f"edge.live.{VICTIM}.report",
+        "_INBOX.ops.olga.1",
+        "$KV.edge_config.fleet.all",
+        "provision.claim.x",
+    ],
+)
+@pytest.mark.parametrize("queue", ["", "workers"], ids=["plain", "queue"])
+async def test_a_device_is_cut_off_for_subscribing(world: World, subject: str, queue: str) -> None:
+    attacker = await world.hub.device(ATTACKER, "berlin")
+    attacker.subscribe(subject, queue=queue)
+    assert not await attacker.settle(), "the link is still open"
+    assert any("Permissions Violation for Subscription" in error for error in attacker.errors)
+
+
+@pytest.mark.parametrize("is_hub", [False, True], ids=["leaf", "posing as a hub"])
+async def test_a_device_with_wildcards_hears_its_own_only(world: World, is_hub: bool) -> None:
+    # A leaf may ask for any wildcard (stock ones do); the hub checks each message instead.
+    async with await world.hub.device(ATTACKER, "berlin", is_hub=is_hub) as attacker:
+        for subject in (">", "edge.>", "edge.to.>", f"edge.to.device.{VICTIM}.>", "edge.to.*.*.query", "edge.live.>", "_INBOX.>"):
+            attacker.subscribe(subject)
+        assert await attacker.settle()
+        for scope in (f"device.{VICTIM}", "group.paris", "group.berlin", "fleet.all"):
+            await world.operator.publish(f"edge.to.{scope}.query", b"?", reply="_INBOX.ops.olga.q")
+            await world.operator.request(f"$KV.edge_config.{scope}", b"document")
+        await world.operator.publish(f"edge.to.device.{ATTACKER}.query", b"last", reply="_INBOX.ops.olga.q")
+        assert await attacker.next_on(f"edge.to.device.{ATTACKER}.query")
+        heard = {message.subject for message in attacker.messages if not message.subject.startswith("$LDS.")}
+        scopes = {".".join(subject.split(".")[2:4]) for subject in heard}
+        assert scopes == {f"device.{ATTACKER}", "group.berlin", "fleet.all"}
+
+
+VIEWER_MAY_NOT_PUBLISH = [
+    "$KV.edge_config.fleet.all",
+    "$KV.edge_presence.pi-1",
+    "$KV.edge_devices.pi-1",
+    "edge.to.fleet.all.cmd.3",
+    "edge.to.fleet.all.config",
+    "edge.to.device.pi-1.in.1",
+    "edge.from.pi-1.report",
+    "edge.from.pi-1.reply.olga.1",
+    "edge.live.pi-1.report",
+    "_INBOX.ops.olga.x",
+    "_INBOX.srv.olga.x",
+    "edge.api.STREAM.DELETE.EDGE_REPORTS",
+    "edge.api.STREAM.PURGE.KV_edge_config",
+    "edge.api.STREAM.MSG.DELETE.EDGE_COMMANDS",
+    "edge.api.CONSUMER.CREATE.EDGE_REPORTS",
+    "$JS.API.STREAM.DELETE.EDGE_REPORTS",
+    "$SYS.REQ.CLAIMS.UPDATE",
+    "$SRV.anything",
+]
+OPERATOR_MAY_NOT_PUBLISH = [
+    s for s in VIEWER_MAY_NOT_PUBLISH if s not in ("$KV.edge_config.fleet.all", "edge.to.fleet.all.cmd.3")
+]
+
+
+@pytest.mark.parametrize("subject", VIEWER_MAY_NOT_PUBLISH)
+async def test_a_viewer_may_not_publish(world: World, subject: str) -> None:
+    await refused_publish(world, world.viewer, subject)
+
+
+@pytest.mark.parametrize("subject", OPERATOR_MAY_NOT_PUBLISH)
+async def test_an_operator_may_not_publish(world: World, subject: str) -> None:
+    await refused_publish(world, world.operator, subject)
+
+
+async def refused_publish(world: World, client: Client, subject: str) -> None:
+    await client.publish(subject, b"FORGED")
+    await settle(client)
+    assert [error for error in client.seen_errors if f'permissions violation for publish to "{subject.lower()}"' in error]
+    assert await world.growth() == {} and await world.fooled() == []
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        ">",
+        "edge.>",
+        "_INBOX.>",
+        "_INBOX.ops.olga.>",
+        "edge.from.*.reply.olga.*",
+        "edge.from.*.reply.*.*",
+        "edge.to.>",
+        "$KV.>",
+        "$SYS.>",
+    ],
+)
+async def test_a_viewer_may_not_subscribe(world: World, subject: str) -> None:
+    await world.viewer.subscribe(subject)
+    await settle(world.viewer)
+    assert [error for error in world.viewer.seen_errors if "permissions violation for subscription" in error]
+
+
+# ---- headers -------------------------------------------------------------------------------------------------------------------
+
+HARMFUL_HEADERS = {
+    "rollup of all": {"Nats-Rollup": "all"},
+    "rollup of the subject": {"Nats-Rollup": "sub"},
+    "time to live": {"Nats-TTL": "1s"},
+    "schedule": {"Nats-Schedule": "@at 2020-01-01T00:00:00Z", "Nats-Schedule-Target": f"edge.from.{VICTIM}.event.info"},
+    "counter": {"Nats-Incr": "1"},
+    "batch": {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": "1", "Nats-Batch-Commit": "1"},
+    "other stream": {"Nats-Expected-Stream": "EDGE_COMMANDS"},
+}
+
+
+@pytest.mark.parametrize("headers", HARMFUL_HEADERS.values(), ids=HARMFUL_HEADERS)
+async def test_a_device_sends_a_header_that_the_stream_refuses(world: World, headers: dict[str, str]) -> None:
+    async with await world.hub.device(ATTACKER) as attacker:
+        answer = await attacker.request(f"edge.from.{ATTACKER}.event.info", b"x", headers=headers)
+        assert answer is not None and "error" in json.loads(answer.data)
+        assert await world.growth() == {}
+
+
+@pytest.mark.parametrize("headers", [{"Nats-Rollup": "all"}, {"Nats-Rollup": "sub"}], ids=["all", "sub"])
+async def test_an_operator_cannot_wipe_the_config(world: World, headers: dict[str, str]) -> None:
+    answer = await world.operator.request("$KV.edge_config.fleet.all", b"x", headers=headers)
+    assert "error" in json.loads(answer.data)
+    assert await world.growth() == {}
+
+
+async def test_an_operator_cannot_rewrite_a_command(world: World) -> None:
+    subject = "edge.to.group.rome.cmd.1"
+    assert "error" not in json.loads((await world.operator.request(subject, b"first")).data)
+    assert "error" in json.loads((await world.operator.request(subject, b"second")).data)
+    assert (await world.viewer.request(direct_get("EDGE_COMMANDS", subject))).data == b"first"
+
+
+TRACED = [target.subject for target in (*TARGETS, *LIVE) if not target.subject.startswith("_INBOX.srv.")]
+
+
+@pytest.mark.parametrize("subject", TRACED)
+async def test_a_device_has_a_message_traced_to(world: World, subject: str) -> None:
+    # The servers themselves publish the trace, so they must check that the sender could.
+    async with await world.hub.device(ATTACKER) as attacker:
+        for only in ("true", "false"):
+            headers = {"Nats-Trace-Dest": subject, "Nats-Trace-Only": only}
+            attacker.publish(f"edge.from.{ATTACKER}.event.info", b"x", headers=headers)
+        await own_answer(attacker)
+        assert await world.growth() == {"EDGE_REPORTS": (0, 1)}
+        assert await world.fooled() == [] and world.victim.messages == []
+
+
+async def test_a_used_message_id_suppresses_nobody(world: World) -> None:
+    # Our uploads carry no Nats-Msg-Id at all. Should a client send one, it can be taken by another for no longer than the window.
+    async with await world.hub.device(ATTACKER) as attacker:
+        await attacker.request(f"edge.from.{ATTACKER}.result.1", b"x", headers={"Nats-Msg-Id": "same"})
+        answer = await world.victim.request(f"edge.from.{VICTIM}.result.2", b"TRUE")
+        assert answer is not None and "duplicate" not in json.loads(answer.data)
+    for stream in streams.STREAMS:
+        info = await world.serve.jetstream().stream_info(stream.name)
+        assert info.config.duplicate_window == 0.1
+
+
+FORGED_MARKS: dict[str, dict[str, str] | bytes] = {
+    "subject": {"Nats-Subject": f"edge.from.{VICTIM}.report", "Nats-Sequence": "1", "Nats-Time-Stamp": "2030-01-01T00:00:00Z"},
+    "end of the page": {"Status": "204", "Nats-Num-Pending": "0"},
+    "not found": {"Status": "404"},
+    "no responders": {"Status": "503"},
+    "inline status": b"NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("headers", FORGED_MARKS.values(), ids=FORGED_MARKS)
+async def test_a_listing_is_not_fooled_by_a_stored_header(world: World, headers: dict[str, str] | bytes) -> None:
+    async with await world.hub.device(ATTACKER) as attacker:
+        await attacker.request(f"edge.from.{ATTACKER}.report", b"FORGED", headers=headers)
+        await world.victim.request(f"edge.from.{VICTIM}.report", b"TRUE")
+        try:
+            listed = {item.subject: item.data async for item in read_all(world.viewer, "EDGE_REPORTS", "edge.from.*.report")}
+        finally:
+            await attacker.request(f"edge.from.{ATTACKER}.report", b"FORGED")  # as the other tests want it
+        assert listed[f"edge.from.{VICTIM}.report"] == b"TRUE"
+        assert listed.get(f"edge.from.{ATTACKER}.report", b"FORGED") == b"FORGED"
+
+
+# ---- credentials -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_devices_credentials_are_no_login_for_a_client(hub: Hub) -> None:
+    with pytest.raises(nats.errors.Error):
+        await hub.connect(hub.keyring.device_credentials(ATTACKER))
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+async def test_a_persons_credentials_are_no_login_for_a_leaf(hub: Hub, role: Any) -> None:
+    leaf = await Rogue.connect(hub.leaf_port, hub.keyring.operator_credentials("mallory", role))
+    assert not await leaf.settle()
+
+
+async def test_expired_credentials_are_refused(hub: Hub) -> None:
+    leaf = await Rogue.connect(hub.leaf_port, hub.keyring.device_credentials(ATTACKER, expires_in_seconds=-1))
+    assert not await leaf.settle()
+
+
+async def test_anothers_key_does_not_open_the_door(hub: Hub) -> None:
+    stolen = hub.keyring.device_credentials(VICTIM)
+    leaf = await Rogue.connect(hub.leaf_port, Credentials(stolen.jwt, KeyPair.generate("user").seed))
+    assert not await leaf.settle()
+
+
+async def test_an_account_without_a_grant_imports_nothing(world: World) -> None:
+    client = await world.hub.connect(account_user(world.hub.folder, "naked"))
+    with pytest.raises(nats.errors.NoRespondersError):
+        await client.request(f"edge.from.{VICTIM}.report", b"FORGED")
+    assert await world.growth() == {} and await world.fooled() == []
+    await client.close()
+
+
+async def test_an_account_with_a_stolen_grant_is_refused_whole(hub: Hub) -> None:
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        await hub.connect(account_user(hub.folder, "stolen"))
+
+
+def account_user(folder: Path, name: str) -> Credentials:
+    account, key = KeyPair.from_seed((folder / name).read_text()), KeyPair.generate("user")
+    token = jwt.user(account, subject=key.public, name="x", account=account.public, issued_at=int(time.time()))
+    return Credentials(token, key.seed)
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_that_floods_leaves_the_others_their_events(world: World) -> None:
+    quota = (await world.serve.jetstream().stream_info("EDGE_EVENTS")).config.max_msgs_per_subject
+    await world.victim.request(f"edge.from.{VICTIM}.event.warning", b"TRUE")
+    async with await world.hub.device(ATTACKER) as attacker:
+        for _ in range(quota + 50):
+            attacker.publish(f"edge.from.{ATTACKER}.event.flood", b"x")
+        await attacker.request(f"edge.from.{ATTACKER}.event.flood", b"last")
+        assert (await world.growth())["EDGE_EVENTS"] == (quota + 1, quota + 52)
+    kept = await world.viewer.request(direct_get("EDGE_EVENTS", f"edge.from.{VICTIM}.event.warning"))
+    assert kept.data == b"TRUE"
+
+
+async def test_a_message_that_is_too_large_is_refused_but_the_link_stays(world: World) -> None:
+    async with await world.hub.device(ATTACKER) as attacker:
+        answer = await attacker.request(f"edge.from.{ATTACKER}.event.info", bytes(100_000))
+        assert answer is not None and json.loads(answer.data)["error"]["err_code"] == 10054
+        await own_answer(attacker)
+
+
+# ---- what must work --------------------------------------------------------------------------------------------------------------
+
+UPLOADS = {
+    "EDGE_REPORTS": ["report", "heartbeat"],
+    "EDGE_RESULTS": ["result.01HX"],
+    "EDGE_METRICS": ["metric"],
+    "EDGE_DATA": ["data.door"],
+    "EDGE_EVENTS": ["event.warning"],
+}
+
+
+@pytest.mark.parametrize(("stream", "what"), [(stream, what) for stream, whats in UPLOADS.items() for what in whats])
+async def test_an_upload_is_acknowledged_read_back_and_seen_live(world: World, stream: str, what: str) -> None:
+    async with await world.hub.device("pi-2") as device:
+        data = f"true {what}".encode()
+        answer = await device.request(f"edge.from.pi-2.{what}", data)
+        assert answer is not None and json.loads(answer.data)["stream"] == stream
+        if stream != "EDGE_EVENTS":  # events carry an id and need no cursor
+            own = await device.request(direct_get(stream, f"edge.from.pi-2.{what}"))
+            assert own is not None and own.data == data
+        assert (await world.viewer.request(direct_get(stream, f"edge.from.pi-2.{what}"))).data == data
+        await world.growth()
+        assert {m.data for m in world.heard if m.subject == f"edge.live.pi-2.{what}"} == {data}
+        assert await world.fooled("pi-2") == []
+
+
+async def test_a_fence_lets_only_the_next_chunk_in(world: World) -> None:
+    async with await world.hub.device("pi-3") as device:
+
+        async def send(fence: int) -> dict[str, Any]:
+            headers = {"Nats-Expected-Last-Subject-Sequence": str(fence)}
+            answer = await device.request("edge.from.pi-3.metric", b"chunk", headers=headers)
+            assert answer is not None
+            return dict(json.loads(answer.data))
+
+        first = (await send(0))["seq"]
+        assert (await send(0))["error"]["err_code"] == 10071
+        assert (await send(first))["seq"] > first
+
+
+async def test_a_device_reads_its_scopes_and_hears_their_doorbells(world: World) -> None:
+    async with await world.hub.device("pi-4", "berlin", "paris") as device:
+        for scope in ("device.pi-4", "group.berlin", "group.paris", "fleet.all"):
+            device.subscribe(f"edge.to.{scope}.config")
+            device.subscribe(f"edge.to.{scope}.cmd.*")
+            assert await device.settle()
+            await world.operator.request(f"$KV.edge_config.{scope}", f"config of {scope}".encode())
+            bell = await device.next_on(f"edge.to.{scope}.config")
+            assert bell is not None and bell.data == b"" and b"Nats-Sequence" in bell.headers
+            read = await device.request(direct_get("KV_edge_config", f"$KV.edge_config.{scope}"))
+            assert read is not None and read.data == f"config of {scope}".encode()
+            first = {"Nats-Expected-Last-Subject-Sequence": "0"}
+            await world.operator.request(f"edge.to.{scope}.cmd.4242", b"command", headers=first)
+            assert await device.next_on(f"edge.to.{scope}.cmd.4242")
+            head = await device.request(direct_get("EDGE_COMMANDS", f"edge.to.{scope}.cmd.4242"))
+            assert head is not None and head.data == b"command"
+        assert not device.closed.is_set()
+
+
+async def test_a_query_is_answered_to_its_asker_only(world: World) -> None:
+    mine = await world.viewer.subscribe("edge.from.*.reply.eve.*")
+    await world.viewer.publish("edge.to.fleet.all.query", b"{}", reply="_INBOX.ops.eve.q")
+    await settle(world.viewer)
+    query = await world.victim.next_on("edge.to.fleet.all.query")
+    assert query is not None and query.reply == "_INBOX.ops.eve.q"
+    world.victim.publish(f"edge.from.{VICTIM}.reply.eve.t1", b"answer")
+    answer = await mine.next_msg(timeout=PATIENCE_SECONDS)
+    assert (answer.subject, answer.data) == (f"edge.from.{VICTIM}.reply.eve.t1", b"answer")
+    await world.growth()
+    assert [m.subject for m in world.heard if ".reply." in m.subject] == [f"edge.from.{VICTIM}.reply.eve.t1"]
+
+
+async def test_presence_is_read_and_watched_by_people(world: World) -> None:
+    await world.serve.request("$KV.edge_presence.pi-5", b"online")
+    assert (await world.viewer.request(direct_get("KV_edge_presence", "$KV.edge_presence.pi-5"))).data == b"online"
+    await world.growth()
+    await world.fooled()
+    assert [m.data for m in world.heard if m.subject == "edge.live.pi-5.presence"] == [b"online"] * 3
+
+
+@pytest.mark.parametrize("stream", streams.PEOPLE_READ)
+async def test_people_read_every_stream_that_is_theirs(world: World, stream: str) -> None:
+    info = json.loads((await world.viewer.request(f"edge.api.STREAM.INFO.{stream}")).data)
+    assert info["config"]["name"] == stream
+    assert (await world.viewer.request(direct_get(stream), b'{"seq":1,"batch":1}')).headers["Nats-Stream"] == stream
+
+
+async def test_the_audit_has_what_operators_wrote(world: World) -> None:
+    await world.operator.request("$KV.edge_config.group.audited", b"document")
+    await world.operator.request("edge.to.group.audited.cmd.1", b"command")
+    js = world.serve.jetstream()
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    wanted = {"$KV.edge_config.group.audited", "edge.to.group.audited.cmd.1"}
+    while not wanted <= set((await js.stream_info("EDGE_AUDIT", subjects_filter=">")).state.subjects or {}):
+        assert asyncio.get_running_loop().time() < deadline, "the audit stream did not take them"
+        await asyncio.sleep(0.02)
+
+
+async def test_leafz_tells_a_device_by_its_own_literal_subscription(world: World) -> None:
+    # A leaf that asks for another's literal subject is cut off, so the server's list proves who it is; a wildcard proves nothing.
+    system = await world.hub.connect(world.hub.keyring.service_credentials("sys"))
+    async with await world.hub.device("pi-6") as device, await world.hub.device(ATTACKER) as attacker:
+        device.subscribe("edge.to.device.pi-6.query")
+        attacker.subscribe("edge.to.device.pi-6.>")
+        assert await device.settle() and await attacker.settle()
+        answer = await system.request("$SYS.REQ.SERVER.PING.LEAFZ", b'{"subscriptions":true}')
+        lists = [leaf.get("subscriptions_list") or [] for leaf in json.loads(answer.data)["data"]["leafs"]]
+        assert sum("edge.to.device.pi-6.query" in listed for listed in lists) == 1
+    await system.close()
+
+
+async def test_a_stock_leaf_links_and_serves_its_agent(world: World, tmp_path: Path) -> None:
+    (tmp_path / "device.creds").write_text(world.hub.keyring.device_credentials("pi-7", ["berlin"]).format())
+    process, log = start(tmp_path, leaf_config(tmp_path, world.hub.leaf_port))
+    try:
+        agent = await nats.connect(f"nats://127.0.0.1:{port_of('client', log)}", inbox_prefix=b"edge.to.device.pi-7.in")
+        bell = await agent.subscribe("edge.to.group.berlin.config")
+        ack = await ask_until_linked(agent, "edge.from.pi-7.report", b"facts")
+        assert json.loads(ack.data)["stream"] == "EDGE_REPORTS"
+        assert (await agent.request(direct_get("EDGE_REPORTS", "edge.from.pi-7.report"))).data == b"facts"
+        await world.operator.request("$KV.edge_config.group.berlin", b"document")
+        assert (await bell.next_msg(timeout=PATIENCE_SECONDS)).subject == "edge.to.group.berlin.config"
+        with pytest.raises(nats.errors.NoRespondersError):
+            await agent.request(direct_get("EDGE_REPORTS", f"edge.from.{VICTIM}.report"))
+        await agent.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def leaf_config(folder: Path, leaf_port: int) -> str:
+    return f"""
+        server_name: pi-7-random
+        listen: 127.0.0.1:-1
+        leafnodes {{ reconnect: 1s, remotes: [
+            {{ url: "nats-leaf://127.0.0.1:{leaf_port}", credentials: "{folder}/device.creds", ignore_discovered_servers: true }}
+        ] }}
+    """
+
+
+async def ask_until_linked(agent: Client, subject: str, data: bytes) -> Msg:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await agent.request(subject, data)
+        except nats.errors.NoRespondersError:
+            assert asyncio.get_running_loop().time() < deadline, "the leaf did not link"
+            await asyncio.sleep(0.02)
