@@ -46,7 +46,11 @@ def state_folder(system: bool) -> Path:
 
 def runtime_folder(system: bool) -> Path:
     """What need not survive a reboot: status, locks, sockets."""
-    return Path("/run/edgeagent") if system else platformdirs.user_runtime_path(NAME)
+    if system:
+        return Path("/run/edgeagent")
+    # Without a login session there is no XDG runtime folder, and a name in /tmp could be anybody's.
+    inside = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
+    return inside / NAME if inside.is_dir() else state_folder(system) / "run"
 
 
 def hub_folder() -> Path:

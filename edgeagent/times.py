@@ -40,4 +40,4 @@ def duration(seconds: float) -> str:
 def age(then: datetime, now: datetime) -> str:
     """``now``, ``45s ago``, ``3m 20s ago``."""
     passed = now - then
-    return "now" if passed < timedelta(seconds=2) else f"{duration(passed.total_seconds())} ago"
+    return "now" if passed < timedelta(seconds=1) else f"{duration(passed.total_seconds())} ago"

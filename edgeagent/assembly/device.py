@@ -63,7 +63,7 @@ class Agent:
         enter.enter_context(files.Lock(wanted.runtime_folder / "agent.pid", "run the agent"))
         self.identity: Identity = identify(self.machine, wanted.state_folder, wanted.device.id)
         self._learn_groups()
-        self.status = StatusKeeper(wanted, self.identity.id)
+        self.status = StatusKeeper(wanted, self.identity.id, list(self.groups))
         enter.callback(self.status.close)
         self.tasks = runtime.Tasks()
 

@@ -27,7 +27,7 @@ def _now() -> str:
 class StatusKeeper:
     """Writes ``settings.status_file`` whenever something changed."""
 
-    def __init__(self, settings: Settings, device_id: str) -> None:
+    def __init__(self, settings: Settings, device_id: str, groups: list[str]) -> None:
         self._settings, self._id, self._started = settings, device_id, _now()
         self._leaf = LeafStatus(mode=settings.leaf.mode, state="starting", wished_port=settings.leaf.port)
         self._leaf_problem: Problem | None = None
@@ -35,7 +35,7 @@ class StatusKeeper:
         self._link_problem: Problem | None = self._unlinked()
         self._answered = 0
         self._changed = asyncio.Event()
-        self.groups: list[str] = []
+        self.groups = groups
         self._write()
 
     def leaf_changed(self, leaf: LeafStatus, problem: Problem | None) -> None:

@@ -46,7 +46,17 @@ def rounded(value: float | None) -> float | None:
 
 
 def _ago(value: Any) -> str:
-    return "never" if value is None else age(parse_rfc3339(value), datetime.now(timezone.utc))
+    if value is None:
+        return "never"
+    then = parse_rfc3339(value)
+    how_long = age(then, datetime.now(timezone.utc))
+    return how_long if how_long == "now" else f"{how_long} ({_clock(then)})"
+
+
+def _clock(then: datetime) -> str:
+    """The time of day here, with the date when it was not today."""
+    local = then.astimezone()
+    return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
 
 
 def listing(label_columns: Sequence[str]) -> list[Column]:

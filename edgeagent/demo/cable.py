@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from enum import Enum
 
@@ -145,26 +146,34 @@ class _Connection:
             await writer.wait_closed()
 
     async def _way(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(CHUNK_BYTES):
-            if self._cable.state is CableState.SILENT:
-                return await self._swallow(source, len(data))
-            if sink is self._far:
-                self._cable.bytes_out += len(data)
-            else:
-                self._cable.bytes_back += len(data)
-            sink.write(data)
-            await sink.drain()
+        try:
+            while data := await source.read(CHUNK_BYTES):
+                if self._cable.state is CableState.SILENT:
+                    return await self._swallow(source, len(data))
+                self._count(sink, len(data))
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            if self._cable.state is not CableState.SILENT:
+                raise
         if self._cable.state is CableState.SILENT:
             return await self._swallow(source)
         sink.write_eof()
         return None
 
+    def _count(self, sink: asyncio.StreamWriter, size: int) -> None:
+        if sink is self._far:
+            self._cable.bytes_out += size
+        else:
+            self._cable.bytes_back += size
+
     async def _swallow(self, source: asyncio.StreamReader, lost: int = 0) -> None:
         """Lose ``lost`` bytes and all that follows, its end included, until the task is cancelled."""
         self.has_hole = True
         self._cable.bytes_lost += lost
-        while data := await source.read(CHUNK_BYTES):
-            self._cable.bytes_lost += len(data)
+        with contextlib.suppress(OSError):
+            while data := await source.read(CHUNK_BYTES):
+                self._cable.bytes_lost += len(data)
         await asyncio.get_running_loop().create_future()
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeagent import wire
+from edgeagent.errors import EdgeError
 from edgeagent.subjects import is_id
 from edgeagent.times import parse_rfc3339
+from edgeagent.trust import jwt
 
 __all__ = ["Event", "Leaf", "connected", "disconnected", "read_event", "read_leafz", "reconciled"]
 
@@ -47,7 +49,7 @@ def read_event(subject: str, data: bytes) -> Event | None:
     """Read ``$SYS.ACCOUNT.<account>.CONNECT`` or ``.DISCONNECT``; None if it is not about a device's leaf node."""
     event = json.loads(data)
     client, server = event.get("client", {}), event.get("server", {})
-    device = client.get("name_tag", "")
+    device = _name(client.get("jwt", ""))
     if client.get("kind") != "Leafnode" or not is_id(device):
         return None
     return Event(
@@ -58,6 +60,14 @@ def read_event(subject: str, data: bytes) -> Event | None:
         address=str(client.get("host", "")),
         reason=str(event.get("reason", "")),
     )
+
+
+def _name(token: str) -> str:
+    """The name in the JWT that the server let in; its own field ``name_tag`` holds the account's name instead (2.15.1)."""
+    try:
+        return str(jwt.claims(token).get("name", ""))
+    except EdgeError:
+        return ""
 
 
 def read_leafz(data: bytes) -> tuple[str, list[Leaf]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import psutil
 
 from edgeagent.builtin.facts._kernel import children, present
 from edgeagent.machine import Machine

@@ -1,0 +1,124 @@
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeagent import files
+from edgeagent.errors import EdgeError, Failed, Refused
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    files.write_atomic(path, b"a long first text")
+    files.write_atomic(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_mode_holds_whatever_the_umask_and_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"old")
+    path.chmod(0o666)
+    before = os.umask(0o000)
+    try:
+        files.write_atomic(path, b"new", 0o600)
+        assert mode(path) == 0o600
+        os.umask(0o777)
+        files.write_atomic(path, b"new", 0o644)
+        assert mode(path) == 0o644
+    finally:
+        os.umask(before)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    files.write_atomic(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Failed, match=r"cannot write .*state: no space left on the disk\. Free some space"):
+        files.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "sentence"),
+    [
+        (errno.EROFS, Failed, "cannot write x: read-only file system. Make it writable"),
+        (errno.EACCES, Refused, "cannot write x: permission denied. Run it as the user who owns it"),
+        (errno.ENOSPC, Failed, "cannot write x: no space left on the disk. Free some space"),
+    ],
+)
+def test_errors_of_the_disk_have_a_remedy(number: int, kind: type[EdgeError], sentence: str) -> None:
+    error = files.failure("write x", OSError(number, os.strerror(number)))
+    assert type(error) is kind
+    assert str(error).startswith(sentence)
+
+
+def test_an_unusual_error_keeps_the_words_of_the_system() -> None:
+    assert str(files.failure("write x", OSError(errno.EMFILE, "Too many open files"))) == "cannot write x: Too many open files"
+
+
+def test_read_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"cannot read .*absent: there is no such file"):
+        files.read_text(tmp_path / "absent")
+    with pytest.raises(Failed, match="it is a folder"):
+        files.read_text(tmp_path)
+    (tmp_path / "latin").write_bytes(b"abc\xff")
+    with pytest.raises(Failed, match=r"not UTF-8 text \(byte 3\)"):
+        files.read_text(tmp_path / "latin")
+
+
+def test_read_if_there_tells_absent_from_unreadable(tmp_path: Path) -> None:
+    assert files.read_if_there(tmp_path / "absent") is None
+    with pytest.raises(Failed):
+        files.read_if_there(tmp_path)
+
+
+def test_make_folder_makes_parents_and_mends_the_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert files.make_folder(folder, 0o700) == folder
+    assert mode(folder) == 0o700
+    folder.chmod(0o755)
+    files.make_folder(folder, 0o700)
+    assert mode(folder) == 0o700
+
+
+def test_make_folder_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    with pytest.raises(Failed, match="a file of that name is in the way"):
+        files.make_folder(tmp_path / "x")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from edgeagent.files import Lock
+Lock(Path(sys.argv[1]), "start the agent").acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lock_names_the_owner_and_is_never_stale(tmp_path: Path) -> None:
+    path = tmp_path / "agent.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == b"held\n"
+        with pytest.raises(Refused, match=f"cannot start the agent: already running as pid {owner.pid}"):
+            files.Lock(path, "start the agent").acquire()
+        owner.kill()
+    with files.Lock(path, "start the agent"):
+        assert path.read_text() == f"{os.getpid()}\n"
+    with files.Lock(path, "start the agent"):
+        pass  # released by the block above
