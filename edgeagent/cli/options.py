@@ -37,8 +37,8 @@ ContextName = Annotated[
 ]
 Devices = Annotated[Optional[list[str]], typer.Option("-d", "--device", help="Only this device (repeatable).", metavar="ID")]  # noqa: UP045
 Groups = Annotated[
-    Optional[list[str]], typer.Option("-g", "--group", help="Only devices of this group (repeatable).", metavar="GROUP")
-]  # noqa: UP045
+    list[str] | None, typer.Option("-g", "--group", help="Only devices of this group (repeatable).", metavar="GROUP")
+]
 Labels = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("-l", "--label", help="Only devices with this label (repeatable; all must hold).", metavar="KEY=VALUE"),

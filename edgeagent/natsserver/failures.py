@@ -57,16 +57,19 @@ def explain_exit(text: str, status: int | None) -> Diagnosis:
     return Diagnosis(why=f"it was ended by signal {-status}")
 
 
-def explain_nats_server(text: str, status: int | None) -> Diagnosis:
-    """Like :func:`explain_exit`, with nats-server's own words for what a person can mend."""
+def explain_nats_server(text: str, status: int | None, config: str = "its configuration") -> Diagnosis:
+    """Like :func:`explain_exit`, with nats-server's own words for what a person can mend.
+
+    config: the configuration file, for remedies.
+    """
     for pattern, diagnose in _PATTERNS:
         match = re.search(pattern, text, re.MULTILINE)
         if match is not None:
-            return diagnose(match)
+            return diagnose(match, config)
     return explain_exit(text, status)
 
 
-def _in_use(match: re.Match[str]) -> Diagnosis:
+def _in_use(match: re.Match[str], config: str) -> Diagnosis:
     return Diagnosis(
         why=f"another program uses {match[1]}",
         remedy=f"choose another port, or find that program: `ss -ltnp sport = :{match[1].rpartition(':')[2]}`",
@@ -74,33 +77,36 @@ def _in_use(match: re.Match[str]) -> Diagnosis:
     )
 
 
-def _not_allowed(match: re.Match[str]) -> Diagnosis:
+def _not_allowed(match: re.Match[str], config: str) -> Diagnosis:
     return Diagnosis(
         why=f"listening at {match[1]} is not allowed", remedy="use a port of 1024 or more", kind="config", hopeless=True
     )
 
 
-def _store(match: re.Match[str]) -> Diagnosis:
+def _store(match: re.Match[str], config: str) -> Diagnosis:
     return Diagnosis(
-        why=f"its store cannot be used ({match[1]})", remedy="check the folder's owner, mode and free space", kind="store"
+        why=f"its store cannot be used ({match[1]})",
+        remedy=f"check owner, mode and free space of the folder `store_dir` in {config}",
+        kind="store",
     )
 
 
-def _config(match: re.Match[str]) -> Diagnosis:
+def _config(match: re.Match[str], config: str) -> Diagnosis:
     return Diagnosis(
         why=f"nats-server does not accept its configuration ({match[1]})",
-        remedy="mend the setting that this comes from",
+        remedy=f"mend the setting from which {config} was made",
         kind="config",
         hopeless=True,
     )
 
 
-def _fatal(match: re.Match[str]) -> Diagnosis:
+def _fatal(match: re.Match[str], config: str) -> Diagnosis:
     return Diagnosis(why=f"nats-server says: {match[1]}")
 
 
-def _log(match: re.Match[str]) -> Diagnosis:
-    return Diagnosis(why=f"it cannot write ({match[1]})", remedy="check the folder's owner, mode and free space", kind="log")
+def _log(match: re.Match[str], config: str) -> Diagnosis:
+    remedy = f"check owner, mode and free space of the folders named in {config}"
+    return Diagnosis(why=f"it cannot write ({match[1]})", remedy=remedy, kind="log")
 
 
 #: First match counts. ``nats-server: ...`` without a time stamp is its last word before it has a log.

@@ -47,7 +47,7 @@ def launch(
         environment=environment or {},
         ready=is_ready,
         ready_seconds=ready_seconds,
-        explain=explain_nats_server,
+        explain=lambda text, status: explain_nats_server(text, status, str(config)),
         replace=replace,
     )
 
