@@ -16,19 +16,22 @@ Draw = Callable[[float, float], float]
 
 
 def delays(first_seconds: float, cap_seconds: float, jitter: float = 1.0, *, draw: Draw = random.uniform) -> Iterator[float]:
-    """Yield delays in seconds, for ever.
+    """Delays in seconds, for ever.
 
     first_seconds: the bound of the first delay; the bound doubles each time, up to cap_seconds.
     jitter: how much of a delay is left to chance. 1 is full jitter (0 up to the bound), 0 none (the bound itself).
     draw: ``draw(low, high)`` picks a number between the two.
-    Raises ValueError (at the first ``next``) when the numbers make no sense.
+    Raises ValueError when the numbers make no sense.
     """
     if not 0 < first_seconds <= cap_seconds or not 0 <= jitter <= 1:
         raise ValueError(f"no delays from {first_seconds} s up to {cap_seconds} s with jitter {jitter}")
-    bound = first_seconds
+    return _doubling(first_seconds, cap_seconds, jitter, draw)
+
+
+def _doubling(bound: float, cap: float, jitter: float, draw: Draw) -> Iterator[float]:
     while True:
         yield draw(bound * (1 - jitter), bound)
-        bound = min(cap_seconds, bound * 2)
+        bound = min(cap, bound * 2)
 
 
 class Backoff:

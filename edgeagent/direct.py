@@ -38,10 +38,20 @@ def _stored(message: Any) -> Stored:
     return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted)
 
 
+def _status(message: Any) -> str | None:
+    """The hub's own word (``404``, end of a batch), None for a stored message.
+
+    A device may store a message with a ``Status`` header of its own. The hub adds ``Nats-Time-Stamp`` to what it read from a stream,
+    and never to its own word. (Its word that nobody answers, 503, has a ``Nats-Subject`` too: nats-server 2.15.1.)
+    """
+    headers = message.headers or {}
+    return None if "Nats-Time-Stamp" in headers else headers.get("Status")
+
+
 async def get_last(client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX) -> Stored | None:
     """The newest message on ``subject``, None when there is none (or only the mark of a deletion)."""
     message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=TIMEOUT_SECONDS)
-    status = (message.headers or {}).get("Status")
+    status = _status(message)
     if status == "404":
         return None
     if status:
@@ -83,7 +93,7 @@ async def _page(client: Client, subject: str, body: dict[str, Any]) -> AsyncIter
                 raise Unreachable(
                     f"read {body['next_by_subj']}", f"the hub did not answer within {TIMEOUT_SECONDS:g} s"
                 ) from None
-            status = (message.headers or {}).get("Status")
+            status = _status(message)
             if status is None:
                 yield _stored(message)
                 continue

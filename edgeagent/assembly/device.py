@@ -67,7 +67,7 @@ class Agent:
         enter.callback(self.status.close)
         self.tasks = runtime.Tasks()
 
-        self.leaf = Leaf(leaf_options(wanted, self.identity.id), on_change=self._leaf_changed)
+        self.leaf = Leaf(leaf_options(wanted, self.identity), on_change=self._leaf_changed)
         enter.push_async_callback(self.leaf.stop)
         await self.leaf.start()
 

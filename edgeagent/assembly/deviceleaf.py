@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from edgeagent.errors import EdgeError
+from edgeagent.identity import Identity
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import Client, connect
 from edgeagent.natsserver.supervisor import State, Timing
@@ -19,11 +20,12 @@ __all__ = ["LeafConnections", "leaf_options", "leaf_problem", "leaf_status"]
 log = logging.getLogger(__name__)
 
 
-def leaf_options(settings: Settings, device_id: str) -> LeafOptions:
+def leaf_options(settings: Settings, identity: Identity) -> LeafOptions:
     """What the settings say about the leaf. Raises UsageProblem when they can't be meant."""
     leaf = settings.leaf
     return LeafOptions(
-        device_id=device_id,
+        device_id=identity.id,
+        server_name=identity.server_name,
         folder=settings.state_folder,
         runtime=settings.runtime_folder,
         hub_urls=tuple(settings.hub.urls),

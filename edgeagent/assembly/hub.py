@@ -148,6 +148,7 @@ async def _services(options: HubOptions, keyring: Keyring) -> AsyncIterator[runt
         await keeper.start()
         tasks.start("presence", keeper.write_events())
         tasks.start("reconcile presence", keeper.reconciliations())
+        tasks.start("guard", keeper.guard())
         try:
             yield tasks
         finally:

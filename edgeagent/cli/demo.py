@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from edgeagent.cli import running
 
 __all__ = ["app"]
 
@@ -30,7 +31,7 @@ def demo(
     if context.invoked_subcommand is None:
         from edgeagent.assembly.demo import run
 
-        asyncio.run(run(devices, folder, leave=leave))
+        running.run(run(devices, folder, leave=leave))
 
 
 @app.command()

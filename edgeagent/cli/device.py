@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgeagent import places
+from edgeagent.cli import running
 from edgeagent.cli.options import HubDir
 
 __all__ = ["app"]
@@ -42,7 +42,7 @@ def add(
     place = HubFolder((folder or places.hub_folder()).absolute())
     target = out or Path(f"{device_id}.creds")
     names = [name.strip() for name in groups.split(",") if name.strip()]
-    asyncio.run(add_device(place, device_id, names, target))
+    running.run(add_device(place, device_id, names, target))
     options = place.options()
     typer.echo(f"added {device_id}{' to ' + ', '.join(names) if names else ''}; its credentials are in {target}")
     typer.echo("On the device: put that file at /var/lib/edgeagent/device.creds (mode 600), and in /etc/edgeagent/agent.toml:")

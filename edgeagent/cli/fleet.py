@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import rows, show
+from edgeagent.cli import rows, running, show
 from edgeagent.cli.options import Cached, ContextName, Devices, Groups, Json, Labels, Output, Strict, Timeout, Where
 from edgeagent.cli.table import Column, Form, emit, sort_rows
-from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet, Outcome
@@ -33,7 +31,7 @@ def _with_fleet(context: str | None, work: Callable[[Fleet], Coroutine[Any, Any,
         async with Fleet(context) as fleet:
             return await work(fleet)
 
-    return asyncio.run(run())
+    return running.run(run())
 
 
 @app.command()
@@ -83,7 +81,7 @@ def ls(
         printer.rest(listed)
     else:
         emit(sort_rows(listed, sort, table), table, form)
-    show.footer(outcome, form)
+    show.footer(outcome, form, cached=cached)
     show.end(outcome, strict=strict)
 
 
@@ -172,7 +170,7 @@ def _ask(
         printer.rest(rows.records(outcome, table, form, only_answers=True))
     else:
         emit(rows.records(outcome, table, form, only_answers=form is Form.name), table, form)
-    show.footer(outcome, form)
+    show.footer(outcome, form, cached=cached)
     show.end(outcome, strict=strict)
 
 
@@ -237,13 +235,11 @@ def watch(
     """
 
     async def work(fleet: Fleet) -> None:
-        changes = fleet.watch()
-        typer.echo("watching; Ctrl-C ends it", err=True)
-        async for change in changes:
+        async for change in fleet.watch(ready=lambda: typer.echo("watching; Ctrl-C ends it", err=True)):
             show.change(change, as_json=as_json)
             sys.stdout.flush()
 
     try:
         _with_fleet(context, work)
     except KeyboardInterrupt:
-        raise UsageProblem("watch", "interrupted") from None
+        raise typer.Exit(130) from None  # asked for: nothing went wrong

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
 import re
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import places
+from edgeagent.cli import running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.times import duration
@@ -76,7 +76,7 @@ def up(folder: HubDir = None) -> None:
     from edgeagent.assembly.hub import run
     from edgeagent.hub.folder import HubFolder
 
-    asyncio.run(run(HubFolder((folder or places.hub_folder()).absolute())))
+    running.run(run(HubFolder((folder or places.hub_folder()).absolute())))
 
 
 @app.command()
@@ -88,7 +88,7 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
     from edgeagent.assembly.hub import look
     from edgeagent.hub.folder import HubFolder
 
-    found = asyncio.run(look(HubFolder((folder or places.hub_folder()).absolute())))
+    found = running.run(look(HubFolder((folder or places.hub_folder()).absolute())))
     if as_json:
         print(json.dumps(found, indent=2))
         return

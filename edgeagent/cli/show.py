@@ -48,13 +48,13 @@ class Streamer:
             print(rows.cells(record, self._columns), flush=True)
 
 
-def footer(outcome: Outcome, form: Form) -> None:
-    """One line on standard error that accounts for every device of the selection."""
+def footer(outcome: Outcome, form: Form, *, cached: bool = False) -> None:
+    """One line on standard error that accounts for every device of the selection. cached: nobody was asked."""
     if form not in (Form.table, Form.wide):
         return
     away = [row for row in outcome.offline if row.matched is not False]
     quiet = [row for row in outcome.silent if row.matched is not False]
-    parts = [f"{len(outcome.answered)} answered"]
+    parts = [f"{len(outcome.answered)} {'by their last reports' if cached else 'answered'}"]
     parts += [
         f"{len(part)} {word}" for part, word in ((outcome.refused, "refused"), (quiet, "silent"), (away, "not online")) if part
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from edgeagent import context, files
 from edgeagent.assembly.hub import add_device, make
 from edgeagent.demo.cable import Cable
-from edgeagent.demo.layout import PING_SECONDS, DemoDevice, DemoFolder
+from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace
 from edgeagent.errors import EdgeError, UsageProblem
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.natsserver import ports
@@ -36,8 +36,8 @@ TIMING = Timing(first_seconds=2.0, cap_seconds=2.0, good_seconds=1.0, grace_seco
 class DemoFleet:
     """Starts and ends everything below ``folder``."""
 
-    def __init__(self, folder: DemoFolder, devices: list[DemoDevice]) -> None:
-        self.folder, self.devices = folder, devices
+    def __init__(self, folder: DemoFolder, devices: list[DemoDevice], pace: Pace = QUICK) -> None:
+        self.folder, self.devices, self.pace = folder, devices, pace
         self.cables: dict[str, Cable] = {}
         self._supervisors: list[Supervisor] = []
         self._before: str | None = None
@@ -82,7 +82,11 @@ class DemoFleet:
             context.save(context.Context(name=CONTEXT, url=url, credentials=str(login)), make_current=True)
             return
         options = HubOptions(
-            name=CONTEXT, client_port=ports.pick(), leaf_port=ports.pick(), store_max_bytes=STORE_BYTES, ping_seconds=PING_SECONDS
+            name=CONTEXT,
+            client_port=ports.pick(),
+            leaf_port=ports.pick(),
+            store_max_bytes=STORE_BYTES,
+            ping_seconds=self.pace.ping_seconds,
         )
         make(hub, options, "you")
 
@@ -105,7 +109,7 @@ class DemoFleet:
         folder = files.make_folder(self.folder.device(device.id), 0o700)
         cable = self.cables[device.id] = Cable(("127.0.0.1", hub.options().leaf_port))
         await cable.start()
-        text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port)
+        text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port, pace=self.pace)
         files.write_atomic(self.folder.settings(device.id), text.encode(), 0o600)
         if not (folder / "device.creds").exists():
             await add_device(hub, device.id, device.groups, folder / "device.creds")

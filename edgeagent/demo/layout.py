@@ -6,15 +6,28 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DemoDevice", "DemoFolder", "devices"]
+from edgeagent.settings import AgentSettings, LeafSettings
+
+__all__ = ["QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
 
 #: Sites go round, so that filters by label and by group have something to tell apart.
 SITES = ("berlin", "munich", "hamburg")
 
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How quickly the parts notice each other, in seconds; the defaults are those that edgeagent ships with."""
+
+    heartbeat_seconds: float = AgentSettings().heartbeat_seconds
+    facts_seconds: float = AgentSettings().facts_seconds
+    reconnect_seconds: float = LeafSettings().reconnect_seconds
+    ping_seconds: float = LeafSettings().ping_seconds
+    restart_cap_seconds: float = LeafSettings().restart_cap_seconds
+
+
+SHIPPED = Pace()
 #: Short enough that a person sees things happen; a Pi on a metered link would not want this.
-HEARTBEAT_SECONDS = 2.0
-RECONNECT_SECONDS = 1.0
-PING_SECONDS = 2.0
+QUICK = Pace(heartbeat_seconds=2.0, facts_seconds=2.0, reconnect_seconds=1.0, ping_seconds=2.0, restart_cap_seconds=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +63,7 @@ class DemoFolder:
     def settings(self, device_id: str) -> Path:
         return self.device(device_id) / "agent.toml"
 
-    def settings_text(self, device: DemoDevice, *, leaf_port: int, cable_port: int) -> str:
+    def settings_text(self, device: DemoDevice, *, leaf_port: int, cable_port: int, pace: Pace = QUICK) -> str:
         """An agent.toml that keeps everything in the device's own folder and reaches the hub through its cable."""
         labels = ", ".join(f"{key} = {json.dumps(value)}" for key, value in device.labels.items())
         return f"""\
@@ -65,13 +78,13 @@ urls = ["nats-leaf://127.0.0.1:{cable_port}"]
 [leaf]
 port = {leaf_port}
 store_max_bytes = {64 << 20}
-reconnect_seconds = {RECONNECT_SECONDS}
-ping_seconds = {PING_SECONDS}
-restart_cap_seconds = 1.0
+reconnect_seconds = {pace.reconnect_seconds}
+ping_seconds = {pace.ping_seconds}
+restart_cap_seconds = {pace.restart_cap_seconds}
 
 [agent]
-heartbeat_seconds = {HEARTBEAT_SECONDS}
-facts_seconds = 2.0
+heartbeat_seconds = {pace.heartbeat_seconds}
+facts_seconds = {pace.facts_seconds}
 
 [paths]
 state = "."

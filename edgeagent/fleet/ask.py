@@ -74,9 +74,10 @@ class Asker:
         states = self._states(roster, question.selector)
         outcome = Outcome(hub_time=roster.time)
         rows = await self._judged(question, [_row(roster.devices[device], state) for device, state in states.items()])
-        outcome.answered = [row for row in rows if row.matched]
-        outcome.no_match = [row.id for row in rows if row.matched is False]
-        outcome.offline = [row for row in rows if row.matched is None]
+        there = [row for row in rows if row.state in (State.ONLINE, State.SUSPECT)]
+        outcome.answered = [row for row in there if row.matched is not False]
+        outcome.no_match = [row.id for row in there if row.matched is False]
+        outcome.offline = [row for row in rows if row not in there]
         return outcome
 
     async def close(self) -> None:

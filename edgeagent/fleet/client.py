@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +147,12 @@ class Fleet:
         """Ask for nothing but an answer; ``round_trip_ms`` of each row tells how long it took. Arguments as :meth:`query`."""
         return await self.query("", **selection)
 
-    def watch(self) -> AsyncIterator[Change]:
-        """Every change of presence and every report from now on, as the hub stores them."""
-        return watch(self.client)
+    def watch(self, *, ready: Callable[[], None] = lambda: None) -> AsyncGenerator[Change, None]:
+        """Every change of presence and every report from now on, as the hub stores them.
+
+        ready: called when it listens; what happens after that is not missed.
+        """
+        return watch(self.client, ready)
 
 
 def _reported(roster: Roster) -> list[wire.Facts]:

@@ -53,6 +53,10 @@ def merge(time: datetime, heard: list[Stored], presence: list[Stored], records: 
 
 
 def _add(roster: Roster, stored: Stored, device_id: str, apply: Callable[[Known, Stored], Known]) -> None:
+    if not subjects.is_id(device_id):
+        # A tampered leaf can store under edge.from.*.report, with a literal asterisk (nats-server 2.15.1); nobody is called that.
+        roster.unreadable += 1
+        return
     known = roster.devices.get(device_id) or Known(device_id)
     try:
         roster.devices[device_id] = apply(known, stored)

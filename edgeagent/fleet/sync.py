@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeagent.fleet.outcome import Outcome
@@ -58,14 +58,14 @@ class SyncFleet:
     def roster(self) -> Roster:
         return self._run(self._fleet.roster())
 
-    def watch(self) -> Iterator[Change]:
-        """Blocks between changes; end it by leaving the loop."""
-        changes = self._fleet.watch()
+    def watch(self, *, ready: Callable[[], None] = lambda: None) -> Iterator[Change]:
+        """Blocks between changes; end it by leaving the loop. ready: as in :meth:`Fleet.watch`, called in another thread."""
+        changes = self._fleet.watch(ready=ready)
         try:
             while True:
-                yield self._run(changes.__anext__())  # type: ignore[arg-type]  # an async generator's __anext__ is a coroutine
+                yield self._run(changes.__anext__())
         finally:
-            self._run(changes.aclose())  # type: ignore[attr-defined]  # and it has aclose
+            self._run(changes.aclose())
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

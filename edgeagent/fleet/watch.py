@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -23,10 +23,12 @@ class Change(NamedTuple):
     detail: str | wire.Facts
 
 
-async def watch(client: Client) -> AsyncGenerator[Change, None]:
-    """Changes as they come, for ever."""
+async def watch(client: Client, ready: Callable[[], None] = lambda: None) -> AsyncGenerator[Change, None]:
+    """Changes as they come, for ever. ready: called once the hub knows that we listen; no change after that is missed."""
     subscription = await client.subscribe(subjects.live("*", "*"))
     try:
+        await client.flush()
+        ready()
         async for message in subscription.messages:
             change = _read(message)
             if change is not None:
@@ -38,6 +40,8 @@ async def watch(client: Client) -> AsyncGenerator[Change, None]:
 def _read(message: Any) -> Change | None:
     device, what = subjects.device_of(message.subject), message.subject.split(".")[3]
     headers = message.headers or {}
+    if not subjects.is_id(device) or device not in headers.get("Nats-Subject", "").split("."):
+        return None  # what the hub republishes names the subject it was stored under
     moment = parse_rfc3339(headers["Nats-Time-Stamp"]) if "Nats-Time-Stamp" in headers else datetime.now(timezone.utc)
     try:
         if what == "presence":

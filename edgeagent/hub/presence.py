@@ -38,11 +38,12 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A leaf node that a server lists. device: None unless its subscriptions tell."""
+    """A leaf node that a server lists. device: None unless its subscriptions tell. is_hub: it claims to be our hub."""
 
     connection: str
     device: str | None = None
     address: str = ""
+    is_hub: bool = False
 
 
 def read_event(subject: str, data: bytes) -> Event | None:
@@ -76,7 +77,13 @@ def read_leafz(data: bytes) -> tuple[str, list[Leaf]]:
     server = str(answer.get("server", {}).get("id", ""))
     leafs = (answer.get("data") or {}).get("leafs") or []
     return server, [
-        Leaf(connection=f"{server}:{leaf.get('id')}", device=_device_of(leaf), address=str(leaf.get("ip", ""))) for leaf in leafs
+        Leaf(
+            connection=f"{server}:{leaf.get('id')}",
+            device=_device_of(leaf),
+            address=str(leaf.get("ip", "")),
+            is_hub=bool(leaf.get("is_spoke")),
+        )
+        for leaf in leafs
     ]
 
 

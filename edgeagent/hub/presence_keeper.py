@@ -28,6 +28,8 @@ PREFIX = "$JS.API"
 RECONCILE_SECONDS = 60.0
 #: Servers of a cluster answer one by one; this long after the last one the list counts as whole.
 STALL_SECONDS = 0.3
+#: How long after a leaf came to look whether it is an honest one, in seconds.
+GUARD_SECONDS = 0.2
 #: Events waiting to be written; when more come at once, the lists are read again instead.
 QUEUE = 20_000
 WRONG_LAST_SEQUENCE = 10071
@@ -39,7 +41,7 @@ class PresenceKeeper:
     def __init__(self, system: Client, hub: Client, fleet: str) -> None:
         self._system, self._hub, self._fleet = system, hub, fleet
         self._events: asyncio.Queue[presence.Event] = asyncio.Queue(QUEUE)
-        self._look = asyncio.Event()
+        self._look, self._came = asyncio.Event(), asyncio.Event()
         self._kept: dict[str, tuple[wire.Presence, int]] = {}
 
     async def start(self) -> None:
@@ -75,6 +77,29 @@ class PresenceKeeper:
             except EdgeError as error:
                 log.warning("%s", error)
 
+    async def guard(self) -> None:
+        """End links of tampered leafs, for ever.
+
+        A leaf that says in its CONNECT that it is our hub may publish on subjects with literal wildcards (nats-server 2.15.1), and so
+        read the newest report, command or config of other devices. No permission prevents it. LEAFZ marks such a link
+        (``is_spoke``: our end is the spoke), and no honest leaf makes one.
+        """
+        while True:
+            await self._came.wait()
+            await asyncio.sleep(GUARD_SECONDS)  # many come at once after a restart of the hub: one look for all of them
+            self._came.clear()
+            await self.end_tampered()
+
+    async def end_tampered(self) -> list[str]:
+        """Kick every leaf that claims to be our hub; their connections."""
+        tampered = [leaf for leaf in await self._leafs(subscriptions=False) if leaf.is_hub]
+        for leaf in tampered:
+            owner = next((device for device, (kept, _) in self._kept.items() if kept.connection == leaf.connection), "unknown")
+            log.error("ended a tampered leaf of the device %s at %s: it claimed to be the hub", owner, leaf.address)
+            server, _, client = leaf.connection.rpartition(":")
+            await self._system.publish(f"$SYS.REQ.SERVER.{server}.KICK", json.dumps({"cid": int(client)}).encode())
+        return [leaf.connection for leaf in tampered]
+
     def look_again(self) -> None:
         """Reconcile soon: a connection of ours was away, so events may have been missed."""
         self._look.set()
@@ -93,6 +118,8 @@ class PresenceKeeper:
         event = presence.read_event(message.subject, message.data)
         if event is None:
             return
+        if event.online:
+            self._came.set()
         try:
             self._events.put_nowait(event)
         except asyncio.QueueFull:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 NAME = "the leaf"
 
+
 class Leaf:
     """One device's leaf. Give it to one agent at a time: two servers on one store destroy it, and nats-server does not prevent that.
 
@@ -61,7 +62,7 @@ class Leaf:
             await self._supervisor.ready(seconds)
             return
         try:
-            await asyncio.wait_for(external.until_it_answers(self.port, self.server_name), seconds)
+            await asyncio.wait_for(external.until_it_answers(self.port, self.options.server_name), seconds)
         except asyncio.TimeoutError:
             raise await external.no_answer(self.port, self.options.unit) from None
         self._external_state = State.RUNNING
@@ -85,6 +86,7 @@ class Leaf:
     async def apply(self, *, hub_urls: tuple[str, ...] | None = None, credentials: Path | None = None) -> None:
         """Link to another hub or with another credentials file, without disturbing local programs. None: as before.
 
+        New content of the same credentials file needs no call: it is read at every connect.
         Raises UsageProblem when the urls can't be meant, EdgeError when the leaf can't be told.
         """
         self.options = replace(
@@ -121,10 +123,6 @@ class Leaf:
     @property
     def url(self) -> str:
         return f"nats://{ports.HOST}:{self.port}"
-
-    @property
-    def server_name(self) -> str:
-        return f"{self.options.device_id}-{self._known_secrets.suffix}"
 
     @property
     def agent_login(self) -> tuple[str, str]:

@@ -20,7 +20,8 @@ HUB_DOMAIN = "hub"
 
 @dataclass(frozen=True, kw_only=True)
 class LeafOptions:
-    """folder: all that the leaf keeps; made with mode 0700.
+    """server_name: the leaf's on NATS, ``<id>-<random>``; no other leaf of the fleet may have it.
+    folder: all that the leaf keeps; made with mode 0700.
     runtime: folder for what need not survive a reboot (best on tmpfs); None: below ``folder``.
     hub_urls, credentials, tls_ca_file: see :class:`LeafConf`.
     port: where local programs connect, on 127.0.0.1; when another program has it, a managed leaf takes a free one.
@@ -33,6 +34,7 @@ class LeafOptions:
     """
 
     device_id: str
+    server_name: str
     folder: Path
     runtime: Path | None = None
     hub_urls: tuple[str, ...] = ()
@@ -80,7 +82,7 @@ class LeafOptions:
         """The configuration of this leaf. An external one logs to its unit's journal and writes the pid file that reloads need."""
         managed = self.mode == "managed"
         return LeafConf(
-            server_name=f"{self.device_id}-{secrets.suffix}",
+            server_name=self.server_name,
             domain=self.device_id,
             port=port,
             store=self.folder / "js",

@@ -1,4 +1,4 @@
-"""What the leaf is known by, made once at random and kept: the end of its server name and its users' passwords."""
+"""The passwords of the leaf's users, made once at random and kept: its users' passwords."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class LeafSecrets(msgspec.Struct, frozen=True, kw_only=True):
-    """suffix: end of the server name. agent, app, system: passwords of those users of the leaf."""
+    """agent, app, system: passwords of those users of the leaf."""
 
-    suffix: str
     agent: str
     app: str
     system: str
@@ -34,9 +33,11 @@ def load_or_make(path: Path) -> LeafSecrets:
         try:
             return msgspec.json.decode(data, type=LeafSecrets)
         except msgspec.DecodeError as error:
-            log.warning("%s is damaged (%s); the leaf gets new passwords and a new server name", path, error)
+            log.warning("%s is damaged (%s); the leaf gets new passwords", path, error)
     made = LeafSecrets(
-        suffix=secrets.token_hex(4), agent=secrets.token_urlsafe(24), app=secrets.token_urlsafe(24), system=secrets.token_urlsafe(24)
+        agent=secrets.token_urlsafe(24),
+        app=secrets.token_urlsafe(24),
+        system=secrets.token_urlsafe(24),
     )
     files.write_atomic(path, msgspec.json.encode(made), 0o600)
     return made

@@ -51,7 +51,8 @@ class Supervisor:
     ) -> None:
         self._name, self._prepare, self._timing = name, prepare, timing or Timing()
         self._on_change = on_change or (lambda state, detail: None)
-        self._backoff = Backoff(self._timing.first_seconds, self._timing.cap_seconds, good_seconds=self._timing.good_seconds)
+        first, cap = min(self._timing.first_seconds, self._timing.cap_seconds), self._timing.cap_seconds
+        self._backoff = Backoff(first, cap, good_seconds=self._timing.good_seconds)
         self._task: asyncio.Task[None] | None = None
         self._asked, self._changed = asyncio.Event(), asyncio.Event()
         self._leave_running = False

@@ -12,9 +12,10 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgeagent import subjects, wire
+from edgeagent.direct import get_last
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.link import Client, request
 from edgeagent.runtime import jittered
@@ -118,12 +119,11 @@ class Reporter:
 
     async def _read_back(self) -> wire.Facts | None:
         """The facts of our newest report on the hub, if it is of this run of the agent and says the same otherwise."""
-        subject = subjects.direct_get("EDGE_REPORTS", subjects.report(self._id))
-        answer: Any = await request(self._client, subject, what="read our report on the hub", timeout=ACK_TIMEOUT_SECONDS)
-        if (answer.headers or {}).get("Status"):
+        stored = await get_last(self._client, "EDGE_REPORTS", subjects.report(self._id))
+        if stored is None:
             return None
         try:
-            report = wire.decode(answer.data, wire.Report)
+            report = wire.decode(stored.data, wire.Report)
         except Failed:
             return None
         same_run = (report.instance, report.heartbeat_seconds) == (self._instance, self._heartbeat_seconds)

@@ -86,7 +86,11 @@ def parse(text: str) -> Credentials:
     if _JWT_PART not in parts or _SEED_PART not in parts:
         raise Failed("read credentials", "the text has no NATS user JWT and seed")
     credentials = Credentials(parts[_JWT_PART], parts[_SEED_PART])
-    if KeyPair.from_seed(credentials.seed).public != credentials.public_key:
+    try:
+        public, owner = KeyPair.from_seed(credentials.seed).public, credentials.public_key
+    except EdgeError as error:
+        raise Failed("read credentials", f"{error.what.removeprefix('read ')}: {error.why}") from None
+    if public != owner:
         raise Failed("read credentials", "the seed belongs to another user than the JWT")
     return credentials
 
@@ -101,9 +105,7 @@ def load(path: Path) -> Credentials:
     except EdgeError as error:
         if error.what != "read credentials":
             raise
-        raise Failed(
-            f"read the credentials {path}", error.why, "it must be the whole file that the hub made (.creds)"
-        ) from None
+        raise Failed(f"read the credentials {path}", error.why, "it must be the whole file that the hub made (.creds)") from None
 
 
 def _text(path: Path) -> str:
@@ -150,6 +152,8 @@ def peek(path: Path) -> Login:
     """
     parts: dict[str, str] = dict(_PART.findall(_text(path)))
     if _JWT_PART not in parts or _SEED_PART not in parts:
-        raise Failed(f"read the credentials {path}", "it is no credentials file", "it must be the whole file that the hub made (.creds)")
+        raise Failed(
+            f"read the credentials {path}", "it is no credentials file", "it must be the whole file that the hub made (.creds)"
+        )
     found = Credentials(parts[_JWT_PART], parts[_SEED_PART])
     return Login(found.name, found.groups, found.expires_at)

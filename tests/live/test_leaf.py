@@ -5,7 +5,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +20,23 @@ from edgeagent.demo.cable import Cable
 from edgeagent.errors import Refused, Unreachable
 from edgeagent.leaf.conf import ACCOUNT
 from edgeagent.leaf.leaf import Leaf, LeafOptions
-from edgeagent.natsserver import binary, ports, process
+from edgeagent.natsserver import binary, ports
 from edgeagent.natsserver.supervisor import State, Timing
 from edgeagent.trust.nkeys import KeyPair
-from tests.support.servers import PlainHub, is_alive, kill, until
+from tests.support.servers import PlainHub, is_alive, kill, kill_leftovers, until
 
 QUICK = Timing(first_seconds=0.05, cap_seconds=0.2, good_seconds=60, grace_seconds=10)
 
 
 def options(folder: Path, **more: Any) -> LeafOptions:
-    defaults: dict[str, Any] = {"port": ports.pick(), "reconnect_seconds": 0.2, "ping_seconds": 1, "timing": QUICK, "start_seconds": 30}
-    return LeafOptions(device_id="pi-1", folder=folder / "a leaf", **{**defaults, **more})
+    defaults: dict[str, Any] = {
+        "port": ports.pick(),
+        "reconnect_seconds": 0.2,
+        "ping_seconds": 1,
+        "timing": QUICK,
+        "start_seconds": 30,
+    }
+    return LeafOptions(device_id="pi-1", server_name="pi-1-a1b2c3d4", folder=folder / "a leaf", **{**defaults, **more})
 
 
 @asynccontextmanager
@@ -54,6 +60,12 @@ async def client(url: str, **login: str) -> AsyncIterator[Client]:
 
 def agent(leaf: Leaf) -> Any:
     return client(leaf.url, user=leaf.agent_login[0], password=leaf.agent_login[1])
+
+
+@pytest.fixture(autouse=True)
+def leave_nothing(tmp_path: Path) -> Iterator[None]:
+    yield
+    kill_leftovers(tmp_path)
 
 
 @pytest.fixture
@@ -80,14 +92,14 @@ async def answer(responder: Client, subject: str) -> None:
 async def test_files_are_private_and_kept(tmp_path: Path) -> None:
     chosen = options(tmp_path)
     async with started(chosen) as leaf:
-        before = (leaf.server_name, leaf.agent_login, leaf.sys_login)
-        assert leaf.server_name.startswith("pi-1-") and leaf.version == binary.find().version
+        before = (leaf.options.server_name, leaf.agent_login, leaf.sys_login)
+        assert leaf.options.server_name.startswith("pi-1-") and leaf.version == binary.find().version
         assert stat.S_IMODE(chosen.folder.stat().st_mode) == 0o700
         for name in ("leaf.conf", "secrets.json"):
             assert stat.S_IMODE((chosen.folder / name).stat().st_mode) == 0o600
         assert f"GOMEMLIMIT={24 << 20}B".encode() in Path(f"/proc/{leaf.pid}/environ").read_bytes().split(b"\0")
     async with started(chosen) as leaf:
-        assert (leaf.server_name, leaf.agent_login, leaf.sys_login) == before
+        assert (leaf.options.server_name, leaf.agent_login, leaf.sys_login) == before
 
 
 async def test_what_each_local_user_may(tmp_path: Path) -> None:
@@ -125,30 +137,32 @@ async def test_cut_restore_silent_and_the_local_side_never_notices(tmp_path: Pat
 
         await until(linked, "the hub reaches the device")
         assert cable.bytes_out > 0 and cable.bytes_back > 0
-        for silent in (False, True):
-            events = await link_events(leaf)
-            await cable.cut(silent=silent)
-            await until(lambda: "DISCONNECT" in events, "the leaf notices")  # noqa: B023  # awaited in this turn
-            assert not await linked()
-            assert await answers(app, "local.ask")
-            await cable.restore()
-            await until(linked, "the link is back")
-            assert await answers(app, "local.ask")
+        async with link_events(leaf) as events:
+            for silent in (False, True):
+                events.clear()
+                await cable.cut(silent=silent)
+                await until(lambda: "DISCONNECT" in events, "the leaf notices")
+                assert not await linked()
+                assert await answers(app, "local.ask")
+                await cable.restore()
+                await until(linked, "the link is back")
+                assert await answers(app, "local.ask")
     await cable.close()
 
 
-async def link_events(leaf: Leaf) -> list[str]:
-    """A list that grows with what the leaf's system account says of its link, for as long as the leaf runs."""
+@asynccontextmanager
+async def link_events(leaf: Leaf) -> AsyncIterator[list[str]]:
+    """A list that grows with what the leaf's system account says of its link."""
     events: list[str] = []
-    system = await nats.connect(leaf.url, user=leaf.sys_login[0], password=leaf.sys_login[1], allow_reconnect=False)
 
     async def heard(message: Any) -> None:
         if b'"Leafnode"' in message.data:
             events.append(message.subject.rpartition(".")[2])
 
-    await system.subscribe(f"$SYS.ACCOUNT.{ACCOUNT}.*", cb=heard)
-    await system.flush()
-    return events
+    async with client(leaf.url, user=leaf.sys_login[0], password=leaf.sys_login[1]) as system:
+        await system.subscribe(f"$SYS.ACCOUNT.{ACCOUNT}.*", cb=heard)
+        await system.flush()
+        yield events
 
 
 async def test_local_subjects_never_cross_whatever_the_hub_allows(tmp_path: Path, hub: PlainHub) -> None:
@@ -229,7 +243,7 @@ async def test_apply_restarts_where_a_reload_is_refused(tmp_path: Path) -> None:
         leaf.options = replace(leaf.options, reconnect_seconds=0.3)
         await leaf.apply(hub_urls=("nats-leaf://127.0.0.1:1",))
         assert leaf.pid != pid and leaf.state is State.RUNNING
-        assert (await ports.banner(leaf.port) or {})["server_name"] == leaf.server_name
+        assert (await ports.banner(leaf.port) or {})["server_name"] == leaf.options.server_name
 
 
 async def test_a_taken_port_is_avoided_and_the_choice_kept(tmp_path: Path) -> None:
@@ -239,7 +253,7 @@ async def test_a_taken_port_is_avoided_and_the_choice_kept(tmp_path: Path) -> No
     async with started(chosen) as leaf:
         found = leaf.port
         assert found != taken == leaf.wished_port
-        assert (await ports.banner(found) or {})["server_name"] == leaf.server_name
+        assert (await ports.banner(found) or {})["server_name"] == leaf.options.server_name
     other.close()
     await other.wait_closed()
     async with started(chosen) as leaf:
@@ -269,7 +283,7 @@ from pathlib import Path
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 
 async def main():
-    leaf = Leaf(LeafOptions(device_id="pi-1", folder=Path(sys.argv[1]), port=int(sys.argv[2]), start_seconds=30))
+    leaf = Leaf(LeafOptions(device_id="pi-1", server_name="pi-1-a1b2c3d4", folder=Path(sys.argv[1]), port=int(sys.argv[2]), start_seconds=30))
     await leaf.start()
     print(leaf.pid, flush=True)
     await asyncio.sleep(3600)
@@ -279,7 +293,9 @@ asyncio.run(main())
 
 
 async def test_kill_9_of_the_agent_leaves_the_leaf_to_the_next_one(tmp_path: Path) -> None:
-    chosen = LeafOptions(device_id="pi-1", folder=tmp_path / "leaf", port=ports.pick(), start_seconds=30, timing=QUICK)
+    chosen = LeafOptions(
+        device_id="pi-1", server_name="pi-1-a1b2c3d4", folder=tmp_path / "leaf", port=ports.pick(), start_seconds=30, timing=QUICK
+    )
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PARENT, str(chosen.folder), str(chosen.port), stdout=subprocess.PIPE
     )
@@ -301,28 +317,25 @@ async def test_kill_9_of_the_agent_leaves_the_leaf_to_the_next_one(tmp_path: Pat
 async def test_external_waits_and_names_the_unit(tmp_path: Path, hub: PlainHub) -> None:
     chosen = options(tmp_path, mode="external")
     leaf = Leaf(chosen)
-    with pytest.raises(Unreachable, match=r"nothing answers at .*start its unit|Start its unit: `sudo systemctl start edgeagent-leaf`"):
+    with pytest.raises(
+        Unreachable, match=r"nothing answers at nats://.*\. Start its unit: `sudo systemctl start edgeagent-leaf`"
+    ):
         await leaf.start(timeout=0.5)
+    with pytest.raises(Refused, match=r"it does not run.*reload-or-restart edgeagent-leaf"):
+        await leaf.apply(hub_urls=("nats-leaf://127.0.0.1:1",))
     unit = subprocess_of(chosen)
-    try:
-        await leaf.ready()
-        assert (leaf.state, leaf.pid) == (State.RUNNING, None)
-        async with agent(leaf) as ours, client(hub.url) as far:
-            await answer(ours, "edge.ready")
-            await leaf.apply(hub_urls=(hub.leaf_url,))
-            await until(lambda: answers(far, "edge.ready"), "it was reloaded")
-        with pytest.raises(Refused, match="sudo systemctl restart edgeagent-leaf"):
-            await leaf.restart()
-        await leaf.stop()
-        assert is_alive(unit.pid)
-    finally:
-        unit.kill()
-        unit.wait()
-    with pytest.raises(Refused, match="reload-or-restart edgeagent-leaf"):
-        other = Leaf(options(tmp_path, mode="external"))
-        other._make_folders()
-        other._external_state = State.RUNNING
-        await other.apply(hub_urls=("nats-leaf://127.0.0.1:1",))
+    await leaf.ready()
+    assert (leaf.state, leaf.pid) == (State.RUNNING, None)
+    async with agent(leaf) as ours, client(hub.url) as far:
+        await answer(ours, "edge.ready")
+        await leaf.apply(hub_urls=(hub.leaf_url,))
+        await until(lambda: answers(far, "edge.ready"), "it was reloaded")
+    with pytest.raises(Refused, match="sudo systemctl restart edgeagent-leaf"):
+        await leaf.restart()
+    await leaf.stop()
+    assert is_alive(unit.pid)
+    unit.kill()
+    unit.wait()
 
 
 def subprocess_of(chosen: LeafOptions) -> "subprocess.Popen[bytes]":
@@ -342,4 +355,3 @@ async def test_nothing_of_it_runs_after_stop(tmp_path: Path) -> None:
         assert pid is not None
         assert os.path.realpath(f"/proc/{pid}/exe") == str(binary.find().path.resolve())
     assert not is_alive(pid)
-    assert process.find_pid(leaf._launch(binary.find().path)) is None

@@ -17,7 +17,7 @@ from edgeagent.natsserver import binary, ports, process, server
 from edgeagent.natsserver.failures import StartFailed
 from edgeagent.natsserver.process import Child, Launch
 from edgeagent.natsserver.supervisor import State, Supervisor, Timing
-from tests.support.servers import is_alive, kill, until
+from tests.support.servers import is_alive, kill, kill_leftovers, until
 
 QUICK = Timing(first_seconds=0.05, cap_seconds=0.1, good_seconds=60, grace_seconds=10)
 
@@ -36,14 +36,15 @@ time.sleep(3600)
 """
 
 
+@pytest.fixture(autouse=True)
+def leave_nothing(tmp_path: Path) -> Iterator[None]:
+    yield
+    kill_leftovers(tmp_path)
+
+
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launch]:
-    launch = program(tmp_path, "good")
-    yield launch
-    for pid in iter(lambda: process.find_pid(launch), None):
-        kill(pid)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+def launch(tmp_path: Path) -> Launch:
+    return program(tmp_path, "good")
 
 
 def program(folder: Path, mode: str) -> Launch:
@@ -60,7 +61,12 @@ def nats(folder: Path, text: str, **more: object) -> Launch:
     config = folder / "nats.conf"
     config.write_text(f'{text}\nports_file_dir: "{folder}"\nlogfile: "{folder}/nats.log"\n')
     return server.launch(
-        binary.find().path, config, name="the server", log=folder / "nats.log", ports_folder=folder, **more  # type: ignore[arg-type]  # passed on
+        binary.find().path,
+        config,
+        name="the server",
+        log=folder / "nats.log",
+        ports_folder=folder,
+        **more,  # type: ignore[arg-type]  # passed on
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import signal
@@ -37,6 +38,17 @@ def is_alive(pid: int) -> bool:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def kill_leftovers(folder: Path) -> None:
+    """Kill every process that was started with a file or folder below ``folder``: what a failed test leaves behind."""
+    mine = os.fsencode(folder)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if any(word.startswith(mine) for word in entry.joinpath("cmdline").read_bytes().split(b"\0")):
+                kill(int(entry.name))
 
 
 def _start(config: Path) -> subprocess.Popen[bytes]:

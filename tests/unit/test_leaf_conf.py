@@ -101,6 +101,6 @@ def test_tls_needs_time_and_its_authority() -> None:
     ],
 )
 def test_options_are_checked_at_once(change: dict[str, object], why: str, tmp_path: Path) -> None:
-    arguments = {"device_id": "pi-1", "folder": tmp_path, **change}
+    arguments = {"device_id": "pi-1", "server_name": "pi-1-3fa9", "folder": tmp_path, **change}
     with pytest.raises(UsageProblem, match=why):
         LeafOptions(**arguments)  # type: ignore[arg-type]  # each case has the right types

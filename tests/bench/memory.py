@@ -1,0 +1,80 @@
+"""Memory of agent and leaf, beside a bare Python with nats-py and a bare nats-server.
+
+RSS counts shared pages in every process; PSS divides them among those that share. On a Pi one agent runs, so RSS is what counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from edgeagent.fleet import Fleet
+from edgeagent.natsserver import binary
+from tests.bench.fleet import pid_of, running
+
+BARE_PYTHON = "import asyncio, nats, psutil, sqlite3, sys; print(flush=True); sys.stdin.read()"
+
+
+async def main() -> None:
+    print("memory (MiB)                              RSS    PSS")
+    python = _bare([sys.executable, "-c", BARE_PYTHON])
+    _show("python + asyncio + nats-py + psutil + sqlite3", python, None)
+    async with running(3) as fleet:
+        agent = pid_of(fleet, "pi-01", "agent")
+        _show("agent, idle", _memory(agent), python)
+        async with Fleet() as operator:
+            for _ in range(20):
+                await operator.query("memory.utilization > 0.0", select=["model", "uptime_seconds"])
+        _show("agent, after 20 queries with CEL", _memory(agent), python)
+        workers = _children(agent)
+        for worker in workers:
+            _show("its CEL worker, while it lives", _memory(worker), python)
+        server = await _bare_server()
+        _show("bare nats-server with JetStream", server, None)
+        _show("leaf", _memory(pid_of(fleet, "pi-01", "leaf")), server)
+
+
+def _memory(pid: int) -> tuple[float, float]:
+    sizes = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, size = line.split(":")
+        sizes[name] = int(size.split()[0]) / 1024
+    return sizes["Rss"], sizes["Pss"]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _bare(command: list[str]) -> tuple[float, float]:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdin
+        process.stdout.readline()
+        found = _memory(process.pid)
+        process.stdin.close()
+    return found
+
+
+async def _bare_server() -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(binary.find().path), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", folder, "--ports_file_dir", folder]
+        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        assert process.stderr
+        while b"Server is ready" not in await process.stderr.readline():
+            pass
+        found = _memory(process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        await process.communicate()
+    return found
+
+
+def _show(what: str, figures: tuple[float, float], base: tuple[float, float] | None) -> None:
+    ratio = f"   x {figures[0] / base[0]:.2f} RSS" if base else ""
+    print(f"  {what:<38} {figures[0]:6.1f} {figures[1]:6.1f}{ratio}")

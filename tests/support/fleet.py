@@ -1,0 +1,195 @@
+"""A hub and devices as real processes: the demo's own fleet, kept by a thread so that a test may block; and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgeagent import status
+from edgeagent.assembly.hub import add_device
+from edgeagent.demo import story
+from edgeagent.demo.fleet import DemoFleet
+from edgeagent.demo.layout import QUICK, DemoFolder, Pace, devices
+from edgeagent.fleet import Outcome
+from edgeagent.hub.folder import HubFolder
+from edgeagent.natsserver import ports
+from edgeagent.settings import load
+from edgeagent.status import Status
+
+__all__ = ["CONTEXT_USER", "PATIENCE_SECONDS", "Device", "LiveFleet", "Said", "cli", "offline", "online", "start_cli"]
+
+T = TypeVar("T")
+
+#: For one step on a busy machine, in seconds.
+PATIENCE_SECONDS = 60.0
+#: Who the operator of the demo's context is.
+CONTEXT_USER = "you"
+
+
+def online(outcome: Outcome) -> list[str]:
+    return [row.id for row in outcome.answered]
+
+
+def offline(outcome: Outcome) -> list[str]:
+    return [row.id for row in outcome.offline]
+
+
+class LiveFleet:
+    """A hub and ``count`` devices below ``folder``, each device behind its cable. The context ``demo`` of the current home names it."""
+
+    def __init__(self, folder: Path, count: int = 3, pace: Pace = QUICK) -> None:
+        self.layout = DemoFolder(folder)
+        self.hub = HubFolder(self.layout.hub)
+        self.ids = [device.id for device in devices(count)] if count else []
+        self._fleet = DemoFleet(self.layout, devices(count) if count else [], pace)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="live fleet", daemon=True)
+
+    def __enter__(self) -> LiveFleet:
+        self._thread.start()
+        try:
+            self._do(self._fleet.start())
+            self.whole()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do(self._fleet.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def cut(self, device_id: str, *, silent: bool = False) -> None:
+        """Pull the cable; nothing is waited for."""
+        self._do(self._fleet.cable(device_id).cut(silent=silent))
+
+    def restore(self, device_id: str) -> None:
+        self._do(self._fleet.cable(device_id).restore())
+
+    def whole(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Plug every cable in and wait until every device answers."""
+        for device in self.ids:
+            self.restore(device)
+        if self.ids:
+            wanted = set(self.ids)
+            self._do(story.until("every device answers", lambda outcome: wanted <= set(online(outcome)), patience))
+
+    def until(self, what: str, true: Any, patience: float = PATIENCE_SECONDS) -> None:
+        """Ask the fleet until ``true(outcome)``."""
+        self._do(story.until(what, true, patience))
+
+    def cut_and_known(self, device_id: str) -> None:
+        """Pull the cable and wait until the hub knows."""
+        self.cut(device_id)
+        self.until(f"{device_id} is offline", lambda outcome: device_id in offline(outcome))
+
+    def pid(self, device_id: str, what: str = "agent") -> int:
+        """what: ``agent`` or ``leaf``."""
+        return int((self.layout.device(device_id) / f"{what}.pid").read_text())
+
+    def hub_pid(self, what: str = "hub") -> int:
+        """what: ``hub`` (the process ``hub up``) or ``server`` (its nats-server)."""
+        return int((self.layout.hub / f"{what}.pid").read_text())
+
+    def status(self, device_id: str) -> Status:
+        return status.read(load(self.layout.settings(device_id)).status_file)
+
+    def leaf_url(self, device_id: str) -> str:
+        return f"nats://127.0.0.1:{self.status(device_id).leaf.port}"
+
+    @property
+    def url(self) -> str:
+        """Where operators reach the hub."""
+        return f"nats://127.0.0.1:{self.hub.options().client_port}"
+
+    @property
+    def credentials(self) -> Path:
+        """The first administrator's."""
+        return self.layout.hub / f"{CONTEXT_USER}.creds"
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS * 2)
+
+
+class Device:
+    """One more device of ``fleet``'s hub, with no cable, its own settings, and its agent started by ``edgeagent run``.
+
+    more: lines for the end of agent.toml, below a section of their own.
+    """
+
+    def __init__(self, fleet: LiveFleet, folder: Path, device_id: str, more: str = "") -> None:
+        self.id, self.folder, self._fleet = device_id, folder, fleet
+        folder.mkdir(parents=True, exist_ok=True)
+        self.settings = folder / "agent.toml"
+        self.settings.write_text(
+            f"""[device]
+id = "{device_id}"
+[hub]
+urls = ["nats-leaf://127.0.0.1:{fleet.hub.options().leaf_port}"]
+[leaf]
+port = {ports.pick()}
+store_max_bytes = {64 << 20}
+reconnect_seconds = 0.2
+[paths]
+state = "."
+runtime = "."
+{more}
+"""
+        )
+
+    @property
+    def credentials(self) -> Path:
+        return self.folder / "device.creds"
+
+    async def register(self, *groups: str, target: Path | None = None) -> None:
+        """Add it to the hub; its credentials go to ``target``, or where the agent looks for them."""
+        await add_device(self._fleet.hub, self.id, groups, target or self.credentials)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[subprocess.Popen[str]]:
+        """Its agent, ended at the end of the block as systemd would end it, with its leaf."""
+        agent = start_cli("run", "--settings", str(self.settings))
+        try:
+            yield agent
+        finally:
+            agent.terminate()
+            agent.communicate(timeout=PATIENCE_SECONDS)
+
+    def status(self) -> Status:
+        return status.read(load(self.settings).status_file)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command line printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def cli(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = PATIENCE_SECONDS) -> Said:
+    """Run ``edgeagent WORDS`` to its end. env: added to our own. timeout: seconds after which it is killed and the test fails."""
+    done = subprocess.run(_argv(words), capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def start_cli(*words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start ``edgeagent WORDS``, its output line by line in pipes. The caller ends it."""
+    return subprocess.Popen(
+        _argv(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+    )
+
+
+def _argv(words: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "edgeagent", *words]
