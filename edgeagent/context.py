@@ -33,7 +33,7 @@ def _file(name: str) -> Path:
 
 def names() -> list[str]:
     """All contexts of this person, sorted."""
-    return sorted(path.stem for path in _folder().glob("*.json"))
+    return sorted(path.stem for path in _folder().glob("*.json") if subjects.is_token(path.stem))
 
 
 def current_name() -> str | None:
@@ -43,7 +43,7 @@ def current_name() -> str | None:
         return chosen
     try:
         return (_folder() / "current").read_text().strip() or None
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 
@@ -64,7 +64,7 @@ def load(named: str | None = None) -> Context:
         )
     try:
         return msgspec.json.decode(path.read_bytes(), type=Context)
-    except (msgspec.DecodeError, OSError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
         raise Failed(
             f"read the context in {path}", str(error), f"mend or delete the file and run `edgeagent context add {name}` again"
         ) from None

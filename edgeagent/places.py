@@ -29,12 +29,20 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or may be: a folder that we may not look into could hold it, and reading it says so plainly."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def settings_file() -> Path:
     """$EDGEAGENT_SETTINGS, else the system's file if it is there or we are root, else the user's."""
     named = os.environ.get("EDGEAGENT_SETTINGS")
     if named:
         return Path(named)
-    if SYSTEM_SETTINGS.exists() or is_root():
+    if is_there(SYSTEM_SETTINGS) or is_root():
         return SYSTEM_SETTINGS
     return platformdirs.user_config_path(NAME) / "agent.toml"
 

@@ -72,7 +72,9 @@ def read(path: Path) -> Status:
         ) from None
     except PermissionError:
         raise Unreachable("read the agent's status", f"you may not read {path}", "ask its owner, or use sudo") from None
-    except msgspec.DecodeError as error:
+    except OSError as error:
+        raise files.failure("read the agent's status", error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Failed(
             "read the agent's status", f"{path} is damaged ({error})", "restart the agent; it writes a new one"
         ) from None

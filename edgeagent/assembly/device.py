@@ -16,7 +16,7 @@ from edgeagent.assembly.deviceleaf import LeafConnections, leaf_options, leaf_pr
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
-from edgeagent.errors import EdgeError, UsageProblem
+from edgeagent.errors import EdgeError, Failed, UsageProblem
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.uplink import Uplink
@@ -35,6 +35,10 @@ __all__ = ["Agent", "main", "run"]
 log = logging.getLogger("edgeagent")
 
 
+class LeafMoved(Failed):
+    """The leaf was restarted and another program had taken its port meanwhile."""
+
+
 class Agent:
     """One device's agent. ``async with Agent(settings) as agent: await agent.run(stop)``."""
 
@@ -42,6 +46,7 @@ class Agent:
         self.settings = wanted
         self.machine = machine or Machine()
         self.groups: tuple[str, ...] = ()
+        self._began_at = ""
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Agent:
@@ -74,6 +79,7 @@ class Agent:
         self.links = LeafConnections(self.leaf, self.identity.id, on_back=self._leaf_came_back)
         enter.push_async_callback(self.links.close)
         await self.links.open()
+        self._began_at = self.leaf.url
 
         load_plugins()
         self.facts = Facts(self.machine, self._own_facts)
@@ -104,6 +110,7 @@ class Agent:
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())
         self.tasks.start("status", self.status.keep())
+        self.tasks.start("watchdog", runtime.feed_watchdog())
         await self.uplink.start()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -139,6 +146,11 @@ class Agent:
 
     def _leaf_changed(self, state: State, detail: str) -> None:
         self.status.leaf_changed(leaf_status(self.leaf), leaf_problem(self.leaf))
+        if state is State.RUNNING and self._began_at not in ("", self.leaf.url):
+            self.tasks.start("leaf moved", self._leaf_moved())
+
+    async def _leaf_moved(self) -> None:
+        raise LeafMoved("go on", f"the leaf moved from {self._began_at} to {self.leaf.url}")
 
     def _leaf_came_back(self) -> None:
         """The leaf was restarted: it may have linked before we listened again."""
@@ -167,8 +179,12 @@ class Agent:
 async def run(wanted: Settings) -> None:
     """Be the agent until SIGTERM or SIGINT."""
     stop = runtime.stop_on_signals()
-    async with Agent(wanted) as agent:
-        await agent.run(stop)
+    while not stop.is_set():
+        try:
+            async with Agent(wanted) as agent:
+                await agent.run(stop)
+        except LeafMoved as moved:
+            log.warning("%s; the agent begins anew", moved.why)
 
 
 def main() -> None:

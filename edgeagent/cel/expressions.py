@@ -26,11 +26,12 @@ FUNCTIONS = MACROS | {
 
 def check_bounds(expression: str) -> None:
     """Raise UsageProblem for an expression that is empty, longer than 1024 bytes or nested deeper than 32 brackets."""
-    size, depth = len(expression.encode("utf-8", "replace")), _depth(tokens(expression)) if len(expression) < 1 << 16 else 0
+    size = len(expression.encode("utf-8", "replace"))
     if not expression.strip():
         raise UsageProblem(WHAT, "it is empty")
     if size > MAX_EXPRESSION_BYTES:
         raise UsageProblem(WHAT, f"it is {size} bytes long, more than {MAX_EXPRESSION_BYTES}")
+    depth = _depth(tokens(expression))
     if depth > MAX_DEPTH:
         raise UsageProblem(WHAT, f"its brackets are nested {depth} deep, more than {MAX_DEPTH}")
 

@@ -37,7 +37,7 @@ def _note() -> Path:
 def find() -> Running | None:
     """The demo that runs for this user, None if there is none."""
     data = files.read_if_there(_note())
-    with contextlib.suppress(msgspec.DecodeError, OSError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, OSError):
         if data is not None:
             running = msgspec.json.decode(data, type=Running)
             os.kill(running.pid, 0)

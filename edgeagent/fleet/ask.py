@@ -75,8 +75,9 @@ class Asker:
         outcome = Outcome(hub_time=roster.time)
         rows = await self._judged(question, [_row(roster.devices[device], state) for device, state in states.items()])
         there = [row for row in rows if row.state in (State.ONLINE, State.SUSPECT)]
-        outcome.answered = [row for row in there if row.matched is not False]
-        outcome.no_match = [row.id for row in there if row.matched is False]
+        outcome.answered = [row for row in there if row.matched]
+        outcome.no_match = [row.id for row in there if not row.matched]
+        outcome.missing = sum(row.matched is None for row in there)
         outcome.offline = [row for row in rows if row not in there]
         return outcome
 
@@ -148,7 +149,11 @@ class Asker:
         if question.first and outcome.answered:
             return outcome
         absent = [_row(roster.devices[device], state) for device, state in states.items() if device not in collector.answers]
-        for row in await self._judged(question, absent):
+        try:
+            judged = await self._judged(question, absent)
+        except EdgeError:  # what devices refuse is refused here too: the answer stays unknown
+            judged = [_with(row, None, question) for row in absent]
+        for row in judged:
             quiet = row.state in (State.ONLINE, State.SUSPECT)
             (outcome.silent if quiet else outcome.offline).append(row)
         expected = collector.expected or frozenset()
@@ -161,10 +166,9 @@ class Asker:
         verdicts: list[Verdict | None] = [Verdict(matched=True, missing=False) if not expression else None for _ in rows]
         reported = [index for index, row in enumerate(rows) if row.facts is not None]
         if expression and reported:
-            with contextlib.suppress(EdgeError):  # what devices refuse is refused here too: the answer stays unknown
-                judged = await self._judge.evaluate_many(expression, [rows[index].facts or {} for index in reported])
-                for index, verdict in zip(reported, judged, strict=True):
-                    verdicts[index] = verdict
+            judged = await self._judge.evaluate_many(expression, [rows[index].facts or {} for index in reported])
+            for index, verdict in zip(reported, judged, strict=True):
+                verdicts[index] = verdict
         return [_with(row, verdict, question) for row, verdict in zip(rows, verdicts, strict=True)]
 
     def _remember(self, outcome: Outcome, collector: Collector, roster: Roster) -> None:
@@ -184,7 +188,7 @@ def _answered(device: str, answer: wire.Answer, seconds: float, roster: Roster |
         facts=answer.facts,
         groups=tuple(known.groups) if known else (),
         last_seen=roster.time if roster else None,
-        reason=answer.reason,
+        reason="" if answer.state == "match" else answer.reason or answer.code or "it gave no reason",
         round_trip_ms=seconds * 1000,
     )
 
@@ -203,6 +207,7 @@ def _row(known: Known, state: State) -> Row:
 
 
 def _with(row: Row, verdict: Verdict | None, question: Question) -> Row:
-    matched = None if verdict is None or (verdict.missing and not verdict.matched) else verdict.matched
+    unknown = verdict is None or verdict.problem or (verdict.missing and not verdict.matched)
+    matched = None if verdict is None or unknown else verdict.matched
     facts = None if row.facts is None else pick(row.facts, question.select)
     return Row(**{**row.__dict__, "matched": matched, "facts": facts})

@@ -12,6 +12,7 @@ from edgeagent.direct import Stored, hub_time, read_all
 from edgeagent.errors import Failed
 from edgeagent.fleet.states import Known
 from edgeagent.link import Client
+from edgeagent.times import parse_rfc3339
 
 __all__ = ["Roster", "merge", "read_roster"]
 
@@ -60,7 +61,7 @@ def _add(roster: Roster, stored: Stored, device_id: str, apply: Callable[[Known,
     known = roster.devices.get(device_id) or Known(device_id)
     try:
         roster.devices[device_id] = apply(known, stored)
-    except Failed:
+    except (Failed, ValueError):
         roster.unreadable += 1
 
 
@@ -69,7 +70,9 @@ def _record(known: Known, stored: Stored) -> Known:
 
 
 def _presence(known: Known, stored: Stored) -> Known:
-    return replace(known, presence=wire.decode(stored.data, wire.Presence))
+    presence = wire.decode(stored.data, wire.Presence)
+    parse_rfc3339(presence.since)  # here, where one that is no time costs its own device and nobody else
+    return replace(known, presence=presence)
 
 
 def _heard(known: Known, stored: Stored) -> Known:

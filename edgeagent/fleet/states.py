@@ -14,6 +14,8 @@ __all__ = ["Known", "State", "state_of"]
 #: Heartbeats that may be missed before a device is suspect, and before it counts as offline. The first has room for their jitter.
 SUSPECT_AFTER_HEARTBEATS = 2.25
 OFFLINE_AFTER_HEARTBEATS = 3.0
+#: The bounds of the setting `agent.heartbeat_seconds`: whatever else a device says of itself, it cannot stay online for years.
+HEARTBEAT_BOUNDS_SECONDS = (1.0, 3600.0)
 
 
 class State(str, Enum):
@@ -51,7 +53,7 @@ class Known:
         if self.record:
             return self.record.groups
         groups = (self.facts or {}).get("groups", [])
-        return list(groups) if isinstance(groups, list) else []
+        return [name for name in groups if isinstance(name, str)] if isinstance(groups, list) else []
 
     @property
     def gone_since(self) -> datetime | None:
@@ -71,7 +73,8 @@ class Known:
     def heard_at(self, moment: datetime, heartbeat_seconds: float) -> Known:
         """The same, with one more sign of life."""
         newest = max(self.heard, moment) if self.heard else moment
-        return replace(self, heard=newest, heartbeat_seconds=heartbeat_seconds)
+        least, most = HEARTBEAT_BOUNDS_SECONDS
+        return replace(self, heard=newest, heartbeat_seconds=min(most, max(least, heartbeat_seconds)))
 
 
 #: Ends of a connection that the server only concluded from silence: the device left some time before.

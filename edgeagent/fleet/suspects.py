@@ -13,7 +13,7 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.errors import EdgeError
-from edgeagent.times import parse_rfc3339, rfc3339
+from edgeagent.times import parse_rfc3339
 
 __all__ = ["Suspects"]
 
@@ -45,7 +45,8 @@ class Suspects:
             self._save(self._path)
 
     def _save(self, path: Path) -> None:
-        text = msgspec.json.encode({device: rfc3339(since) for device, since in self._since.items()})
+        # To the microsecond: cut off at the millisecond, a time that is the last sign of life itself would look older than it.
+        text = msgspec.json.encode({device: since.isoformat() for device, since in self._since.items()})
         with contextlib.suppress(EdgeError):  # a cache: a read-only home folder must not fail a query
             files.make_folder(path.parent, 0o700)
             files.write_atomic(path, text, 0o600)

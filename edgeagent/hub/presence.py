@@ -96,19 +96,25 @@ def _device_of(leaf: dict[str, Any]) -> str | None:
 
 
 def connected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
-    """The presence after a CONNECT, None when it changes nothing."""
+    """The presence after a CONNECT, None when it changes nothing.
+
+    One that is older than what is known changes nothing either: its own end may have been written over, so only looking can tell.
+    """
     if now and now.connection == event.connection:
         return None
-    if now and parse_rfc3339(now.since) > parse_rfc3339(event.time):
+    if now and _after(now.since, event.time):
         return None
     return wire.Presence(online=True, since=event.time, connection=event.connection, address=event.address)
 
 
 def disconnected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
-    """The presence after a DISCONNECT, None when it changes nothing: another connection took over, or it is known already."""
-    if now and now.connection != event.connection:
+    """The presence after a DISCONNECT, None when it changes nothing: another connection took over, or it is known already.
+
+    The end of a connection that we never saw begin, later than what is known, is news: its CONNECT was missed or is still to come.
+    """
+    if now and now.connection != event.connection and (now.online or _after(now.since, event.time)):
         return None
-    if now and not now.online and now.reason != UNKNOWN:
+    if now and now.connection == event.connection and not now.online and now.reason != UNKNOWN:
         return None
     return wire.Presence(
         online=False, since=event.time, connection=event.connection, address=event.address, reason=event.reason or UNKNOWN
@@ -116,17 +122,25 @@ def disconnected(now: wire.Presence | None, event: Event) -> wire.Presence | Non
 
 
 def reconciled(now: dict[str, wire.Presence], leafs: list[Leaf], time: str) -> dict[str, wire.Presence]:
-    """What must be written so that presence agrees with what the servers list, at ``time`` (their clock)."""
+    """What must be written so that presence agrees with what the servers list.
+
+    time: when they were asked, by their clock. What changed after that is newer than the lists, and left alone.
+    """
     listed = {leaf.connection for leaf in leafs}
     by_device = {leaf.device: leaf for leaf in leafs if leaf.device}
     changes = {}
+    newer = {device for device, presence in now.items() if _after(presence.since, time)}
     for device, presence in now.items():
-        if presence.online and presence.connection not in listed and device not in by_device:
+        if device not in newer and presence.online and presence.connection not in listed and device not in by_device:
             changes[device] = wire.Presence(
                 online=False, since=time, connection=presence.connection, address=presence.address, reason=UNKNOWN
             )
     for device, leaf in by_device.items():
         kept = now.get(device)
-        if kept is None or not kept.online or kept.connection not in listed:
+        if device not in newer and (kept is None or not kept.online or kept.connection not in listed):
             changes[device] = wire.Presence(online=True, since=time, connection=leaf.connection, address=leaf.address)
     return changes
+
+
+def _after(one: str, other: str) -> bool:
+    return parse_rfc3339(one) > parse_rfc3339(other)

@@ -11,7 +11,7 @@ import nats.errors
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last, hub_time, read_all
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.hub import presence
 from edgeagent.link import Client, request
 from edgeagent.runtime import jittered
@@ -26,6 +26,8 @@ BUCKET = "edge_presence"
 PREFIX = "$JS.API"
 #: How often to compare presence with the servers' own lists, in seconds: events are not kept for who was not listening.
 RECONCILE_SECONDS = 60.0
+#: How long the first server may take to list its leafs, in seconds: with 5,000 of them it is a large answer.
+LIST_SECONDS = 10.0
 #: Servers of a cluster answer one by one; this long after the last one the list counts as whole.
 STALL_SECONDS = 0.3
 #: How long after a leaf came to look whether it is an honest one, in seconds.
@@ -88,7 +90,11 @@ class PresenceKeeper:
             await self._came.wait()
             await asyncio.sleep(GUARD_SECONDS)  # many come at once after a restart of the hub: one look for all of them
             self._came.clear()
-            await self.end_tampered()
+            try:
+                await self.end_tampered()
+            except EdgeError as error:
+                log.warning("%s", error)
+                self._came.set()
 
     async def end_tampered(self) -> list[str]:
         """Kick every leaf that claims to be our hub; their connections."""
@@ -105,12 +111,14 @@ class PresenceKeeper:
         self._look.set()
 
     async def reconcile(self) -> None:
+        """Write what the servers' lists say. Raises EdgeError when they, or the store, do not answer."""
+        time = rfc3339(await hub_time(self._hub, prefix=PREFIX))  # before the lists: events that come meanwhile are newer
         leafs = await self._leafs(subscriptions=False)
         known = {kept.connection for kept, _ in self._kept.values() if kept.online}
         if any(leaf.connection not in known for leaf in leafs):
             leafs = await self._leafs(subscriptions=True)
         now = {device: kept for device, (kept, _) in self._kept.items()}
-        for device, changed in presence.reconciled(now, leafs, rfc3339(await hub_time(self._hub, prefix=PREFIX))).items():
+        for device, changed in presence.reconciled(now, leafs, time).items():
             log.info("%s is %s (found by looking)", device, "online" if changed.online else "offline")
             await self._put(device, changed)
 
@@ -131,6 +139,8 @@ class PresenceKeeper:
             kept, _sequence = self._kept.get(event.device, (None, 0))
             changed = (presence.connected if event.online else presence.disconnected)(kept, event)
             if changed is None:
+                if event.online and kept and kept.connection != event.connection:
+                    self._look.set()
                 return
             if await self._put(event.device, changed):
                 log.info(
@@ -175,19 +185,21 @@ class PresenceKeeper:
         }
 
     async def _leafs(self, *, subscriptions: bool) -> list[presence.Leaf]:
-        """Every server's leaf nodes of the account FLEET."""
+        """Every server's leaf nodes of the account FLEET. Raises Unreachable when no server answers: that is no empty list."""
         inbox = self._system.new_inbox()
         answers = await self._system.subscribe(inbox)
         body = json.dumps({"account": self._fleet, "subscriptions": subscriptions}).encode()
         leafs: list[presence.Leaf] = []
-        timeout = 5.0
+        timeout, answered = LIST_SECONDS, False
         try:
             await self._system.publish("$SYS.REQ.SERVER.PING.LEAFZ", body, reply=inbox)
             while True:
                 message = await answers.next_msg(timeout=timeout)
                 leafs += presence.read_leafz(message.data)[1]
-                timeout = STALL_SECONDS
+                timeout, answered = STALL_SECONDS, True
         except nats.errors.TimeoutError:
+            if not answered:
+                raise Unreachable("list the leaf nodes", f"no server answered within {LIST_SECONDS:g} s") from None
             return leafs
         finally:
             await answers.unsubscribe()

@@ -77,7 +77,7 @@ class Reporter:
         while True:
             alive = await self._beat()
             failures = 0 if alive else failures + 1
-            pause = self._heartbeat_seconds if alive else min(self._heartbeat_seconds, RETRY_SECONDS * 2 ** min(failures, 10))
+            pause = self._heartbeat_seconds if alive else min(self._heartbeat_seconds, RETRY_SECONDS * 2 ** min(failures - 1, 10))
             await self._pause(jittered(pause))
 
     async def reports(self) -> None:

@@ -32,9 +32,8 @@ async def main() -> None:
             for _ in range(20):
                 await operator.query("memory.utilization > 0.0", select=["model", "uptime_seconds"])
         _show("agent, after 20 queries with CEL", _memory(agent), python)
-        workers = _children(agent)
-        for worker in workers:
-            _show("its CEL worker, while it lives", _memory(worker), python)
+        for worker in set(_children(agent)) - {pid_of(fleet, "pi-01", "leaf")}:
+            _show("its CEL worker (ends when idle)", _memory(worker), python)
         server = await _bare_server()
         _show("bare nats-server with JetStream", server, None)
         _show("leaf", _memory(pid_of(fleet, "pi-01", "leaf")), server)

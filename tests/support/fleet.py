@@ -180,7 +180,9 @@ class Said:
 
 def cli(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = PATIENCE_SECONDS) -> Said:
     """Run ``edgeagent WORDS`` to its end. env: added to our own. timeout: seconds after which it is killed and the test fails."""
-    done = subprocess.run(_argv(words), capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout)
+    done = subprocess.run(
+        _argv(words), capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout
+    )
     return Said(done.returncode, done.stdout, done.stderr)
 
 

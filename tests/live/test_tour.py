@@ -1,0 +1,72 @@
+"""Types the README's tour, line by line, and compares what comes with what the README shows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeagent.demo.story import until
+from tests.support.fleet import start_cli
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Line(NamedTuple):
+    command: str
+    shown: list[str]
+
+
+def tour() -> list[Line]:
+    """The commands between the two marks, each with the output below it."""
+    text = README.read_text().split("<!-- tour:", 1)[1].split("<!-- tour ends -->", 1)[0]
+    lines: list[Line] = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for row in block.splitlines():
+            if row.startswith("$ "):
+                lines.append(Line(row[2:], []))
+            else:
+                lines[-1].shown.append(row)
+    return lines
+
+
+def gist(rows: list[str]) -> list[str]:
+    """Rows without what differs from run to run: numbers, times, and the spaces that follow from them."""
+    found = []
+    for row in rows:
+        words = [word for word in re.split(r"\s+", row.strip()) if not re.fullmatch(r"[(]?[\d.,:]+[a-z%)]*|-|ago|now", word)]
+        found.append(" ".join(words))
+    return found
+
+
+def type_line(command: str) -> list[str]:
+    """What a terminal shows: standard output and standard error together."""
+    words = [sys.executable, "-m", *shlex.split(command)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()
+
+
+def test_the_tour_shows_what_it_promises(tmp_path: Path) -> None:
+    lines = tour()
+    assert len(lines) >= 7, "the tour was found in the README"
+    demo = start_cli("demo", "--dir", str(tmp_path / "demo"))
+    try:
+        for said in demo.stdout or ():
+            if "The demo stays up" in said:
+                break
+        for line in lines:
+            assert gist(type_line(line.command)) == gist(line.shown), f"$ {line.command}"
+            if line.command.startswith("edgeagent demo"):
+                # A reader types more slowly than a test: the link takes a moment to go and to come.
+                count = 2 if " cut " in line.command else 3
+                asyncio.run(until("the cable shows", lambda outcome, count=count: len(outcome.answered) == count))
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 0
