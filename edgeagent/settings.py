@@ -1,16 +1,16 @@
 """``agent.toml``: the local file that a person edits on the device, as frozen, typed values.
 
 Every setting is declared once, here, with its type, bounds, default and description; docs/settings.md is generated from it, and
-every problem of a file is reported at once. Relative paths in the file count from the file's own folder.
+every problem of a file is reported at once. Relative folders in the file count from the file's own folder.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgeagent import places
 from edgeagent.errors import SettingsProblem
 from edgeagent.files import read_text
+from edgeagent.subjects import ID_RULE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,12 +37,18 @@ __all__ = [
     "parse_sections",
 ]
 
-#: How a setting's word for a label looks; the value is free text. Kept narrow so that ``labels.<key>`` always reads in CEL.
-LABEL_KEY = r"^[a-z_][a-z0-9_]{0,62}$"
+#: How a setting's word for a label looks; the value is free text. Kept narrow so that ``labels.<key>`` always reads in CEL, which
+#: keeps four words for itself even after a dot.
+LABEL_KEY = r"^(?!(?:true|false|null|in)\Z)[a-z_][a-z0-9_]{0,62}\Z"
+LABEL_KEY_RULE = "1 to 63 of a-z, 0-9 and '_', not beginning with a digit, and not true, false, null or in"
 
+# "form" is the pattern in words, for a person.
 _Label = Annotated[str, Meta(max_length=256)]
-_LabelKey = Annotated[str, Meta(pattern=LABEL_KEY)]
-_LeafUrl = Annotated[str, Meta(pattern=r"^(nats-leaf|nats|tls|ws|wss)://[^/\s]+$")]
+_LabelKey = Annotated[str, Meta(pattern=LABEL_KEY, extra={"form": LABEL_KEY_RULE})]
+_LeafUrl = Annotated[
+    str,
+    Meta(pattern=r"^(nats-leaf|nats|tls|ws|wss)://[^/\s]+\Z", extra={"form": "an address such as nats-leaf://hub.example:7422"}),
+]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +60,8 @@ class DeviceSettings(_Section, frozen=True, kw_only=True):
         str,
         Meta(
             description="The device's id. Empty: the host name, but `pi-<last 8 of the serial>` when that is raspberrypi, localhost or debian.",
-            pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$",
+            pattern=r"^([a-z0-9][a-z0-9-]{0,62})?\Z",
+            extra={"form": ID_RULE},
         ),
     ] = ""
     labels: Annotated[
@@ -73,7 +81,10 @@ class HubSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = []
     credentials: Annotated[
-        str, Meta(description="File with the device's credentials (JWT and key). The leaf links as soon as it is there.")
+        str,
+        Meta(
+            description="File with the device's credentials (JWT and key). The leaf links as soon as it is there. A relative path counts from the state folder."
+        ),
     ] = "device.creds"
 
 
@@ -83,7 +94,7 @@ class LeafSettings(_Section, frozen=True, kw_only=True):
         Meta(description="`managed`: the agent starts nats-server itself. `external`: systemd runs it (edgeagent-leaf.service)."),
     ] = "managed"
     server: Annotated[
-        str, Meta(description="Path of nats-server. Empty: the one installed beside edgeagent, else the one on PATH.")
+        str, Meta(description="Absolute path of nats-server. Empty: the one installed beside edgeagent, else the one on PATH.")
     ] = ""
     port: Annotated[
         int,
@@ -188,7 +199,7 @@ class Settings(_Section, frozen=True, kw_only=True):
 
     @property
     def credentials_file(self) -> Path:
-        return self.state_folder / self.hub.credentials
+        return self.state_folder / Path(self.hub.credentials).expanduser()
 
     @property
     def status_file(self) -> Path:
@@ -225,7 +236,7 @@ def load(named: Path | None = None) -> Settings:
     Raises SettingsProblem with every problem in the file.
     """
     path = (named or places.settings_file()).absolute()
-    if named is None and not path.exists():
+    if named is None and not places.is_there(path):
         return Settings(source=path)
     return parse(read_text(path), path)
 
@@ -265,9 +276,34 @@ def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> An
             continue
         try:
             values[key] = msgspec.convert(value, fields[key])
-        except msgspec.ValidationError as error:
-            problems.append(f"{name}.{key} = {value!r}: {_plain(str(error))}")
+        except msgspec.ValidationError:
+            problems += _problems(f"{name}.{key}", value, fields[key])
     return shape(**values)
+
+
+def _problems(key: str, value: Any, hint: Any) -> Iterator[str]:
+    """Everything that is wrong with ``value``: a label or an address of its own is named, and so is each that follows it."""
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    parts: list[tuple[str, Any, Any]] = []
+    if isinstance(value, dict) and get_origin(inner) is dict:
+        key_hint, item_hint = get_args(inner)
+        parts = [(f"{key}.{word}", word, key_hint) for word in value]
+        parts += [(f"{key}.{word}", item, item_hint) for word, item in value.items()]
+    if isinstance(value, list) and get_origin(inner) is list:
+        parts = [(f"{key}[{index}]", item, get_args(inner)[0]) for index, item in enumerate(value)]
+    found = [problem for part in parts if (problem := _problem(*part))]
+    yield from found or filter(None, [_problem(key, value, hint)])
+
+
+def _problem(key: str, value: Any, hint: Any) -> str | None:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        metas = [arg for arg in get_args(hint)[1:] if isinstance(arg, Meta)]
+        form = next((meta.extra["form"] for meta in metas if meta.extra and "form" in meta.extra), None)
+        why = f"it must be {form}" if form and isinstance(value, str) else _plain(str(error))
+        return f"{key}{'' if key.endswith(f'.{value}') else f' = {value!r}'}: {why}"
+    return None
 
 
 def _unknown(key: str, known: Any) -> str:
@@ -276,6 +312,6 @@ def _unknown(key: str, known: Any) -> str:
 
 
 def _plain(message: str) -> str:
-    """msgspec's message without its marks for paths inside a value."""
-    text = message.replace(" - at `$`", "").replace("`", "").replace(" - at $", " at ")
+    """msgspec's message without its marks."""
+    text = message.replace("`", "")
     return text[0].lower() + text[1:]

@@ -21,7 +21,7 @@ This page is generated from the code (`make docs`). Two files are meant for a pe
 ## agent.toml, on a device
 
 `/etc/edgeagent/agent.toml` for the system's agent, `~/.config/edgeagent/agent.toml` for a user's own, or any file named with
-`--settings` or `$EDGEAGENT_SETTINGS`. A missing file means all defaults. Relative paths count from the file's own folder.
+`--settings` or `$EDGEAGENT_SETTINGS`. A missing file means all defaults. Relative folders count from the file's own folder.
 `edgeagent check` tries the file and says everything that is wrong with it at once. Changes need a restart of the agent.
 """
 _HUB = """\

@@ -33,6 +33,8 @@ Facts = dict[str, Any]
 MAX_EXPRESSION_BYTES = 1024
 MAX_SELECTED_FIELDS = 64
 MAX_TIMEOUT_MS = 60_000
+#: Bound on what anybody reads: a device must not make others run out of stack.
+MAX_FACTS_DEPTH = 32
 
 
 class Query(msgspec.Struct, omit_defaults=True):
@@ -69,6 +71,9 @@ class Answer(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     v: int = VERSION
 
+    def __post_init__(self) -> None:
+        _check_depth(self.facts)
+
 
 class Report(msgspec.Struct, omit_defaults=True):
     """What a device says about itself when it changed; the hub keeps the newest one.
@@ -85,6 +90,9 @@ class Report(msgspec.Struct, omit_defaults=True):
     instance: str = ""
     heartbeat_seconds: float = 60.0
     v: int = VERSION
+
+    def __post_init__(self) -> None:
+        _check_depth(self.facts)
 
 
 class Heartbeat(msgspec.Struct, omit_defaults=True):
@@ -141,5 +149,20 @@ def decode(data: bytes, shape: type[T]) -> T:
     """Read ``data`` as ``shape``; raise :class:`Failed` if it is none, saying where."""
     try:
         return msgspec.json.decode(data, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Failed(f"read a {shape.__name__.lower()}", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        name = shape.__name__.lower()
+        raise Failed(f"read {'an' if name[0] in 'aeiou' else 'a'} {name}", str(error)) from None
+
+
+def _check_depth(facts: Facts) -> None:
+    level: list[Any] = [facts]
+    for _ in range(MAX_FACTS_DEPTH):
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return
+    raise ValueError(f"facts are nested deeper than {MAX_FACTS_DEPTH} levels")

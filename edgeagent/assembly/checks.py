@@ -12,6 +12,7 @@ from edgeagent.errors import EdgeError, Failed, UsageProblem
 from edgeagent.identity import device_id
 from edgeagent.machine import Machine
 from edgeagent.natsserver import binary
+from edgeagent.places import is_there
 from edgeagent.settings import Settings
 from edgeagent.times import duration
 from edgeagent.trust import creds
@@ -41,7 +42,7 @@ def check(settings: Settings) -> list[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[str]:
-    there = settings.source is not None and settings.source.exists()
+    there = settings.source is not None and is_there(settings.source)
     yield f"settings     {settings.source}{'' if there else ' (not there: all defaults)'}"
 
 
@@ -57,7 +58,7 @@ def _server(settings: Settings) -> Iterator[str]:
 
 def _folders(settings: Settings) -> Iterator[str]:
     for word, folder in (("state", settings.state_folder), ("runtime", settings.runtime_folder)):
-        nearest = next(parent for parent in [folder, *folder.parents] if parent.exists())
+        nearest = next(parent for parent in [folder, *folder.parents] if is_there(parent))
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise Failed(f"write to the {word} folder {folder}", f"this user may not write in {nearest}", _owner_remedy(nearest))
         yield f"{word:<12} {folder}"

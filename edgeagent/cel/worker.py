@@ -13,7 +13,6 @@ The kernel does the killing. Neither Python nor a thread can stop the engine's n
 
 from __future__ import annotations
 
-import datetime  # noqa: F401  # the engine imports it when first used, and crashes if it cannot: no file opens after limit()
 import json
 import os
 import resource
@@ -69,8 +68,8 @@ class _Worker:
         self._expression, self._program = "", None
 
     def warm_up(self) -> None:
-        """Use everything once that is prepared when first used."""
-        self.answer("timestamp('2020-01-01T00:00:00Z') < timestamp(a) && a.matches('^2')", [{"a": "2021-01-01T00:00:00Z"}])
+        """Use the engine once: it imports datetime then, and would crash (SIGSEGV) where no file may be opened any more."""
+        self.answer("timestamp('2020-01-01T00:00:00Z') < timestamp(a)", [{"a": "2021-01-01T00:00:00Z"}])
 
     def answer(self, expression: str, many: list[dict[str, Any]]) -> dict[str, Any]:
         try:

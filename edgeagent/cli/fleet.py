@@ -164,10 +164,10 @@ def _ask(
         )
 
     outcome = _with_fleet(context, work)
-    if form is Form.json:
-        print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
-    elif printer:
+    if printer:
         printer.rest(rows.records(outcome, table, form, only_answers=True))
+    elif form is Form.json:
+        print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
     else:
         emit(rows.records(outcome, table, form, only_answers=form is Form.name), table, form)
     show.footer(outcome, form, cached=cached)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,30 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["all_rows", "chosen", "fields_of", "listing", "milliseconds", "record", "records", "rounded"]
 
-#: Columns of `fleet ls` and the fact behind each.
-FACTS = {
-    "site": "labels.site",
-    "model": "model",
-    "version": "versions.agent",
-    "uptime": "uptime_seconds",
-    "temperature": "temperature_celsius",
-    "os": "os.pretty",
-    "architecture": "architecture",
-    "addresses": "addresses",
-    "labels": "labels",
-}
+
+def _number(show: Callable[[float], str]) -> Callable[[Any], str]:
+    """A cell for a number; whatever else a device may say there is shown as it is."""
+    return lambda value: show(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else plain(value)
 
 
-def _uptime(value: Any) -> str:
-    return "-" if value is None else duration(value)
-
-
-def _temperature(value: Any) -> str:
-    return "-" if value is None else f"{value:.1f} °C"
-
-
-def milliseconds(value: Any) -> str:
-    return "-" if value is None else f"{value:.1f}"
+_uptime = _number(duration)
+_temperature = _number(lambda value: f"{value:.1f} °C")
+milliseconds = _number(lambda value: f"{value:.1f}")
 
 
 def rounded(value: float | None) -> float | None:
@@ -60,35 +45,36 @@ def _clock(then: datetime) -> str:
 
 
 def listing(label_columns: Sequence[str]) -> list[Column]:
-    """The columns of `fleet ls`."""
-    return [
+    """The columns of `fleet ls`; a label that has the name of one takes its place."""
+    labels = {name: Column(name, fact=f"labels.{name}") for name in label_columns if name not in ("id", "state")}
+    columns = [
         Column("id"),
         Column("state"),
-        Column("site"),
-        *(Column(name) for name in label_columns),
-        Column("model"),
-        Column("version"),
-        Column("uptime", _uptime),
-        Column("temperature", _temperature),
+        Column("site", fact="labels.site"),
+        *labels.values(),
+        Column("model", fact="model"),
+        Column("version", fact="versions.agent"),
+        Column("uptime", _uptime, fact="uptime_seconds"),
+        Column("temperature", _temperature, fact="temperature_celsius"),
         Column("last_seen", _ago),
         Column("groups", wide=True),
-        Column("os", wide=True),
-        Column("architecture", wide=True),
-        Column("addresses", wide=True),
-        Column("labels", wide=True),
+        Column("os", wide=True, fact="os.pretty"),
+        Column("architecture", wide=True, fact="architecture"),
+        Column("addresses", wide=True, fact="addresses"),
+        Column("labels", wide=True, fact="labels"),
     ]
+    return [column for column in columns if column.name not in labels or column is labels[column.name]]
 
 
 def fields_of(columns: Sequence[Column], form: Form) -> list[str]:
     """The facts that the columns need; the wide ones only where they are shown."""
     everything = form not in (Form.table, Form.name)
-    shown = [column.name for column in columns if everything or not column.wide]
-    return [FACTS.get(name, f"labels.{name}") for name in shown if name not in ("id", "state", "last_seen", "groups")]
+    return [column.fact for column in columns if column.fact and (everything or not column.wide)]
 
 
 def chosen(names: Sequence[str]) -> list[Column]:
     """The columns of a query that selects ``names``."""
-    return [Column("id"), Column("state"), *(Column(name) for name in names), Column("last_seen", _ago)]
+    return [Column("id"), Column("state"), *(Column(name, fact=name) for name in names), Column("last_seen", _ago)]
 
 
 def all_rows(outcome: Outcome) -> Iterator[Row]:
@@ -110,12 +96,12 @@ def record(row: Row, columns: Sequence[Column], form: Form) -> dict[str, Any]:
     for column in columns:
         if column.name in values or (column.wide and form is Form.table):
             continue
-        if column.name == "last_seen":
+        if column.fact:
+            values[column.name] = look_up(row.facts or {}, column.fact)
+        elif column.name == "last_seen":
             values["last_seen"] = rfc3339(row.last_seen) if row.last_seen else None
         elif column.name == "groups":
             values["groups"] = list(row.groups)
-        else:
-            values[column.name] = look_up(row.facts or {}, FACTS.get(column.name, column.name), column.name)
     if row.since:
         values["since"] = rfc3339(row.since)
     if row.reason:
@@ -123,15 +109,12 @@ def record(row: Row, columns: Sequence[Column], form: Form) -> dict[str, Any]:
     return values
 
 
-def look_up(facts: wire.Facts, name: str, label: str) -> Any:
-    """The fact ``name`` out of nested facts; else the label of that name; None if there is neither."""
-    for path in (name.split("."), ["labels", label]):
-        value: Any = facts
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            return value
-    return None
+def look_up(facts: wire.Facts, name: str) -> Any:
+    """The fact ``name`` (dotted) out of nested facts; None if it is not there."""
+    value: Any = facts
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def cells(values: dict[str, Any], columns: Sequence[Column]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edgeagent.cli import rows
-from edgeagent.cli.table import Column, Form
+from edgeagent.cli.table import Column, Form, plain, write_csv
 from edgeagent.errors import Incomplete
 from edgeagent.times import age, rfc3339
 
@@ -23,11 +23,14 @@ __all__ = ["Streamer", "change", "end", "footer", "percentiles"]
 
 
 class Streamer:
-    """Prints answers as they come: JSON lines where a program reads, else one line of cells each."""
+    """Prints answers as they come: JSON lines or CSV where a program reads, else one line of cells each."""
 
     def __init__(self, columns: Sequence[Column], form: Form) -> None:
-        self._columns, self._form = [column for column in columns if form is Form.wide or not column.wide], form
+        self._columns = [column for column in columns if form is not Form.table or not column.wide]
+        self._form = form
         self._printed: set[str] = set()
+        if form is Form.csv:
+            write_csv([[column.name for column in self._columns]])
 
     def print(self, row: Row) -> None:
         self._line(rows.record(row, self._columns, self._form))
@@ -44,6 +47,9 @@ class Streamer:
             print(record["id"], flush=True)
         elif self._form in (Form.json, Form.ndjson):
             print(json.dumps(record, ensure_ascii=False, separators=(",", ":")), flush=True)
+        elif self._form is Form.csv:
+            write_csv([[record.get(column.name) for column in self._columns]])
+            sys.stdout.flush()
         else:
             print(rows.cells(record, self._columns), flush=True)
 
@@ -64,7 +70,7 @@ def footer(outcome: Outcome, form: Form, *, cached: bool = False) -> None:
         parts.append(f"{others} did not match{lacking}")
     typer.echo(f"{' · '.join(parts)} · {outcome.elapsed_seconds:.2f} s", err=True)
     for row in outcome.refused:
-        typer.echo(f"{row.id} refused: {row.reason}", err=True)
+        typer.echo(f"{row.id} refused: {plain(row.reason)}", err=True)
     for row in quiet:
         seen = age(row.last_seen, datetime.now(timezone.utc)) if row.last_seen else "never"
         typer.echo(f"{row.id} is silent (last seen {seen}); it is not waited for again until it speaks", err=True)
@@ -95,7 +101,7 @@ def change(what: Change, *, as_json: bool) -> None:
             json.dumps({"time": rfc3339(what.time), "id": what.id, "what": what.what, "detail": what.detail}, ensure_ascii=False)
         )
         return
-    detail = what.detail if isinstance(what.detail, str) else ""
+    detail = plain(what.detail) if isinstance(what.detail, str) and what.detail else ""
     local = what.time.astimezone().strftime("%H:%M:%S")
     print(f"{local}  {what.id}  {what.what}{f'  ({detail})' if detail else ''}")
     sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +13,7 @@ from typing import Any
 
 from edgeagent.errors import UsageProblem
 
-__all__ = ["Column", "Form", "emit", "plain", "sort_rows"]
+__all__ = ["Column", "Form", "emit", "plain", "sort_rows", "write_csv"]
 
 Record = Mapping[str, Any]
 
@@ -37,17 +38,28 @@ def plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(plain(item) for item in value) or "-"
     if isinstance(value, dict):
-        return ", ".join(f"{key}={plain(item)}" for key, item in value.items()) or "-"
-    return str(value) or "-"
+        return ", ".join(f"{plain(key)}={plain(item)}" for key, item in value.items()) or "-"
+    return _harmless(str(value)) or "-"
+
+
+def _harmless(text: str) -> str:
+    """Without control characters: what a device says of itself must not move the cursor, break a line or turn its direction."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char for char in text
+    )
 
 
 @dataclass(frozen=True)
 class Column:
-    """name: key of the record, and the column's name in csv and --sort. show: the value as a cell of a table. wide: only there."""
+    """name: key of the record, and the column's name in csv and --sort. show: the value as a cell of a table. wide: only there.
+
+    fact: the dotted name of the fact in it, empty if it is none.
+    """
 
     name: str
     show: Callable[[Any], str] = plain
     wide: bool = False
+    fact: str = ""
 
     @property
     def title(self) -> str:
@@ -91,14 +103,19 @@ def emit(records: Sequence[Record], columns: Sequence[Column], form: Form) -> No
 
 
 def _csv(records: Sequence[Record], columns: Sequence[Column]) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow([column.name for column in columns])
-    for record in records:
-        writer.writerow([_cell(record.get(column.name)) for column in columns])
+    write_csv([[column.name for column in columns]])
+    write_csv([record.get(column.name) for column in columns] for record in records)
+
+
+def write_csv(lines: Iterable[Sequence[Any]]) -> None:
+    """Lines of values as CSV on standard output, ended as Unix tools expect it."""
+    csv.writer(sys.stdout, lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if isinstance(value, bool) else value
 
 
 def _table(records: Sequence[Record], columns: Sequence[Column]) -> None:

@@ -37,7 +37,7 @@ def render(conf: HubConf) -> str:
     preload = "\n".join(f"  {public}: {jwt}" for public, jwt in conf.accounts.items())
     return f"""# Written by edgeagent; changes are overwritten. Edit hub.toml instead.
 server_name: {_quoted(conf.name)}
-listen: {_quoted(f"{conf.listen}:{conf.client_port}")}
+listen: {_quoted(_address(conf.listen, conf.client_port))}
 max_payload: 1MB
 ping_interval: "{conf.ping_seconds:g}s"
 ping_max: 2
@@ -58,13 +58,17 @@ jetstream {{
   max_memory_store: {64 << 20}
 }}
 leafnodes {{
-  listen: {_quoted(f"{conf.listen}:{conf.leaf_port}")}
+  listen: {_quoted(_address(conf.listen, conf.leaf_port))}
   isolate_leafnode_interest: true
   no_advertise: true
   compression: s2_fast
   authorization {{ timeout: 10 }}
 }}
 """
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _quoted(value: object) -> str:

@@ -9,8 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgeagent import files, settings
-from edgeagent.errors import Failed, Unreachable
+from edgeagent import files, places, settings
+from edgeagent.errors import Failed, SettingsProblem, Unreachable
+from edgeagent.subjects import ID_RULE
 
 __all__ = ["HubFolder", "HubOptions", "suggested_store_bytes"]
 
@@ -21,7 +22,12 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``hub.toml``, section ``[hub]``."""
 
     name: Annotated[
-        str, Meta(description="The hub's name, also of the operator's first context.", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+        str,
+        Meta(
+            description="The hub's name, also of the operator's first context.",
+            pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z",
+            extra={"form": ID_RULE},
+        ),
     ] = "hub"
     listen: Annotated[
         str, Meta(description="Address for operators and devices. There is no TLS yet: keep it on a network you trust.")
@@ -69,20 +75,18 @@ class HubFolder:
 
     @property
     def exists(self) -> bool:
-        return self.options_file.exists()
+        return places.is_there(self.options_file)
 
     def create(self, options: HubOptions) -> None:
-        """Write ``hub.toml``. Raises Failed if there is a hub already."""
+        """Write ``hub.toml``. Raises Failed if there is a hub already, SettingsProblem for options that cannot be meant."""
         if self.exists:
             raise Failed(
                 f"make a hub in {self.path}", "there is one already", "choose another folder with --dir, or `edgeagent hub up`"
             )
+        text = _text(options)
+        self._parsed(text)  # whatever would stop `hub up` later is said now
         files.make_folder(self.path, 0o700)
-        lines = ["# The hub's options; restart `edgeagent hub up` after a change.", "[hub]"]
-        for field in msgspec.structs.fields(options):
-            value = getattr(options, field.name)
-            lines.append(f"{field.name} = {msgspec.json.encode(value).decode()}")  # JSON's numbers and strings are TOML's too
-        files.write_atomic(self.options_file, "\n".join([*lines, ""]).encode(), 0o600)
+        files.write_atomic(self.options_file, text.encode(), 0o600)
 
     def options(self) -> HubOptions:
         """Read ``hub.toml``. Raises Unreachable if there is no hub here, SettingsProblem for what is wrong in it."""
@@ -92,9 +96,22 @@ class HubFolder:
                 "there is none",
                 "make one with `edgeagent hub init`, or name its folder with --dir",
             )
-        sections = settings.parse_sections(files.read_text(self.options_file), {"hub": HubOptions}, self.options_file)
-        options: HubOptions = sections["hub"]
+        return self._parsed(files.read_text(self.options_file))
+
+    def _parsed(self, text: str) -> HubOptions:
+        options: HubOptions = settings.parse_sections(text, {"hub": HubOptions}, self.options_file)["hub"]
+        if options.client_port == options.leaf_port:
+            problem = f"hub.leaf_port = {options.leaf_port}: it must differ from hub.client_port"
+            raise SettingsProblem(f"use the settings in {self.options_file}", [problem], "docs/settings.md lists every setting")
         return options
+
+
+def _text(options: HubOptions) -> str:
+    lines = ["# The hub's options; restart `edgeagent hub up` after a change.", "[hub]"]
+    for field in msgspec.structs.fields(options):
+        value = getattr(options, field.name)
+        lines.append(f"{field.name} = {msgspec.json.encode(value).decode()}")  # JSON's numbers and strings are TOML's too
+    return "\n".join([*lines, ""])
 
 
 def suggested_store_bytes(path: Path) -> int:

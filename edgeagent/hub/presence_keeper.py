@@ -190,16 +190,22 @@ class PresenceKeeper:
         answers = await self._system.subscribe(inbox)
         body = json.dumps({"account": self._fleet, "subscriptions": subscriptions}).encode()
         leafs: list[presence.Leaf] = []
-        timeout, answered = LIST_SECONDS, False
+        timeout = LIST_SECONDS
+        servers = set()
         try:
             await self._system.publish("$SYS.REQ.SERVER.PING.LEAFZ", body, reply=inbox)
             while True:
                 message = await answers.next_msg(timeout=timeout)
-                leafs += presence.read_leafz(message.data)[1]
-                timeout, answered = STALL_SECONDS, True
+                if not message.data:  # the server's word that nobody listens there
+                    break
+                server, found = presence.read_leafz(message.data)
+                servers.add(server)
+                leafs += found
+                timeout = STALL_SECONDS
         except nats.errors.TimeoutError:
-            if not answered:
-                raise Unreachable("list the leaf nodes", f"no server answered within {LIST_SECONDS:g} s") from None
-            return leafs
+            pass
         finally:
             await answers.unsubscribe()
+        if not servers:
+            raise Unreachable("list the leaf nodes", "no server answered")
+        return leafs

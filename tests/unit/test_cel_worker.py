@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import select
@@ -12,6 +13,8 @@ import pytest
 
 from edgeagent.cel import worker as worker_module
 from edgeagent.cel.process import engine_path
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("cel") is None, reason="the CEL engine is not made for this Python")
 
 #: Starts a worker, says its process id and stays.
 PARENT = """

@@ -1,0 +1,130 @@
+"""``kill -9`` of each part, and the fleet is whole again by itself.
+
+Who starts what again: the agent its leaf, ``hub up`` its nats-server; agent and ``hub up`` are started by their supervisor (systemd on
+a real machine; here the demo, which waits 2 s at most as the units do). The promise at the demo's pace is 10 s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from edgeagent.fleet import Fleet
+from edgeagent.hub.folder import HubFolder
+from edgeagent.link import connect
+from tests.support.fleet import LiveFleet, cli, online
+from tests.support.servers import is_alive, kill, until
+
+#: Three times what is promised: other things may run on this machine.
+WITHIN_SECONDS = 30.0
+
+Pids = dict[str, int]
+
+
+def pids(fleet: LiveFleet) -> Pids:
+    return {
+        "hub": fleet.hub_pid("hub"),
+        "server": fleet.hub_pid("server"),
+        "agent": fleet.pid("pi-01", "agent"),
+        "leaf": fleet.pid("pi-01", "leaf"),
+    }
+
+
+def all_alive(fleet: LiveFleet) -> bool:
+    try:
+        return all(map(is_alive, pids(fleet).values()))
+    except (OSError, ValueError):
+        return False  # a pid file is written just now
+
+
+async def killed(fleet: LiveFleet, *victims: str) -> tuple[Pids, Pids]:
+    """Kill them; the process ids before, and after everything is whole again."""
+    before, begun = pids(fleet), time.monotonic()
+    for victim in victims:
+        kill(before[victim])
+    await until(lambda: not any(is_alive(before[victim]) for victim in victims), f"{victims} died")
+    await until(lambda: all_alive(fleet), f"{victims} run again", WITHIN_SECONDS)
+    fleet.whole(WITHIN_SECONDS)
+    assert time.monotonic() - begun < WITHIN_SECONDS
+    return before, pids(fleet)
+
+
+def changed(before: Pids, after: Pids) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    "victims", [["agent"], ["leaf"], ["server"], ["hub"], ["agent", "leaf"], ["hub", "server"]], ids="+".join
+)
+async def test_whatever_is_killed_comes_back(
+    fleet: LiveFleet, victims: list[str], record_property: Callable[[str, object], None]
+) -> None:
+    begun = time.monotonic()
+    before, after = await killed(fleet, *victims)
+    record_property("seconds", round(time.monotonic() - begun, 2))
+    assert changed(before, after) == set(victims), "what was not killed goes on, and is taken over by who comes back"
+    async with Fleet() as operator:
+        outcome = await operator.query(select=["labels.site"], timeout=WITHIN_SECONDS)
+    assert online(outcome) == fleet.ids and outcome.complete
+    assert fleet.status("pi-01").leaf.state == "running"
+
+
+async def test_local_programs_do_not_notice_that_the_agent_was_killed(fleet: LiveFleet) -> None:
+    program = await connect(fleet.leaf_url("pi-01"), what="reach the leaf", name="a", inbox_prefix="_INBOX.a", reconnect=False)
+    try:
+        heard = await program.subscribe("local.sensor.>")
+        await killed(fleet, "agent")
+        await program.publish("local.sensor.temperature", b"21.5")
+        assert (await heard.next_msg(timeout=WITHIN_SECONDS)).data == b"21.5"
+    finally:
+        await program.close()
+
+
+async def test_the_agent_counts_what_its_leaf_went_through(fleet: LiveFleet) -> None:
+    before = fleet.status("pi-01").leaf.restarts
+    await killed(fleet, "leaf")
+    await until(lambda: fleet.status("pi-01").leaf.restarts == before + 1, "the status file says so")
+    leaf = fleet.status("pi-01").leaf
+    assert leaf.pid == fleet.pid("pi-01", "leaf")
+    assert cli("status", "--settings", str(fleet.layout.settings("pi-01"))).code == 0
+
+
+async def test_what_the_hub_keeps_survives_its_server(fleet: LiveFleet) -> None:
+    async with Fleet() as operator:
+        before = await operator.roster()
+    await killed(fleet, "hub", "server")
+    async with Fleet() as operator:
+        after = await operator.roster()
+    assert after.devices.keys() == before.devices.keys()
+    for device, known in after.devices.items():
+        was = before.devices[device]
+        assert known.record == was.record and known.report and was.report
+        assert known.report.facts == was.report.facts and known.report.instance == was.report.instance, "not sent again"
+
+
+async def test_a_fleet_that_was_open_goes_on_after_the_hub_was_killed(fleet: LiveFleet) -> None:
+    async with Fleet() as operator:
+        assert online(await operator.query()) == fleet.ids
+        await killed(fleet, "server")
+        await until(lambda: operator.client.is_connected, "the operator's connection is back")
+        assert online(await operator.query(timeout=WITHIN_SECONDS)) == fleet.ids
+
+
+async def test_presence_is_right_after_the_hub_was_killed(fleet: LiveFleet) -> None:
+    """Events are lost while nobody listens; presence must come right by itself, not only the heartbeats' word."""
+    await killed(fleet, "server")
+
+    async def all_present() -> bool:
+        async with Fleet() as operator:
+            roster = await operator.roster()
+        return all(known.presence is not None and known.presence.online for known in roster.devices.values())
+
+    await until(all_present, "every device is present", WITHIN_SECONDS)
+
+
+def test_the_second_hub_says_that_the_first_runs(fleet: LiveFleet) -> None:
+    place: HubFolder = fleet.hub
+    said = cli("hub", "up", "--dir", str(place.path))
+    assert said.code == 1 and f"already running as pid {fleet.hub_pid()}" in said.err

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeagent import errors
+from edgeagent.errors import EdgeError, Failed, SettingsProblem
+
+ALL = [getattr(errors, name) for name in errors.__all__]
+
+
+def test_a_message_says_what_why_and_what_to_do() -> None:
+    error = Failed("read pi-01.creds", "there is no such file", "ask whoever runs the hub")
+    assert str(error) == "cannot read pi-01.creds: there is no such file. Ask whoever runs the hub"
+    assert (error.what, error.why, error.remedy) == ("read pi-01.creds", "there is no such file", "ask whoever runs the hub")
+
+
+def test_without_a_remedy_the_sentence_ends() -> None:
+    assert str(Failed("read it", "it is empty")) == "cannot read it: it is empty"
+
+
+def test_settings_problems_are_listed_and_kept() -> None:
+    error = SettingsProblem("use the settings", ["a: wrong", "b: wrong too"], "mend them")
+    assert str(error) == "cannot use the settings:\n  - a: wrong\n  - b: wrong too\nMend them"
+    assert error.problems == ["a: wrong", "b: wrong too"]
+    assert (error.why, error.exit_code, error.code) == ("a: wrong; b: wrong too", 2, "settings")
+
+
+def test_codes_are_stable_and_tell_the_classes_apart() -> None:
+    codes = {kind.__name__: kind.code for kind in ALL}
+    assert codes == {
+        "EdgeError": "error",
+        "UsageProblem": "usage",
+        "SettingsProblem": "settings",
+        "Refused": "refused",
+        "Failed": "failed",
+        "Unreachable": "unreachable",
+        "Closed": "closed",
+        "Incomplete": "incomplete",
+    }
+
+
+@pytest.mark.parametrize(("name", "code"), [("UsageProblem", 2), ("SettingsProblem", 2), ("Incomplete", 3), ("Failed", 1)])
+def test_exit_codes(name: str, code: int) -> None:
+    assert getattr(errors, name).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin"),
+    [
+        ("UsageProblem", ValueError),
+        ("Refused", PermissionError),
+        ("Failed", RuntimeError),
+        ("Unreachable", ConnectionError),
+        ("Closed", ConnectionError),
+    ],
+)
+def test_each_is_also_the_builtin_that_a_stranger_would_catch(name: str, builtin: type[Exception]) -> None:
+    with pytest.raises(builtin, match="cannot do it: no"):
+        raise getattr(errors, name)("do it", "no")
+
+
+def test_all_are_in_the_tree() -> None:
+    assert all(issubclass(kind, EdgeError) for kind in ALL)
