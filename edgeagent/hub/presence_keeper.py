@@ -103,7 +103,9 @@ class PresenceKeeper:
             owner = next((device for device, (kept, _) in self._kept.items() if kept.connection == leaf.connection), "unknown")
             log.error("ended a tampered leaf of the device %s at %s: it claimed to be the hub", owner, leaf.address)
             server, _, client = leaf.connection.rpartition(":")
-            await self._system.publish(f"$SYS.REQ.SERVER.{server}.KICK", json.dumps({"cid": int(client)}).encode())
+            kick = json.dumps({"cid": int(client)}).encode()
+            # A request, not a publish: the server does nothing for an order without a reply subject.
+            await request(self._system, f"$SYS.REQ.SERVER.{server}.KICK", kick, what="end a tampered leaf")
         return [leaf.connection for leaf in tampered]
 
     def look_again(self) -> None:
