@@ -260,7 +260,7 @@ def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> 
     sections = {name: _section(name, shape, tables.get(name, {}), problems) for name, shape in shapes.items()}
     problems += [_unknown(name, shapes) for name in tables if name not in shapes]
     if problems:
-        raise SettingsProblem(what, problems, "docs/settings.md lists every setting")
+        raise SettingsProblem(what, problems, "see docs/settings.md for every setting")
     return sections
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
@@ -39,9 +40,16 @@ async def add(hub: Client, record: wire.DeviceRecord) -> None:
     existing = await get_last(hub, f"KV_{DEVICES_BUCKET}", subject, prefix=PREFIX)
     if existing:
         raise Refused(what, "there is a device of that id already", "choose another id")
-    answer = await request(hub, subject, wire.encode(record), what=what, headers={"Nats-Expected-Last-Subject-Sequence": "0"})
-    error = json.loads(answer.data).get("error")
+    error = await _store(hub, record)
     if error and error.get("err_code") == WRONG_LAST_SEQUENCE:
         raise Refused(what, "somebody added it just now", "choose another id")
     if error:
         raise Failed(what, str(error.get("description")))
+
+
+async def _store(hub: Client, record: wire.DeviceRecord) -> dict[str, Any] | None:
+    """Write the record if there is none of its id; JetStream's error otherwise."""
+    subject, first = subjects.kv(DEVICES_BUCKET, record.id), {"Nats-Expected-Last-Subject-Sequence": "0"}
+    answer = await request(hub, subject, wire.encode(record), what=f"add {record.id}", headers=first)
+    error: dict[str, Any] | None = json.loads(answer.data).get("error")
+    return error

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-PARTS = ("cli", "memory", "query", "restarts")
+PARTS = ("cli", "memory", "idle", "query", "restarts")
 
 
 def main() -> None:

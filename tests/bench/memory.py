@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from edgeagent.fleet import Fleet
@@ -34,7 +33,8 @@ async def main() -> None:
         _show("agent, after 20 queries with CEL", _memory(agent), python)
         for worker in set(_children(agent)) - {pid_of(fleet, "pi-01", "leaf")}:
             _show("its CEL worker (ends when idle)", _memory(worker), python)
-        server = await _bare_server()
+        async with bare_server() as pid:
+            server = _memory(pid)
         _show("bare nats-server with JetStream", server, None)
         _show("leaf", _memory(pid_of(fleet, "pi-01", "leaf")), server)
 
@@ -60,18 +60,20 @@ def _bare(command: list[str]) -> tuple[float, float]:
     return found
 
 
-async def _bare_server() -> tuple[float, float]:
+@contextlib.asynccontextmanager
+async def bare_server() -> AsyncIterator[int]:
+    """The pid of a nats-server with an empty JetStream store and no configuration."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(binary.find().path), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", folder, "--ports_file_dir", folder]
+        command = [str(binary.find().path), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", folder]
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         assert process.stderr
         while b"Server is ready" not in await process.stderr.readline():
             pass
-        found = _memory(process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGTERM)
-        await process.communicate()
-    return found
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+            await process.communicate()
 
 
 def _show(what: str, figures: tuple[float, float], base: tuple[float, float] | None) -> None:

@@ -6,12 +6,13 @@ HUB has JetStream and a small EDGE_REPORTS; FLEET sees of it what devices see (d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
 
 from edgeagent.link import Client, connect
 from edgeagent.natsserver import binary, ports
@@ -83,8 +84,9 @@ accounts {{
         stream = StreamConfig(name=name, subjects=list(subjects), storage="memory", max_msgs_per_subject=1, allow_direct=True)  # type: ignore[arg-type]  # nats-py's own tests pass the word
         try:
             js = client.jetstream()
+            with contextlib.suppress(NotFoundError):
+                await js.delete_stream(name)
             await js.add_stream(stream)
-            await js.purge_stream(name)
         finally:
             await client.close()
 
@@ -94,7 +96,7 @@ accounts {{
             self._process.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(folder: Path) -> Iterator[AccountsServer]:
     """One for a whole module of tests, each of which has an event loop of its own."""
     server = AccountsServer(folder)

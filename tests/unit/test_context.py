@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from edgeagent import context, places
+from edgeagent.context import Context
+from edgeagent.errors import Failed, UsageProblem
+
+BERLIN = Context(name="berlin", url="nats://hub.example:4222", credentials="/keys/olga.creds")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("EDGEAGENT_CONTEXT", raising=False)
+    return places.contexts_folder()
+
+
+def test_nothing_is_chosen_at_first() -> None:
+    assert (context.names(), context.current_name()) == ([], None)
+    with pytest.raises(UsageProblem, match=r"cannot reach a hub: no context is chosen.*hub init"):
+        context.load()
+
+
+def test_saved_and_loaded(folder: Path) -> None:
+    context.save(BERLIN, make_current=True)
+    context.save(Context(name="a_2-B", url="u", credentials="c"), make_current=False)
+    assert context.load() == context.load("berlin") == BERLIN
+    assert context.names() == ["a_2-B", "berlin"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
+    context.save(BERLIN, make_current=True)
+    context.save(Context(name="munich", url="u", credentials="c"), make_current=False)
+    context.use("munich")
+    assert context.load().name == "munich"
+    monkeypatch.setenv("EDGEAGENT_CONTEXT", "berlin")
+    assert context.load().name == "berlin"
+    assert context.load("munich").name == "munich"
+
+
+def test_a_context_called_current_is_no_trouble() -> None:
+    context.save(Context(name="current", url="u", credentials="c"), make_current=True)
+    assert context.names() == ["current"] and context.load().name == "current"
+
+
+def test_unknown_names_say_what_is_known() -> None:
+    context.save(BERLIN, make_current=False)
+    with pytest.raises(UsageProblem, match=r"cannot use the context 'bern': there is no such context \(known: berlin\)"):
+        context.use("bern")
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "a b", ".", "a.json\n"])
+def test_a_name_is_no_path(name: str) -> None:
+    with pytest.raises(UsageProblem, match="made of letters, digits"):
+        context.load(name)
+    with pytest.raises(UsageProblem):
+        context.save(Context(name=name, url="u", credentials="c"), make_current=False)
+
+
+def test_removing_the_current_one_leaves_none() -> None:
+    context.save(BERLIN, make_current=True)
+    context.save(Context(name="munich", url="u", credentials="c"), make_current=False)
+    context.remove("munich")
+    assert context.current_name() == "berlin"
+    context.remove("berlin")
+    assert (context.names(), context.current_name()) == ([], None)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"name":"x"}', b'{"name":"\xff","url":"u","credentials":"c"}'])
+def test_a_damaged_one_names_its_file(folder: Path, content: bytes) -> None:
+    context.save(BERLIN, make_current=True)
+    (folder / "berlin.json").write_bytes(content)
+    with pytest.raises(Failed, match=r"read the context in .*berlin\.json: .*context add berlin"):
+        context.load()
+
+
+def test_files_that_are_no_contexts_are_not_listed(folder: Path) -> None:
+    context.save(BERLIN, make_current=False)
+    (folder / "old copy.json").write_text("{}")
+    (folder / "current").write_bytes(b"\xff")
+    assert context.names() == ["berlin"] and context.current_name() is None

@@ -1,0 +1,355 @@
+"""A device's answers to live queries, and the operator's side that gathers them, over a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import pytest
+
+from edgeagent import subjects, wire
+from edgeagent.cel import Evaluator
+from edgeagent.errors import Refused, UsageProblem
+from edgeagent.fleet.ask import Asker, Question
+from edgeagent.fleet.outcome import Row
+from edgeagent.fleet.roster import Roster
+from edgeagent.fleet.selector import Selector
+from edgeagent.fleet.states import Known, State
+from edgeagent.fleet.suspects import Suspects
+from edgeagent.link import Client
+from edgeagent.patterns import query
+from edgeagent.patterns.query import QueryResponder
+from edgeagent.ratelimit import RateLimit
+from tests.support.accounts import AccountsServer, running
+from tests.support.servers import until
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
+FACTS = {"id": "pi-01", "model": "Pi 4", "memory": {"utilization": 0.9, "total_bytes": 4}, "labels": {"site": "berlin"}}
+
+
+class Given:
+    """Facts as they are given."""
+
+    def __init__(self, facts: wire.Facts) -> None:
+        self.facts = facts
+
+    def current(self, wanted: Iterable[str]) -> wire.Facts:
+        return self.facts
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountsServer]:
+    with running(tmp_path_factory.mktemp("query")) as server:
+        yield server
+
+
+@pytest.fixture
+async def evaluator() -> AsyncIterator[Evaluator]:
+    evaluator = Evaluator()
+    yield evaluator
+    await evaluator.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (wire.Query(token="t"), wire.Answer(state="match")),
+        (wire.Query(token="t", select=["model", "none"]), wire.Answer(state="match", facts={"model": "Pi 4"})),
+        (
+            wire.Query(token="t", where="memory.utilization > 0.8", select=["memory.utilization", "labels"]),
+            wire.Answer(state="match", facts={"memory": {"utilization": 0.9}, "labels": {"site": "berlin"}}),
+        ),
+        (wire.Query(token="t", where="memory.utilization > 0.95", select=["model"]), wire.Answer(state="no_match")),
+        (wire.Query(token="t", where="labels.floor == '2'"), wire.Answer(state="no_match", missing=True)),
+        (
+            wire.Query(token="t", where="a" * 1025),
+            wire.Answer(state="refused", code="refused", reason="the filter is longer than 1024 bytes"),
+        ),
+        (
+            wire.Query(token="t", where="ü" * 513),
+            wire.Answer(state="refused", code="refused", reason="the filter is longer than 1024 bytes"),
+        ),
+        (
+            wire.Query(token="t", select=["model"] * 65),
+            wire.Answer(state="refused", code="refused", reason="more than 64 fields were asked for"),
+        ),
+        (wire.Query(token="t", select=["model"] * 64), wire.Answer(state="match", facts={"model": "Pi 4"})),
+    ],
+)
+async def test_what_a_device_says(evaluator: Evaluator, asked: wire.Query, expected: wire.Answer) -> None:
+    assert await query.answer(asked, Given(FACTS), evaluator) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "code"), [("1 +", "usage"), ("model", "usage"), ("1 / 0 == 1", "usage"), ("(" * 40 + "true" + ")" * 40, "usage")]
+)
+async def test_a_filter_that_is_none_is_refused_with_the_reason(evaluator: Evaluator, where: str, code: str) -> None:
+    found = await query.answer(wire.Query(token="t", where=where), Given(FACTS), evaluator)
+    assert (found.state, found.code, found.facts) == ("refused", code, {}) and found.reason
+
+
+def test_scopes_of_a_device() -> None:
+    assert [str(scope) for scope in query.scopes_of("pi-01", ["b", "a"])] == ["fleet.all", "group.b", "group.a", "device.pi-01"]
+
+
+@dataclass
+class Device:
+    """A responder on a connection of its own."""
+
+    id: str
+    client: Client
+    responder: QueryResponder
+    counted: list[str] = field(default_factory=list)
+
+
+class Rig:
+    """Devices and an operator on one account of one server."""
+
+    def __init__(self, server: AccountsServer, operator: Client, evaluator: Evaluator) -> None:
+        self.server, self.operator, self.evaluator = server, operator, evaluator
+        self.heard: list[tuple[str, wire.Answer]] = []
+        self._clients: list[Client] = []
+
+    async def device(self, name: str, *, groups: Iterable[str] = (), limit: RateLimit | None = None, **facts: object) -> Device:
+        client = await self.server.connect("FLEET")
+        self._clients.append(client)
+        counted: list[str] = []
+        responder = QueryResponder(
+            client,
+            name,
+            facts=Given({**FACTS, "id": name, **facts}),
+            evaluator=self.evaluator,
+            limit=limit or RateLimit(1000, 1000),
+            on_answered=counted.append,
+        )
+        await responder.start(groups)
+        await client.flush()
+        return Device(name, client, responder, counted)
+
+    async def listen(self) -> None:
+        async def heard(message: object) -> None:
+            self.heard.append((message.subject, wire.decode(message.data, wire.Answer)))  # type: ignore[attr-defined]  # nats-py's message
+
+        await self.operator.subscribe("edge.from.>", cb=heard)
+        await self.operator.flush()
+
+    async def ask(self, data: wire.Query | bytes, *, to: str = "fleet.all", reply: str = "_INBOX.ops.olga.x") -> None:
+        body = data if isinstance(data, bytes) else wire.encode(data)
+        await self.operator.publish(f"edge.to.{to}.query", body, reply=reply)
+
+    async def until_heard(self, token: str) -> None:
+        await until(lambda: any(subject.endswith(f".{token}") for subject, _ in self.heard), f"{token} was answered")
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+
+
+@pytest.fixture
+async def rig(server: AccountsServer, evaluator: Evaluator) -> AsyncIterator[Rig]:
+    operator = await server.connect("FLEET")
+    rig = Rig(server, operator, evaluator)
+    yield rig
+    await rig.close()
+    await operator.close()
+
+
+async def test_answers_go_to_the_devices_own_subject(rig: Rig) -> None:
+    device = await rig.device("pi-01")
+    await rig.listen()
+    await rig.ask(wire.Query(token="t1", select=["model"]))
+    await rig.until_heard("t1")
+    assert rig.heard == [("edge.from.pi-01.reply.olga.t1", wire.Answer(state="match", facts={"model": "Pi 4"}))]
+    assert device.counted == ["match"]
+
+
+async def test_what_is_not_a_persons_query_is_ignored(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.device("pi-01")
+    await rig.listen()
+    good = wire.encode(wire.Query(token="bad"))
+    with caplog.at_level(logging.WARNING):
+        # Injected through the reply subject of a Direct Get: it has no reply, and the mark of where it was stored.
+        await rig.operator.publish("edge.to.fleet.all.query", good, headers={"Nats-Subject": "edge.from.pi-66.report"})
+        for reply in ("_INBOX.srv.olga.x", "_INBOX.ops.olga", "edge.from.pi-02.report", "_INBOX.ops.*.x"):
+            await rig.ask(wire.Query(token="bad"), reply=reply if "*" not in reply else "_INBOX.ops.a+b.x")
+        for body in (b"", b"{}", b'{"token":7}', b'{"token":"a.b"}', b'{"token":"*"}', b'{"token":""}'):
+            await rig.ask(body)
+        await rig.ask(wire.Query(token="last"))
+        await rig.until_heard("last")
+    assert [subject for subject, _ in rig.heard] == ["edge.from.pi-01.reply.olga.last"]
+    assert "ignored a query without a person's inbox (from edge.from.pi-66.report)" in caplog.text
+    assert "ignored a query by olga: cannot read a query" in caplog.text
+
+
+async def test_one_question_through_several_scopes_is_answered_once(rig: Rig) -> None:
+    device = await rig.device("pi-01", groups=["berlin", "kitchen"])
+    await rig.listen()
+    for to in ("group.berlin", "group.kitchen", "device.pi-01", "fleet.all", "group.munich"):
+        await rig.ask(wire.Query(token="t1"), to=to)
+    await rig.ask(wire.Query(token="last"))
+    await rig.until_heard("last")
+    assert device.counted == ["match", "match"] and len(rig.heard) == 2
+
+
+async def test_a_flood_is_refused_and_said(rig: Rig) -> None:
+    device = await rig.device("pi-01", limit=RateLimit(0.001, 3))
+    await rig.listen()
+    for number in range(10):
+        await rig.ask(wire.Query(token=f"t{number}"))
+    await rig.until_heard("t9")
+    assert device.counted == ["match"] * 3 + ["refused"] * 7
+    assert {answer.code for _, answer in rig.heard[3:]} == {"busy"} and all(answer.reason for _, answer in rig.heard[3:])
+
+
+async def test_who_does_not_match_may_be_asked_to_stay_silent(rig: Rig) -> None:
+    await rig.device("pi-01")
+    await rig.listen()
+    await rig.ask(wire.Query(token="t1", where="model == 'x'", matches_only=True))
+    await rig.ask(wire.Query(token="t2", where="1 +", matches_only=True))
+    await rig.ask(wire.Query(token="t3", where="model == 'Pi 4'", matches_only=True))
+    await rig.until_heard("t3")
+    assert [(subject.rpartition(".")[2], answer.state) for subject, answer in rig.heard] == [("t2", "refused"), ("t3", "match")]
+
+
+async def test_a_responder_that_stopped_is_deaf_and_may_start_with_other_groups(rig: Rig) -> None:
+    device = await rig.device("pi-01", groups=["berlin"])
+    other = await rig.device("pi-02")
+    await rig.listen()
+    await device.responder.stop()
+    await device.client.flush()
+    await rig.ask(wire.Query(token="t1"))
+    await rig.until_heard("t1")
+    await device.responder.start(["munich"])
+    await device.client.flush()
+    await rig.ask(wire.Query(token="t2"), to="group.berlin")
+    await rig.ask(wire.Query(token="t3"), to="group.munich")
+    await rig.until_heard("t3")
+    assert (device.counted, other.counted) == (["match"], ["match"])
+
+
+# The asker.
+
+
+def roster(**heard: float) -> Roster:
+    """``pi_01=5``: heard 5 seconds ago; ten minutes is offline."""
+    devices = {}
+    for word, seconds in heard.items():
+        name = word.replace("_", "-")
+        known = Known(name, record=wire.DeviceRecord(id=name, groups=["berlin"]), report=wire.Report(id=name, facts=FACTS))
+        devices[name] = known.heard_at(datetime.fromtimestamp(NOW.timestamp() - seconds, timezone.utc), 60)
+    return Roster(NOW, devices)
+
+
+async def told(known: Roster) -> Roster:
+    return known
+
+
+def asker(rig: Rig, suspects: Suspects | None = None) -> Asker:
+    return Asker(rig.operator, "olga", judge=rig.evaluator, suspects=suspects or Suspects())
+
+
+async def test_it_ends_when_the_last_expected_device_has_answered(rig: Rig) -> None:
+    await rig.device("pi-01", model="Pi 5")
+    await rig.device("pi-02")
+    question = Question(selector=Selector.of(where="model == 'Pi 5'"), select=("model",), timeout_seconds=600)
+    seen: list[Row] = []
+    outcome = await asker(rig).ask(question, told(roster(pi_01=5, pi_02=5, pi_03=600)), on_answer=seen.append)
+    assert [(row.id, row.facts) for row in outcome.answered] == [("pi-01", {"model": "Pi 5"})]
+    assert (outcome.no_match, outcome.silent, [row.id for row in seen]) == (["pi-02"], [], ["pi-01"])
+    (away,) = outcome.offline
+    assert (away.id, away.state, away.matched, away.facts) == ("pi-03", State.OFFLINE, False, {"model": "Pi 4"})
+
+
+async def test_a_silent_device_is_named_and_not_waited_for_again(rig: Rig) -> None:
+    await rig.device("pi-01")
+    suspects = Suspects()
+    known = roster(pi_01=5, pi_02=5)
+    first = await asker(rig, suspects).ask(Question(timeout_seconds=0.3), told(known))
+    assert ([row.id for row in first.answered], [row.id for row in first.silent], first.waited_for) == (
+        ["pi-01"],
+        ["pi-02"],
+        ["pi-02"],
+    )
+    second = await asker(rig, suspects).ask(Question(timeout_seconds=600), told(known))
+    assert ([row.id for row in second.silent], second.waited_for) == (["pi-02"], [])
+    assert [row.state for row in second.silent] == [State.SUSPECT]
+    # It speaks again: an answer clears the suspicion at once.
+    await rig.device("pi-02")
+    third = await asker(rig, suspects).ask(Question(timeout_seconds=0.3), told(known))
+    assert [row.id for row in third.answered] == ["pi-01", "pi-02"] and suspects.get("pi-02") is None
+
+
+async def test_the_first_match_ends_it(rig: Rig) -> None:
+    await rig.device("pi-01")
+    question = Question(first=True, timeout_seconds=600)
+    outcome = await asker(rig).ask(question, told(roster(pi_01=5, pi_02=5)))
+    assert [row.id for row in outcome.answered] == ["pi-01"] and (outcome.silent, outcome.offline) == ([], [])
+
+
+async def test_only_those_who_were_asked_are_expected(rig: Rig) -> None:
+    await rig.device("pi-01")
+    question = Question(selector=Selector.of(devices=("pi-01",)), timeout_seconds=600)
+    outcome = await asker(rig).ask(question, told(roster(pi_01=5, pi_02=5)))
+    assert [row.id for row in outcome.answered] == ["pi-01"] and outcome.complete
+
+
+async def test_a_refusal_always_has_a_reason(rig: Rig) -> None:
+    async def grumpy(message: object) -> None:
+        asked = wire.decode(message.data, wire.Query)  # type: ignore[attr-defined]  # nats-py's message
+        answers = {
+            "pi-01": {"state": "refused"},
+            "pi-02": {"state": "sulking", "code": "sulk"},
+            "pi-03": {"state": "match", "reason": "x"},
+        }
+        for name, answer in answers.items():
+            await rig.operator.publish(subjects.reply(name, "olga", asked.token), wire.encode(wire.Answer(**answer)))  # type: ignore[arg-type]  # texts
+
+    await rig.operator.subscribe("edge.to.fleet.all.query", cb=grumpy)
+    outcome = await asker(rig).ask(Question(timeout_seconds=600), told(roster(pi_01=5, pi_02=5, pi_03=5)))
+    assert {row.id: row.reason for row in outcome.refused} == {"pi-01": "it gave no reason", "pi-02": "sulk"}
+    assert [(row.id, row.reason) for row in outcome.answered] == [("pi-03", "")]
+
+
+async def test_a_roster_that_cannot_be_read_ends_the_question(rig: Rig) -> None:
+    async def failing() -> Roster:
+        raise Refused("read the roster", "no rights")
+
+    question, one = Question(timeout_seconds=600), asker(rig)
+    with pytest.raises(Refused):
+        await one.ask(question, failing())
+    await rig.device("pi-01")
+    assert (await one.ask(question, told(roster(pi_01=5)))).complete
+
+
+async def test_several_questions_at_once_keep_their_answers_apart(rig: Rig) -> None:
+    await rig.device("pi-01", model="Pi 5")
+    one = asker(rig)
+
+    def ask(model: str) -> Awaitable[object]:
+        question = Question(selector=Selector.of(where=f"model == '{model}'"), timeout_seconds=600)
+        return one.ask(question, told(roster(pi_01=5)))
+
+    outcomes = await asyncio.gather(*(ask(model) for model in ("Pi 5", "Pi 4", "Pi 5")))
+    assert [len(outcome.answered) for outcome in outcomes] == [1, 0, 1]  # type: ignore[attr-defined]  # gathered
+
+
+async def test_cached_wakes_nobody(rig: Rig) -> None:
+    device = await rig.device("pi-01")
+    question = Question(selector=Selector.of(where="model == 'Pi 4' && memory.utilization > 0.8"))
+    known = roster(pi_01=5, pi_02=600)
+    known.devices["pi-03"] = Known("pi-03", record=wire.DeviceRecord(id="pi-03"))
+    outcome = await asker(rig).cached(question, known)
+    assert [row.id for row in outcome.answered] == ["pi-01"]
+    assert [(row.id, row.matched) for row in outcome.offline] == [("pi-02", True), ("pi-03", None)]
+    assert device.counted == []
+
+
+async def test_a_filter_that_is_none_leaves_the_absent_unknown_and_fails_the_cached_answer(rig: Rig) -> None:
+    question, known = Question(selector=Selector(where="1 +"), timeout_seconds=600), roster(pi_02=600)
+    outcome = await asker(rig).ask(question, told(known))
+    assert [(row.id, row.matched) for row in outcome.offline] == [("pi-02", None)]
+    with pytest.raises(UsageProblem, match="cannot evaluate the filter"):
+        await asker(rig).cached(question, known)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from edgeagent import status
+from edgeagent.cli.local import describe
+from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.status import LeafStatus, LinkStatus, Problem, Status
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
+
+
+def made(**more: object) -> Status:
+    values: dict[str, object] = {
+        "id": "pi-01",
+        "version": "0.1.0",
+        "pid": os.getpid(),
+        "started": "2026-11-21T10:00:00.000Z",
+        "written": "2026-11-21T12:00:00.000Z",
+        "leaf": LeafStatus(mode="managed", state="running", port=4222, wished_port=4222, version="2.15.1"),
+        "link": LinkStatus(
+            up=True, hub="nats-leaf://hub:7422", since="2026-11-21T11:00:00Z", acknowledged="2026-11-21T11:59:30Z"
+        ),
+        **more,
+    }
+    return Status(**values)  # type: ignore[arg-type]  # passed on as they are
+
+
+def test_written_and_read_by_anybody(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    written = made(
+        groups=["berlin"], queries_answered=7, waiting={"samples": 3}, problems=[Problem("it smokes", "pull the plug")]
+    )
+    status.write(path, written)
+    assert status.read(path) == written
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_folder_that_is_gone_stops_nobody(tmp_path: Path) -> None:
+    status.write(tmp_path / "gone" / "status.json", made())
+    assert not (tmp_path / "gone").exists()
+
+
+def test_none_yet(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"the agent has not run here\. Start it: `edgeagent run`"):
+        status.read(tmp_path / "status.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"id":"\xff"}', b"\0" * 100])
+def test_a_damaged_one(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "status.json"
+    path.write_bytes(content)
+    with pytest.raises(Failed, match="is damaged"):
+        status.read(path)
+
+
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="cannot read the agent's status: it is a folder"):
+        status.read(tmp_path)
+
+
+def test_a_newer_agents_status_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    status.write(path, made())
+    path.write_text(path.read_text().replace('"v": 1', '"v": 2, "colour": "red"').replace("{", '{"new": [1], ', 1))
+    assert status.read(path).id == "pi-01"
+
+
+def test_whether_it_runs() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert not status.is_running(made(pid=ended.pid))
+    other = subprocess.Popen(["sleep", "600"])
+    ours = subprocess.Popen(
+        [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()", "edgeagent"], stdin=-1, stdout=-1
+    )
+    try:
+        assert ours.stdout is not None and ours.stdout.readline()
+        assert not status.is_running(made(pid=other.pid)), "another process with its number"
+        assert status.is_running(made(pid=ours.pid))
+    finally:
+        for process in (other, ours):
+            process.kill()
+            process.communicate()
+
+
+def test_described_for_people() -> None:
+    assert describe(made(groups=["berlin", "kitchen"]), True, NOW) == [
+        f"pi-01  edgeagent 0.1.0 runs since 2h (pid {os.getpid()})",
+        "  hub      linked since 1h, last acknowledged 30s ago  (nats-leaf://hub:7422)",
+        "  leaf     running, nats://127.0.0.1:4222  (nats-server 2.15.1)",
+        "  groups   berlin, kitchen",
+        "  waiting  nothing",
+    ]
+
+
+def test_what_is_wrong_comes_with_what_to_do() -> None:
+    bad = made(
+        leaf=LeafStatus(mode="managed", state="backing_off", port=40001, wished_port=4222),
+        link=LinkStatus(up=False),
+        waiting={"samples": 3, "messages": 1},
+        problems=[Problem("the hub does not acknowledge", "check the network"), Problem("it smokes")],
+    )
+    assert describe(bad, False, NOW)[1:] == [
+        "  hub      not linked, never acknowledged",
+        "  leaf     backing off, nats://127.0.0.1:40001, because port 4222 was taken  (nats-server ?)",
+        "  groups   none",
+        "  waiting  3 samples, 1 messages",
+        "  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`",
+        "  wrong    the hub does not acknowledge",
+        "           check the network",
+        "  wrong    it smokes",
+    ]
