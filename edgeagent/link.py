@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 
-__all__ = ["Client", "connect", "request"]
+__all__ = ["Client", "connect", "request", "settle"]
 
 log = logging.getLogger(__name__)
 
@@ -118,3 +118,18 @@ async def request(
         raise Closed(what, "the connection is closed") from None
     except (nats.errors.Error, OSError) as error:
         raise Failed(what, str(error)) from None
+
+
+async def settle(client: Client, *, what: str, timeout: float = 10.0) -> None:
+    """Return when the server has read every subscription and message of ours.
+
+    One ``flush`` is not enough: its PING overtakes what still waits in the client's buffer (nats-py 2.16); the second one is behind it.
+    timeout: seconds for each. Raises Unreachable when the server does not answer, Closed when the connection is gone.
+    """
+    try:
+        await client.flush(timeout)  # type: ignore[arg-type]  # nats-py waits for fractions of a second too
+        await client.flush(timeout)  # type: ignore[arg-type]  # as above
+    except nats.errors.ConnectionClosedError:
+        raise Closed(what, "the connection is closed") from None
+    except nats.errors.Error as error:
+        raise Unreachable(what, str(error).removeprefix("nats: ")) from None

@@ -16,7 +16,7 @@ import typer
 
 from edgeagent import files, runtime
 from edgeagent.demo import control, story
-from edgeagent.demo.fleet import DemoFleet
+from edgeagent.demo.fleet import DemoFleet, end_leftovers
 from edgeagent.demo.layout import DemoFolder, devices
 from edgeagent.errors import Closed
 
@@ -44,6 +44,7 @@ async def run(count: int, folder: Path | None, *, leave: bool) -> None:
     stop = runtime.stop_on_signals()
     logging.basicConfig(level="ERROR", format="%(message)s")
     logging.getLogger("nats").setLevel(logging.CRITICAL)
+    await _clean_up_after_a_killed_one()
     with _folder(folder) as path:
         fleet = DemoFleet(DemoFolder(path), devices(count))
 
@@ -58,6 +59,12 @@ async def run(count: int, folder: Path | None, *, leave: bool) -> None:
             finally:
                 typer.echo("\nending the demo ...")
                 await asyncio.shield(fleet.close())
+
+
+async def _clean_up_after_a_killed_one() -> None:
+    killed = control.noted()
+    if killed is not None and control.find() is None:
+        await end_leftovers(Path(killed.folder))
 
 
 async def _begin(fleet: DemoFleet) -> None:

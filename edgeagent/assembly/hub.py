@@ -73,6 +73,7 @@ async def _server(place: HubFolder, options: HubOptions, keyring: Keyring) -> As
     """nats-server, kept running. What makes the very first start fail is raised."""
     found = binary.find(options.server)
     _write_configuration(place, options, keyring)
+    _load_early(place, keyring.account_public("FLEET"))
     ports = files.make_folder(place.path / "ports", 0o700)
 
     async def prepare(problem: EdgeError | None) -> Launch:
@@ -94,6 +95,17 @@ async def _server(place: HubFolder, options: HubOptions, keyring: Keyring) -> As
         yield supervisor
     finally:
         await supervisor.stop()
+
+
+def _load_early(place: HubFolder, account: str) -> None:
+    """Make nats-server load ``account``, and those that it imports from, before it listens.
+
+    Otherwise it does so at the account's first login, and takes the subscriptions away from every leaf that connects meanwhile: their
+    links stay up and carry nothing to them (nats-server 2.15.1; 5 of 15 restarts with three leafs). It loads the owner of each
+    folder in JetStream's store at the start, and removes those that are empty.
+    """
+    folder = files.make_folder(place.path / "store" / "jetstream" / account, 0o700)
+    files.write_atomic(folder / "README", b"While this folder is here, nats-server loads its account before it listens.\n", 0o600)
 
 
 async def _first_ready(supervisor: Supervisor, failed: asyncio.Event) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from edgeagent import files, places
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
 
-__all__ = ["Running", "find", "offer", "tell"]
+__all__ = ["Running", "find", "noted", "offer", "tell"]
 
 #: Does what a request says and returns the sentence to print; raises EdgeError.
 Handler = Callable[[dict[str, Any]], Awaitable[str]]
@@ -34,15 +34,21 @@ def _note() -> Path:
     return places.state_folder(system=False) / "demo.json"
 
 
+def noted() -> Running | None:
+    """The demo that was started last by this user and not ended in order: it runs, or it was killed."""
+    data = files.read_if_there(_note())
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return None if data is None else msgspec.json.decode(data, type=Running)
+    return None
+
+
 def find() -> Running | None:
     """The demo that runs for this user, None if there is none."""
-    data = files.read_if_there(_note())
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, OSError):
-        if data is not None:
-            running = msgspec.json.decode(data, type=Running)
+    running = noted()
+    with contextlib.suppress(OSError):
+        if running is not None and Path(running.socket).exists():
             os.kill(running.pid, 0)
-            if Path(running.socket).exists():
-                return running
+            return running
     return None
 
 

@@ -21,7 +21,7 @@ from edgeagent.natsserver import ports
 from edgeagent.natsserver.process import Launch
 from edgeagent.natsserver.supervisor import Supervisor, Timing
 
-__all__ = ["CONTEXT", "DemoFleet"]
+__all__ = ["CONTEXT", "DemoFleet", "end_leftovers"]
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class DemoFleet:
     async def close(self) -> None:
         """End everything, whatever became of it, and give the operator's context back."""
         await asyncio.gather(*(supervisor.stop() for supervisor in reversed(self._supervisors)), return_exceptions=True)
-        await _end_leftovers(self.folder.path)
+        await end_leftovers(self.folder.path)
         for cable in self.cables.values():
             await cable.close()
         if CONTEXT in context.names():
@@ -131,7 +131,7 @@ class DemoFleet:
         await supervisor.ready(READY_SECONDS)
 
 
-async def _end_leftovers(folder: Path) -> None:
+async def end_leftovers(folder: Path) -> None:
     """End what still runs out of ``folder``: a leaf whose agent was killed a moment ago has nobody else to end it."""
     deadline = time.monotonic() + 10
     number = signal.SIGTERM

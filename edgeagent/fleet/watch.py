@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from edgeagent import subjects, wire
 from edgeagent.errors import EdgeError
-from edgeagent.link import Client
+from edgeagent.link import Client, settle
 from edgeagent.times import parse_rfc3339
 
 __all__ = ["Change", "watch"]
@@ -27,7 +27,7 @@ async def watch(client: Client, ready: Callable[[], None] = lambda: None) -> Asy
     """Changes as they come, for ever. ready: called once the hub knows that we listen; no change after that is missed."""
     subscription = await client.subscribe(subjects.live("*", "*"))
     try:
-        await client.flush()
+        await settle(client, what="watch the fleet")
         ready()
         async for message in subscription.messages:
             change = _read(message)

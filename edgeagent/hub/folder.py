@@ -102,7 +102,7 @@ class HubFolder:
         options: HubOptions = settings.parse_sections(text, {"hub": HubOptions}, self.options_file)["hub"]
         if options.client_port == options.leaf_port:
             problem = f"hub.leaf_port = {options.leaf_port}: it must differ from hub.client_port"
-            raise SettingsProblem(f"use the settings in {self.options_file}", [problem], "docs/settings.md lists every setting")
+            raise SettingsProblem(f"use the settings in {self.options_file}", [problem], "see docs/settings.md for every setting")
         return options
 
 

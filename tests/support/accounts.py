@@ -64,7 +64,7 @@ accounts {{
 }}
 """
         )
-        self._process = process = subprocess.Popen([binary.find().path, "-c", config])
+        self._process = process = _start(config)
         await until(lambda: ports.read(self.folder, process.pid) is not None, "the server is ready")
 
     async def connect(self, account: str, **options: object) -> Client:
@@ -94,6 +94,10 @@ accounts {{
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def _start(config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([binary.find().path, "-c", config])
 
 
 @contextlib.contextmanager

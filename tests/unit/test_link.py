@@ -13,7 +13,7 @@ import pytest
 from edgeagent import direct, link
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 from edgeagent.hub.keyring import Keyring
-from edgeagent.link import Client, connect, request
+from edgeagent.link import Client, connect, request, settle
 from edgeagent.natsserver import ports
 from edgeagent.times import parse_rfc3339
 from edgeagent.trust import creds
@@ -156,7 +156,7 @@ async def test_requests(hub: Client, server: AccountsServer) -> None:
     try:
         await other.subscribe("echo", cb=echo)
         await other.subscribe("deaf")
-        await other.flush()
+        await settle(other, what="settle")
         assert (await request(hub, "echo", b"hello", what="ask", timeout=60)).data == b"re: hello"
         with pytest.raises(Unreachable, match="cannot ask: nobody answers there"):
             await request(hub, "nobody", what="ask", timeout=60)

@@ -16,6 +16,7 @@ from edgeagent.errors import Unreachable
 from edgeagent.hub import presence, presence_keeper
 from edgeagent.hub.presence import Event, Leaf
 from edgeagent.hub.presence_keeper import PresenceKeeper
+from edgeagent.link import settle
 from edgeagent.trust import jwt
 from edgeagent.trust.nkeys import KeyPair
 from tests.support.accounts import AccountsServer, running
@@ -229,7 +230,7 @@ async def instance(server: AccountsServer) -> AsyncIterator[Instance]:
     task = asyncio.create_task(keeper.write_events())
     try:
         await keeper.start()
-        await system.flush()
+        await settle(system, what="settle")
         yield Instance(keeper, system, hub)
     finally:
         task.cancel()

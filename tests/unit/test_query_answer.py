@@ -19,7 +19,7 @@ from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.states import Known, State
 from edgeagent.fleet.suspects import Suspects
-from edgeagent.link import Client
+from edgeagent.link import Client, settle
 from edgeagent.patterns import query
 from edgeagent.patterns.query import QueryResponder
 from edgeagent.ratelimit import RateLimit
@@ -126,7 +126,7 @@ class Rig:
             on_answered=counted.append,
         )
         await responder.start(groups)
-        await client.flush()
+        await settle(client, what="settle")
         return Device(name, client, responder, counted)
 
     async def listen(self) -> None:
@@ -134,7 +134,7 @@ class Rig:
             self.heard.append((message.subject, wire.decode(message.data, wire.Answer)))  # type: ignore[attr-defined]  # nats-py's message
 
         await self.operator.subscribe("edge.from.>", cb=heard)
-        await self.operator.flush()
+        await settle(self.operator, what="settle")
 
     async def ask(self, data: wire.Query | bytes, *, to: str = "fleet.all", reply: str = "_INBOX.ops.olga.x") -> None:
         body = data if isinstance(data, bytes) else wire.encode(data)
@@ -219,11 +219,11 @@ async def test_a_responder_that_stopped_is_deaf_and_may_start_with_other_groups(
     other = await rig.device("pi-02")
     await rig.listen()
     await device.responder.stop()
-    await device.client.flush()
+    await settle(device.client, what="settle")
     await rig.ask(wire.Query(token="t1"))
     await rig.until_heard("t1")
     await device.responder.start(["munich"])
-    await device.client.flush()
+    await settle(device.client, what="settle")
     await rig.ask(wire.Query(token="t2"), to="group.berlin")
     await rig.ask(wire.Query(token="t3"), to="group.munich")
     await rig.until_heard("t3")

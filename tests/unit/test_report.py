@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from edgeagent import __version__, direct, wire
 from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.link import settle
 from edgeagent.patterns import report
 from edgeagent.patterns.micro import Micro
 from edgeagent.patterns.report import Reporter, published
@@ -175,7 +176,7 @@ async def test_nats_own_tools_list_the_agent(rig: Rig) -> None:
     micro, off = Micro(rig.client, "pi-01", enabled=True), Micro(rig.hub, "pi-02", enabled=False)
     await micro.start()
     await off.start()
-    await rig.client.flush()
+    await settle(rig.client, what="settle")
     answer = await rig.client.request("$SRV.INFO.edgeagent", b"", timeout=60)
     assert b'"device":"pi-01"' in answer.data.replace(b" ", b"") and __version__.encode() in answer.data
     with pytest.raises(EdgeError):
