@@ -59,6 +59,8 @@ def _server(settings: Settings) -> Iterator[str]:
 def _folders(settings: Settings) -> Iterator[str]:
     for word, folder in (("state", settings.state_folder), ("runtime", settings.runtime_folder)):
         nearest = next(parent for parent in [folder, *folder.parents] if is_there(parent))
+        if nearest.is_file():
+            raise Failed(f"use the {word} folder {folder}", f"{nearest} is a file", "remove or rename it, or name another folder")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise Failed(f"write to the {word} folder {folder}", f"this user may not write in {nearest}", _owner_remedy(nearest))
         yield f"{word:<12} {folder}"

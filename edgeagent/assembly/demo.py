@@ -57,7 +57,8 @@ async def run(count: int, folder: Path | None, *, leave: bool) -> None:
                     typer.echo(_GOODBYE.format(edgeagent=_program(), folder=path))
                     await stop.wait()
             finally:
-                typer.echo("\nending the demo ...")
+                with contextlib.suppress(OSError):  # also when nobody reads any more: `edgeagent demo --exit | head`
+                    typer.echo("\nending the demo ...")
                 await asyncio.shield(fleet.close())
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from edgeagent import __version__, files, runtime, settings
 from edgeagent.assembly.deviceleaf import LeafConnections, leaf_options, leaf_problem, leaf_status
 from edgeagent.assembly.devicestatus import StatusKeeper
+from edgeagent.assembly.linkrepair import LinkDoubt, end_link
 from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
-from edgeagent.errors import EdgeError, Failed, UsageProblem
+from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.uplink import Uplink
@@ -103,8 +104,9 @@ class Agent:
             heartbeat_seconds=wanted.agent.heartbeat_seconds,
             facts_seconds=wanted.agent.facts_seconds,
             boot=self.identity.boot,
-            on_link=self.status.link_tried,
+            on_link=self._link_tried,
         )
+        self.doubt = LinkDoubt()
         self.uplink = Uplink(self.links.system, self._uplink_changed)
         enter.push_async_callback(self.tasks.close)
         self.tasks.start("heartbeats", self.reporter.heartbeats())
@@ -156,9 +158,23 @@ class Agent:
         """The leaf was restarted: it may have linked before we listened again."""
         self.tasks.start("look at the link", self.uplink.look())
 
+    def _link_tried(self, error: EdgeError | None) -> None:
+        self.status.link_tried(error)
+        if error is None:
+            self.doubt.acknowledged()
+        elif isinstance(error, Unreachable) and self.uplink.connected and self.doubt.failed():
+            self.tasks.start("end the link", self._end_link())
+
+    async def _end_link(self) -> None:
+        try:
+            await end_link(self.links.system)
+        except EdgeError as error:
+            log.error("%s", error)
+
     def _uplink_changed(self, connected: bool) -> None:
         log.info("the leaf is %s the hub", "linked to" if connected else "cut off from")
         if connected:
+            self.doubt.came()
             self.tasks.start("link came", self._link_came())
         else:
             self.status.link_lost()

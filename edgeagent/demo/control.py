@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -45,9 +46,10 @@ def noted() -> Running | None:
 def find() -> Running | None:
     """The demo that runs for this user, None if there is none."""
     running = noted()
-    with contextlib.suppress(OSError):
-        if running is not None and Path(running.socket).exists():
-            os.kill(running.pid, 0)
+    if running is not None:
+        # Not the process id: it may be another's by now, or a zombie's. Who listens, lives.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(running.socket)
             return running
     return None
 
@@ -58,18 +60,18 @@ async def offer(folder: Path, handle: Handler) -> AsyncIterator[None]:
     other = find()
     if other:
         raise Refused("start a demo", f"one runs already in {other.folder} (pid {other.pid})", "end that one first with Ctrl-C")
-    socket = Path(tempfile.mkdtemp(prefix="edgeagent-demo-")) / "control.sock"  # a short path: sockets allow 107 bytes
+    address = Path(tempfile.mkdtemp(prefix="edgeagent-demo-")) / "control.sock"  # a short path: sockets allow 107 bytes
     files.make_folder(_note().parent, 0o700)
-    server = await asyncio.start_unix_server(lambda r, w: _serve(r, w, handle), path=str(socket))
-    running = Running(pid=os.getpid(), folder=str(folder), socket=str(socket))
+    server = await asyncio.start_unix_server(lambda r, w: _serve(r, w, handle), path=str(address))
+    running = Running(pid=os.getpid(), folder=str(folder), socket=str(address))
     files.write_atomic(_note(), msgspec.json.encode(running), 0o600)
     try:
         yield
     finally:
         server.close()
-        for path in (_note(), socket):
+        for path in (_note(), address):
             path.unlink(missing_ok=True)
-        socket.parent.rmdir()
+        address.parent.rmdir()
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:
@@ -94,9 +96,9 @@ def tell(request: dict[str, Any]) -> str:
     raise Failed(answer["what"], answer["why"], answer["remedy"])
 
 
-async def _ask(socket: str, request: dict[str, Any]) -> dict[str, Any]:
+async def _ask(address: str, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        reader, writer = await asyncio.open_unix_connection(socket)
+        reader, writer = await asyncio.open_unix_connection(address)
     except OSError as error:
         raise Unreachable("reach the demo", str(error), "is it ending just now?") from None
     writer.write(json.dumps(request).encode() + b"\n")

@@ -6,6 +6,7 @@ a real machine; here the demo, which waits 2 s at most as the units do). The pro
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,9 @@ import pytest
 
 from edgeagent.fleet import Fleet
 from edgeagent.hub.folder import HubFolder
-from edgeagent.link import connect
+from edgeagent.hub.keyring import Keyring
+from edgeagent.link import connect, request
+from edgeagent.trust import creds
 from tests.support.fleet import LiveFleet, cli, online
 from tests.support.servers import is_alive, kill, until
 
@@ -122,6 +125,27 @@ async def test_presence_is_right_after_the_hub_was_killed(fleet: LiveFleet) -> N
         return all(known.presence is not None and known.presence.online for known in roster.devices.values())
 
     await until(all_present, "every device is present", WITHIN_SECONDS)
+
+
+async def test_a_leaf_that_lost_its_subscriptions_dials_anew(fleet: LiveFleet) -> None:
+    """A new JWT of OPS with other exports: nats-server takes the leafs' subscriptions away and leaves the links up."""
+    keyring = Keyring.load(fleet.hub.path)
+    for micro in (False, True):
+        await push(fleet, keyring.account_jwts(micro=micro)["OPS"][1])
+        fleet.whole(WITHIN_SECONDS)
+    links = [fleet.status(device).link for device in fleet.ids]
+    assert all(link.up for link in links)
+
+
+async def push(fleet: LiveFleet, token: str) -> None:
+    """Give the hub's server a new JWT of an account."""
+    login = creds.callbacks(Keyring.load(fleet.hub.path).service_credentials("sys"))
+    client = await connect(fleet.url, what="reach the hub", name="push", inbox_prefix="_INBOX.sys", jwt=login, reconnect=False)
+    try:
+        answer = await request(client, "$SYS.REQ.CLAIMS.UPDATE", token.encode(), what="push an account")
+        assert json.loads(answer.data)["data"]["code"] == 200
+    finally:
+        await client.close()
 
 
 def test_the_second_hub_says_that_the_first_runs(fleet: LiveFleet) -> None:
