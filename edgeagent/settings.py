@@ -6,24 +6,16 @@ every problem of a file is reported at once. Relative folders in the file count 
 
 from __future__ import annotations
 
-import difflib
-import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from edgeagent import places
-from edgeagent.errors import SettingsProblem
 from edgeagent.files import read_text
+from edgeagent.sections import parse_sections
 from edgeagent.subjects import ID_RULE
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = [
     "AgentSettings",
@@ -34,7 +26,6 @@ __all__ = [
     "Settings",
     "load",
     "parse",
-    "parse_sections",
 ]
 
 #: How a setting's word for a label looks; the value is free text. Kept narrow so that ``labels.<key>`` always reads in CEL, which
@@ -42,7 +33,6 @@ __all__ = [
 LABEL_KEY = r"^(?!(?:true|false|null|in)\Z)[a-z_][a-z0-9_]{0,62}\Z"
 LABEL_KEY_RULE = "1 to 63 of a-z, 0-9 and '_', not beginning with a digit, and not true, false, null or in"
 
-# "form" is the pattern in words, for a person.
 _Label = Annotated[str, Meta(max_length=256)]
 _LabelKey = Annotated[str, Meta(pattern=LABEL_KEY, extra={"form": LABEL_KEY_RULE})]
 _LeafUrl = Annotated[
@@ -244,74 +234,3 @@ def load(named: Path | None = None) -> Settings:
 def parse(text: str, source: Path) -> Settings:
     """Like :func:`load`, for a text that was read already."""
     return Settings(**parse_sections(text, SECTIONS, source), source=source)
-
-
-def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> dict[str, Any]:
-    """Read a TOML text of sections, each as its shape (a frozen msgspec Struct whose fields all have defaults).
-
-    Raises SettingsProblem with every problem in it.
-    """
-    what = f"use the settings in {source}"
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsProblem(what, [f"it is not valid TOML: {error}"], "mend the line and try again") from None
-    problems: list[str] = []
-    sections = {name: _section(name, shape, tables.get(name, {}), problems) for name, shape in shapes.items()}
-    problems += [_unknown(name, shapes) for name in tables if name not in shapes]
-    if problems:
-        raise SettingsProblem(what, problems, "see docs/settings.md for every setting")
-    return sections
-
-
-def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> Any:
-    if not isinstance(table, dict):
-        problems.append(f"{name}: write it as a section [{name}] with keys of its own")
-        return shape()
-    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in fields:
-            problems.append(_unknown(f"{name}.{key}", [f"{name}.{field}" for field in fields]))
-            continue
-        try:
-            values[key] = msgspec.convert(value, fields[key])
-        except msgspec.ValidationError:
-            problems += _problems(f"{name}.{key}", value, fields[key])
-    return shape(**values)
-
-
-def _problems(key: str, value: Any, hint: Any) -> Iterator[str]:
-    """Everything that is wrong with ``value``: a label or an address of its own is named, and so is each that follows it."""
-    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    parts: list[tuple[str, Any, Any]] = []
-    if isinstance(value, dict) and get_origin(inner) is dict:
-        key_hint, item_hint = get_args(inner)
-        parts = [(f"{key}.{word}", word, key_hint) for word in value]
-        parts += [(f"{key}.{word}", item, item_hint) for word, item in value.items()]
-    if isinstance(value, list) and get_origin(inner) is list:
-        parts = [(f"{key}[{index}]", item, get_args(inner)[0]) for index, item in enumerate(value)]
-    found = [problem for part in parts if (problem := _problem(*part))]
-    yield from found or filter(None, [_problem(key, value, hint)])
-
-
-def _problem(key: str, value: Any, hint: Any) -> str | None:
-    try:
-        msgspec.convert(value, hint)
-    except msgspec.ValidationError as error:
-        metas = [arg for arg in get_args(hint)[1:] if isinstance(arg, Meta)]
-        form = next((meta.extra["form"] for meta in metas if meta.extra and "form" in meta.extra), None)
-        why = f"it must be {form}" if form and isinstance(value, str) else _plain(str(error))
-        return f"{key}{'' if key.endswith(f'.{value}') else f' = {value!r}'}: {why}"
-    return None
-
-
-def _unknown(key: str, known: Any) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1)
-    return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _plain(message: str) -> str:
-    """msgspec's message without its marks."""
-    text = message.replace("`", "")
-    return text[0].lower() + text[1:]

@@ -30,10 +30,10 @@ def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet
 
 
 @pytest.fixture
-def fleet(shared_fleet: LiveFleet) -> LiveFleet:
-    """The shared fleet with every cable plugged in and every device answering. Register no device in it."""
-    shared_fleet.whole()
-    return shared_fleet
+def fleet(shared_fleet: LiveFleet) -> Iterator[LiveFleet]:
+    """The shared fleet with every cable plugged in, every device answering and its context current. Register no device in it."""
+    with shared_fleet.borrowed() as fleet:
+        yield fleet
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,6 +40,7 @@ class LinkDoubt:
     def acknowledged(self) -> None:
         """The hub answered."""
         self._failures, self._proven = 0, True
+        self._not_before = float("-inf")
         self._delays = delays(FIRST_SECONDS, CAP_SECONDS, jitter=0.5)
 
     def failed(self) -> bool:

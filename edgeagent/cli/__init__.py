@@ -45,14 +45,14 @@ def _options(
 
 
 def main() -> None:
-    """Entry point of ``edgeagent``: an error is one sentence on standard error and an exit code, never a traceback."""
+    """Entry point of ``edgeagent``: an error is one sentence on standard error and an exit code, never a traceback.
+
+    A reader that left (`edgeagent fleet ls | head`) is typer's business: it exits with 1 and says nothing.
+    """
     try:
         app()
     except EdgeError as error:
         typer.echo(f"edgeagent: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # `edgeagent fleet ls | head`: nothing to say, and nobody to say it to
-        sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -193,16 +193,13 @@ def ping(
     outcome = _with_fleet(context, lambda fleet: fleet.ping(**selection))
     form = Form.json if as_json else output
     records: list[dict[str, Any]] = [
-        {"id": row.id, "state": str(row.state), "round_trip_ms": rows.rounded(row.round_trip_ms)} for row in rows.all_rows(outcome)
+        {"id": row.id, "state": str(row.state), "round_trip_ms": rows.rounded(row.round_trip_ms)}
+        for row in rows.all_rows(outcome)
     ]
     table = [Column("id"), Column("state"), Column("round_trip_ms", rows.milliseconds)]
     if form is Form.json:
         times = show.percentiles(outcome)
-        print(
-            json.dumps(
-                {"devices": records, **times}, indent=2
-            )
-        )
+        print(json.dumps({"devices": records, **times}, indent=2))
     else:
         emit(records, table, form)
         if times := show.percentiles(outcome):

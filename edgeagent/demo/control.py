@@ -99,12 +99,12 @@ def tell(request: dict[str, Any]) -> str:
 async def _ask(address: str, request: dict[str, Any]) -> dict[str, Any]:
     try:
         reader, writer = await asyncio.open_unix_connection(address)
+        writer.write(json.dumps(request).encode() + b"\n")
+        line = await reader.readline()
+        writer.close()
     except OSError as error:
         raise Unreachable("reach the demo", str(error), "is it ending just now?") from None
-    writer.write(json.dumps(request).encode() + b"\n")
-    line = await reader.readline()
-    writer.close()
-    if not line:
+    if not line.endswith(b"\n"):
         raise Unreachable("reach the demo", "it ended without an answer")
     answer: dict[str, Any] = json.loads(line)
     return answer

@@ -9,8 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgeagent import files, places, settings
+from edgeagent import files, places
 from edgeagent.errors import Failed, SettingsProblem, Unreachable
+from edgeagent.sections import parse_sections
 from edgeagent.subjects import ID_RULE
 
 __all__ = ["HubFolder", "HubOptions", "suggested_store_bytes"]
@@ -99,7 +100,7 @@ class HubFolder:
         return self._parsed(files.read_text(self.options_file))
 
     def _parsed(self, text: str) -> HubOptions:
-        options: HubOptions = settings.parse_sections(text, {"hub": HubOptions}, self.options_file)["hub"]
+        options: HubOptions = parse_sections(text, {"hub": HubOptions}, self.options_file)["hub"]
         if options.client_port == options.leaf_port:
             problem = f"hub.leaf_port = {options.leaf_port}: it must differ from hub.client_port"
             raise SettingsProblem(f"use the settings in {self.options_file}", [problem], "see docs/settings.md for every setting")

@@ -23,6 +23,7 @@ from edgeagent.hub.folder import HubFolder
 from edgeagent.natsserver import ports
 from edgeagent.settings import load
 from edgeagent.status import Status
+from tests.support.home import own_home
 
 __all__ = ["CONTEXT_USER", "PATIENCE_SECONDS", "Device", "LiveFleet", "Said", "cli", "offline", "online", "start_cli"]
 
@@ -43,10 +44,14 @@ def offline(outcome: Outcome) -> list[str]:
 
 
 class LiveFleet:
-    """A hub and ``count`` devices below ``folder``, each device behind its cable. The context ``demo`` of the current home names it."""
+    """A hub and ``count`` devices below ``folder``, each device behind its cable, with a home of its own for their operator.
+
+    Use it as a context manager to run it, and :meth:`borrowed` for a test.
+    """
 
     def __init__(self, folder: Path, count: int = 3, pace: Pace = QUICK) -> None:
-        self.layout = DemoFolder(folder)
+        self._home = folder / "home"
+        self.layout = DemoFolder(folder / "demo")
         self.hub = HubFolder(self.layout.hub)
         self.ids = [device.id for device in devices(count)] if count else []
         self._fleet = DemoFleet(self.layout, devices(count) if count else [], pace)
@@ -56,25 +61,34 @@ class LiveFleet:
     def __enter__(self) -> LiveFleet:
         self._thread.start()
         try:
-            self._do(self._fleet.start())
-            self.whole()
+            with own_home(self._home):
+                self.do(self._fleet.start())
+                self.whole()
         except BaseException:
             self.__exit__()
             raise
         return self
 
+    @contextlib.contextmanager
+    def borrowed(self) -> Iterator[LiveFleet]:
+        """The fleet with every device answering; within the block the current home is that of its operator."""
+        with own_home(self._home):
+            self.whole()
+            yield self
+
     def __exit__(self, *_: object) -> None:
-        self._do(self._fleet.close())
+        with own_home(self._home):
+            self.do(self._fleet.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def cut(self, device_id: str, *, silent: bool = False) -> None:
         """Pull the cable; nothing is waited for."""
-        self._do(self._fleet.cable(device_id).cut(silent=silent))
+        self.do(self._fleet.cable(device_id).cut(silent=silent))
 
     def restore(self, device_id: str) -> None:
-        self._do(self._fleet.cable(device_id).restore())
+        self.do(self._fleet.cable(device_id).restore())
 
     def whole(self, patience: float = PATIENCE_SECONDS) -> None:
         """Plug every cable in and wait until every device answers."""
@@ -82,11 +96,11 @@ class LiveFleet:
             self.restore(device)
         if self.ids:
             wanted = set(self.ids)
-            self._do(story.until("every device answers", lambda outcome: wanted <= set(online(outcome)), patience))
+            self.do(story.until("every device answers", lambda outcome: wanted <= set(online(outcome)), patience))
 
     def until(self, what: str, true: Any, patience: float = PATIENCE_SECONDS) -> None:
         """Ask the fleet until ``true(outcome)``."""
-        self._do(story.until(what, true, patience))
+        self.do(story.until(what, true, patience))
 
     def cut_and_known(self, device_id: str) -> None:
         """Pull the cable and wait until the hub knows."""
@@ -117,7 +131,8 @@ class LiveFleet:
         """The first administrator's."""
         return self.layout.hub / f"{CONTEXT_USER}.creds"
 
-    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the fleet's own loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS * 2)
 
 

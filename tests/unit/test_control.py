@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
-import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from edgeagent.demo import control
 from edgeagent.demo.control import Running
-from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.errors import Failed, Refused, Unreachable, UsageProblem
 
 
 @pytest.fixture(autouse=True)
@@ -81,28 +82,43 @@ def test_none_runs() -> None:
         control.tell({"do": "cut"})
 
 
-def ended_pid() -> int:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
-
-
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"pid":1,"folder":"\xff","socket":"/"}'])
 def test_a_damaged_note_means_none(note: Path, content: bytes) -> None:
     note.parent.mkdir(parents=True)
     note.write_bytes(content)
-    assert control.find() is None
+    assert control.noted() is None and control.find() is None
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_note_that_a_killed_demo_left(note: Path, tmp_path: Path, alive: bool) -> None:
-    socket = tmp_path / "socket"
-    pid = os.getpid() if alive else ended_pid()
+def leave(note: Path, address: Path) -> Running:
+    """The note that a killed demo leaves."""
+    left = Running(pid=os.getpid(), folder="x", socket=str(address))
     note.parent.mkdir(parents=True)
-    note.write_bytes(msgspec.json.encode(Running(pid=pid, folder="x", socket=str(socket))))
-    assert control.find() is None
-    socket.touch()
-    assert (control.find() is not None) is alive
-    if alive:  # a file that is no socket: something answers to the pid, but not the demo
-        with pytest.raises(EdgeError, match="cannot reach the demo"):
+    note.write_bytes(msgspec.json.encode(left))
+    return left
+
+
+async def test_a_killed_demos_note_is_no_running_demo_and_is_written_over(note: Path, tmp_path: Path) -> None:
+    left = leave(note, tmp_path / "socket")
+    for _ in range(2):
+        assert control.find() is None and control.noted() == left
+        (tmp_path / "socket").touch()  # nor is a file that nobody listens on
+    async with control.offer(tmp_path / "new", echo):
+        running = control.find()
+        assert running and running.folder == str(tmp_path / "new")
+
+
+def test_a_demo_that_ends_without_an_answer(note: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        leave(note, tmp_path / "socket")
+
+        def hang_up() -> None:
+            for _ in range(2):  # the look whether it runs, and the request
+                listening.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(Unreachable, match="cannot reach the demo"):
             control.tell({"do": "cut"})
+        thread.join()

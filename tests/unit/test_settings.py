@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -10,10 +10,10 @@ import pytest
 from edgeagent import places, settings, settingsdoc
 from edgeagent.errors import EdgeError, SettingsProblem
 from edgeagent.hub.folder import HubOptions
+from edgeagent.sections import parse_sections
 from edgeagent.settings import Settings
 
 SOURCE = Path("/etc/shop/agent.toml")
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def problems(text: str) -> list[str]:
@@ -135,6 +135,23 @@ def test_label_keys_that_cel_could_not_name(key: str) -> None:
     assert problems(f'[device.labels]\n"{key}" = "x"')[0].startswith("device.labels.")
 
 
+class Pot(msgspec.Struct, frozen=True):
+    size: Annotated[int, msgspec.Meta(ge=1)] = 1
+    names: list[Annotated[str, msgspec.Meta(pattern="^[a-z]+$")]] = []
+
+
+def test_sections_of_any_shape_are_read() -> None:
+    source = Path("kitchen.toml")
+    assert parse_sections("[pot]\nsize = 3\n", {"pot": Pot, "pan": Pot}, source) == {"pot": Pot(size=3), "pan": Pot()}
+    with pytest.raises(SettingsProblem) as caught:
+        parse_sections("[pot]\nsize = 0\nnames = ['a', 'B', 3]\n", {"pot": Pot}, source)
+    assert caught.value.problems == [
+        "pot.size = 0: expected int >= 1",
+        "pot.names[1] = 'B': expected str matching regex '^[a-z]+$'",
+        "pot.names[2] = 3: expected str, got int",
+    ]
+
+
 def test_relative_folders_count_from_the_file() -> None:
     found = settings.parse("[paths]\nstate = 'state'\nruntime = '../run'", SOURCE)
     assert (found.state_folder, found.runtime_folder) == (Path("/etc/shop/state"), Path("/etc/run"))
@@ -178,10 +195,6 @@ def test_without_a_file_all_is_default(tmp_path: Path, monkeypatch: pytest.Monke
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Settings().leaf.port = 1  # type: ignore[misc]  # that is what is tried
-
-
-def test_the_page_is_what_the_code_says() -> None:
-    assert PAGE.read_text(encoding="utf-8") == settingsdoc.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize(("section", "shape"), [*settings.SECTIONS.items(), ("hub", HubOptions)])

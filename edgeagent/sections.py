@@ -1,0 +1,100 @@
+"""A TOML text of sections, read as frozen, typed values, with everything that is wrong in it said at once.
+
+What may stand in a section is declared elsewhere (:mod:`edgeagent.settings`): as msgspec's Structs, whose ``Meta`` may say a
+pattern in words for people: ``extra={"form": "..."}``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from edgeagent.errors import SettingsProblem
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["parse_sections"]
+
+
+def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> dict[str, Any]:
+    """Read ``text``, each of its sections as its shape: a frozen Struct whose fields all have defaults.
+
+    source: the file that it came from, for the message. Raises SettingsProblem with every problem in it.
+    """
+    what = f"use the settings in {source}"
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsProblem(what, [f"it is not valid TOML: {error}"], "mend the line and try again") from None
+    problems: list[str] = []
+    sections = {name: _section(name, shape, tables.get(name, {}), problems) for name, shape in shapes.items()}
+    problems += [_unknown(name, shapes) for name in tables if name not in shapes]
+    if problems:
+        raise SettingsProblem(what, problems, "see docs/settings.md for every setting")
+    return sections
+
+
+def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> Any:
+    if not isinstance(table, dict):
+        problems.append(f"{name}: write it as a section [{name}] with keys of its own")
+        return shape()
+    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in fields:
+            problems.append(_unknown(f"{name}.{key}", [f"{name}.{field}" for field in fields]))
+            continue
+        try:
+            values[key] = msgspec.convert(value, fields[key])
+        except msgspec.ValidationError:
+            problems += _problems(f"{name}.{key}", value, fields[key])
+    return shape(**values)
+
+
+def _problems(key: str, value: Any, hint: Any) -> list[str]:
+    """Everything that is wrong with ``value``. Of a table or a list each bad part, where msgspec would stop at the first."""
+    found = [problem for part in _parts(key, value, hint) if (problem := _problem(*part))]
+    return found or [problem for problem in [_problem(f"{key} = {value!r}", value, hint)] if problem]
+
+
+def _parts(key: str, value: Any, hint: Any) -> Iterator[tuple[str, Any, Any]]:
+    """``(how to name it, value, type)`` of everything inside ``value``."""
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if isinstance(value, dict) and get_origin(inner) is dict:
+        word_hint, item_hint = get_args(inner)
+        for word, item in value.items():
+            yield f"{key}.{word}", word, word_hint
+            yield f"{key}.{word} = {item!r}", item, item_hint
+    if isinstance(value, list) and get_origin(inner) is list:
+        for index, item in enumerate(value):
+            yield f"{key}[{index}] = {item!r}", item, get_args(inner)[0]
+
+
+def _problem(name: str, value: Any, hint: Any) -> str | None:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        metas = [arg for arg in get_args(hint)[1:] if isinstance(arg, Meta)]
+        form = next((meta.extra["form"] for meta in metas if meta.extra and "form" in meta.extra), None)
+        return f"{name}: {f'it must be {form}' if form and isinstance(value, str) else _plain(str(error))}"
+    return None
+
+
+def _unknown(key: str, known: Any) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _plain(message: str) -> str:
+    """msgspec's message without its marks."""
+    text = message.replace("`", "")
+    return text[0].lower() + text[1:]
