@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import nats.errors
 
 from edgeagent import subjects
-from edgeagent.errors import Failed, Refused, Unreachable
+from edgeagent.errors import Closed, Failed, Refused, Unreachable
 from edgeagent.link import Client, request
 from edgeagent.times import parse_rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "read_all"]
+__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all"]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
@@ -81,6 +82,12 @@ async def read_all(client: Client, stream: str, subject: str, *, prefix: str = s
 
 async def _page(client: Client, subject: str, body: dict[str, Any]) -> AsyncIterator[Stored | int]:
     """The messages of one page, then how many come after it."""
+    with in_our_words(f"read {body['next_by_subj']}"):
+        async for item in _answers(client, subject, body):
+            yield item
+
+
+async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncIterator[Stored | int]:
     inbox = client.new_inbox()
     # An inbox of its own, given up afterwards: the hub remembers a request of this form for as long as its inbox is listened to.
     subscription = await client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
@@ -112,6 +119,26 @@ async def _page(client: Client, subject: str, body: dict[str, Any]) -> AsyncIter
             )
     finally:
         await subscription.unsubscribe()
+
+
+@contextlib.contextmanager
+def in_our_words(what: str) -> Iterator[None]:
+    """nats-py's errors within the block as ours: Closed when the connection has ended for good, else Unreachable or Failed.
+
+    what: as for :class:`EdgeError`.
+    """
+    try:
+        yield
+    except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+        raise Closed(what, "the connection is closed") from None
+    except (nats.errors.TimeoutError, nats.errors.ConnectionReconnectingError, OSError) as error:
+        raise Unreachable(what, _plain(error)) from None
+    except nats.errors.Error as error:
+        raise Failed(what, _plain(error)) from None
+
+
+def _plain(error: Exception) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__
 
 
 async def hub_time(client: Client, *, prefix: str = subjects.API_PREFIX) -> datetime:

@@ -111,16 +111,20 @@ def _sync_folder(folder: Path) -> None:
 def make_folder(path: Path, mode: int = 0o755) -> Path:
     """Make the folder, and its parents, unless it is there; return it.
 
-    mode: permission bits of the last folder, also if it was there already with others. Raises EdgeError.
+    mode: permission bits of the last folder. One that is there already keeps its own: it may be somebody else's, such as /tmp.
+    Raises Refused when everybody may write in it, EdgeError when it can't be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        if path.stat().st_mode & 0o7777 != mode:
-            path.chmod(mode)
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)  # whatever the umask
+        open_to_all = path.stat().st_mode & 0o002 & ~mode
     except FileExistsError:
         raise Failed(f"make the folder {path}", "a file of that name is in the way", "remove or rename it") from None
     except OSError as error:
         raise failure(f"make the folder {path}", error) from None
+    if open_to_all:
+        raise Refused(f"use the folder {path}", "everybody on this machine may write in it", "name a folder of its own instead")
     return path
 
 

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 
-__all__ = ["Client", "connect", "request", "settle"]
+__all__ = ["Client", "connect", "request", "settle", "why_closed"]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ async def connect(
     name: how this client is listed by the server.
     password: ``(user, password)``. jwt: ``(user_jwt_cb, signature_cb)``. Neither: no login.
     reconnect: come back by itself for ever, with pauses of 0.2 to 1 s; False for one-shot commands.
+    on_closed: called when it is closed for good, by us or not. nats-py does so at any error of the server's but a missing right or a
+    stale connection, and never comes back; so a process that lives on its connection has to end or to connect anew then
+    (``runtime.Tasks.fail`` with :func:`why_closed`).
     Raises Unreachable when nothing answers there, Refused when it does not let us in.
     """
     client = Client()
@@ -99,6 +102,12 @@ def _plain(error: BaseException, url: str, what: str) -> EdgeError:
     if isinstance(error, asyncio.TimeoutError):
         return Unreachable(what, f"{url} did not answer within {CONNECT_TIMEOUT_SECONDS} s", "check the address and the firewall")
     return Unreachable(what, f"{url}: {text or type(error).__name__}", "check the address")
+
+
+def why_closed(client: Client, what: str) -> Closed:
+    """The error for whoever still wanted something of a connection that was closed; the server's last words are part of it."""
+    said = str(client.last_error or "").removeprefix("nats: ").strip("'\" ")
+    return Closed(what, f"the server closed the connection ({said})" if said else "the connection is closed")
 
 
 async def request(

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["Tasks", "feed_watchdog", "jittered", "notify_systemd", "set_up_logging", "stop_on_signals"]
+__all__ = ["Tasks", "feed_watchdog", "jittered", "notify_systemd", "set_up_logging", "stop_on_signals", "unless"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,11 @@ class Tasks:
         else:
             self._failed.set_exception(task.exception() or RuntimeError(task.get_name()))
 
+    def fail(self, error: Exception) -> None:
+        """Make :meth:`wait` raise ``error``, as a failed task would; nothing happens when one has failed before, or after the close."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
     async def wait(self, stop: asyncio.Event) -> None:
         """Return when ``stop`` is set; raise what a task raised, if one fails before."""
         stopping = asyncio.ensure_future(stop.wait())
@@ -64,7 +69,11 @@ class Tasks:
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once, as people expect of Ctrl-C."""
+    """An event that SIGTERM, SIGINT and SIGHUP set; a second SIGTERM or SIGINT ends the process at once, as people expect of Ctrl-C.
+
+    SIGHUP: the terminal was closed. It comes twice then, from the kernel and from the shell, so the second one changes nothing; under
+    ``nohup`` it is ignored, and stays so.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -74,7 +83,27 @@ def stop_on_signals() -> asyncio.Event:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked, number)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     return stop
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Do ``work`` and return True; False when ``stop`` is set before it is done: it is cancelled then, and has ended.
+
+    Raises what ``work`` raises, also after the stop.
+    """
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        doing.cancel()
+        await asyncio.wait({doing})
+    if doing.cancelled():
+        return False
+    doing.result()
+    return True
 
 
 def notify_systemd(message: str) -> None:

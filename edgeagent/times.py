@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 __all__ = ["age", "duration", "parse_rfc3339", "rfc3339"]
 
@@ -38,6 +38,5 @@ def duration(seconds: float) -> str:
 
 
 def age(then: datetime, now: datetime) -> str:
-    """``now``, ``45s ago``, ``3m 20s ago``."""
-    passed = now - then
-    return "now" if passed < timedelta(seconds=1) else f"{duration(passed.total_seconds())} ago"
+    """``45s ago``, ``3m 20s ago``."""
+    return f"{duration((now - then).total_seconds())} ago"

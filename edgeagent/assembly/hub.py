@@ -200,6 +200,7 @@ async def _running(place: HubFolder, service: Service) -> AsyncIterator[Client]:
 
 async def add_device(place: HubFolder, device_id: str, groups: Sequence[str], target: Path) -> None:
     """Register a device and write its credentials to ``target``, which must not exist."""
+    place.options()  # "there is no hub" is plainer than "there are no keys"
     login = Keyring.load(place.path).device_credentials(device_id, groups)
     if target.exists():
         raise Refused(f"write {target}", "there is such a file already", "move it away, or name another with --out")

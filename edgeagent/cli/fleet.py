@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,22 +60,20 @@ def ls(
     form = Form.json if as_json else output
     table = rows.listing(columns or [])
     sort_rows([], sort, table)  # a mistyped column is said before any device is woken
-    printer = show.Streamer(table, form) if stream else None
-
-    async def work(fleet: Fleet) -> Outcome:
-        return await fleet.query(
-            where,
-            select=rows.fields_of(table, form),
-            labels=labels or (),
-            groups=groups or (),
-            devices=devices or (),
-            timeout=timeout,
-            first=first,
-            cached=cached,
-            on_answer=printer.print if printer else None,
-        )
-
-    outcome = _with_fleet(context, work)
+    outcome, printer = _ask(
+        table,
+        form,
+        stream=stream,
+        context=context,
+        where=where,
+        select=rows.fields_of(table, form),
+        labels=labels or (),
+        groups=groups or (),
+        devices=devices or (),
+        timeout=timeout,
+        first=first,
+        cached=cached,
+    )
     listed = rows.records(outcome, table, form, only_answers=False)
     if printer:
         printer.rest(listed)
@@ -105,7 +103,20 @@ def query(
 
     Example: edgeagent fleet query 'memory.utilization > 0.8' --select memory.utilization,uptime_seconds
     """
-    _ask(expression, select.split(","), labels, groups, devices, output, as_json, first, stream, cached, timeout, strict, context)
+    _facts(
+        select.split(","),
+        Form.json if as_json else output,
+        strict=strict,
+        stream=stream,
+        context=context,
+        where=expression,
+        labels=labels or (),
+        groups=groups or (),
+        devices=devices or (),
+        timeout=timeout,
+        first=first,
+        cached=cached,
+    )
 
 
 @app.command()
@@ -127,51 +138,46 @@ def get(
 
     Example: edgeagent fleet get kernel os.pretty -g berlin
     """
-    _ask(where, fields, labels, groups, devices, output, as_json, False, stream, cached, timeout, strict, context)
+    _facts(
+        fields,
+        Form.json if as_json else output,
+        strict=strict,
+        stream=stream,
+        context=context,
+        where=where,
+        labels=labels or (),
+        groups=groups or (),
+        devices=devices or (),
+        timeout=timeout,
+        cached=cached,
+    )
 
 
-def _ask(
-    where: str,
-    select: list[str],
-    labels: list[str] | None,
-    groups: list[str] | None,
-    devices: list[str] | None,
-    output: Form,
-    as_json: bool,
-    first: bool,
-    stream: bool,
-    cached: bool,
-    timeout: float,
-    strict: bool,
-    context: str | None,
-) -> None:
+def _facts(select: list[str], form: Form, *, strict: bool, **question: Any) -> None:
+    """Ask, and show the facts of ``select``. question: what :func:`_ask` takes."""
     names = [name.strip() for name in select if name.strip()]
     table = rows.chosen(names)
-    form = Form.json if as_json else output
-    printer = show.Streamer(table, form) if stream else None
-
-    async def work(fleet: Fleet) -> Outcome:
-        return await fleet.query(
-            where,
-            select=names,
-            labels=labels or (),
-            groups=groups or (),
-            devices=devices or (),
-            timeout=timeout,
-            first=first,
-            cached=cached,
-            on_answer=printer.print if printer else None,
-        )
-
-    outcome = _with_fleet(context, work)
+    outcome, printer = _ask(table, form, select=names, **question)
     if printer:
         printer.rest(rows.records(outcome, table, form, only_answers=True))
     elif form is Form.json:
         print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
     else:
         emit(rows.records(outcome, table, form, only_answers=form is Form.name), table, form)
-    show.footer(outcome, form, cached=cached)
+    show.footer(outcome, form, cached=question["cached"])
     show.end(outcome, strict=strict)
+
+
+def _ask(
+    table: Sequence[Column], form: Form, *, stream: bool, context: str | None, **question: Any
+) -> tuple[Outcome, show.Streamer | None]:
+    """Ask the fleet; answers are printed as they come when ``stream`` is on. question: the arguments of Fleet.query."""
+    printer = show.Streamer(table, form) if stream else None
+
+    async def work(fleet: Fleet) -> Outcome:
+        return await fleet.query(**question, on_answer=printer.print if printer else None)
+
+    return _with_fleet(context, work), printer
 
 
 @app.command()

@@ -11,6 +11,8 @@ import typer
 
 from edgeagent import settings
 from edgeagent.cli.options import SettingsFile
+from edgeagent.interpreter import argv
+from edgeagent.places import is_there
 from edgeagent.times import age, duration, parse_rfc3339
 
 __all__ = ["add_to"]
@@ -27,9 +29,10 @@ def run(settings_file: SettingsFile = None) -> None:
 
     Example: edgeagent run --settings /etc/edgeagent/agent.toml
     """
-    loaded = settings.load(settings_file)
+    source = settings.load(settings_file).source
+    named = [str(source)] if source and is_there(source) else []  # without a file it is all defaults there too
     # In a process of its own that never loads the command line: on a Pi every megabyte counts.
-    os.execv(sys.executable, [sys.executable, "-m", "edgeagent.assembly.device", str(loaded.source)])
+    os.execv(sys.executable, argv("edgeagent.assembly.device", *named))
 
 
 def check(settings_file: SettingsFile = None) -> None:

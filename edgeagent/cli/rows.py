@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.cli.table import Column, Form, plain
-from edgeagent.times import age, duration, parse_rfc3339, rfc3339
+from edgeagent.times import age, duration, rfc3339
 
 if TYPE_CHECKING:
     from edgeagent import wire
@@ -30,12 +30,25 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _ago(value: Any) -> str:
-    if value is None:
-        return "never"
-    then = parse_rfc3339(value)
-    how_long = age(then, datetime.now(timezone.utc))
-    return how_long if how_long == "now" else f"{how_long} ({_clock(then)})"
+class Moment(str):
+    """A time as RFC 3339, which also knows how it reads in a table."""
+
+    shown: str
+
+    @classmethod
+    def seen(cls, row: Row, now: datetime | None) -> Moment | None:
+        """When the device was last seen. now: the hub's clock, for a laptop's may be wrong; None: not known yet."""
+        if row.last_seen is None:
+            return None
+        moment = cls(rfc3339(row.last_seen))
+        moment.shown = "now"
+        if row.round_trip_ms is None and now is not None:
+            moment.shown = f"{age(row.last_seen, now)} ({_clock(row.last_seen)})"
+        return moment
+
+
+def _seen(value: Any) -> str:
+    return value.shown if isinstance(value, Moment) else "never"
 
 
 def _clock(then: datetime) -> str:
@@ -56,7 +69,7 @@ def listing(label_columns: Sequence[str]) -> list[Column]:
         Column("version", fact="versions.agent"),
         Column("uptime", _uptime, fact="uptime_seconds"),
         Column("temperature", _temperature, fact="temperature_celsius"),
-        Column("last_seen", _ago),
+        Column("last_seen", _seen),
         Column("groups", wide=True),
         Column("os", wide=True, fact="os.pretty"),
         Column("architecture", wide=True, fact="architecture"),
@@ -74,7 +87,7 @@ def fields_of(columns: Sequence[Column], form: Form) -> list[str]:
 
 def chosen(names: Sequence[str]) -> list[Column]:
     """The columns of a query that selects ``names``."""
-    return [Column("id"), Column("state"), *(Column(name, fact=name) for name in names), Column("last_seen", _ago)]
+    return [Column("id"), Column("state"), *(Column(name, fact=name) for name in names), Column("last_seen", _seen)]
 
 
 def all_rows(outcome: Outcome) -> Iterator[Row]:
@@ -86,10 +99,10 @@ def all_rows(outcome: Outcome) -> Iterator[Row]:
 
 def records(outcome: Outcome, columns: Sequence[Column], form: Form, *, only_answers: bool) -> list[dict[str, Any]]:
     rows = outcome.answered if only_answers else all_rows(outcome)
-    return [record(row, columns, form) for row in rows]
+    return [record(row, columns, form, outcome.hub_time) for row in rows]
 
 
-def record(row: Row, columns: Sequence[Column], form: Form) -> dict[str, Any]:
+def record(row: Row, columns: Sequence[Column], form: Form, now: datetime | None = None) -> dict[str, Any]:
     """One device as a flat record. What changes by itself is not in a report, so a device that is away shows none of it."""
     state = "refused" if row.reason else str(row.state)
     values: dict[str, Any] = {"id": row.id, "state": state}
@@ -99,7 +112,7 @@ def record(row: Row, columns: Sequence[Column], form: Form) -> dict[str, Any]:
         if column.fact:
             values[column.name] = look_up(row.facts or {}, column.fact)
         elif column.name == "last_seen":
-            values["last_seen"] = rfc3339(row.last_seen) if row.last_seen else None
+            values["last_seen"] = Moment.seen(row, now)
         elif column.name == "groups":
             values["groups"] = list(row.groups)
     if row.since:

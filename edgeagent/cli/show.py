@@ -6,7 +6,6 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -72,8 +71,10 @@ def footer(outcome: Outcome, form: Form, *, cached: bool = False) -> None:
     for row in outcome.refused:
         typer.echo(f"{row.id} refused: {plain(row.reason)}", err=True)
     for row in quiet:
-        seen = age(row.last_seen, datetime.now(timezone.utc)) if row.last_seen else "never"
+        seen = age(row.last_seen, outcome.hub_time) if row.last_seen and outcome.hub_time else "never"
         typer.echo(f"{row.id} is silent (last seen {seen}); it is not waited for again until it speaks", err=True)
+    if outcome.unreadable:
+        typer.echo(f"{outcome.unreadable} records of the hub make no sense (of a tampered device?) and were left out", err=True)
     if not (outcome.answered or outcome.refused or quiet or away or others):
         typer.echo("There are no devices yet: `edgeagent device add ID` makes the first one's credentials.", err=True)
 
@@ -103,5 +104,5 @@ def change(what: Change, *, as_json: bool) -> None:
         return
     detail = plain(what.detail) if isinstance(what.detail, str) and what.detail else ""
     local = what.time.astimezone().strftime("%H:%M:%S")
-    print(f"{local}  {what.id}  {what.what}{f'  ({detail})' if detail else ''}")
+    print(f"{local}  {what.id or 'the connection'}  {what.what}{f'  ({detail})' if detail else ''}")
     sys.stdout.flush()

@@ -18,7 +18,7 @@ from edgeagent.cel.process import engine_path
 from edgeagent.demo.fleet import DemoFleet
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.fleet import Fleet, Outcome, State
-from edgeagent.link import connect, request
+from edgeagent.link import connect, request, settle
 from edgeagent.settings import load
 
 __all__ = ["tell", "until"]
@@ -106,7 +106,7 @@ async def _local_work(fleet: DemoFleet, device_id: str) -> str:
             await message.respond(b"21.5")  # type: ignore[attr-defined]  # nats-py's message
 
         await sensor.subscribe("local.sensor.temperature", cb=answer)
-        await sensor.flush()
+        await settle(sensor, what="reach the leaf")
         message = await request(display, "local.sensor.temperature", what="ask the sensor")
         return f"asked local.sensor.temperature at 127.0.0.1:{port}, got {message.data.decode()}"
     finally:

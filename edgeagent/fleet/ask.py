@@ -23,6 +23,11 @@ from edgeagent.patterns.facts import select as pick
 
 __all__ = ["Asker", "Question"]
 
+#: Where all that could answer are suspects, listen this long: one that came back is heard, and nobody waits for the others.
+GRACE_SECONDS = 0.25
+#: Who was waited for less long than this is not made a suspect: the link may just be slow.
+FAIR_WAIT_SECONDS = 2.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -61,12 +66,15 @@ class Asker:
             known = await roster
             states = self._states(known, question.selector)
             collector.expected = frozenset(device for device, state in states.items() if state is State.ONLINE)
-            await self._collect(question, collector, changed, begun + question.timeout_seconds)
+            suspects_only = not collector.expected and State.SUSPECT in states.values()
+            wait = min(GRACE_SECONDS, question.timeout_seconds) if suspects_only else question.timeout_seconds
+            await self._collect(question, collector, changed, begun + wait, to_the_end=suspects_only or question.matches_only)
         finally:
             del self._waiting[collector.token]
         outcome = await self._outcome(question, collector, known, states)
         outcome.elapsed_seconds = time.monotonic() - begun
-        self._remember(outcome, collector, known)
+        outcome.unreadable = known.unreadable
+        self._remember(question, outcome, collector, known)
         return outcome
 
     async def cached(self, question: Question, roster: Roster) -> Outcome:
@@ -119,8 +127,10 @@ class Asker:
         for scope in question.selector.scopes:
             await self._client.publish(subjects.query(scope), message, reply=inbox)
 
-    async def _collect(self, question: Question, collector: Collector, changed: asyncio.Event, deadline: float) -> None:
-        while not (collector.complete and not question.matches_only) and not (question.first and collector.has_match):
+    async def _collect(
+        self, question: Question, collector: Collector, changed: asyncio.Event, deadline: float, *, to_the_end: bool
+    ) -> None:
+        while not (collector.complete and not to_the_end) and not (question.first and collector.has_match):
             changed.clear()
             left = deadline - time.monotonic()
             if left <= 0:
@@ -153,11 +163,13 @@ class Asker:
             judged = await self._judged(question, absent)
         except EdgeError:  # what devices refuse is refused here too: the answer stays unknown
             judged = [_with(row, None, question) for row in absent]
-        for row in judged:
-            quiet = row.state in (State.ONLINE, State.SUSPECT)
-            (outcome.silent if quiet else outcome.offline).append(row)
         expected = collector.expected or frozenset()
-        outcome.waited_for = [row.id for row in outcome.silent if row.id in expected and not question.matches_only]
+        for row in judged:
+            if question.matches_only and row.id in expected:
+                outcome.no_match.append(row.id)  # it was told to say nothing
+            else:
+                (outcome.silent if row.state in (State.ONLINE, State.SUSPECT) else outcome.offline).append(row)
+        outcome.waited_for = [row.id for row in outcome.silent if row.id in expected]
         return outcome
 
     async def _judged(self, question: Question, rows: list[Row]) -> list[Row]:
@@ -171,9 +183,9 @@ class Asker:
                 verdicts[index] = verdict
         return [_with(row, verdict, question) for row, verdict in zip(rows, verdicts, strict=True)]
 
-    def _remember(self, outcome: Outcome, collector: Collector, roster: Roster) -> None:
+    def _remember(self, question: Question, outcome: Outcome, collector: Collector, roster: Roster) -> None:
         silent = {}
-        for device in outcome.waited_for:
+        for device in outcome.waited_for if question.timeout_seconds >= FAIR_WAIT_SECONDS else ():
             known = roster.devices[device]
             # Also a fresh connection is a sign of life: only one that is newer than now clears the suspicion.
             silent[device] = max(filter(None, (known.heard, roster.time)))

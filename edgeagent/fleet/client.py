@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import context as contexts
 from edgeagent import places, subjects, wire
 from edgeagent.cel import Evaluator
-from edgeagent.errors import UsageProblem
+from edgeagent.errors import Refused, UsageProblem
 from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.ask import Asker, Question
 from edgeagent.fleet.outcome import Outcome, Row
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from edgeagent.fleet.sync import SyncFleet
 
 __all__ = ["Fleet"]
+
+#: The JetStream domain of every hub.
+HUB_DOMAIN = "hub"
 
 
 class Fleet:
@@ -67,6 +70,7 @@ class Fleet:
             inbox_prefix=subjects.operator_inbox(login.name),
             jwt=creds.callbacks(login),
         )
+        await self._refuse_a_leaf(url)
         self._evaluator = Evaluator()
         self._suspects = Suspects(places.operator_cache_folder() / f"suspects-{name}.json" if name else None)
         self._asker = Asker(self._client, login.name, judge=self._evaluator, suspects=self._suspects)
@@ -79,6 +83,18 @@ class Fleet:
         await self._evaluator.close()
         with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
             await client.close()
+
+    async def _refuse_a_leaf(self, url: str) -> None:
+        """A leaf takes anybody in and answers nothing of ours; it is easily met, for its default port is the hub's."""
+        domain = self.client._server_info.get("domain")  # nats-py shows INFO nowhere else
+        if domain != HUB_DOMAIN:
+            client, self._client = self.client, None
+            await client.close()
+            raise Refused(
+                "reach the hub",
+                f"{url} is no hub but {'the leaf of ' + domain if domain else 'another nats-server'}",
+                "check the context's url: `edgeagent context ls`",
+            )
 
     def _where(self) -> tuple[str, str, Path]:
         if self._url is not None and self._credentials is not None:
@@ -133,8 +149,9 @@ class Fleet:
             reading.cancel()
 
     async def _checked_roster(self, selector: Selector, select: Sequence[str]) -> Roster:
-        roster = await self.roster()
-        _check_devices(selector, roster)
+        named = () if selector.groups else selector.devices
+        roster = await read_roster(self.client, named)
+        _check_devices(selector, roster if set(named) <= roster.devices.keys() else await self.roster())
         if selector.where or select:
             await field_names.check(self._evaluator, selector.where, select, _reported(roster))
         return roster

@@ -56,8 +56,9 @@ class Row:
 class Outcome:
     """The four parts, and what does not fit in a row.
 
-    no_match: ids that answered that the filter does not hold. missing: how many of them lack something the filter names.
-    complete: every device that was expected to answer did.
+    no_match: ids that answered that the filter does not hold (with matches_only: that did not answer). missing: how many of them lack something the filter names.
+    unreadable: how many records of the hub made no sense.
+    hub_time: the hub's clock as the question was asked.
     """
 
     answered: list[Row] = field(default_factory=list)
@@ -70,10 +71,7 @@ class Outcome:
     #: Silent ones that were waited for; the others were suspect already.
     waited_for: list[str] = field(default_factory=list)
     hub_time: datetime | None = None
-
-    @property
-    def complete(self) -> bool:
-        return not self.silent and not self.refused and not self.offline
+    unreadable: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+
+import msgspec
 
 from edgeagent import subjects, wire
-from edgeagent.direct import Stored, hub_time, read_all
+from edgeagent.direct import Stored, get_last, hub_time, read_all
 from edgeagent.errors import Failed
 from edgeagent.fleet.states import Known
 from edgeagent.link import Client
 from edgeagent.times import parse_rfc3339
 
 __all__ = ["Roster", "merge", "read_roster"]
+
+#: What lies further in the hub's future was written while its clock was wrong, and says nothing about when it happened.
+CLOCK_STEP = timedelta(minutes=1)
+LONG_AGO = "1970-01-01T00:00:00Z"
 
 
 class Roster:
@@ -26,30 +32,36 @@ class Roster:
         self.unreadable = unreadable
 
 
-async def read_roster(client: Client) -> Roster:
-    """Ask the hub for everything, three reads at once."""
+async def read_roster(client: Client, devices: Sequence[str] = ()) -> Roster:
+    """Ask the hub, all reads at once. devices: only these; none: everything that it keeps, some 1.5 KB a device."""
+    reports = [subjects.report(device) for device in devices] + [subjects.heartbeat(device) for device in devices]
     time, heard, presence, records = await asyncio.gather(
         hub_time(client),
-        _all(client, "EDGE_REPORTS", "edge.from.>"),
-        _all(client, "KV_edge_presence", subjects.kv("edge_presence", ">")),
-        _all(client, "KV_edge_devices", subjects.kv("edge_devices", ">")),
+        _read(client, "EDGE_REPORTS", reports or ["edge.from.>"]),
+        _read(client, "KV_edge_presence", [subjects.kv("edge_presence", key) for key in devices or (">",)]),
+        _read(client, "KV_edge_devices", [subjects.kv("edge_devices", key) for key in devices or (">",)]),
     )
     return merge(time, heard, presence, records)
 
 
-async def _all(client: Client, stream: str, subject: str) -> list[Stored]:
-    return [message async for message in read_all(client, stream, subject)]
+async def _read(client: Client, stream: str, wanted: Sequence[str]) -> list[Stored]:
+    """The last message on each of the subjects, or all that one subject with a wildcard has."""
+    if wanted[0].endswith(">"):
+        return [message async for message in read_all(client, stream, wanted[0])]
+    found = await asyncio.gather(*(get_last(client, stream, subject) for subject in wanted))
+    return [message for message in found if message is not None]
 
 
 def merge(time: datetime, heard: list[Stored], presence: list[Stored], records: list[Stored]) -> Roster:
     """One table out of the messages of EDGE_REPORTS and the keys of the two buckets. What can't be read is counted."""
     roster = Roster(time, {})
+    latest = time + CLOCK_STEP
     for stored in records:
         _add(roster, stored, stored.subject.split(".")[2], _record)
     for stored in presence:
-        _add(roster, stored, stored.subject.split(".")[2], _presence)
+        _add(roster, stored, stored.subject.split(".")[2], lambda known, stored: _presence(known, stored, latest))
     for stored in heard:
-        _add(roster, stored, subjects.device_of(stored.subject), _heard)
+        _add(roster, stored, subjects.device_of(stored.subject), lambda known, stored: _heard(known, stored, latest))
     return roster
 
 
@@ -69,15 +81,19 @@ def _record(known: Known, stored: Stored) -> Known:
     return replace(known, record=wire.decode(stored.data, wire.DeviceRecord))
 
 
-def _presence(known: Known, stored: Stored) -> Known:
+def _presence(known: Known, stored: Stored, latest: datetime) -> Known:
     presence = wire.decode(stored.data, wire.Presence)
-    parse_rfc3339(presence.since)  # here, where one that is no time costs its own device and nobody else
+    # Read here, where one that is no time costs its own device and nobody else.
+    if parse_rfc3339(presence.since) > latest:
+        presence = msgspec.structs.replace(presence, since=LONG_AGO)
     return replace(known, presence=presence)
 
 
-def _heard(known: Known, stored: Stored) -> Known:
+def _heard(known: Known, stored: Stored, latest: datetime) -> Known:
     if stored.subject.endswith(".report"):
         report = wire.decode(stored.data, wire.Report)
         known = replace(known, report=report, reported=stored.time)
-        return known.heard_at(stored.time, report.heartbeat_seconds)
-    return known.heard_at(stored.time, wire.decode(stored.data, wire.Heartbeat).heartbeat_seconds)
+        every = report.heartbeat_seconds
+    else:
+        every = wire.decode(stored.data, wire.Heartbeat).heartbeat_seconds
+    return known.heard_at(stored.time, every) if stored.time <= latest else known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -13,9 +14,15 @@ from edgeagent.times import parse_rfc3339
 
 __all__ = ["Change", "watch"]
 
+#: How often to look whether the hub is still there, in seconds.
+LOOK_SECONDS = 0.5
+
 
 class Change(NamedTuple):
-    """Something new about a device. what: ``online``, ``offline`` or ``report``. detail: the reason of an end, or the facts."""
+    """Something new about a device. what: ``online``, ``offline`` or ``report``. detail: the reason of an end, or the facts.
+
+    With an empty id: ``hub lost``, and ``hub back``; what changed in between was missed.
+    """
 
     time: datetime
     id: str
@@ -25,16 +32,35 @@ class Change(NamedTuple):
 
 async def watch(client: Client, ready: Callable[[], None] = lambda: None) -> AsyncGenerator[Change, None]:
     """Changes as they come, for ever. ready: called once the hub knows that we listen; no change after that is missed."""
-    subscription = await client.subscribe(subjects.live("*", "*"))
+    changes: asyncio.Queue[Change] = asyncio.Queue()
+
+    async def heard(message: Any) -> None:
+        change = _read(message)
+        if change is not None:
+            changes.put_nowait(change)
+
+    # Not edge.live.*.*: heartbeats and metrics would come along, to be thrown away.
+    subscriptions = [await client.subscribe(subjects.live("*", what), cb=heard) for what in ("presence", "report")]
+    link = asyncio.create_task(_follow_link(client, changes), name="watch the link")
     try:
         await settle(client, what="watch the fleet")
         ready()
-        async for message in subscription.messages:
-            change = _read(message)
-            if change is not None:
-                yield change
+        while True:
+            yield await changes.get()
     finally:
-        await subscription.unsubscribe()
+        link.cancel()
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+
+
+async def _follow_link(client: Client, changes: asyncio.Queue[Change]) -> None:
+    """Say so when the hub is away: what changes meanwhile is not seen."""
+    connected = True
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if client.is_connected != connected:
+            connected = client.is_connected
+            changes.put_nowait(Change(datetime.now(timezone.utc), "", "hub back" if connected else "hub lost", ""))
 
 
 def _read(message: Any) -> Change | None:

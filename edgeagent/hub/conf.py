@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HubConf", "render"]
+from edgeagent.hub.address import authority
+
+__all__ = ["DOMAIN", "HubConf", "render"]
+
+#: The hub's JetStream domain. A device's is its id, so no device may be called so.
+DOMAIN = "hub"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +37,12 @@ def render(conf: HubConf) -> str:
     """The configuration file's text.
 
     ``isolate_leafnode_interest`` is not an optimisation: without it 3,000 leafs brought a hub down. ``no_advertise`` keeps leafs on
-    the address they were given. ``domain: hub`` keeps the hub's JetStream apart from the devices' own.
+    the address they were given. The domain keeps the hub's JetStream apart from the devices' own.
     """
     preload = "\n".join(f"  {public}: {jwt}" for public, jwt in conf.accounts.items())
     return f"""# Written by edgeagent; changes are overwritten. Edit hub.toml instead.
 server_name: {_quoted(conf.name)}
-listen: {_quoted(_address(conf.listen, conf.client_port))}
+listen: {_quoted(authority(conf.listen, conf.client_port))}
 max_payload: 1MB
 ping_interval: "{conf.ping_seconds:g}s"
 ping_max: 2
@@ -53,22 +58,18 @@ resolver_preload {{
 }}
 jetstream {{
   store_dir: {_quoted(conf.store)}
-  domain: hub
+  domain: {DOMAIN}
   max_file_store: {conf.store_max_bytes}
   max_memory_store: {64 << 20}
 }}
 leafnodes {{
-  listen: {_quoted(_address(conf.listen, conf.leaf_port))}
+  listen: {_quoted(authority(conf.listen, conf.leaf_port))}
   isolate_leafnode_interest: true
   no_advertise: true
   compression: s2_fast
   authorization {{ timeout: 10 }}
 }}
 """
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _quoted(value: object) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +19,8 @@ from edgeagent.subjects import ID_RULE
 
 __all__ = ["HubFolder", "HubOptions", "suggested_store_bytes"]
 
+#: Loosely RFC 1123, with the underscores that some networks have.
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})\Z")
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -33,6 +38,10 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     listen: Annotated[
         str, Meta(description="Address for operators and devices. There is no TLS yet: keep it on a network you trust.")
     ] = "127.0.0.1"
+    advertise: Annotated[
+        str,
+        Meta(description="Name or address that others use for the hub, behind NAT or with DNS. Empty: the one it listens on."),
+    ] = ""
     client_port: Annotated[_Port, Meta(description="Port for operators.")] = 4222
     leaf_port: Annotated[_Port, Meta(description="Port for devices (leaf nodes).")] = 7422
     store_max_bytes: Annotated[
@@ -42,6 +51,13 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     ping_seconds: Annotated[
         float, Meta(description="How often the hub asks devices and operators whether the link is alive.", ge=1, le=600)
     ] = 30.0
+    micro: Annotated[
+        bool,
+        Meta(
+            description="Let NATS's own tools (`nats micro ls`) ask the devices. Switch off above 500 devices; "
+            "a change makes every device link anew once."
+        ),
+    ] = True
 
 
 class HubFolder:
@@ -78,16 +94,19 @@ class HubFolder:
     def exists(self) -> bool:
         return places.is_there(self.options_file)
 
-    def create(self, options: HubOptions) -> None:
-        """Write ``hub.toml``. Raises Failed if there is a hub already, SettingsProblem for options that cannot be meant."""
+    def check(self, options: HubOptions) -> None:
+        """Raise Failed if there is a hub already, SettingsProblem for options that cannot be meant. Writes nothing."""
         if self.exists:
             raise Failed(
                 f"make a hub in {self.path}", "there is one already", "choose another folder with --dir, or `edgeagent hub up`"
             )
-        text = _text(options)
-        self._parsed(text)  # whatever would stop `hub up` later is said now
+        self._parsed(_text(options))  # whatever would stop `hub up` later is said now
+
+    def create(self, options: HubOptions) -> None:
+        """Write ``hub.toml``. Raises what :meth:`check` raises, EdgeError when it cannot be written."""
+        self.check(options)
         files.make_folder(self.path, 0o700)
-        files.write_atomic(self.options_file, text.encode(), 0o600)
+        files.write_atomic(self.options_file, _text(options).encode(), 0o600)
 
     def options(self) -> HubOptions:
         """Read ``hub.toml``. Raises Unreachable if there is no hub here, SettingsProblem for what is wrong in it."""
@@ -101,10 +120,27 @@ class HubFolder:
 
     def _parsed(self, text: str) -> HubOptions:
         options: HubOptions = parse_sections(text, {"hub": HubOptions}, self.options_file)["hub"]
-        if options.client_port == options.leaf_port:
-            problem = f"hub.leaf_port = {options.leaf_port}: it must differ from hub.client_port"
-            raise SettingsProblem(f"use the settings in {self.options_file}", [problem], "see docs/settings.md for every setting")
+        problems = list(_problems(options))
+        if problems:
+            raise SettingsProblem(f"use the settings in {self.options_file}", problems, "see docs/settings.md for every setting")
         return options
+
+
+def _problems(options: HubOptions) -> Iterator[str]:
+    if options.client_port == options.leaf_port:
+        yield f"hub.leaf_port = {options.leaf_port}: it must differ from hub.client_port"
+    for key, host in (("listen", options.listen), ("advertise", options.advertise or "localhost")):
+        if not _is_host(host):
+            yield f"hub.{key} = {host!r}: it must be a host name or an address, with no port and no scheme"
+
+
+def _is_host(text: str) -> bool:
+    """Whether ``text`` is an IPv4 or IPv6 address or looks like a host name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST_NAME.match(text) is not None
+    return True
 
 
 def _text(options: HubOptions) -> str:

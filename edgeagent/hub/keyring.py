@@ -18,16 +18,18 @@ from typing import Literal
 from edgeagent import subjects
 from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
 from edgeagent.hub import accounts, roles
+from edgeagent.hub.conf import DOMAIN
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import GROUP_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair, Kind, is_public
 
-__all__ = ["DEVICE_SECONDS", "PERSON_SECONDS", "Keyring", "Service"]
+__all__ = ["DEVICE_SECONDS", "PERSON_SECONDS", "Keyring", "Service", "check_device", "check_person"]
 
 Service = Literal["hub", "sys", "admin"]
 
 DAY_SECONDS = 86_400
-#: How long credentials are good: a device renews its own long before; a person's laptop may be stolen.
+#: How long credentials are good unless told otherwise. `edgeagent device add --renew` and `edgeagent operator add` make new ones.
+#: A person's are short because a laptop may be stolen.
 DEVICE_SECONDS = 90 * DAY_SECONDS
 PERSON_SECONDS = 30 * DAY_SECONDS
 
@@ -63,7 +65,11 @@ class Keyring:
         """Read ``<hub_folder>/keys``. Raises Failed when a key is missing or damaged, Refused when others can read one."""
         folder = hub_folder / "keys"
         if not folder.is_dir():
-            raise Failed("read the hub's keys", f"there are none in {folder}", "run edgeagent hub init")
+            raise Failed(
+                "read the hub's keys",
+                f"there are none in {folder}",
+                "make the hub with `edgeagent hub init`, or restore them from your backup",
+            )
         _check_private(folder)
         return cls({name: _read(folder / (name + _SUFFIX), kind) for name, kind in _FILES.items()})
 
@@ -123,7 +129,7 @@ class Keyring:
         """Like :meth:`device_credentials`, for a key that never leaves the device. Raises UsageProblem for bad names or keys."""
         what = f"make credentials for {device_id!r}"
         try:
-            subjects.check_id(device_id)
+            check_device(device_id)
             tags = [f"{GROUP_TAG}:{subjects.check_group(group)}" for group in groups]
         except ValueError as error:
             raise UsageProblem(what, str(error)) from None
@@ -135,11 +141,7 @@ class Keyring:
         self, name: str, role: roles.PersonRole, expires_in_seconds: float | None = PERSON_SECONDS
     ) -> Credentials:
         """A person's login to OPS. Raises UsageProblem for a name that can't be a token of a subject, or an unknown role."""
-        what = f"make credentials for {name!r}"
-        if not subjects.is_token(name):
-            raise UsageProblem(what, "a user's name is 1 to 64 of A-Z, a-z, 0-9, '-' and '_'")
-        if role not in roles.PEOPLE:
-            raise UsageProblem(what, f"there is no role {role!r} for people", f"take one of {', '.join(roles.PEOPLE)}")
+        check_person(name, role)
         key = KeyPair.generate("user")
         return Credentials(self._scoped(role, name, key.public, expires_in_seconds, ()), key.seed)
 
@@ -179,6 +181,22 @@ class Keyring:
         importer = self.account_public(grant.importer)
         exporter = self._account(grant.exporter)
         return jwt.activation(exporter, importer=importer, subject=grant.subject, kind=grant.kind, issued_at=_now())
+
+
+def check_device(device_id: str) -> None:
+    """Raise ValueError unless a device may be called so."""
+    subjects.check_id(device_id)
+    if device_id == DOMAIN:
+        raise ValueError(f"{device_id!r} is the hub's own JetStream domain; a device's is its id")
+
+
+def check_person(name: str, role: str) -> None:
+    """Raise UsageProblem unless a person may be called ``name`` and have ``role``."""
+    what = f"make credentials for {name!r}"
+    if not subjects.is_token(name):
+        raise UsageProblem(what, "a user's name is 1 to 64 of A-Z, a-z, 0-9, '-' and '_'")
+    if role not in roles.PEOPLE:
+        raise UsageProblem(what, f"there is no role {role!r} for people", f"take one of {', '.join(roles.PEOPLE)}")
 
 
 def _now() -> int:
@@ -250,7 +268,7 @@ def _check_private(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         private = "700" if path.is_dir() else "600"
-        raise Refused(f"read {path}", f"others on this machine can read it (mode {mode:04o})", f"chmod {private} {path}")
+        raise Refused(f"read {path}", f"others on this machine can read it (mode {mode:04o})", f"`chmod {private} {path}`")
 
 
 def _an(kind: Kind) -> str:

@@ -22,6 +22,9 @@ __all__ = ["Event", "Leaf", "connected", "disconnected", "read_event", "read_lea
 
 #: The reason we give for the end of a connection whose event was missed.
 UNKNOWN = "unknown"
+#: What is kept may be so much newer than what is heard, in seconds: events of several servers overtake each other. What claims to
+#: be from later still was written by a clock that was wrong, and must not stand until its time has come.
+FUTURE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ def connected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
     """
     if now and now.connection == event.connection:
         return None
-    if now and _after(now.since, event.time):
+    if now and _newer(now.since, event.time):
         return None
     return wire.Presence(online=True, since=event.time, connection=event.connection, address=event.address)
 
@@ -112,7 +115,7 @@ def disconnected(now: wire.Presence | None, event: Event) -> wire.Presence | Non
 
     The end of a connection that we never saw begin, later than what is known, is news: its CONNECT was missed or is still to come.
     """
-    if now and now.connection != event.connection and (now.online or _after(now.since, event.time)):
+    if now and now.connection != event.connection and (now.online or _newer(now.since, event.time)):
         return None
     if now and now.connection == event.connection and not now.online and now.reason != UNKNOWN:
         return None
@@ -129,7 +132,7 @@ def reconciled(now: dict[str, wire.Presence], leafs: list[Leaf], time: str) -> d
     listed = {leaf.connection for leaf in leafs}
     by_device = {leaf.device: leaf for leaf in leafs if leaf.device}
     changes = {}
-    newer = {device for device, presence in now.items() if _after(presence.since, time)}
+    newer = {device for device, presence in now.items() if _newer(presence.since, time)}
     for device, presence in now.items():
         if device not in newer and presence.online and presence.connection not in listed and device not in by_device:
             changes[device] = wire.Presence(
@@ -142,5 +145,6 @@ def reconciled(now: dict[str, wire.Presence], leafs: list[Leaf], time: str) -> d
     return changes
 
 
-def _after(one: str, other: str) -> bool:
-    return parse_rfc3339(one) > parse_rfc3339(other)
+def _newer(kept: str, heard: str) -> bool:
+    """Whether ``kept`` is later than ``heard``, and believably so."""
+    return 0 < (parse_rfc3339(kept) - parse_rfc3339(heard)).total_seconds() <= FUTURE_SECONDS

@@ -10,7 +10,7 @@ from typing import Any
 import nats.errors
 
 from edgeagent import subjects, wire
-from edgeagent.direct import get_last, hub_time, read_all
+from edgeagent.direct import get_last, hub_time, in_our_words, read_all
 from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.hub import presence
 from edgeagent.link import Client, request
@@ -97,7 +97,7 @@ class PresenceKeeper:
                 self._came.set()
 
     async def end_tampered(self) -> list[str]:
-        """Kick every leaf that claims to be our hub; their connections."""
+        """Kick every leaf that claims to be our hub, whenever it came; their connections."""
         tampered = [leaf for leaf in await self._leafs(subscriptions=False) if leaf.is_hub]
         for leaf in tampered:
             owner = next((device for device, (kept, _) in self._kept.items() if kept.connection == leaf.connection), "unknown")
@@ -109,13 +109,16 @@ class PresenceKeeper:
         return [leaf.connection for leaf in tampered]
 
     def look_again(self) -> None:
-        """Reconcile soon: a connection of ours was away, so events may have been missed."""
+        """Reconcile soon, and look for tampered leafs: a connection of ours was away, so events may have been missed."""
         self._look.set()
+        self._came.set()
 
     async def reconcile(self) -> None:
         """Write what the servers' lists say. Raises EdgeError when they, or the store, do not answer."""
         time = rfc3339(await hub_time(self._hub, prefix=PREFIX))  # before the lists: events that come meanwhile are newer
         leafs = await self._leafs(subscriptions=False)
+        if any(leaf.is_hub for leaf in leafs):
+            self._came.set()  # it came while we did not listen: the guard's turn
         known = {kept.connection for kept, _ in self._kept.values() if kept.online}
         if any(leaf.connection not in known for leaf in leafs):
             leafs = await self._leafs(subscriptions=True)
@@ -178,6 +181,8 @@ class PresenceKeeper:
         stored = await get_last(self._hub, f"KV_{BUCKET}", subjects.kv(BUCKET, device), prefix=PREFIX)
         if stored:
             self._kept[device] = wire.decode(stored.data, wire.Presence), stored.sequence
+        else:
+            self._kept.pop(device, None)  # the store was lost, or somebody deleted it
 
     async def _load(self) -> None:
         """Read the whole bucket again."""
@@ -188,6 +193,10 @@ class PresenceKeeper:
 
     async def _leafs(self, *, subscriptions: bool) -> list[presence.Leaf]:
         """Every server's leaf nodes of the account FLEET. Raises Unreachable when no server answers: that is no empty list."""
+        with in_our_words("list the leaf nodes"):
+            return await self._listed(subscriptions=subscriptions)
+
+    async def _listed(self, *, subscriptions: bool) -> list[presence.Leaf]:
         inbox = self._system.new_inbox()
         answers = await self._system.subscribe(inbox)
         body = json.dumps({"account": self._fleet, "subscriptions": subscriptions}).encode()

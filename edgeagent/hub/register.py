@@ -15,7 +15,7 @@ from edgeagent.link import Client, request
 from edgeagent.times import rfc3339
 from edgeagent.trust.creds import Credentials
 
-__all__ = ["add", "record_of"]
+__all__ = ["add", "find", "record_of", "replace"]
 
 PREFIX = "$JS.API"
 WRONG_LAST_SEQUENCE = 10071
@@ -36,20 +36,34 @@ def record_of(credentials: Credentials, groups: Sequence[str]) -> wire.DeviceRec
 async def add(hub: Client, record: wire.DeviceRecord) -> None:
     """Add a device. hub: a connection to the account HUB. Raises Refused when its id is taken."""
     what = f"add {record.id}"
-    subject = subjects.kv(DEVICES_BUCKET, record.id)
-    existing = await get_last(hub, f"KV_{DEVICES_BUCKET}", subject, prefix=PREFIX)
-    if existing:
-        raise Refused(what, "there is a device of that id already", "choose another id")
-    error = await _store(hub, record)
-    if error and error.get("err_code") == WRONG_LAST_SEQUENCE:
+    if await find(hub, record.id):
+        raise Refused(
+            what,
+            "there is a device of that id already",
+            f"choose another id, or make new credentials for it: `edgeagent device add {record.id} --renew`",
+        )
+    if not await _store(hub, record, 0, what):
         raise Refused(what, "somebody added it just now", "choose another id")
-    if error:
-        raise Failed(what, str(error.get("description")))
 
 
-async def _store(hub: Client, record: wire.DeviceRecord) -> dict[str, Any] | None:
-    """Write the record if there is none of its id; JetStream's error otherwise."""
-    subject, first = subjects.kv(DEVICES_BUCKET, record.id), {"Nats-Expected-Last-Subject-Sequence": "0"}
-    answer = await request(hub, subject, wire.encode(record), what=f"add {record.id}", headers=first)
+async def find(hub: Client, device_id: str) -> tuple[wire.DeviceRecord, int] | None:
+    """The device's record and its sequence, for :func:`replace`; None when there is no such device."""
+    stored = await get_last(hub, f"KV_{DEVICES_BUCKET}", subjects.kv(DEVICES_BUCKET, device_id), prefix=PREFIX)
+    return (wire.decode(stored.data, wire.DeviceRecord), stored.sequence) if stored else None
+
+
+async def replace(hub: Client, record: wire.DeviceRecord, sequence: int) -> None:
+    """Write the record over the one that was found with ``sequence``. Raises Refused when somebody else was first."""
+    what = f"renew {record.id}"
+    if not await _store(hub, record, sequence, what):
+        raise Refused(what, "somebody changed it just now", "try again")
+
+
+async def _store(hub: Client, record: wire.DeviceRecord, sequence: int, what: str) -> bool:
+    """Write the record if the last one of its id has ``sequence`` (0: there is none); whether it was so."""
+    subject, fence = subjects.kv(DEVICES_BUCKET, record.id), {"Nats-Expected-Last-Subject-Sequence": str(sequence)}
+    answer = await request(hub, subject, wire.encode(record), what=what, headers=fence)
     error: dict[str, Any] | None = json.loads(answer.data).get("error")
-    return error
+    if error and error.get("err_code") != WRONG_LAST_SEQUENCE:
+        raise Failed(what, str(error.get("description")))
+    return error is None

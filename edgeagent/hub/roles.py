@@ -28,6 +28,9 @@ _HEARD = (_OWN, _OWN_GROUPS, subjects.FLEET_ALL)
 #: Every scope that a person may address.
 _ADDRESSED = (subjects.FLEET_ALL, Scope("group", "*"), Scope("device", "*"))
 
+#: What a device may say, as the tokens after ``edge.from.<id>.``: what is stored, requests, and answers to queries.
+_SAID = (*UPWARD, "request.*", "reply.*.*")
+
 #: NATS's own micro protocol: only its questions, never another service's endpoint.
 _MICRO_QUESTIONS = [f"$SRV.{verb}{rest}" for verb in ("PING", "INFO", "STATS") for rest in ("", ".>")]
 #: What a device may publish back to askers of the micro protocol; people's other inboxes stay closed to it.
@@ -56,7 +59,7 @@ def device(*, micro: bool) -> Template:
     return {
         "pub": {
             "allow": [
-                f"edge.from.{_NAME}.>",
+                *[f"edge.from.{_NAME}.{what}" for what in _SAID],
                 *[direct_get(f"KV_{CONFIG_BUCKET}", subjects.kv(CONFIG_BUCKET, str(scope))) for scope in _HEARD],
                 *[direct_get("EDGE_COMMANDS", subjects.command_log(scope)) for scope in _HEARD],
                 *_own_uploads(),

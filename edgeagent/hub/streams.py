@@ -25,6 +25,7 @@ __all__ = [
     "MIN_STORE_BYTES",
     "PEOPLE_READ",
     "PRESENCE_BUCKET",
+    "SEVERITIES",
     "STREAMS",
     "UPWARD",
     "Stream",
@@ -40,11 +41,15 @@ ARTIFACTS = "edge_artifacts"
 MIN_STORE_BYTES = 256 << 20
 #: The smallest window that nats-server accepts (0 would mean its default, two minutes), in seconds.
 _DUPLICATE_WINDOW_SECONDS = 0.1
-#: One subject may fill at most one part in so many of a stream with a quota: one device that floods leaves the rest to the others.
+#: One device may fill at most one part in so many of a stream with a quota, shared by the subjects that it has there: one that
+#: floods leaves the rest to the others.
 _QUOTA_PARTS = 8
 
+#: How bad an event is, as the last token of its subject. A closed list: a quota counts per subject, so whoever could invent
+#: subjects could fill the stream with one quota after the other.
+SEVERITIES = ("debug", "info", "warning", "error", "critical")
 #: What a device may store, as the tokens after ``edge.from.<id>.``.
-UPWARD = ("report", "heartbeat", "result.*", "metric", "event.*", "data.*")
+UPWARD = ("report", "heartbeat", "result.*", "metric", *[f"event.{severity}" for severity in SEVERITIES], "data.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,7 @@ class Stream:
     def _per_subject(self, max_bytes: int) -> int:
         if self.history is not None:
             return self.history
-        return max_bytes // _QUOTA_PARTS // self.max_message_bytes
+        return max_bytes // _QUOTA_PARTS // len(self.subjects) // self.max_message_bytes
 
     def _republish(self) -> api.RePublish | None:
         if self.republish is None:
@@ -157,7 +162,7 @@ STREAMS = (
     Stream(
         name="EDGE_EVENTS",
         share=0.05,
-        subjects=(_upward("event.*"),),
+        subjects=tuple(_upward(f"event.{severity}") for severity in SEVERITIES),
         max_message_bytes=16 << 10,
         history=None,
         republish=(_upward("event.*"), _live("event.{{wildcard(2)}}")),

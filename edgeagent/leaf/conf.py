@@ -22,6 +22,8 @@ SYSTEM_USER = "sys"
 LOCAL_ONLY = ("local.>", "mcu.>")
 #: What a local program may use: the device's own subjects and answers to its requests.
 APP_SUBJECTS = ("local.>", "_INBOX.>")
+#: Where it must not answer: inboxes of people and of their tools, which cross the link and are answered in the device's name.
+APP_NEVER_PUBLISHES = ("_INBOX.ops.>", "_INBOX.srv.>")
 
 #: Equal to the payload limit of the hub's role `device`: one larger message on an exported subject closes the whole link
 #: ("Maximum Payload Violation").
@@ -101,13 +103,14 @@ def _jetstream(conf: LeafConf) -> str:
 
 
 def _accounts(conf: LeafConf) -> str:
-    app = _list(APP_SUBJECTS)
+    app, never = _list(APP_SUBJECTS), _list(APP_NEVER_PUBLISHES)
+    rights = f"{{ publish: {{ allow: {app}, deny: {never} }}, subscribe: {{ allow: {app} }} }}"
     return f"""accounts {{
   {ACCOUNT} {{
     jetstream: enabled
     users: [
       {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }}
-      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {{ publish: {{ allow: {app} }}, subscribe: {{ allow: {app} }} }} }}
+      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {rights} }}
     ]
   }}
   SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)} }} ] }}

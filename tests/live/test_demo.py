@@ -105,7 +105,11 @@ def test_a_temporary_folder_is_removed(tmp_path: Path) -> None:
 
 
 def test_it_shows_where_everything_is(running: Demo) -> None:
-    for part in ("hub/hub.pid", "hub/server.pid", *(f"devices/{device}/{what}.pid" for device in DEVICES for what in ("agent", "leaf"))):
+    for part in (
+        "hub/hub.pid",
+        "hub/server.pid",
+        *(f"devices/{device}/{what}.pid" for device in DEVICES for what in ("agent", "leaf")),
+    ):
         assert is_alive(pid_in(running.folder / part)), part
     for device in DEVICES:
         assert cli("status", "--settings", str(running.folder / "devices" / device / "agent.toml")).code == 0

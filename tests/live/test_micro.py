@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from edgeagent import __version__, subjects
 from edgeagent.fleet import Fleet
-from edgeagent.link import connect
+from edgeagent.link import connect, settle
 from edgeagent.trust import creds
 from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, Device, LiveFleet, online
 from tests.support.servers import until
@@ -51,11 +51,11 @@ async def answers(tool: Client, subject: str) -> list[dict[str, Any]]:
     inbox = tool.new_inbox()
     subscription = await tool.subscribe(inbox)
     await tool.publish(subject, reply=inbox)
-    await tool.flush()
+    await settle(tool, what="ask")
     await until(lambda: subscription.pending_msgs >= len(LISTED), f"{subject} is answered")
     async with Fleet() as operator:
         assert online(await operator.query(devices=[QUIET], timeout=PATIENCE_SECONDS)) == [QUIET]
-    await tool.flush()
+    await settle(tool, what="ask")
     messages = [await subscription.next_msg() for _ in range(subscription.pending_msgs)]
     return [json.loads(message.data) for message in messages]
 

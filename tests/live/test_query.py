@@ -13,7 +13,8 @@ from nats.aio.msg import Msg
 from edgeagent import subjects
 from edgeagent.errors import Refused, UsageProblem
 from edgeagent.fleet import Fleet
-from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, LiveFleet, Said, cli, online
+from edgeagent.link import settle
+from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, LiveFleet, Said, cli, everybody_answered, online
 from tests.support.servers import until
 
 #: Valid CEL of a few bytes that would run for a very long time.
@@ -28,7 +29,7 @@ async def test_a_label_that_a_device_lacks_does_not_match_and_is_counted(fleet: 
     assert online(outcome) == ["pi-01"] and outcome.answered[0].facts == {"labels": {"site": "berlin", "floor": "1"}}
     assert (outcome.no_match, outcome.missing) == (["pi-02", "pi-03"], 1), "pi-02 has no floor"
     assert (online(opposite), opposite.no_match, opposite.missing) == (["pi-03"], ["pi-01", "pi-02"], 1)
-    assert outcome.complete and opposite.complete
+    assert everybody_answered(outcome) and everybody_answered(opposite)
 
 
 async def test_a_bomb_is_refused_and_the_next_question_answered(fleet: LiveFleet) -> None:
@@ -81,7 +82,7 @@ async def test_whom_a_question_reaches(fleet: LiveFleet, selection: dict[str, li
     where = "".join(selection.pop("where", ""))
     async with Fleet() as operator:
         outcome = await operator.query(where, **selection, timeout=PATIENCE_SECONDS)
-    assert online(outcome) == wanted and outcome.complete
+    assert online(outcome) == wanted and everybody_answered(outcome)
 
 
 async def test_first_ends_at_the_first_match(fleet: LiveFleet) -> None:
@@ -95,7 +96,7 @@ async def test_matches_only_keeps_the_others_silent(fleet: LiveFleet) -> None:
     async with Fleet() as operator:
         outcome = await operator.query("labels.site == 'munich'", matches_only=True, timeout=0.5)
         again = await operator.query(timeout=PATIENCE_SECONDS)
-    assert online(outcome) == ["pi-02"] and outcome.no_match == []
+    assert online(outcome) == ["pi-02"] and outcome.no_match == ["pi-01", "pi-03"], "they were told to say nothing"
     assert outcome.elapsed_seconds >= 0.5, "nobody can know whether more would come"
     assert outcome.waited_for == [] and online(again) == fleet.ids, "who stayed silent as asked is no suspect"
 
@@ -110,7 +111,7 @@ async def nobody_woken(operator: Fleet, devices: list[str]) -> AsyncIterator[Non
 
     async with Fleet() as listener:
         await listener.client.subscribe(subjects.replies_to(CONTEXT_USER), cb=hear)
-        await listener.client.flush()
+        await settle(listener.client, what="listen")
         yield
         # Each device answers in order, so whatever it was asked before this question it has answered before it.
         await operator.query(timeout=PATIENCE_SECONDS)

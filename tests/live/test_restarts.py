@@ -14,9 +14,9 @@ import pytest
 from edgeagent.fleet import Fleet
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring
-from edgeagent.link import connect, request
+from edgeagent.link import connect, request, settle
 from edgeagent.trust import creds
-from tests.support.fleet import LiveFleet, cli, online
+from tests.support.fleet import LiveFleet, cli, everybody_answered, online
 from tests.support.servers import is_alive, kill, until
 
 #: Three times what is promised: other things may run on this machine.
@@ -65,7 +65,7 @@ async def test_whatever_is_killed_comes_back(fleet: LiveFleet, victims: list[str
     assert changed(before, after) == set(victims), "what was not killed goes on, and is taken over by who comes back"
     async with Fleet() as operator:
         outcome = await operator.query(select=["labels.site"], timeout=WITHIN_SECONDS)
-    assert online(outcome) == fleet.ids and outcome.complete
+    assert online(outcome) == fleet.ids and everybody_answered(outcome)
     await until(lambda: fleet.status("pi-01").leaf.state == "running", "the status file says so")
 
 
@@ -73,6 +73,7 @@ async def test_local_programs_do_not_notice_that_the_agent_was_killed(fleet: Liv
     program = await connect(fleet.leaf_url("pi-01"), what="reach the leaf", name="a", inbox_prefix="_INBOX.a", reconnect=False)
     try:
         heard = await program.subscribe("local.sensor.>")
+        await settle(program, what="listen")
         await killed(fleet, "agent")
         await program.publish("local.sensor.temperature", b"21.5")
         assert (await heard.next_msg(timeout=WITHIN_SECONDS)).data == b"21.5"
@@ -128,7 +129,7 @@ async def test_a_leaf_that_lost_its_subscriptions_dials_anew(fleet: LiveFleet) -
         await push(fleet, keyring.account_jwts(micro=micro)["OPS"][1])
     assert "Removed sub" in fleet.hub.log.read_text(), "else this test proves nothing"
     fleet.whole(WITHIN_SECONDS)
-    assert all(fleet.status(device).link.up for device in fleet.ids)
+    await until(lambda: all(fleet.status(device).link.up for device in fleet.ids), "each agent says so")
 
 
 async def push(fleet: LiveFleet, token: str) -> None:

@@ -25,7 +25,18 @@ from edgeagent.settings import load
 from edgeagent.status import Status
 from tests.support.home import own_home
 
-__all__ = ["CONTEXT_USER", "PATIENCE_SECONDS", "Device", "LiveFleet", "Said", "cli", "offline", "online", "start_cli"]
+__all__ = [
+    "CONTEXT_USER",
+    "PATIENCE_SECONDS",
+    "Device",
+    "LiveFleet",
+    "Said",
+    "cli",
+    "everybody_answered",
+    "offline",
+    "online",
+    "start_cli",
+]
 
 T = TypeVar("T")
 
@@ -41,6 +52,11 @@ def online(outcome: Outcome) -> list[str]:
 
 def offline(outcome: Outcome) -> list[str]:
     return [row.id for row in outcome.offline]
+
+
+def everybody_answered(outcome: Outcome) -> bool:
+    """No device of the selection refused, stayed silent or was away."""
+    return not (outcome.refused or outcome.silent or outcome.offline)
 
 
 class LiveFleet:

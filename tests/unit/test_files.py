@@ -86,13 +86,22 @@ def test_read_if_there_tells_absent_from_unreadable(tmp_path: Path) -> None:
         files.read_if_there(tmp_path)
 
 
-def test_make_folder_makes_parents_and_mends_the_mode(tmp_path: Path) -> None:
+def test_make_folder_makes_parents_and_leaves_what_is_there_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     assert files.make_folder(folder, 0o700) == folder
     assert mode(folder) == 0o700
     folder.chmod(0o755)
     files.make_folder(folder, 0o700)
-    assert mode(folder) == 0o700
+    assert mode(folder) == 0o755
+
+
+def test_a_folder_of_everybody_is_refused_and_not_touched(tmp_path: Path) -> None:
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(Refused, match="everybody on this machine may write"):
+        files.make_folder(shared, 0o755)
+    assert mode(shared) == 0o1777
 
 
 def test_make_folder_where_a_file_is(tmp_path: Path) -> None:

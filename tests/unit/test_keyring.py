@@ -87,7 +87,7 @@ def test_a_key_of_another_kind(tmp_path):
         Keyring.load(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "mode", "remedy"), [("operator.nk", 0o640, "Chmod 600"), ("", 0o755, "Chmod 700")])
+@pytest.mark.parametrize(("name", "mode", "remedy"), [("operator.nk", 0o640, "`chmod 600"), ("", 0o755, "`chmod 700")])
 def test_keys_that_others_can_read(tmp_path, name, mode, remedy):
     Keyring.create(tmp_path)
     (tmp_path / "keys" / name).chmod(mode)

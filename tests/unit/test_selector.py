@@ -11,6 +11,7 @@ from edgeagent.errors import UsageProblem
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.states import Known
 from edgeagent.subjects import Scope
+from tests.support.cel import needs_engine
 
 
 @pytest_asyncio.fixture
@@ -40,6 +41,7 @@ HARD = [
 ]
 
 
+@needs_engine
 async def test_label_values_of_any_kind_match_themselves_and_nothing_else(cel: Evaluator) -> None:
     for value in HARD:
         expression = Selector.of(labels=(f"site={value}",)).expression
@@ -48,6 +50,7 @@ async def test_label_values_of_any_kind_match_themselves_and_nothing_else(cel: E
         assert [verdict.matched for verdict in verdicts] == [other == value for other in HARD], expression
 
 
+@needs_engine
 async def test_labels_and_filter_must_all_hold(cel: Evaluator) -> None:
     expression = Selector.of(labels=("site=berlin", "floor=2"), where=" a == 1 || b == 1 // either\n").expression
     both = {"site": "berlin", "floor": "2"}
@@ -64,6 +67,7 @@ async def test_labels_and_filter_must_all_hold(cel: Evaluator) -> None:
     assert [verdict.matched for verdict in verdicts] == [True, True, False, False, False]
 
 
+@needs_engine
 @pytest.mark.parametrize("key", ["_x", "for", "size", "a2", "all"])
 async def test_every_key_that_is_taken_can_be_evaluated(cel: Evaluator, key: str) -> None:
     expression = Selector.of(labels=(f"{key}=1",)).expression

@@ -282,11 +282,21 @@ def test_a_change_as_it_happens(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(third)["detail"] == "Client \x1bClosed"
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, "never"), ("2999-01-01T00:00:00Z", "now")])
-def test_last_seen(value: str | None, text: str) -> None:
-    assert rows._ago(value) == text
+LAST_SEEN = rows.chosen([])[-1]
+
+
+def seen(now: datetime, **row: Any) -> str:
+    (cell,) = rows.records(Outcome(answered=[Row(id="pi-01", **row)], hub_time=now), [LAST_SEEN], Form.table, only_answers=True)
+    return LAST_SEEN.show(cell["last_seen"])
+
+
+def test_last_seen_is_told_by_the_hubs_clock() -> None:
+    then = NOW - timedelta(seconds=5)
+    assert seen(NOW, state=State.ONLINE, last_seen=then, round_trip_ms=1.0) == "now"
+    assert seen(NOW, state=State.OFFLINE, last_seen=then).startswith("5s ago (")
+    assert seen(NOW, state=State.NEVER_SEEN) == "never"
 
 
 def test_last_seen_says_the_day_when_it_was_another() -> None:
     then = NOW - timedelta(days=3)
-    assert rows._ago(then.isoformat()) == f"3d ago ({then.astimezone():%Y-%m-%d %H:%M})"
+    assert seen(NOW, state=State.OFFLINE, last_seen=then) == f"3d ago ({then.astimezone():%Y-%m-%d %H:%M})"
