@@ -7,7 +7,9 @@ import sys
 __all__ = ["argv"]
 
 #: For Python 3.10, which has no ``-P``: what ``-m`` does, without the current folder on the path.
-_WITHOUT_CURRENT_FOLDER = "import sys; del sys.path[0]; import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+_WITHOUT_CURRENT_FOLDER = (
+    "import sys; del sys.path[0]; import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+)
 
 
 def argv(module: str, *arguments: str, version: tuple[int, ...] = sys.version_info[:2]) -> list[str]:

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 
-__all__ = ["Client", "connect", "request", "settle", "why_closed"]
+__all__ = ["Client", "connect", "request", "server_version", "settle", "why_closed"]
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,11 @@ def _plain(error: BaseException, url: str, what: str) -> EdgeError:
     if isinstance(error, asyncio.TimeoutError):
         return Unreachable(what, f"{url} did not answer within {CONNECT_TIMEOUT_SECONDS} s", "check the address and the firewall")
     return Unreachable(what, f"{url}: {text or type(error).__name__}", "check the address")
+
+
+def server_version(client: Client) -> str:
+    """The version of the nats-server at the other end, as it says itself."""
+    return str(client._server_info.get("version", ""))  # nats-py shows only its parts, and none of a development version's
 
 
 def why_closed(client: Client, what: str) -> Closed:

@@ -57,15 +57,15 @@ class Tasks:
             self._failed.result()
 
     async def close(self) -> None:
-        """Cancel what still runs and wait for its end."""
+        """Cancel what still runs and wait for its end. Safe to call twice."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._failed.done():
-            self._failed.exception()  # retrieved, so that asyncio does not report it a second time
-        else:
+        if not self._failed.done():
             self._failed.cancel()
+        elif not self._failed.cancelled():
+            self._failed.exception()  # retrieved, so that asyncio does not report it a second time
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -148,9 +148,16 @@ class AgentSettings(_Section, frozen=True, kw_only=True):
 
 class QuerySettings(_Section, frozen=True, kw_only=True):
     rate_per_second: Annotated[
-        float, Meta(description="Live queries a second that the device answers in the long run; more are refused.", gt=0, le=1000)
+        float,
+        Meta(
+            description="Live queries a second that the device answers to one person in the long run, a slow filter counting as several; more are refused.",
+            gt=0,
+            le=1000,
+        ),
     ] = 20.0
-    burst: Annotated[int, Meta(description="Live queries that it answers at once before the rate counts.", ge=1, le=1000)] = 100
+    burst: Annotated[
+        int, Meta(description="Live queries that it answers to one person at once before the rate counts.", ge=1, le=1000)
+    ] = 100
 
 
 class PathSettings(_Section, frozen=True, kw_only=True):
@@ -163,7 +170,7 @@ class PathSettings(_Section, frozen=True, kw_only=True):
     runtime: Annotated[
         str,
         Meta(
-            description="Folder for what need not (status file, locks). Empty: `/run/edgeagent` for the system, XDG runtime for a user."
+            description="Folder for what need not (status file). Empty: `/run/edgeagent` for the system, XDG runtime for a user."
         ),
     ] = ""
 

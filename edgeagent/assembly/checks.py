@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edgeagent.assembly.deviceleaf import leaf_options
 from edgeagent.errors import EdgeError, Failed, UsageProblem
-from edgeagent.identity import device_id
+from edgeagent.identity import Identity, Installation, device_id
 from edgeagent.machine import Machine
-from edgeagent.natsserver import binary
+from edgeagent.natsserver import binary, ports
 from edgeagent.places import is_there
 from edgeagent.settings import Settings
 from edgeagent.times import duration
@@ -31,7 +32,7 @@ class Finding:
 
 def check(settings: Settings) -> list[Finding]:
     """Every finding, good and bad. The settings themselves were read already: what is wrong in them was raised by then."""
-    looks: list[Callable[[Settings], Iterator[str]]] = [_settings, _identity, _server, _folders, _credentials]
+    looks: list[Callable[[Settings], Iterator[str]]] = [_settings, _identity, _server, _leaf, _folders, _credentials]
     findings = []
     for look in looks:
         try:
@@ -54,6 +55,13 @@ def _server(settings: Settings) -> Iterator[str]:
     if settings.leaf.mode == "managed":
         found = binary.find(settings.leaf.server)
         yield f"nats-server  {found.version} at {found.path}"
+
+
+def _leaf(settings: Settings) -> Iterator[str]:
+    # The suffix is made at the first start; any will do to try the rest.
+    identity = Identity(id=device_id(Machine(), settings.device.id), installation=Installation(suffix="check"), boot="")
+    options = leaf_options(settings, identity)
+    yield f"leaf         {options.mode}, local programs at nats://{ports.HOST}:{options.port}"
 
 
 def _folders(settings: Settings) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What runs on a device, in which order: lock, identity, leaf, link, facts, answers. It stops in the reverse order.
 
-``python -m edgeagent.assembly.device SETTINGS`` is what ``edgeagent run`` becomes: the process never loads the command line.
+``python -m edgeagent.assembly.device [SETTINGS]`` is what ``edgeagent run`` becomes: the process never loads the command line.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
+from types import TracebackType
 
 from edgeagent import __version__, files, runtime, settings
-from edgeagent.assembly.deviceleaf import LeafConnections, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
+from edgeagent.backoff import Backoff
 from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
@@ -27,7 +30,7 @@ from edgeagent.patterns.facts import Facts
 from edgeagent.patterns.micro import Micro
 from edgeagent.patterns.query import QueryResponder
 from edgeagent.patterns.report import Reporter
-from edgeagent.ratelimit import RateLimit
+from edgeagent.ratelimit import RateLimits
 from edgeagent.settings import Settings
 from edgeagent.trust import creds
 
@@ -40,44 +43,59 @@ class LeafMoved(Failed):
     """The leaf was restarted and another program had taken its port meanwhile."""
 
 
-class Agent:
-    """One device's agent. ``async with Agent(settings) as agent: await agent.run(stop)``."""
+#: After these the agent begins anew in the same process, and its leaf goes on.
+_ANEW = (LeafMoved, ConnectionLost)
+#: Pauses before that, and how long it must have gone well for the first pause to come back.
+FIRST_SECONDS, CAP_SECONDS, GOOD_SECONDS = 1.0, 30.0, 60.0
 
-    def __init__(self, wanted: Settings, machine: Machine | None = None) -> None:
-        self.settings = wanted
+
+class Agent:
+    """One device's agent. ``async with Agent(settings, stop) as agent: await agent.run()``.
+
+    stop: ends it, also while it starts.
+    """
+
+    def __init__(self, wanted: Settings, stop: asyncio.Event, machine: Machine | None = None) -> None:
+        self.settings, self._stop = wanted, stop
         self.machine = machine or Machine()
         self.groups: tuple[str, ...] = ()
         self._began_at = ""
+        self._started = False
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Agent:
         try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
+            self._started = await runtime.unless(self._stop, self._start())
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        runtime.notify_systemd("STOPPING=1")
-        await self._stack.aclose()
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, _ANEW):
+            runtime.notify_systemd("STOPPING=1")
+        await self._stack.__aexit__(kind, error, trace)
 
     async def _start(self) -> None:
         wanted, enter = self.settings, self._stack
         for folder, mode in ((wanted.state_folder, 0o700), (wanted.runtime_folder, 0o755)):
             files.make_folder(folder, mode)
-        enter.enter_context(files.Lock(wanted.runtime_folder / "agent.pid", "run the agent"))
+        enter.enter_context(_lock(wanted.state_folder))
+        files.write_atomic(wanted.runtime_folder / "agent.pid", f"{os.getpid()}\n".encode())
         self.identity: Identity = identify(self.machine, wanted.state_folder, wanted.device.id)
+        self._warn_of_a_moved_card()
         self._learn_groups()
         self.status = StatusKeeper(wanted, self.identity.id, list(self.groups))
         enter.callback(self.status.close)
         self.tasks = runtime.Tasks()
+        enter.push_async_callback(self.tasks.close)
+        self.tasks.start("status", self.status.keep())
 
         self.leaf = Leaf(leaf_options(wanted, self.identity), on_change=self._leaf_changed)
-        enter.push_async_callback(self.leaf.stop)
+        enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
 
-        self.links = LeafConnections(self.leaf, self.identity.id, on_back=self._leaf_came_back)
+        self.links = LeafConnections(self.leaf, self.identity.id, on_back=self._leaf_came_back, on_lost=self.tasks.fail)
         enter.push_async_callback(self.links.close)
         await self.links.open()
         self._began_at = self.leaf.url
@@ -91,9 +109,10 @@ class Agent:
             self.identity.id,
             facts=self.facts,
             evaluator=self.evaluator,
-            limit=RateLimit(wanted.query.rate_per_second, wanted.query.burst),
+            limits=RateLimits(wanted.query.rate_per_second, wanted.query.burst),
             on_answered=self.status.answered,
         )
+        enter.push_async_callback(self.responder.close)
         await self.responder.start(self.groups)
         self.micro = Micro(self.links.agent, self.identity.id, enabled=wanted.agent.micro)
         await self.micro.start()
@@ -105,22 +124,37 @@ class Agent:
             facts_seconds=wanted.agent.facts_seconds,
             boot=self.identity.boot,
             on_link=self._link_tried,
+            on_report=self.status.report_tried,
         )
         self.doubt = LinkDoubt()
         self.uplink = Uplink(self.links.system, self._uplink_changed)
-        enter.push_async_callback(self.tasks.close)
+        enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())
-        self.tasks.start("status", self.status.keep())
-        self.tasks.start("watchdog", runtime.feed_watchdog())
         await self.uplink.start()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Be the agent until ``stop`` is set; raises what made it impossible to go on."""
-        runtime.notify_systemd(f"READY=1\nSTATUS={self.identity.id}, local programs at {self.leaf.url}")
-        log.info("%s runs; local programs connect to %s", self.identity.id, self.leaf.url)
-        await self.tasks.wait(stop)
+    async def run(self) -> None:
+        """Be the agent until it is stopped; raises what made it impossible to go on."""
+        if self._started:
+            runtime.notify_systemd(f"READY=1\nSTATUS={self.identity.id}, local programs at {self.leaf.url}")
+            log.info("%s runs; local programs connect to %s", self.identity.id, self.leaf.url)
+            await self.tasks.wait(self._stop)
         log.info("stopping")
+
+    async def _leave_the_leaf(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _ANEW):
+            await self.leaf.release()
+        else:
+            await self.leaf.stop()
+
+    def _warn_of_a_moved_card(self) -> None:
+        before = self.identity.installation.moved_from
+        if before is not None:
+            log.warning(
+                "this installation was made on another board (%s): if its card was copied rather than moved, the copy needs an id and "
+                "credentials of its own",
+                before,
+            )
 
     def _own_facts(self) -> dict[str, object]:
         """What the machine itself cannot know."""
@@ -148,11 +182,12 @@ class Agent:
 
     def _leaf_changed(self, state: State, detail: str) -> None:
         self.status.leaf_changed(leaf_status(self.leaf), leaf_problem(self.leaf))
-        if state is State.RUNNING and self._began_at not in ("", self.leaf.url):
-            self.tasks.start("leaf moved", self._leaf_moved())
-
-    async def _leaf_moved(self) -> None:
-        raise LeafMoved("go on", f"the leaf moved from {self._began_at} to {self.leaf.url}")
+        if not self._began_at:
+            return  # who waits for its start is told
+        if state is State.RUNNING and self._began_at != self.leaf.url:
+            self.tasks.fail(LeafMoved("go on", f"the leaf moved from {self._began_at} to {self.leaf.url}"))
+        if state is State.FAILED and self.leaf.last_problem is not None:
+            self.tasks.fail(self.leaf.last_problem)
 
     def _leaf_came_back(self) -> None:
         """The leaf was restarted: it may have linked before we listened again."""
@@ -192,21 +227,41 @@ class Agent:
         self.reporter.link_came()
 
 
+def _lock(state: Path) -> files.Lock:
+    """One agent at a time for a state folder, however its runtime folder is called. Nobody else may hold it: both are closed to them."""
+    path = state / "agent.lock"
+    with contextlib.suppress(OSError):  # the lock itself says what is wrong
+        path.touch(0o600)
+    return files.Lock(path, "run the agent")
+
+
 async def run(wanted: Settings) -> None:
-    """Be the agent until SIGTERM or SIGINT."""
+    """Be the agent until SIGTERM, SIGINT or SIGHUP."""
     stop = runtime.stop_on_signals()
+    watchdog = asyncio.create_task(runtime.feed_watchdog(), name="watchdog")
+    try:
+        await _live(wanted, stop)
+    finally:
+        watchdog.cancel()
+
+
+async def _live(wanted: Settings, stop: asyncio.Event) -> None:
+    """One agent after the other, until one is stopped or can't go on."""
+    pauses, clock = Backoff(FIRST_SECONDS, CAP_SECONDS, good_seconds=GOOD_SECONDS), asyncio.get_running_loop().time
     while not stop.is_set():
+        begun = clock()
         try:
-            async with Agent(wanted) as agent:
-                await agent.run(stop)
-        except LeafMoved as moved:
-            log.warning("%s; the agent begins anew", moved.why)
+            async with Agent(wanted, stop) as agent:
+                await agent.run()
+        except _ANEW as reason:
+            log.warning("%s; the agent begins anew", reason.why)
+            await runtime.unless(stop, asyncio.sleep(pauses.next(clock() - begun)))
 
 
 def main() -> None:
-    """``python -m edgeagent.assembly.device SETTINGS``"""
+    """``python -m edgeagent.assembly.device [SETTINGS]``; without SETTINGS those at the default place, if there are any."""
     try:
-        wanted = settings.load(Path(sys.argv[1]) if sys.argv[1:] and Path(sys.argv[1]).exists() else None)
+        wanted = settings.load(Path(sys.argv[1]) if sys.argv[1:] else None)
         runtime.set_up_logging(wanted.agent.log_level)
         asyncio.run(run(wanted))
     except EdgeError as error:

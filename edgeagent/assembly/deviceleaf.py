@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 
-from edgeagent.errors import EdgeError
+from edgeagent.errors import Closed, EdgeError
 from edgeagent.identity import Identity
 from edgeagent.leaf.leaf import Leaf, LeafOptions
-from edgeagent.link import Client, connect
+from edgeagent.link import Client, connect, server_version, why_closed
 from edgeagent.natsserver.supervisor import State, Timing
 from edgeagent.settings import Settings
 from edgeagent.status import LeafStatus, Problem
 from edgeagent.subjects import agent_inbox
 
-__all__ = ["LeafConnections", "leaf_options", "leaf_problem", "leaf_status"]
+__all__ = ["ConnectionLost", "LeafConnections", "leaf_options", "leaf_problem", "leaf_status"]
 
-log = logging.getLogger(__name__)
+_WHAT = "reach the leaf"
 
 
 def leaf_options(settings: Settings, identity: Identity) -> LeafOptions:
@@ -27,7 +26,6 @@ def leaf_options(settings: Settings, identity: Identity) -> LeafOptions:
         device_id=identity.id,
         server_name=identity.server_name,
         folder=settings.state_folder,
-        runtime=settings.runtime_folder,
         hub_urls=tuple(settings.hub.urls),
         credentials=settings.credentials_file,
         port=leaf.port,
@@ -64,47 +62,72 @@ def leaf_problem(leaf: Leaf) -> Problem | None:
     return Problem(f"the leaf is {leaf.state.value.replace('_', ' ')}: {problem.why}", problem.remedy) if problem else None
 
 
+class ConnectionLost(Closed):
+    """The leaf ended a connection of the agent's in a way from which nats-py does not come back."""
+
+
 class LeafConnections:
     """The agent's connection to its leaf, and one to the leaf's system account. Both come back by themselves.
 
-    on_back: called when they were away.
+    on_back: called when they were away. on_lost: called with the reason when one was closed for good, though not by :meth:`close`.
     """
 
-    def __init__(self, leaf: Leaf, device_id: str, *, on_back: Callable[[], None]) -> None:
-        self._leaf, self._id, self._on_back = leaf, device_id, on_back
-        self.agent: Client
-        self.system: Client
+    def __init__(self, leaf: Leaf, device_id: str, *, on_back: Callable[[], None], on_lost: Callable[[EdgeError], None]) -> None:
+        self._leaf, self._id, self._on_back, self._on_lost = leaf, device_id, on_back, on_lost
+        self._open: list[Client] = []
+        self._closing = False
+
+    @property
+    def agent(self) -> Client:
+        """All rights in the leaf's account. Raises Closed before :meth:`open`."""
+        return self._opened(0)
+
+    @property
+    def system(self) -> Client:
+        """The leaf's system account. Raises Closed before :meth:`open`."""
+        return self._opened(1)
+
+    def _opened(self, number: int) -> Client:
+        if len(self._open) <= number:
+            raise Closed(_WHAT, "it was not connected yet")
+        return self._open[number]
 
     async def open(self) -> None:
+        """Connect both. Raises EdgeError."""
+        await self._connect("edgeagent", agent_inbox(self._id), self._leaf.agent_login)
+        await self._connect("edgeagent (system)", "_INBOX.sys", self._leaf.sys_login, on_back=self._on_back)
+
+    async def _connect(self, name: str, inbox: str, login: tuple[str, str], on_back: Callable[[], None] = lambda: None) -> None:
+        client: Client | None = None  # until it was good for the first time
+
+        async def gone() -> None:
+            if client and not self._closing:
+                self._leaf.connection_changed(up=False)
+
         async def back() -> None:
-            self._on_back()
+            if client and not self._closing:
+                self._leaf.connection_changed(up=True, version=server_version(client))
+                on_back()
 
         async def closed() -> None:
-            log.debug("a connection to the leaf is closed")
+            if client and not self._closing:
+                self._on_lost(ConnectionLost(_WHAT, why_closed(client, _WHAT).why))
 
-        prefix = agent_inbox(self._id)
-        self.agent = await connect(
+        client = await connect(
             self._leaf.url,
-            what="reach the leaf",
-            name="edgeagent",
-            inbox_prefix=prefix,
-            password=self._leaf.agent_login,
+            what=_WHAT,
+            name=name,
+            inbox_prefix=inbox,
+            password=login,
+            on_disconnected=gone,
+            on_reconnected=back,
             on_closed=closed,
         )
-        try:
-            self.system = await connect(
-                self._leaf.url,
-                what="reach the leaf",
-                name="edgeagent (system)",
-                inbox_prefix="_INBOX.sys",
-                password=self._leaf.sys_login,
-                on_reconnected=back,
-            )
-        except EdgeError:
-            await self.agent.close()
-            raise
+        self._open.append(client)
 
     async def close(self) -> None:
-        for client in (self.system, self.agent):
+        """Close what was opened; safe to call when nothing was."""
+        self._closing = True
+        for client in reversed(self._open):
             with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
                 await client.close()

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import os
 from datetime import datetime, timezone
+from pathlib import Path
 
 from edgeagent import __version__, status
-from edgeagent.errors import EdgeError
+from edgeagent.errors import EdgeError, Failed
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
 from edgeagent.status import LeafStatus, LinkStatus, Problem, Status
-from edgeagent.times import rfc3339
+from edgeagent.times import duration, rfc3339
+from edgeagent.trust import creds
 
 __all__ = ["StatusKeeper"]
 
@@ -24,6 +26,28 @@ def _now() -> str:
     return rfc3339(datetime.now(timezone.utc))
 
 
+def _refused(what: str, error: EdgeError) -> Problem:
+    return Problem(
+        f"the hub is reached, but does not keep this device's {what}: {error.why}",
+        "a report that is too large has too many or too long labels; for the rest ask whoever runs the hub (`edgeagent hub status`)",
+    )
+
+
+def _bad_credentials(path: Path) -> Problem | None:
+    """What is wrong with the credentials as they are now; the leaf reads them anew at each dial, and so does this."""
+    try:
+        expires_at = creds.peek(path).expires_at
+    except EdgeError as error:
+        return Problem(f"cannot {error.what}: {error.why}", error.remedy)
+    ago = 0.0 if expires_at is None else datetime.now(timezone.utc).timestamp() - expires_at
+    if ago <= 0:
+        return None
+    return Problem(
+        f"the credentials at {path} expired {duration(ago)} ago",
+        "get new ones from whoever runs the hub and put them there; the leaf takes them by itself",
+    )
+
+
 class StatusKeeper:
     """Writes ``settings.status_file`` whenever something changed."""
 
@@ -33,6 +57,7 @@ class StatusKeeper:
         self._leaf_problem: Problem | None = None
         self._link = LinkStatus(up=False, hub=", ".join(settings.hub.urls), since=self._started)
         self._link_problem: Problem | None = self._unlinked()
+        self._report_problem: Problem | None = None
         self._answered = 0
         self._changed = asyncio.Event()
         self.groups = groups
@@ -43,14 +68,19 @@ class StatusKeeper:
         self._changed.set()
 
     def link_tried(self, error: EdgeError | None) -> None:
-        """The hub acknowledged a heartbeat, or did not."""
+        """The hub acknowledged a heartbeat, or did not. Failed: it answered, so there is a link, but it would not keep it."""
         now = _now()
-        up = error is None
+        up = error is None or isinstance(error, Failed)
         since = self._link.since if up == self._link.up else now
-        acknowledged = now if up else self._link.acknowledged
+        acknowledged = self._link.acknowledged if error else now
         self._link = LinkStatus(up=up, hub=self._link.hub, since=since, acknowledged=acknowledged)
-        self._link_problem = None if up else self._unlinked()
+        self._link_problem = self._unlinked(error) if not up else _refused("heartbeat", error) if error else None
         notify_systemd(f"STATUS={self._id}, {'linked' if up else 'not linked'} since {since}")
+        self._changed.set()
+
+    def report_tried(self, error: EdgeError | None) -> None:
+        """The hub has this device's report, or will not keep it."""
+        self._report_problem = _refused("report", error) if error else None
         self._changed.set()
 
     def link_lost(self) -> None:
@@ -77,16 +107,21 @@ class StatusKeeper:
         with contextlib.suppress(OSError):
             self._write()
 
-    def _unlinked(self) -> Problem:
+    def _unlinked(self, error: EdgeError | None = None) -> Problem:
         if not self._settings.hub.urls:
             return Problem("no hub is set: this device stays on its own", "set `hub.urls` in agent.toml and restart the agent")
         path = self._settings.credentials_file
         if not path.exists():
             return Problem(f"there are no credentials at {path}", "get them from whoever runs the hub (`edgeagent device add`)")
-        return Problem(
-            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})",
-            f"check the network and the hub; the leaf's log is {self._settings.state_folder / 'leaf.log'}",
+        return _bad_credentials(path) or Problem(
+            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {error.why}" if error else ""),
+            f"check the network and the hub; the leaf's log: {self._leaf_log()}",
         )
+
+    def _leaf_log(self) -> str:
+        if self._settings.leaf.mode == "external":
+            return "`journalctl -u edgeagent-leaf`"
+        return str(self._settings.state_folder / "leaf.log")
 
     def _write(self) -> None:
         status.write(
@@ -101,6 +136,6 @@ class StatusKeeper:
                 link=self._link,
                 groups=self.groups,
                 queries_answered=self._answered,
-                problems=[problem for problem in (self._leaf_problem, self._link_problem) if problem],
+                problems=[problem for problem in (self._leaf_problem, self._link_problem, self._report_problem) if problem],
             ),
         )

@@ -1,4 +1,4 @@
-"""What runs on the hub, in which order: lock, nats-server, streams, presence. And the one-shot jobs on the hub's own machine."""
+"""The hub from start to end, in which order: lock, nats-server, services. And the one-shot jobs on the hub's own machine."""
 
 from __future__ import annotations
 
@@ -6,183 +6,101 @@ import asyncio
 import contextlib
 import json
 import logging
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeagent import context, direct, files, runtime, subjects
-from edgeagent.errors import EdgeError, Refused, Unreachable
-from edgeagent.hub import register, streams
-from edgeagent.hub.conf import HubConf, render
-from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.keyring import Keyring, Service
-from edgeagent.hub.presence_keeper import PresenceKeeper
-from edgeagent.link import Client, connect, request
-from edgeagent.natsserver import binary, server
-from edgeagent.natsserver.process import Launch
-from edgeagent.natsserver.supervisor import State, Supervisor, Timing
-from edgeagent.times import parse_rfc3339
-from edgeagent.trust import creds
+import msgspec
 
-__all__ = ["add_device", "look", "make", "run"]
+from edgeagent import context, direct, files, runtime, subjects, wire
+from edgeagent.assembly.hubserver import HubServer
+from edgeagent.assembly.hubservices import HubServices, sign_in
+from edgeagent.errors import Refused, Unreachable, UsageProblem
+from edgeagent.hub import loginfile, register, streams
+from edgeagent.hub.address import addresses, local_url
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.keyring import DEVICE_SECONDS, PERSON_SECONDS, Keyring, Service, check_person
+from edgeagent.hub.roles import PersonRole
+from edgeagent.link import Client, request
+from edgeagent.times import parse_rfc3339
+from edgeagent.trust.creds import Credentials
+
+__all__ = ["add_device", "add_operator", "look", "make", "renew_device", "run"]
 
 log = logging.getLogger("edgeagent.hub")
 
-#: A large store takes a while to be read after a crash.
-READY_SECONDS = 300.0
-
 
 def make(place: HubFolder, options: HubOptions, admin: str) -> context.Context:
-    """Make a hub in ``place`` and a context for its first administrator, which becomes the current one."""
+    """Make a hub in ``place`` and a context for its first administrator, which becomes the current one.
+
+    What cannot be is said before anything is written; what was written is removed again when a later step fails.
+    """
+    place.check(options)
+    check_person(admin, "admin")
     if options.name in context.names():
         raise Refused(
             f"make the hub {options.name!r}",
             "you have a context of that name already",
             f"choose another --name, or `edgeagent context rm {options.name}`",
         )
-    place.create(options)
-    keyring = Keyring.create(place.path)
-    login = keyring.operator_credentials(admin, "admin")
-    file = place.path / f"{admin}.creds"
-    files.write_atomic(file, login.format().encode(), 0o600)
-    made = context.Context(name=options.name, url=_client_url(options), credentials=str(file))
-    context.save(made, make_current=True)
+    with contextlib.ExitStack() as undo:
+        if not place.path.exists():
+            undo.callback(_remove_if_empty, place.path)
+        files.make_folder(place.path, 0o700)
+        keyring = Keyring.create(place.path)
+        undo.callback(shutil.rmtree, place.keys, ignore_errors=True)
+        file = place.path / f"{admin}.creds"
+        undo.callback(file.unlink, missing_ok=True)
+        files.write_atomic(file, keyring.operator_credentials(admin, "admin").format().encode(), 0o600)
+        undo.callback(place.options_file.unlink, missing_ok=True)
+        place.create(options)
+        made = context.Context(name=options.name, url=local_url(options), credentials=str(file))
+        undo.callback(_forget, made.name)
+        context.save(made, make_current=True)
+        undo.pop_all()
     return made
 
 
-def _client_url(options: HubOptions) -> str:
-    host = "127.0.0.1" if options.listen in ("0.0.0.0", "::") else options.listen
-    return f"nats://{host}:{options.client_port}"
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _forget(name: str) -> None:
+    with contextlib.suppress(OSError):  # where it could not be written, it may not be to remove either
+        context.remove(name)
 
 
 async def run(place: HubFolder) -> None:
-    """Be the hub until SIGTERM or SIGINT."""
+    """Be the hub until SIGTERM or SIGINT, which count during the start too. Raises what makes it impossible to go on."""
     runtime.set_up_logging("info")
     options, keyring = place.options(), Keyring.load(place.path)
-    stop = runtime.stop_on_signals()
+    stop, up = runtime.stop_on_signals(), asyncio.Event()
     with files.Lock(place.lock, f"run the hub in {place.path}"):
-        async with _server(place, options, keyring), _services(options, keyring) as tasks:
-            runtime.notify_systemd("READY=1")
-            log.info("the hub is up: operators at %s, devices at %s:%d", _client_url(options), options.listen, options.leaf_port)
-            await tasks.wait(stop)
-            runtime.notify_systemd("STOPPING=1")
-
-
-@contextlib.asynccontextmanager
-async def _server(place: HubFolder, options: HubOptions, keyring: Keyring) -> AsyncIterator[Supervisor]:
-    """nats-server, kept running. What makes the very first start fail is raised."""
-    found = binary.find(options.server)
-    _write_configuration(place, options, keyring)
-    _load_early(place, keyring.account_public("FLEET"))
-    ports = files.make_folder(place.path / "ports", 0o700)
-
-    async def prepare(problem: EdgeError | None) -> Launch:
-        return server.launch(found.path, place.configuration, name="the hub's nats-server", log=place.log, ports_folder=ports)
-
-    def changed(state: State, detail: str) -> None:
-        if state is State.BACKING_OFF:
-            log.error("nats-server ended and is started again: %s", detail)
-            if not supervisor.restarts and first.is_set():
-                failed.set()
-
-    first, failed = asyncio.Event(), asyncio.Event()
-    first.set()
-    supervisor = Supervisor("the hub's nats-server", prepare, timing=Timing(cap_seconds=5), on_change=changed)
-    supervisor.start()
-    try:
-        await _first_ready(supervisor, failed)
-        first.clear()
-        yield supervisor
-    finally:
-        await supervisor.stop()
-
-
-def _load_early(place: HubFolder, account: str) -> None:
-    """Make nats-server load ``account``, and those that it imports from, before it listens.
-
-    Otherwise it does so at the account's first login, and takes the subscriptions away from every leaf that connects meanwhile: their
-    links stay up and carry nothing to them (nats-server 2.15.1; 5 of 15 restarts with three leafs). It loads the owner of each
-    folder in JetStream's store at the start, and removes those that are empty.
-    """
-    folder = files.make_folder(place.path / "store" / "jetstream" / account, 0o700)
-    files.write_atomic(folder / "README", b"While this folder is here, nats-server loads its account before it listens.\n", 0o600)
-
-
-async def _first_ready(supervisor: Supervisor, failed: asyncio.Event) -> None:
-    """Ready, or the reason why not at once: a hub that cannot start must say so, not try for ever."""
-    ready = asyncio.ensure_future(supervisor.ready(READY_SECONDS))
-    waiting = asyncio.ensure_future(failed.wait())
-    try:
-        await asyncio.wait({ready, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done() and supervisor.last_problem:
-            raise supervisor.last_problem
-        await ready
-    finally:
-        ready.cancel()
-        waiting.cancel()
-
-
-def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
-    text = render(
-        HubConf(
-            name=options.name,
-            listen=options.listen,
-            client_port=options.client_port,
-            leaf_port=options.leaf_port,
-            ping_seconds=options.ping_seconds,
-            store=place.path / "store",
-            store_max_bytes=options.store_max_bytes,
-            resolver=place.path / "accounts",
-            log=place.log,
-            ports=place.path / "ports",
-            operator_jwt=keyring.operator_jwt(),
-            system_account=keyring.account_public("SYS"),
-            accounts=dict(keyring.account_jwts().values()),
-        )
-    )
-    files.write_atomic(place.configuration, text.encode(), 0o600)
-
-
-@contextlib.asynccontextmanager
-async def _services(options: HubOptions, keyring: Keyring) -> AsyncIterator[runtime.Tasks]:
-    """What runs beside nats-server; stateless, so it may run several times."""
-    tasks = runtime.Tasks()
-    keeper: PresenceKeeper | None = None
-
-    async def came_back() -> None:
-        if keeper:
-            keeper.look_again()
-
-    async with _connection(options, keyring, "hub") as hub, _connection(options, keyring, "sys", came_back) as system:
-        for name in await streams.ensure(hub.jetstream(), options.store_max_bytes):
-            log.info("made or changed the stream %s", name)
-        keeper = PresenceKeeper(system, hub, keyring.account_public("FLEET"))
-        await keeper.start()
-        tasks.start("presence", keeper.write_events())
-        tasks.start("reconcile presence", keeper.reconciliations())
-        tasks.start("guard", keeper.guard())
+        life = asyncio.ensure_future(_live(place, options, keyring, up, stop))
+        stopping = asyncio.ensure_future(stop.wait())
         try:
-            yield tasks
+            await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if up.is_set():
+                await asyncio.wait({life})  # it sees the signal itself
         finally:
-            await tasks.close()
+            stopping.cancel()
+            life.cancel()  # wherever its start is, its blocks end what they began
+            await asyncio.gather(life, stopping, return_exceptions=True)
+        if not life.cancelled():
+            life.result()
 
 
-@contextlib.asynccontextmanager
-async def _connection(options: HubOptions, keyring: Keyring, service: Service, came_back: Any = None) -> AsyncIterator[Client]:
-    login = keyring.service_credentials(service)
-    client = await connect(
-        _client_url(options),
-        what="reach the hub",
-        name=f"edgeagent hub ({service})",
-        inbox_prefix=f"_INBOX.{service}",
-        jwt=creds.callbacks(login),
-        on_reconnected=came_back,
-    )
-    try:
-        yield client
-    finally:
-        with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
-            await client.close()
+async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
+    async with HubServer(place, options, keyring) as server, HubServices(options, keyring) as services:
+        services.tasks.start("nats-server", server.until_hopeless())
+        up.set()
+        runtime.notify_systemd("READY=1")
+        urls = addresses(options)
+        log.info("the hub is up: operators at %s, devices at %s", urls.operators, urls.devices)
+        await services.tasks.wait(stop)
+        runtime.notify_systemd("STOPPING=1")
 
 
 @contextlib.asynccontextmanager
@@ -190,33 +108,81 @@ async def _running(place: HubFolder, service: Service) -> AsyncIterator[Client]:
     """A connection to the hub of this machine for a one-shot job."""
     options, keyring = place.options(), Keyring.load(place.path)
     try:
-        async with _connection(options, keyring, service) as client:
-            yield client
+        client = await sign_in(options, keyring, service)
     except Unreachable as error:
-        if error.what != "reach the hub":
-            raise
         raise Unreachable(error.what, error.why, f"start it: `edgeagent hub up --dir {place.path}`") from None
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
+            await client.close()
 
 
-async def add_device(place: HubFolder, device_id: str, groups: Sequence[str], target: Path) -> None:
+async def add_device(
+    place: HubFolder,
+    device_id: str,
+    groups: Sequence[str],
+    target: Path,
+    *,
+    expires_in_seconds: float | None = DEVICE_SECONDS,
+) -> None:
     """Register a device and write its credentials to ``target``, which must not exist."""
-    place.options()  # "there is no hub" is plainer than "there are no keys"
-    login = Keyring.load(place.path).device_credentials(device_id, groups)
+    login = _keyring(place).device_credentials(device_id, groups, expires_in_seconds=expires_in_seconds)
     if target.exists():
         raise Refused(f"write {target}", "there is such a file already", "move it away, or name another with --out")
     async with _running(place, "hub") as hub:
-        # The file first: a device that is registered but has no credentials would be worse than a file that is not.
-        files.write_atomic(target, login.format().encode(), 0o600)
-        try:
+        with loginfile.written(target, login):
             await register.add(hub, register.record_of(login, groups))
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+
+
+async def renew_device(
+    place: HubFolder,
+    device_id: str,
+    groups: Sequence[str] | None,
+    target: Path,
+    *,
+    expires_in_seconds: float | None = DEVICE_SECONDS,
+) -> wire.DeviceRecord:
+    """Give a registered device a new key and JWT, written to ``target``; what the register says of it now.
+
+    groups: None keeps those that it has. target: may exist if it holds older credentials of the same device.
+    The older ones stay good until they expire.
+    """
+    keyring, what = _keyring(place), f"renew {device_id}"
+    async with _running(place, "hub") as hub:
+        found = await register.find(hub, device_id) if subjects.is_id(device_id) else None
+        if found is None:
+            raise UsageProblem(what, "there is no such device", f"`edgeagent device add {device_id}` adds it")
+        old, sequence = found
+        if old.revoked:
+            raise Refused(what, "it is revoked")
+        groups = old.groups if groups is None else groups
+        login = keyring.device_credentials(device_id, groups, expires_in_seconds=expires_in_seconds)
+        record = msgspec.structs.replace(register.record_of(login, groups), added=old.added)
+        loginfile.check_replaceable(target, login)
+        with loginfile.written(target, login):
+            await register.replace(hub, record, sequence)
+        return record
+
+
+def add_operator(
+    place: HubFolder, name: str, role: PersonRole, target: Path, *, expires_in_seconds: float | None = PERSON_SECONDS
+) -> Credentials:
+    """Write credentials of a person to ``target``, which may hold older ones of the same person. The hub need not run."""
+    login = _keyring(place).operator_credentials(name, role, expires_in_seconds)
+    loginfile.check_replaceable(target, login)
+    files.write_atomic(target, login.format().encode(), 0o600)
+    return login
+
+
+def _keyring(place: HubFolder) -> Keyring:
+    place.options()  # "there is no hub" is plainer than "there are no keys"
+    return Keyring.load(place.path)
 
 
 async def look(place: HubFolder) -> dict[str, Any]:
     """Everything `hub status` shows."""
-    options = place.options()
+    urls = addresses(place.options())
     async with _running(place, "sys") as system, _running(place, "hub") as hub:
         answer = await request(system, "$SYS.REQ.SERVER.PING.VARZ", b"{}", what="ask the hub how it is")
         varz = json.loads(answer.data)["data"]
@@ -226,7 +192,7 @@ async def look(place: HubFolder) -> dict[str, Any]:
         ]
     return {
         "pid": int(files.read_text(place.server_pid)),
-        "urls": {"operators": _client_url(options), "devices": f"nats-leaf://{options.listen}:{options.leaf_port}"},
+        "urls": {"operators": urls.operators, "devices": urls.devices},
         "server": {
             "name": varz["server_name"],
             "version": varz["version"],

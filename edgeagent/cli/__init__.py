@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeagent import __version__
-from edgeagent.cli import context, demo, device, fleet, hub, local
+from edgeagent.cli import context, demo, device, fleet, hub, local, operator
 from edgeagent.errors import EdgeError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
+app.add_typer(operator.app, name="operator")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")
 local.add_to(app)

@@ -34,6 +34,9 @@ def init(
     folder: HubDir = None,
     name: Annotated[str, typer.Option(help="The hub's name, also of the context that is made for you.")] = "hub",
     listen: Annotated[str, typer.Option(help="Address to listen on. Without TLS keep it on a network you trust.")] = "127.0.0.1",
+    advertise: Annotated[
+        str, typer.Option(help="Name or address that others use for the hub (NAT, DNS); the one of --listen if not given.")
+    ] = "",
     client_port: Annotated[int, typer.Option(help="Port for operators.", min=1, max=65535)] = 4222,
     leaf_port: Annotated[int, typer.Option(help="Port for devices.", min=1, max=65535)] = 7422,
     store_bytes: Annotated[
@@ -46,23 +49,27 @@ def init(
     Example: edgeagent hub init --name berlin --listen 192.168.1.10
     """
     from edgeagent.assembly.hub import make
+    from edgeagent.hub.address import addresses, is_loopback
     from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 
     place = HubFolder((folder or places.hub_folder()).absolute())
     options = HubOptions(
         name=name,
         listen=listen,
+        advertise=advertise,
         client_port=client_port,
         leaf_port=leaf_port,
         store_max_bytes=store_bytes or suggested_store_bytes(place.path),
     )
-    context = make(place, options, admin or _user())
+    context, urls = make(place, options, admin or _user()), addresses(options)
     typer.echo(f"made the hub {name!r} in {place.path}")
     typer.echo(f"  keys          {place.keys}  (back this folder up; who has it is the hub)")
-    typer.echo(f"  operators     {context.url}")
-    typer.echo(f"  devices       nats-leaf://{listen}:{leaf_port}")
+    typer.echo(f"  operators     {urls.operators}")
+    typer.echo(f"  devices       {urls.devices}")
     typer.echo(f"  your context  {context.name}, as {admin or _user()} (admin)")
-    if listen not in ("127.0.0.1", "::1", "localhost"):
+    if urls.note:
+        typer.echo(urls.note)
+    if not is_loopback(listen):
         typer.echo("There is no TLS on these ports: keep them on a network you trust.", err=True)
     typer.echo("Next: `edgeagent hub up`, then `edgeagent device add ID`.")
 

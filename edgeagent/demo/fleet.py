@@ -7,11 +7,10 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
-from edgeagent import context, files
+from edgeagent import context, files, interpreter
 from edgeagent.assembly.hub import add_device, make
 from edgeagent.demo.cable import Cable
 from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace
@@ -46,7 +45,8 @@ class DemoFleet:
         """The hub first, then the devices, all of them at once."""
         hub = HubFolder(self.folder.hub)
         self._make_hub(hub)
-        await self._supervise("the hub", hub.path, ("-m", "edgeagent", "hub", "up", "--dir", str(hub.path)), hub.path / "hub.log")
+        command = interpreter.argv("edgeagent", "hub", "up", "--dir", str(hub.path))
+        await self._supervise("the hub", hub.path, command, hub.path / "hub.log")
         await self._until_streams(hub)
         for device in self.devices:
             await self._make_device(hub, device)
@@ -116,11 +116,11 @@ class DemoFleet:
 
     async def _start_device(self, device: DemoDevice) -> None:
         settings = self.folder.settings(device.id)
-        argv = ("-m", "edgeagent.assembly.device", str(settings))
-        await self._supervise(device.id, settings.parent, argv, settings.with_name("agent.log"))
+        command = interpreter.argv("edgeagent.assembly.device", str(settings))
+        await self._supervise(device.id, settings.parent, command, settings.with_name("agent.log"))
 
-    async def _supervise(self, name: str, folder: Path, argv: tuple[str, ...], output: Path) -> None:
-        launch = Launch(name=name, argv=(sys.executable, *argv), output=output, pid_file=folder / "demo.pid")
+    async def _supervise(self, name: str, folder: Path, command: list[str], output: Path) -> None:
+        launch = Launch(name=name, argv=tuple(command), output=output, pid_file=folder / "demo.pid")
 
         async def prepare(problem: EdgeError | None) -> Launch:
             return launch

@@ -40,7 +40,7 @@ class LeafConf:
 
     server_name: ``<id>-<random>``; two leafs of one name evict each other, so nobody may be able to guess it.
     domain: the JetStream domain, the device's id.
-    log: None: standard error (under systemd). ports_folder, pid_file: None: not written.
+    log: None: standard error (under systemd). pid_file: None: not written.
     hub_urls: none: the device stays on its own. All ``ws(s)://``, or none.
     credentials: read at every connect, so it may come later. None: the hub asks for none.
     tls_ca_file: whom to trust for ``tls://`` and ``wss://``; None: the system's authorities.
@@ -55,7 +55,6 @@ class LeafConf:
     system_password: str
     log: Path | None = None
     log_max_bytes: int = 1 << 20
-    ports_folder: Path | None = None
     pid_file: Path | None = None
     hub_urls: tuple[str, ...] = ()
     credentials: Path | None = None
@@ -85,8 +84,6 @@ def _server(conf: LeafConf) -> str:
     ]
     if conf.log:
         lines += [f"logfile: {quote(conf.log)}", f"logfile_size_limit: {conf.log_max_bytes}", "logfile_max_num: 2"]
-    if conf.ports_folder:
-        lines.append(f"ports_file_dir: {quote(conf.ports_folder)}")
     if conf.pid_file:
         lines.append(f"pid_file: {quote(conf.pid_file)}")
     return "\n".join(lines)

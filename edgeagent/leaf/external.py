@@ -1,23 +1,78 @@
-"""A leaf that somebody else runs (systemd) with the configuration that we write: waiting for it, and telling it to read that again."""
+"""A leaf that somebody else runs (systemd) with the configuration that we write: what can be seen of it, and telling it to read that again."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
 
+from edgeagent import files
 from edgeagent.errors import EdgeError, Refused, Unreachable
 from edgeagent.natsserver import ports, process
+from edgeagent.natsserver.supervisor import State
 
-__all__ = ["no_answer", "signal_reload", "until_it_answers"]
+__all__ = [
+    "External",
+    "allow_unit",
+    "end_managed",
+    "forbid_unit",
+    "no_answer",
+    "nothing_answers",
+    "signal_reload",
+    "until_it_answers",
+]
+
+log = logging.getLogger(__name__)
 
 #: How often it is looked for while it is not there, in seconds.
 LOOK_SECONDS = 0.2
 
+#: The unit's ConditionPathExists: without this file beside leaf.conf it does not start. So a managed leaf is never joined by a second
+#: server on the same store, which would destroy it.
+MARK = "leaf.external"
 
-async def until_it_answers(port: int, server_name: str) -> None:
-    """Return when a server of this name answers at the port."""
+
+class External:
+    """What is known of such a leaf. on_change: as for the Supervisor."""
+
+    def __init__(self, on_change: Callable[[State, str], None] | None) -> None:
+        self._on_change = on_change or (lambda state, detail: None)
+        self.state, self.version = State.STOPPED, ""
+        #: Why it can't be used, None while it can.
+        self.problem: EdgeError | None = None
+
+    def move(self, state: State, *, version: str = "", problem: EdgeError | None = None) -> None:
+        """It is in this state now. version: its program's, empty: as before."""
+        known = (self.state, self.version)
+        self.state, self.version, self.problem = state, version or self.version, problem
+        if known != (self.state, self.version):
+            log.info("the leaf: %s%s", state.value, f" ({problem.why})" if problem else "")
+            self._on_change(state, problem.why if problem else "")
+
+
+def allow_unit(folder: Path) -> bool:
+    """Let the leaf's unit start; True when it was not allowed to before. Raises EdgeError."""
+    if (folder / MARK).exists():
+        return False
+    files.write_atomic(folder / MARK, b"While this file is here, edgeagent-leaf.service may start: `leaf.mode` is external.\n")
+    return True
+
+
+def forbid_unit(folder: Path) -> None:
+    """Keep the leaf's unit from starting. Raises EdgeError."""
+    try:
+        (folder / MARK).unlink(missing_ok=True)
+    except OSError as error:
+        raise files.failure(f"remove {folder / MARK}", error) from None
+
+
+async def until_it_answers(port: int, server_name: str) -> str:
+    """Wait until a server of this name answers at the port; its version."""
     while True:
-        if (await ports.banner(port) or {}).get("server_name") == server_name:
-            return
+        info = await ports.banner(port) or {}
+        if info.get("server_name") == server_name:
+            return str(info.get("version", ""))
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -25,12 +80,16 @@ async def no_answer(port: int, unit: str) -> EdgeError:
     """Why it does not answer, as far as can be seen from here, and which unit to look at."""
     other, url = await ports.banner(port), f"nats://{ports.HOST}:{port}"
     if other is None:
-        why = f"nothing answers at {url}"
-        remedy = f"start its unit: `sudo systemctl start {unit}`; `journalctl -u {unit}` tells why it ended"
-    else:
-        why = f"another nats-server ({other.get('server_name')}) answers at {url}"
-        remedy = f"restart the leaf's unit, `sudo systemctl restart {unit}`, or set another `leaf.port` in agent.toml"
+        return nothing_answers(port, unit)
+    why = f"another nats-server ({other.get('server_name')}) answers at {url}"
+    remedy = f"restart the leaf's unit, `sudo systemctl restart {unit}`, or set another `leaf.port` in agent.toml"
     return Unreachable("reach the leaf", why, remedy)
+
+
+def nothing_answers(port: int, unit: str) -> EdgeError:
+    """The error for a server that is not there."""
+    remedy = f"start its unit: `sudo systemctl start {unit}`; `journalctl -u {unit}` tells why it ended"
+    return Unreachable("reach the leaf", f"nothing answers at nats://{ports.HOST}:{port}", remedy)
 
 
 def signal_reload(launch: process.Launch, unit: str) -> None:
@@ -40,3 +99,11 @@ def signal_reload(launch: process.Launch, unit: str) -> None:
         raise Refused("reload the leaf", "it does not run, or as another user", f"`sudo systemctl reload-or-restart {unit}`")
     child.reload()
     child.release()
+
+
+async def end_managed(launch: process.Launch) -> None:
+    """End a server that we left running when the leaf was still managed: the unit's would be a second one on the same store."""
+    child = process.adopt(launch)
+    if child is not None:
+        await child.terminate()
+        child.release()

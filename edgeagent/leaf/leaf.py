@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,17 +28,17 @@ NAME = "the leaf"
 class Leaf:
     """One device's leaf. Give it to one agent at a time: two servers on one store destroy it, and nats-server does not prevent that.
 
-    on_change: called with every new state of a managed leaf and, where there is one, the reason.
+    on_change: called with every new state and, where there is one, the reason.
     """
 
     def __init__(self, options: LeafOptions, on_change: Callable[[State, str], None] | None = None) -> None:
         self.options = options
         #: Where local programs connect; may change when a managed leaf starts again.
         self.port = options.port
-        self.version = ""
+        self._version = ""
         self._secrets: LeafSecrets | None = None
         self._supervisor = Supervisor(NAME, self._prepare, timing=options.timing, on_change=on_change)
-        self._external_state = State.STOPPED
+        self._external = external.External(on_change)
 
     async def start(self, timeout: float | None = None) -> None:
         """Write the configuration and return when the leaf can be used; one that still runs is taken over.
@@ -49,11 +48,22 @@ class Leaf:
         """
         await asyncio.to_thread(self._make_folders)
         if self.options.mode == "external":
-            await self._write()
-            self._external_state = State.STARTING
+            self._external.move(State.STARTING, problem=external.nothing_answers(self.port, self.options.unit))
+            await self._offer()
         else:
+            external.forbid_unit(self.options.folder)
             self._supervisor.start()
         await self.ready(timeout)
+
+    async def _offer(self) -> None:
+        """Write the configuration of an external leaf, and tell one that runs with another."""
+        if external.allow_unit(self.options.folder):
+            await external.end_managed(self._launch(Path("nats-server")))
+        if await self._write():
+            try:
+                await self._reload()
+            except Refused as error:
+                log.info("%s, for it reads its configuration only when it starts", error)
 
     async def ready(self, timeout: float | None = None) -> None:
         """Wait until the leaf can be used; as :meth:`start`."""
@@ -62,19 +72,31 @@ class Leaf:
             await self._supervisor.ready(seconds)
             return
         try:
-            await asyncio.wait_for(external.until_it_answers(self.port, self.options.server_name), seconds)
+            version = await asyncio.wait_for(external.until_it_answers(self.port, self.options.server_name), seconds)
         except asyncio.TimeoutError:
-            raise await external.no_answer(self.port, self.options.unit) from None
-        self._external_state = State.RUNNING
+            problem = await external.no_answer(self.port, self.options.unit)
+            self._external.move(State.STARTING, problem=problem)
+            raise problem from None
+        self._external.move(State.RUNNING, version=version)
+
+    def connection_changed(self, *, up: bool, version: str = "") -> None:
+        """What a connection of ours to the leaf shows: all that is known of an external one once it has answered.
+
+        version: of the server, when it is up.
+        """
+        if self.options.mode == "managed" or self.state in (State.STOPPED, State.STOPPING):
+            return
+        problem = None if up else external.nothing_answers(self.port, self.options.unit)
+        self._external.move(State.RUNNING if up else State.STARTING, version=version, problem=problem)
 
     async def stop(self) -> None:
         """End a managed leaf; an external one is its owner's."""
-        self._external_state = State.STOPPED
+        self._external.state = State.STOPPED
         await self._supervisor.stop()
 
     async def release(self) -> None:
         """Let the leaf run on without us: local programs keep working while the agent restarts."""
-        self._external_state = State.STOPPED
+        self._external.state = State.STOPPED
         await self._supervisor.release()
 
     async def restart(self, timeout: float | None = None) -> None:
@@ -101,7 +123,12 @@ class Leaf:
 
     @property
     def state(self) -> State:
-        return self._supervisor.state if self.options.mode == "managed" else self._external_state
+        return self._supervisor.state if self.options.mode == "managed" else self._external.state
+
+    @property
+    def version(self) -> str:
+        """Of its nats-server; empty while it is not known."""
+        return self._version if self.options.mode == "managed" else self._external.version
 
     @property
     def pid(self) -> int | None:
@@ -114,7 +141,7 @@ class Leaf:
 
     @property
     def last_problem(self) -> EdgeError | None:
-        return self._supervisor.last_problem
+        return self._supervisor.last_problem if self.options.mode == "managed" else self._external.problem
 
     @property
     def wished_port(self) -> int:
@@ -142,9 +169,6 @@ class Leaf:
     def sys_password(self) -> str:
         return self._known_secrets.system
 
-    def last_log_lines(self, count: int = 12) -> list[str]:
-        return self._supervisor.last_log_lines(count)
-
     @property
     def _known_secrets(self) -> LeafSecrets:
         if self._secrets is None:
@@ -153,7 +177,6 @@ class Leaf:
 
     def _make_folders(self) -> None:
         files.make_folder(self.options.folder, 0o700)
-        files.make_folder(self.options.ports_folder, 0o700)
         self._secrets = load_or_make(self.options.folder / "secrets.json")
 
     async def _prepare(self, problem: EdgeError | None) -> process.Launch:
@@ -161,15 +184,13 @@ class Leaf:
 
     def _make_launch(self, problem: EdgeError | None) -> process.Launch:
         found = binary.find(self.options.server)
-        self.version = found.version
+        self._version = found.version
         launch = self._launch(found.path)
         pid = process.find_pid(launch)
         lost = isinstance(problem, StartFailed) and problem.kind == "address_in_use"
         self.port = port.choose(self.options.folder / "port.json", self.options.port, is_ours=pid is not None, lost=lost)
         changed = self._write_conf()
-        if pid is None:
-            ports.clear(self.options.ports_folder)
-        stale = pid is not None and (changed or _program(pid) != found.path.resolve())
+        stale = pid is not None and (changed or process.program_of(pid) != found.path.resolve())
         return replace(self._launch(found.path), replace=stale)
 
     def _launch(self, path: Path) -> process.Launch:
@@ -178,7 +199,6 @@ class Leaf:
             self.options.config_file,
             name=NAME,
             log=self.options.log_file,
-            ports_folder=self.options.ports_folder,
             port=self.port,
             environment={"GOMEMLIMIT": f"{self.options.go_memory_limit_bytes}B"},
             ready_seconds=self.options.start_seconds,
@@ -197,8 +217,7 @@ class Leaf:
 
     async def _reload(self) -> None:
         if self.options.mode == "external":
-            launch = replace(self._launch(Path("nats-server")), pid_file=self.options.config_file.with_suffix(".pid"))
-            external.signal_reload(launch, self.options.unit)
+            external.signal_reload(self._launch(Path("nats-server")), self.options.unit)
             return
         child = self._supervisor.child
         if child is None or self.state is not State.RUNNING:
@@ -212,9 +231,3 @@ class Leaf:
     def _refuse_external(self, verb: str) -> None:
         if self.options.mode == "external":
             raise Refused(f"{verb} the leaf", "systemd runs it", f"`sudo systemctl {verb} {self.options.unit}`")
-
-
-def _program(pid: int) -> Path | None:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/exe").readlink()
-    return None

@@ -21,8 +21,7 @@ HUB_DOMAIN = "hub"
 @dataclass(frozen=True, kw_only=True)
 class LeafOptions:
     """server_name: the leaf's on NATS, ``<id>-<random>``; no other leaf of the fleet may have it.
-    folder: all that the leaf keeps; made with mode 0700.
-    runtime: folder for what need not survive a reboot (best on tmpfs); None: below ``folder``.
+    folder: all that the leaf keeps; made with mode 0700. One agent at a time may use it (the agent's lock is in it).
     hub_urls, credentials, tls_ca_file: see :class:`LeafConf`.
     port: where local programs connect, on 127.0.0.1; when another program has it, a managed leaf takes a free one.
     mode: ``managed``: we run nats-server. ``external``: somebody else (systemd) does, with the configuration that we write.
@@ -36,7 +35,6 @@ class LeafOptions:
     device_id: str
     server_name: str
     folder: Path
-    runtime: Path | None = None
     hub_urls: tuple[str, ...] = ()
     credentials: Path | None = None
     tls_ca_file: Path | None = None
@@ -74,10 +72,6 @@ class LeafOptions:
     def log_file(self) -> Path:
         return self.folder / "leaf.log"
 
-    @property
-    def ports_folder(self) -> Path:
-        return (self.runtime or self.folder) / "ports"
-
     def conf(self, secrets: LeafSecrets, port: int) -> LeafConf:
         """The configuration of this leaf. An external one logs to its unit's journal and writes the pid file that reloads need."""
         managed = self.mode == "managed"
@@ -91,7 +85,6 @@ class LeafOptions:
             system_password=secrets.system,
             log=self.log_file if managed else None,
             log_max_bytes=self.log_max_bytes,
-            ports_folder=self.ports_folder if managed else None,
             pid_file=None if managed else self.config_file.with_suffix(".pid"),
             hub_urls=self.hub_urls,
             credentials=self.credentials,

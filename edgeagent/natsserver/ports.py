@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HOST", "banner", "clear", "is_free", "pick", "read"]
+__all__ = ["HOST", "banner", "is_free", "listens", "pick", "read"]
 
 HOST = "127.0.0.1"
 
@@ -25,6 +26,28 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether it is this process, which must be of our user, that listens on the port. Nothing is opened: it may be about to."""
+    with contextlib.suppress(OSError):
+        return any(f"socket:[{inode}]" in _open_files(pid) for inode in _listening(port))
+    return False
+
+
+def _listening(port: int) -> list[str]:
+    """Inodes of the sockets that listen on the port of :data:`HOST`, proc(5)."""
+    address = f"{int.from_bytes(socket.inet_aton(HOST), sys.byteorder):08X}:{port:04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    return [row[9] for row in rows if row[1] == address and row[3] == "0A"]
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.add(str(entry.readlink()))
+    return found
 
 
 def pick() -> int:
@@ -45,13 +68,6 @@ def read(folder: Path, pid: int) -> dict[str, list[str]] | None:
             found: dict[str, list[str]] = json.loads(path.read_bytes())
             return found
     return None
-
-
-def clear(folder: Path) -> None:
-    """Remove the ports files of servers that were killed; a later one could get the same pid."""
-    for path in folder.glob("*.ports"):
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 async def banner(port: int, timeout: float = 1.0) -> dict[str, Any] | None:

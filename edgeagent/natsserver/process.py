@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.natsserver import logtail
 from edgeagent.natsserver.failures import Diagnosis, StartFailed, explain_exit
 
-__all__ = ["Child", "Launch", "adopt", "find_pid", "start"]
+__all__ = ["Child", "Launch", "adopt", "find_pid", "program_of", "start"]
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +93,6 @@ class Child:
     def has_ended(self) -> bool:
         """Whether it ended, or was released."""
         return self._ended.done()
-
-    @property
-    def program(self) -> Path | None:
-        """The file that it runs; ``... (deleted)`` when that was replaced since; None when it can't be known."""
-        try:
-            return Path(f"/proc/{self.pid}/exe").readlink()
-        except OSError:
-            return None
 
     async def wait(self) -> int | None:
         """Wait for its end; its exit status, negative for a signal; None when it was adopted, for only a parent learns that."""
@@ -179,12 +172,21 @@ def start(launch: Launch) -> Child:
             )
     except OSError as error:
         raise _not_started(launch, error) from None
-    child = Child(launch, popen.pid, os.pidfd_open(popen.pid), popen)
+    child = _watched(launch, popen)
     try:
         files.write_atomic(launch.pid_file, f"{popen.pid}\n".encode())
     except EdgeError as error:
         log.warning("%s; the process is found without it", error)
     return child
+
+
+def _watched(launch: Launch, popen: subprocess.Popen[bytes]) -> Child:
+    try:
+        return Child(launch, popen.pid, os.pidfd_open(popen.pid), popen)
+    except OSError as error:  # no descriptor left: what can't be watched must not run
+        popen.kill()
+        popen.wait()
+        raise files.failure(f"watch {launch.name}", error) from None
 
 
 def _put_aside(output: Path) -> None:
@@ -204,17 +206,27 @@ def _not_started(launch: Launch, error: OSError) -> EdgeError:
 
 
 def adopt(launch: Launch) -> Child | None:
-    """Take over the program if it still runs from an earlier run of ours; None when it does not."""
+    """Take over the program if it still runs from an earlier run of ours; None when it does not. Raises EdgeError when we can't tell."""
     for pid in _candidates(launch):
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise files.failure(f"look for {launch.name}", error) from None
             continue
         # Only now, that the number can't change hands any more, is it worth asking who it is.
         if _is_ours(pid, launch):
             return Child(launch, pid, pidfd, None)
         os.close(pidfd)
     return None
+
+
+def program_of(pid: int) -> Path | None:
+    """The file that a process runs; ``... (deleted)`` when that was replaced since; None when it can't be known."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink()
+    except OSError:
+        return None
 
 
 def find_pid(launch: Launch) -> int | None:

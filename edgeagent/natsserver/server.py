@@ -20,7 +20,7 @@ def launch(
     *,
     name: str,
     log: Path,
-    ports_folder: Path,
+    ports_folder: Path | None = None,
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
     ready_seconds: float = 300.0,
@@ -28,15 +28,16 @@ def launch(
 ) -> Launch:
     """How to run ``binary`` with ``config``.
 
-    log, ports_folder, port: ``logfile``, ``ports_file_dir`` and port of that configuration; None: no fixed port.
+    log, ports_folder, port: ``logfile``, ``ports_file_dir`` and port of that configuration, where it has them. With a port it is known to
+    be ready also on a full disk, where it can write neither.
     ready_seconds: a large store on a slow card takes minutes to be read before the port opens.
     """
 
     def is_ready(child: Child) -> bool:
-        if ports.read(ports_folder, child.pid) is not None or "Server is ready" in child.new_text():
+        if ports_folder is not None and ports.read(ports_folder, child.pid) is not None:
             return True
-        # On a full disk it can write neither, and what it said before we took it over is not new.
-        return child.adopted and port is not None and not ports.is_free(port)
+        # What it said before we took it over is not new. The port for clients is the last one that it opens.
+        return "Server is ready" in child.new_text() or (port is not None and ports.listens(child.pid, port))
 
     return Launch(
         name=name,

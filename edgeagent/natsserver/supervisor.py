@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from edgeagent import files
 from edgeagent.backoff import Backoff
 from edgeagent.errors import Closed, EdgeError, Unreachable, UsageProblem
 from edgeagent.natsserver.failures import StartFailed
@@ -37,8 +38,9 @@ class Supervisor:
     """Supervises the process that ``prepare`` describes. Once stopped or released it can't be started again.
 
     name: as in :class:`Launch`.
-    prepare: makes the :class:`Launch`, and all that it needs; an EdgeError from it counts as a failed start.
-    on_change: called with every new state and, where there is one, the reason.
+    prepare: makes the :class:`Launch`, and all that it needs; an EdgeError or OSError from it counts as a failed start.
+    on_change: called with every new state and, where there is one, the reason. ``failed`` may come at any time: a life that ended for
+    good is not begun again until :meth:`restart`, so the owner has to act.
     """
 
     def __init__(
@@ -119,12 +121,6 @@ class Supervisor:
         if self._task is not None:
             await asyncio.shield(self._task)
 
-    def last_log_lines(self, count: int = 12) -> list[str]:
-        """The last lines of its log; those of the last failed start while nothing runs."""
-        if self.child is not None:
-            return self.child.last_log_lines(count)
-        return self.last_problem.log_lines[-count:] if isinstance(self.last_problem, StartFailed) else []
-
     def _move(self, event: Event, detail: str = "") -> None:
         self.state = next_state(self.state, event)
         log.info("%s: %s%s", self._name, self.state.value, f" ({detail})" if detail else "")
@@ -160,6 +156,8 @@ class Supervisor:
                     raise self.child.failure()
         except EdgeError as problem:
             self._why = self.last_problem = problem
+        except OSError as error:  # no descriptors, no processes: it may be better at the next try
+            self._why = self.last_problem = files.failure(f"run {self._name}", error)
         await self._end()
         return 0.0 if ready_at is None else clock() - ready_at
 

@@ -6,20 +6,17 @@ operator's laptop alike; there :func:`catalogue` lists the facts and nothing is 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from edgeagent import registry, wire
 from edgeagent.machine import Machine
 from edgeagent.registry import FactProvider, Field
 
-__all__ = ["ChangeDetector", "Facts", "ProviderStatistics", "catalogue", "digest", "select"]
+__all__ = ["Facts", "ProviderStatistics", "catalogue", "select"]
 
 log = logging.getLogger(__name__)
 
@@ -145,24 +142,6 @@ class Facts:
         if (provider.name, kind) not in self._said:
             self._said.add((provider.name, kind))
             log.warning("facts of %s: %s (said once)", provider.name, problem)
-
-
-class ChangeDetector:
-    """Tells whether stable facts differ from those it was last shown."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def changed(self, facts: wire.Facts) -> bool:
-        """True for the first facts, and for any that differ from the last ones."""
-        now = digest(facts)
-        before, self._last = self._last, now
-        return now != before
-
-
-def digest(facts: wire.Facts) -> str:
-    """A short text that is equal for equal facts, whatever the order of their names."""
-    return hashlib.blake2b(msgspec.json.encode(facts, order="sorted"), digest_size=16).hexdigest()
 
 
 def catalogue() -> list[Field]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgeagent import __version__
 from edgeagent.link import Client
 
@@ -18,22 +16,17 @@ class Micro:
 
     def __init__(self, client: Client, device_id: str, *, enabled: bool) -> None:
         self._client, self._id, self._enabled = client, device_id, enabled
-        self._service: Any = None
 
     async def start(self) -> None:
+        """Answer from now on, until the connection is closed."""
         if not self._enabled:
             return
         import nats.micro
 
-        self._service = await nats.micro.add_service(
+        await nats.micro.add_service(
             self._client,
             name="edgeagent",
             version=__version__,
             description="edgeagent on a device",
             metadata={"device": self._id},
         )
-
-    async def stop(self) -> None:
-        service, self._service = self._service, None
-        if service is not None:
-            await service.stop()

@@ -46,7 +46,9 @@ async def published(client: Client, subject: str, data: bytes) -> int:
 class Reporter:
     """Sends heartbeats and reports of one device.
 
-    on_link: called with None when the hub acknowledged, else with the error that says why it did not.
+    on_link: called with None when the hub acknowledged a heartbeat, else with the error that says why it did not (Failed: it answered,
+    and would not store it).
+    on_report: called after each acknowledged heartbeat, with None when the hub has the report, else with the error that says why not.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Reporter:
         facts_seconds: float,
         boot: str,
         on_link: Callable[[EdgeError | None], None],
+        on_report: Callable[[EdgeError | None], None] = lambda error: None,
     ) -> None:
         self._client, self._id, self._facts = client, device_id, facts
         self._heartbeat_seconds, self._facts_seconds = heartbeat_seconds, facts_seconds
-        self._boot, self._instance, self._on_link = boot, secrets.token_hex(4), on_link
+        self._boot, self._instance = boot, secrets.token_hex(4)
+        self._on_link, self._on_report = on_link, on_report
         self._wake = asyncio.Event()
         self._hub_has: wire.Facts | None = None
 
@@ -96,12 +100,20 @@ class Reporter:
         beat = wire.encode(wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds))
         try:
             await published(self._client, subjects.heartbeat(self._id), beat)
-            await self._report_if_needed()
         except EdgeError as error:
             self._on_link(error)
             return False
+        problem = await self._report_problem()
         self._on_link(None)
-        return True
+        self._on_report(problem)
+        return problem is None
+
+    async def _report_problem(self) -> EdgeError | None:
+        try:
+            await self._report_if_needed()
+        except EdgeError as error:
+            return error
+        return None
 
     async def _report_if_needed(self) -> None:
         """Publish the report unless the hub has just this one."""

@@ -428,6 +428,10 @@ DEVICE_MAY_NOT_PUBLISH = [
     "$MQTT.sess.x",
     "$SRV.PING",
     "local.metric.cpu",
+    # A quota counts per subject: whoever could invent severities could evict everybody's events.
+    f"edge.from.{ATTACKER}.event.flood",
+    f"edge.from.{ATTACKER}.event.x.y",
+    f"edge.from.{ATTACKER}.invented",
 ]
 #: With ``micro`` on a device may answer the micro protocol; ``_INBOX.srv`` is the one inbox of people's that it may write to.
 DEVICE_MAY_NOT_PUBLISH.remove("_INBOX.srv.olga.zz")
@@ -755,9 +759,13 @@ async def test_a_device_that_floods_leaves_the_others_their_events(world: World)
     await world.victim.request(f"edge.from.{VICTIM}.event.warning", b"TRUE")
     async with await world.hub.device(ATTACKER) as attacker:
         for _ in range(quota + 50):
-            attacker.publish(f"edge.from.{ATTACKER}.event.flood", b"x")
-        await attacker.request(f"edge.from.{ATTACKER}.event.flood", b"last")
-        assert (await world.growth())["EDGE_EVENTS"] == (quota + 1, quota + 52)
+            for severity in streams.SEVERITIES:
+                attacker.publish(f"edge.from.{ATTACKER}.event.{severity}", b"x" * 100)
+        for severity in streams.SEVERITIES:
+            await attacker.request(f"edge.from.{ATTACKER}.event.{severity}", b"last")
+        kinds = len(streams.SEVERITIES)
+        messages, sequences = (await world.growth())["EDGE_EVENTS"]
+        assert sequences == 1 + kinds * (quota + 51) and messages <= 1 + kinds * quota
     kept = await world.viewer.request(direct_get("EDGE_EVENTS", f"edge.from.{VICTIM}.event.warning"))
     assert kept.data == b"TRUE"
 

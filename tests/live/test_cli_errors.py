@@ -121,8 +121,11 @@ def test_there_is_no_hub(home: Path) -> None:
 
 def test_a_hub_is_made_once(hub: HubFolder) -> None:
     before = {path: path.read_bytes() for path in hub.path.rglob("*") if path.is_file()}
-    said_plainly(cli("hub", "init", "--dir", str(hub.path)), 1, "you have a context of that name already", "--name")
+    said_plainly(cli("hub", "init", "--dir", str(hub.path)), 1, " already", "hoose another")
     said_plainly(cli("hub", "init", "--dir", str(hub.path), "--name", "x"), 1, "there is one already", "`edgeagent hub up`")
+    elsewhere = hub.path.with_name("other")
+    said_plainly(cli("hub", "init", "--dir", str(elsewhere)), 1, "you have a context of that name already", "--name")
+    assert not elsewhere.exists()
     assert {path: path.read_bytes() for path in hub.path.rglob("*") if path.is_file()} == before
     assert context.names() == ["hub"]
 

@@ -136,16 +136,21 @@ def test_the_second_agent_in_a_folder_says_that_the_first_runs(rare: LiveFleet) 
 # ---- local programs --------------------------------------------------------------------------------------------------------
 
 
+class Program(Client):
+    """A local program; what the leaf complains of is in ``complaints``."""
+
+    complaints: list[str]
+
+
 @pytest.fixture
-async def program(rare: LiveFleet) -> AsyncIterator[Client]:
-    """A local program on pi-01, without a login; what the leaf complains of is in ``complaints``."""
-    complaints: list[str] = []
+async def program(rare: LiveFleet) -> AsyncIterator[Program]:
+    """On pi-01, without a login."""
+    client = Program()
+    client.complaints = []
 
     async def note(error: Exception) -> None:
-        complaints.append(str(error))
+        client.complaints.append(str(error))
 
-    client = Client()
-    client.complaints = complaints
     await client.connect(servers=[rare.leaf_url("pi-01")], error_cb=note, allow_reconnect=False)
     yield client
     await client.close()
@@ -163,7 +168,7 @@ async def witness(rare: LiveFleet) -> AsyncIterator[Client]:
     await client.close()
 
 
-async def test_local_programs_talk_to_each_other(rare: LiveFleet, program: Client) -> None:
+async def test_local_programs_talk_to_each_other(rare: LiveFleet, program: Program) -> None:
     other = await connect(rare.leaf_url("pi-01"), what="reach the leaf", name="b", inbox_prefix="_INBOX", reconnect=False)
     try:
 
@@ -178,21 +183,25 @@ async def test_local_programs_talk_to_each_other(rare: LiveFleet, program: Clien
     assert program.complaints == []
 
 
-@pytest.mark.parametrize("subject", ["edge.from.pi-01.report", "edge.from.pi-01.reply.you.x", "edge.api.x", "$JS.API.INFO", "x"])
-async def test_local_programs_cannot_speak_as_the_device(program: Client, subject: str) -> None:
+#: Inboxes of people and of their tools too: what is said there crosses the link, and counts as the device's word.
+DEVICES_OWN_VOICE = ["edge.from.pi-01.report", "edge.from.pi-01.reply.you.x", "_INBOX.srv.you.x", "_INBOX.ops.you.x"]
+
+
+@pytest.mark.parametrize("subject", [*DEVICES_OWN_VOICE, "edge.api.x", "$JS.API.INFO", "x"])
+async def test_local_programs_cannot_speak_as_the_device(program: Program, subject: str) -> None:
     await program.publish(subject, b"{}")
     await until(lambda: bool(program.complaints), "the leaf complains")
     assert f'permissions violation for publish to "{subject}"'.lower() in program.complaints[0].lower()
 
 
 @pytest.mark.parametrize("subject", ["edge.to.>", "edge.to.fleet.all.query", "edge.>", ">", "$SYS.>", "$SRV.>"])
-async def test_local_programs_cannot_listen_to_what_the_hub_says(program: Client, subject: str) -> None:
+async def test_local_programs_cannot_listen_to_what_the_hub_says(program: Program, subject: str) -> None:
     await program.subscribe(subject)
     await until(lambda: bool(program.complaints), "the leaf complains")
     assert f'permissions violation for subscription to "{subject}"'.lower() in program.complaints[0].lower()
 
 
-async def test_nothing_local_reaches_the_hub(rare: LiveFleet, program: Client, witness: Client) -> None:
+async def test_nothing_local_reaches_the_hub(rare: LiveFleet, program: Program, witness: Client) -> None:
     seen: list[str] = []
 
     async def see(message: Msg) -> None:
@@ -217,7 +226,7 @@ def _replies(seen: list[str]) -> list[str]:
     return [subject for subject in seen if subject.startswith("edge.from.pi-01.reply.")]
 
 
-async def test_nothing_local_comes_from_the_hub(rare: LiveFleet, program: Client, witness: Client) -> None:
+async def test_nothing_local_comes_from_the_hub(rare: LiveFleet, program: Program, witness: Client) -> None:
     secrets = json.loads((rare.layout.device("pi-01") / "secrets.json").read_text())
     agent = await connect(
         rare.leaf_url("pi-01"),

@@ -96,7 +96,7 @@ async def test_nats_server_is_ready_when_we_say_so(tmp_path: Path) -> None:
     async with running(nats(tmp_path, f'listen: "127.0.0.1:{port}"')) as child:
         assert (await ports.banner(port) or {})["version"] == binary.find().version
         assert ports.read(tmp_path, child.pid) == {"nats": [f"nats://127.0.0.1:{port}"]}
-        assert child.program == binary.find().path.resolve()
+        assert process.program_of(child.pid) == binary.find().path.resolve()
         assert child.launch.pid_file.read_text() == f"{child.pid}\n"
         assert os.getsid(child.pid) == child.pid
     assert child.exit_status == 0 and child.has_ended
@@ -255,7 +255,7 @@ async def test_one_that_keeps_ending_backs_off_and_tells_why(tmp_path: Path) -> 
     await until(lambda: watched.restarts >= 2, "it is tried again")
     with pytest.raises(Unreachable, match="exit status 3"):
         await watched.ready(0.01)
-    assert watched.last_log_lines() == ["no way"] * len(watched.last_log_lines())
+    assert isinstance(watched.last_problem, StartFailed) and watched.last_problem.log_lines[-1:] == ["no way"]
     await watched.stop()
     assert watched.state is State.STOPPED
 

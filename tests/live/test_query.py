@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
 
 from edgeagent import subjects
 from edgeagent.errors import Refused, UsageProblem
-from edgeagent.fleet import Fleet
+from edgeagent.fleet import Fleet, Row
 from edgeagent.link import settle
 from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, LiveFleet, Said, cli, everybody_answered, online
 from tests.support.servers import until
@@ -78,10 +79,9 @@ async def test_the_filter_is_tried_on_the_last_report_of_who_is_away(fleet: Live
         ({"where": "labels.site == 'berlin' || labels.site == 'munich'", "groups": ["office"]}, ["pi-02"]),
     ],
 )
-async def test_whom_a_question_reaches(fleet: LiveFleet, selection: dict[str, list[str]], wanted: list[str]) -> None:
-    where = "".join(selection.pop("where", ""))
+async def test_whom_a_question_reaches(fleet: LiveFleet, selection: dict[str, Any], wanted: list[str]) -> None:
     async with Fleet() as operator:
-        outcome = await operator.query(where, **selection, timeout=PATIENCE_SECONDS)
+        outcome = await operator.query(**selection, timeout=PATIENCE_SECONDS)
     assert online(outcome) == wanted and everybody_answered(outcome)
 
 
@@ -135,7 +135,7 @@ async def test_a_bomb_is_refused_here_too_when_nobody_is_woken(fleet: LiveFleet)
 
 
 async def test_answers_are_told_as_they_come(fleet: LiveFleet) -> None:
-    told = []
+    told: list[Row] = []
     async with Fleet() as operator:
         outcome = await operator.query("labels.floor == '1' || labels.site == 'munich'", on_answer=told.append)
     assert sorted(row.id for row in told) == online(outcome) == ["pi-01", "pi-02"]
@@ -160,10 +160,10 @@ async def test_many_questions_at_once(fleet: LiveFleet) -> None:
         ({"where": " || ".join(["labels.site == 'berlin'"] * 60)}, "bytes"),
     ],
 )
-async def test_what_cannot_be_meant_wakes_nobody(fleet: LiveFleet, options: dict[str, list[str]], words: str) -> None:
+async def test_what_cannot_be_meant_wakes_nobody(fleet: LiveFleet, options: dict[str, Any], words: str) -> None:
     async with Fleet() as operator, nobody_woken(operator, fleet.ids):
         with pytest.raises(UsageProblem) as caught:
-            await operator.query(**options)  # type: ignore[arg-type]  # one of its keywords
+            await operator.query(**options)
     assert words in str(caught.value)
 
 

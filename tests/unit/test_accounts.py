@@ -40,7 +40,8 @@ def test_ops_imports_exactly_this():
 
 
 def test_fleet_imports_exactly_this():
-    uploads = ("report", "heartbeat", "result.*", "event.*", "metric", "data.*", "request.*")
+    events = [f"event.{severity}" for severity in ("debug", "info", "warning", "error", "critical")]
+    uploads = ("report", "heartbeat", "result.*", *events, "metric", "data.*", "request.*")
     plain = {
         *GETS,
         *same("AHUB", "service", *[f"edge.from.*.{what}" for what in uploads]),

@@ -21,6 +21,7 @@ from edgeagent.natsserver import binary
     [
         HubOptions(),
         HubOptions(name="berlin", listen="::", client_port=1, leaf_port=65535, store_max_bytes=1 << 45, ping_seconds=1.5),
+        HubOptions(advertise="hub.example", micro=False),
         HubOptions(server='/opt/"nats"\\server ü\t\x1f'),
     ],
 )
@@ -48,6 +49,11 @@ def test_a_hub_is_not_made_over_another(tmp_path: Path) -> None:
         ({"name": "hub\n"}, "hub.name = 'hub\\n': it must be"),
         ({"client_port": 0}, "hub.client_port = 0: expected int >= 1"),
         ({"store_max_bytes": 1000}, "hub.store_max_bytes = 1000: expected int >= 67108864"),
+        ({"listen": ""}, "hub.listen = '': it must be a host name or an address"),
+        ({"listen": "[::1]"}, "hub.listen = '[::1]': it must be"),
+        ({"listen": "127.0.0.1:4222"}, "hub.listen = '127.0.0.1:4222': it must be"),
+        ({"advertise": "nats://hub.example"}, "hub.advertise = 'nats://hub.example': it must be"),
+        ({"advertise": "hub.example:4222"}, "hub.advertise = 'hub.example:4222': it must be"),
         ({"client_port": 7422}, "hub.leaf_port = 7422: it must differ from hub.client_port"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_device_may_bring_its_own_key_and_never_expire(keyring):
 
 
 @pytest.mark.parametrize(
-    ("device_id", "groups"), [("Pi-1", []), ("", []), ("a.b", []), ("*", []), ("pi-1", ["x.y"]), ("pi-1", ["*"])]
+    ("device_id", "groups"), [("Pi-1", []), ("", []), ("a.b", []), ("*", []), ("hub", []), ("pi-1", ["x.y"]), ("pi-1", ["*"])]
 )
 def test_a_name_that_would_be_more_than_one_token_is_refused(keyring, device_id, groups):
     with pytest.raises(UsageProblem):

@@ -35,7 +35,7 @@ def accepted(text: str, folder: Path) -> tuple[bool, str]:
         {"hub_urls": ("nats-leaf://hub.example:7422",)},
         {"hub_urls": ("tls://a.example:7422", "tls://b.example:7422"), "credentials": Path("/x y/device.creds")},
         {"hub_urls": ("wss://hub.example:443",)},
-        {"log": Path("/tmp/l"), "ports_folder": Path("/tmp"), "pid_file": Path("/tmp/p"), "sync_seconds": 0.5},
+        {"log": Path("/tmp/l"), "pid_file": Path("/tmp/p"), "sync_seconds": 0.5},
         {"store": Path('/odd/"quoted" \\back {brace} # hash\ttab\nline é \udcff'), "agent_password": '$HOME"; \\x41'},
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +16,11 @@ from edgeagent import direct, link
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client, connect, request, settle
-from edgeagent.natsserver import ports
+from edgeagent.natsserver import binary, ports
 from edgeagent.times import parse_rfc3339
 from edgeagent.trust import creds
 from tests.support.accounts import AccountsServer, running
-from tests.support.servers import PlainHub
+from tests.support.servers import PlainHub, until
 
 PREFIX = "$JS.API"
 
@@ -145,6 +147,33 @@ async def test_a_one_shot_connection_stays_away(tmp_path: Path) -> None:
         with pytest.raises(Closed, match="cannot ask: the connection is closed"):
             await request(client, "a", what="ask")
         await client.close()
+
+
+async def test_who_lives_on_a_connection_is_told_when_the_server_ends_it_for_good(tmp_path: Path) -> None:
+    """nats-py does not come back from most errors of the server's: here there is one connection too many."""
+    clients: list[Client] = []
+    told: list[Closed] = []
+
+    async def connected(number: int) -> None:
+        async def ended() -> None:
+            told.append(link.why_closed(clients[number], "go on"))
+
+        clients.append(await connect(hub.url, what="reach it", name="t", inbox_prefix="_INBOX.t", on_closed=ended))
+
+    async with PlainHub(tmp_path) as hub:
+        await connected(0)
+        await connected(1)
+        assert link.server_version(clients[0]) == binary.find().version
+        with (tmp_path / "hub.conf").open("a") as config:
+            config.write("max_connections: 1\n")
+        ((pid, _),) = [(int(path.stem.rpartition("_")[2]), path) for path in tmp_path.glob("*.ports")]
+        os.kill(pid, signal.SIGHUP)
+        await until(lambda: bool(told), "one of them is ended")
+        assert [client.is_connected for client in clients].count(True) == 1
+        assert str(told[0]) == "cannot go on: the server closed the connection (maximum connections exceeded)"
+        for client in clients:
+            await client.close()
+    assert [str(error) for error in told[1:]] == ["cannot go on: the connection is closed"]
 
 
 async def test_requests(hub: Client, server: AccountsServer) -> None:

@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from edgeagent import direct, wire
-from edgeagent.errors import Unreachable
+from edgeagent.errors import Closed, Unreachable
 from edgeagent.hub import presence, presence_keeper
 from edgeagent.hub.presence import Event, Leaf
 from edgeagent.hub.presence_keeper import PresenceKeeper
@@ -100,6 +100,27 @@ def test_however_the_events_of_two_connections_are_shuffled_looking_puts_it_righ
 
 def test_the_true_reason_replaces_a_guess() -> None:
     assert apply([went("S:1", 2)], gone("S:1", 5, presence.UNKNOWN)) == gone("S:1", 2)
+
+
+#: Written while the hub's clock was years ahead; and the events once it is right again.
+YEARS_AHEAD = "2030-01-01T00:00:00.000000000Z"
+
+
+@pytest.mark.parametrize("was_online", [True, False])
+def test_what_a_wrong_clock_wrote_does_not_stand_until_its_time_comes(was_online: bool) -> None:
+    wrong = wire.Presence(online=was_online, since=YEARS_AHEAD, connection="S:1", reason="" if was_online else "Client Closed")
+    assert state(presence.connected(wrong, came("S:2", 3))) == (True, "S:2", at(3))
+    listed = presence.reconciled({"pi-01": wrong}, [Leaf(connection="S:2", device="pi-01")], at(9))
+    assert state(listed["pi-01"]) == (True, "S:2", at(9))
+    assert ("pi-01" in presence.reconciled({"pi-01": wrong}, [], at(9))) is was_online
+    if not was_online:
+        assert state(presence.disconnected(wrong, went("S:2", 4))) == (False, "S:2", at(4))
+
+
+@pytest.mark.parametrize(("since", "stands"), [("12:00:01", True), ("12:01:00", True), ("12:01:01", False), ("11:59:59", False)])
+def test_events_of_several_servers_may_overtake_each_other_by_a_minute(since: str, stands: bool) -> None:
+    kept = wire.Presence(online=True, since=f"2025-11-21T{since}Z", connection="S:2")
+    assert (presence.connected(kept, came("S:1", 0)) is None) is stands
 
 
 @pytest.mark.parametrize(
@@ -291,6 +312,26 @@ async def test_no_answer_is_not_an_empty_list(empty: AccountsServer, monkeypatch
         with pytest.raises(Unreachable, match="cannot list the leaf nodes: no server answered"):
             await deaf.reconcile()
         assert await hub.kept() == {"pi-01": (True, "S:1")}
+
+
+async def test_a_connection_that_was_closed_is_an_error_of_ours(empty: AccountsServer) -> None:
+    """Otherwise the keeper's loops would end with a traceback."""
+    async with instance(empty) as hub:
+        await hub.hub.close()
+        with pytest.raises(Closed, match="the connection is closed"):
+            await hub.keeper._load()
+        await hub.system.close()
+        with pytest.raises(Closed, match="cannot list the leaf nodes: the connection is closed"):
+            await hub.keeper._leafs(subscriptions=False)
+
+
+async def test_a_store_that_was_lost_is_filled_again(empty: AccountsServer) -> None:
+    async with instance(empty) as hub:
+        await hub.happens(came("S:1", 1))
+        await hub.until_kept({"pi-01": (True, "S:1")})
+        await empty.make_stream("KV_edge_presence", "$KV.edge_presence.>")
+        await hub.happens(went("S:1", 2))
+        await hub.until_kept({"pi-01": (False, "S:1")})
 
 
 async def test_a_beginning_older_than_what_is_known_makes_it_look(empty: AccountsServer) -> None:

@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 import pytest
 
 from edgeagent import subjects, wire
-from edgeagent.cel import Evaluator
+from edgeagent.cel import Evaluator, Verdict
 from edgeagent.errors import Refused, UsageProblem
-from edgeagent.fleet.ask import FAIR_WAIT_SECONDS, Asker, Question
+from edgeagent.fleet import ask
+from edgeagent.fleet.ask import Asker, Question
 from edgeagent.fleet.outcome import Row
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.selector import Selector
@@ -22,7 +23,7 @@ from edgeagent.fleet.suspects import Suspects
 from edgeagent.link import Client, settle
 from edgeagent.patterns import query
 from edgeagent.patterns.query import QueryResponder
-from edgeagent.ratelimit import RateLimit
+from edgeagent.ratelimit import RateLimits
 from tests.support.accounts import AccountsServer, running
 from tests.support.cel import needs_engine
 from tests.support.servers import until
@@ -125,7 +126,7 @@ class Rig:
         self.heard: list[tuple[str, wire.Answer]] = []
         self._clients: list[Client] = []
 
-    async def device(self, name: str, *, groups: Iterable[str] = (), limit: RateLimit | None = None, **facts: object) -> Device:
+    async def device(self, name: str, *, groups: Iterable[str] = (), limits: RateLimits | None = None, **facts: object) -> Device:
         client = await self.server.connect("FLEET")
         self._clients.append(client)
         counted: list[str] = []
@@ -134,7 +135,7 @@ class Rig:
             name,
             facts=Given({**FACTS, "id": name, **facts}),
             evaluator=self.evaluator,
-            limit=limit or RateLimit(1000, 1000),
+            limits=limits or RateLimits(1000, 1000),
             on_answered=counted.append,
         )
         await responder.start(groups)
@@ -207,13 +208,103 @@ async def test_one_question_through_several_scopes_is_answered_once(rig: Rig) ->
 
 
 async def test_a_flood_is_refused_and_said(rig: Rig) -> None:
-    device = await rig.device("pi-01", limit=RateLimit(0.001, 3))
+    device = await rig.device("pi-01", limits=RateLimits(0.001, 3))
     await rig.listen()
     for number in range(10):
         await rig.ask(wire.Query(token=f"t{number}"))
     await rig.until_heard("t9")
     assert device.counted == ["match"] * 3 + ["refused"] * 7
     assert {answer.code for _, answer in rig.heard[3:]} == {"busy"} and all(answer.reason for _, answer in rig.heard[3:])
+
+
+#: Valid CEL of a few bytes that would run for a very long time.
+NUMBERS = str(list(range(1, 11)))
+BOMB = f"{'.'.join([NUMBERS, *[f'map(v{depth}, {NUMBERS}' for depth in range(7)]])}{')' * 7}.size() > 0"
+
+
+@needs_engine
+async def test_bombs_of_one_viewer_hold_up_nobody_else(rig: Rig) -> None:
+    await rig.device("pi-01", limits=RateLimits(20, 100))
+    await rig.listen()
+    for number in range(150):
+        await rig.ask(wire.Query(token=f"bomb{number}", where=BOMB), reply="_INBOX.ops.eve.x")
+    await rig.ask(wire.Query(token="ping", select=["model"]))
+    await rig.ask(wire.Query(token="filter", where="model == 'Pi 4'"))
+    await rig.until_heard("ping")
+    evaluated = [answer for _, answer in rig.heard if answer.code == "refused"]
+    assert len(evaluated) < query.MAX_WAITING_OF_ONE, "the ping did not wait for the bombs that are evaluated"
+    await rig.until_heard("filter")
+    answers = {subject.rpartition(".")[2]: answer for subject, answer in rig.heard}
+    assert answers["ping"].facts == {"model": "Pi 4"} and answers["filter"].state == "match"
+    bombs = [answer.code for token, answer in answers.items() if token.startswith("bomb")]
+    assert bombs.count("refused") == query.MAX_WAITING_OF_ONE and bombs.count("busy") == 150 - query.MAX_WAITING_OF_ONE
+
+
+class Slow:
+    """Filters that take as long as the test wants, by a clock of their own."""
+
+    def __init__(self) -> None:
+        self.now, self.asked, self.go = 0.0, 0, asyncio.Semaphore(0)
+
+    async def evaluate(self, expression: str, facts: wire.Facts) -> Verdict:
+        self.asked += 1
+        await self.go.acquire()
+        self.now += float(expression)
+        return Verdict(matched=True)
+
+
+def slow(rig: Rig, filters: Slow, limits: RateLimits) -> QueryResponder:
+    return QueryResponder(rig.operator, "pi-01", facts=Given(FACTS), evaluator=filters, limits=limits, clock=lambda: filters.now)
+
+
+async def test_a_question_that_waited_longer_than_the_asker_listens_is_dropped(rig: Rig) -> None:
+    filters = Slow()
+    responder = slow(rig, filters, RateLimits(1000, 1000))
+    await responder.start([])
+    await rig.listen()
+    for token, where, timeout_ms in (("slow", "61", 3000), ("late", "0", 3000), ("forever", "0", 10**9), ("last", "0", 61_000)):
+        await rig.ask(wire.Query(token=token, where=where, timeout_ms=timeout_ms))
+    await until(lambda: filters.asked == 1, "the first one is evaluated")
+    filters.go.release()
+    await rig.until_heard("slow")
+    await rig.ask(wire.Query(token="new", where="0"))
+    await until(lambda: filters.asked == 2, "the next one is evaluated")
+    filters.go.release()
+    await rig.until_heard("new")
+    assert [subject.rpartition(".")[2] for subject, _ in rig.heard] == ["slow", "new"], "nobody may wait for more than a minute"
+    await responder.stop()
+
+
+async def test_a_filter_costs_by_its_time(rig: Rig) -> None:
+    filters = Slow()
+    responder = slow(rig, filters, RateLimits(0.001, 10))
+    await responder.start([])
+    await rig.listen()
+    for number, (where, after) in enumerate([("0.03", "match"), ("0", "match"), ("5", "match"), ("0", "refused")]):
+        filters.go.release()
+        await rig.ask(wire.Query(token=f"t{number}", where=where, timeout_ms=60_000))
+        await rig.until_heard(f"t{number}")
+        assert rig.heard[-1][1].state == after
+    await responder.stop()
+
+
+async def test_no_more_filters_wait_than_there_are_places_and_closing_drops_them(rig: Rig) -> None:
+    filters = Slow()
+    responder = slow(rig, filters, RateLimits(1000, 1000))
+    await responder.start([])
+    await rig.listen()
+    for user in ("eve", "mallory", "olga"):
+        for number in range(query.MAX_WAITING_OF_ONE):
+            await rig.ask(wire.Query(token=f"{user}{number}", where="0"), reply=f"_INBOX.ops.{user}.x")
+    await rig.ask(wire.Query(token="ping"))
+    await rig.until_heard("ping")
+    busy = [subject for subject, answer in rig.heard if answer.code == "busy"]
+    assert len(busy) == query.MAX_WAITING_OF_ONE and all(".olga." in subject for subject in busy)
+    await responder.stop()
+    await responder.close()
+    filters.go.release()
+    await settle(rig.operator, what="settle")
+    assert filters.asked == 1 and len(rig.heard) == len(busy) + 1
 
 
 @needs_engine
@@ -277,25 +368,38 @@ async def test_it_ends_when_the_last_expected_device_has_answered(rig: Rig) -> N
     assert (away.id, away.state, away.matched, away.facts) == ("pi-03", State.OFFLINE, False, {"model": "Pi 4"})
 
 
-async def test_a_silent_device_is_named_and_not_waited_for_again(rig: Rig) -> None:
+async def test_a_silent_device_is_named_and_not_waited_for_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "FAIR_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(ask, "GRACE_SECONDS", 600)
     await rig.device("pi-01")
     suspects = Suspects()
     known = roster(pi_01=5, pi_02=5)
-    hurried = await asker(rig, suspects).ask(Question(timeout_seconds=0.3), told(known))
+    hurried = await asker(rig, suspects).ask(Question(timeout_seconds=0.2), told(known))
     assert hurried.waited_for == ["pi-02"] and suspects.get("pi-02") is None  # so short a wait proves nothing
-    first = await asker(rig, suspects).ask(Question(timeout_seconds=FAIR_WAIT_SECONDS), told(known))
-    assert ([row.id for row in first.answered], [row.id for row in first.silent], first.waited_for) == (
-        ["pi-01"],
-        ["pi-02"],
-        ["pi-02"],
-    )
+    first = await asker(rig, suspects).ask(Question(timeout_seconds=0.3), told(known))
+    assert [row.id for row in first.answered] == ["pi-01"]
+    assert ([row.id for row in first.silent], first.waited_for) == (["pi-02"], ["pi-02"])
     second = await asker(rig, suspects).ask(Question(timeout_seconds=600), told(known))
     assert ([row.id for row in second.silent], second.waited_for) == (["pi-02"], [])
     assert [row.state for row in second.silent] == [State.SUSPECT]
     # It speaks again: an answer clears the suspicion at once.
     await rig.device("pi-02")
-    third = await asker(rig, suspects).ask(Question(timeout_seconds=0.3), told(known))
-    assert [row.id for row in third.answered] == ["pi-01", "pi-02"] and suspects.get("pi-02") is None
+    alone = Question(selector=Selector.of(devices=("pi-02",)), first=True, timeout_seconds=600)
+    third = await asker(rig, suspects).ask(alone, told(known))
+    assert [row.id for row in third.answered] == ["pi-02"] and suspects.get("pi-02") is None
+
+
+async def test_where_all_are_suspect_it_listens_for_a_moment_only(rig: Rig) -> None:
+    suspects = Suspects()
+    suspects.update(silent={"pi-01": NOW}, spoke=set())
+    outcome = await asker(rig, suspects).ask(Question(timeout_seconds=600), told(roster(pi_01=5)))
+    assert [(row.id, row.state) for row in outcome.silent] == [("pi-01", State.SUSPECT)] and outcome.waited_for == []
+
+
+async def test_who_was_told_to_stay_silent_does_not_match(rig: Rig) -> None:
+    question = Question(matches_only=True, timeout_seconds=0.05)
+    outcome = await asker(rig).ask(question, told(roster(pi_01=5, pi_02=600)))
+    assert (outcome.no_match, outcome.silent, [row.id for row in outcome.offline]) == (["pi-01"], [], ["pi-02"])
 
 
 async def test_the_first_match_ends_it(rig: Rig) -> None:
@@ -345,11 +449,11 @@ async def test_several_questions_at_once_keep_their_answers_apart(rig: Rig) -> N
     await rig.device("pi-01", model="Pi 5")
     one = asker(rig)
 
-    def ask(model: str) -> Awaitable[object]:
+    def about(model: str) -> Awaitable[object]:
         question = Question(selector=Selector.of(where=f"model == '{model}'"), timeout_seconds=600)
         return one.ask(question, told(roster(pi_01=5)))
 
-    outcomes = await asyncio.gather(*(ask(model) for model in ("Pi 5", "Pi 4", "Pi 5")))
+    outcomes = await asyncio.gather(*(about(model) for model in ("Pi 5", "Pi 4", "Pi 5")))
     assert [len(outcome.answered) for outcome in outcomes] == [1, 0, 1]  # type: ignore[attr-defined]  # gathered
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgeagent.ratelimit import RateLimit
+from edgeagent.ratelimit import RateLimit, RateLimits
 
 
 class Clock:
@@ -36,3 +36,43 @@ def test_refusals_cost_nothing() -> None:
         limit.allow()
     clock.now += 0.51
     assert limit.allow()
+
+
+def test_what_cost_more_is_paid_off_at_the_rate() -> None:
+    clock = Clock()
+    limit = RateLimit(2.0, 4, clock)
+    assert limit.allow()
+    limit.charge(5)
+    clock.now += 1.4
+    assert not limit.allow(), "3 left, 5 more were charged, 2.8 came back"
+    clock.now += 0.2
+    assert limit.allow()
+
+
+def test_a_debt_is_never_larger_than_the_burst() -> None:
+    clock = Clock()
+    limit = RateLimit(1.0, 3, clock)
+    limit.charge(1000)
+    clock.now += 3.9
+    assert not limit.allow()
+    clock.now += 0.2
+    assert limit.allow()
+
+
+def test_each_has_a_bucket_of_its_own() -> None:
+    limits = RateLimits(1.0, 2, clock=Clock())
+    assert [limits.allow("eve") for _ in range(3)] == [True, True, False]
+    limits.charge("eve", 1000)
+    assert limits.allow("olga") is False, "the common one was charged too"
+    fresh = RateLimits(1.0, 2, clock=Clock())
+    assert [fresh.allow("eve") for _ in range(50)].count(True) == 2
+    assert fresh.allow("olga"), "what was refused is charged to nobody"
+
+
+def test_made_up_names_share_the_common_one_and_are_forgotten() -> None:
+    clock = Clock()
+    limits = RateLimits(1.0, 2, shared=4, remembered=3, clock=clock)
+    assert [limits.allow(f"eve{number}") for number in range(20)].count(True) == 8
+    assert len(limits._each) == 3
+    clock.now += 1.0
+    assert [limits.allow(f"eve{number}") for number in range(20)].count(True) == 4

@@ -35,8 +35,16 @@ class Rig:
     def __init__(self, client: Client, hub: Client) -> None:
         self.client, self.hub, self.facts = client, hub, Facts()
         self.links: list[EdgeError | None] = []
+        self.reports: list[EdgeError | None] = []
         self.reporter = Reporter(
-            client, "pi-01", self.facts, heartbeat_seconds=3600, facts_seconds=0.01, boot="b", on_link=self.links.append
+            client,
+            "pi-01",
+            self.facts,
+            heartbeat_seconds=3600,
+            facts_seconds=0.01,
+            boot="b",
+            on_link=self.links.append,
+            on_report=self.reports.append,
         )
 
     async def stored(self, what: str) -> direct.Stored | None:
@@ -140,6 +148,26 @@ async def test_a_hub_that_does_not_acknowledge_is_no_link(rig: Rig, monkeypatch:
     assert await rig.facts_on_hub() == rig.facts.now
 
 
+async def test_a_report_that_the_hub_refuses_does_not_unmake_the_link(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RETRY_SECONDS", 0.01)
+    await rig.hub.jetstream().update_stream(
+        name="EDGE_REPORTS",
+        subjects=list(SUBJECTS),
+        allow_direct=True,
+        max_msg_size=100,
+        max_msgs_per_subject=1,
+        storage="memory",
+    )
+    rig.facts.now = {"model": "x" * 100}
+    async with rig.running():
+        await rig.beats(2)
+        assert set(rig.links) == {None}
+        assert all(isinstance(error, Failed) and "message size exceeds" in error.why for error in rig.reports)
+        rig.facts.now = {"model": "x"}
+        await until(lambda: rig.reports[-1] is None, "a smaller one is taken")
+    assert await rig.facts_on_hub() == {"model": "x"}
+
+
 async def test_failures_are_retried_soon_at_first_and_then_ever_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses themselves: nothing is waited for."""
     pauses: list[float] = []
@@ -181,7 +209,3 @@ async def test_nats_own_tools_list_the_agent(rig: Rig) -> None:
     assert b'"device":"pi-01"' in answer.data.replace(b" ", b"") and __version__.encode() in answer.data
     with pytest.raises(EdgeError):
         await report.request(rig.hub, "$SRV.INFO.edgeagent", what="ask")
-    await micro.stop()
-    await off.stop()
-    with pytest.raises(EdgeError):
-        await report.request(rig.client, "$SRV.INFO.edgeagent", what="ask")

@@ -12,7 +12,18 @@ def test_a_device_has_exactly_these_rights():
     assert roles.device(micro=False) == {
         "pub": {
             "allow": [
-                "edge.from.{{name()}}.>",
+                "edge.from.{{name()}}.report",
+                "edge.from.{{name()}}.heartbeat",
+                "edge.from.{{name()}}.result.*",
+                "edge.from.{{name()}}.metric",
+                "edge.from.{{name()}}.event.debug",
+                "edge.from.{{name()}}.event.info",
+                "edge.from.{{name()}}.event.warning",
+                "edge.from.{{name()}}.event.error",
+                "edge.from.{{name()}}.event.critical",
+                "edge.from.{{name()}}.data.*",
+                "edge.from.{{name()}}.request.*",
+                "edge.from.{{name()}}.reply.*.*",
                 GET + "KV_edge_config.$KV.edge_config.device.{{name()}}",
                 GET + "KV_edge_config.$KV.edge_config.group.{{tag(group)}}",
                 GET + "KV_edge_config.$KV.edge_config.fleet.all",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import Failed
-from edgeagent.runtime import Tasks, feed_watchdog, jittered, notify_systemd, stop_on_signals
+from edgeagent.runtime import Tasks, feed_watchdog, jittered, notify_systemd, stop_on_signals, unless
 
 
 async def forever() -> None:
@@ -55,6 +55,61 @@ async def test_a_task_that_ends_well_ends_nothing_else() -> None:
     stop.set()
     await waiting
     await tasks.close()
+
+
+async def test_the_owner_can_be_told_of_a_failure_outside_of_tasks() -> None:
+    tasks = Tasks()
+    waiting = asyncio.create_task(tasks.wait(asyncio.Event()))
+    await asyncio.sleep(0)
+    tasks.fail(Failed("work", "first"))
+    tasks.fail(Failed("work", "second"))
+    with pytest.raises(Failed, match="first"):
+        await waiting
+    await tasks.close()
+    await tasks.close()
+    closed = Tasks()
+    await closed.close()
+    closed.fail(Failed("work", "too late"))
+    await closed.close()
+
+
+async def test_work_that_is_done_before_the_stop() -> None:
+    stop = asyncio.Event()
+    assert await unless(stop, asyncio.sleep(0))
+    with pytest.raises(Failed, match="no"):
+        await unless(stop, failing(Failed("work", "no")))
+
+
+async def test_a_stop_cancels_work_and_waits_for_its_end() -> None:
+    stop, ended = asyncio.Event(), []
+
+    async def slow() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("slow")
+
+    doing = asyncio.create_task(unless(stop, slow()))
+    await asyncio.sleep(0)
+    stop.set()
+    assert not await doing and ended == ["slow"]
+    assert not await unless(stop, forever()), "it was set before"
+
+
+async def test_who_waits_for_work_may_be_cancelled() -> None:
+    work = asyncio.get_running_loop().create_future()
+
+    async def doing() -> None:
+        await work
+
+    waiting = asyncio.create_task(unless(asyncio.Event(), doing()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert work.cancelled()
 
 
 async def test_closing_waits_for_the_end_of_each() -> None:
@@ -115,13 +170,63 @@ asyncio.run(main())
         process.communicate()
 
 
+STAYS = """
+import asyncio, os
+from edgeagent.runtime import stop_on_signals
+async def main():
+    stop = stop_on_signals()
+    print("ready", flush=True)
+    await stop.wait()
+    print("asked", flush=True)
+    await asyncio.to_thread(input)
+    print("ended", flush=True)
+asyncio.run(main())
+"""
+
+
+def test_a_closed_terminal_says_so_twice_and_the_end_is_still_clean() -> None:
+    process = subprocess.Popen([sys.executable, "-c", STAYS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate("go on\n", timeout=60)[0] == "ended\n" and process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_nohup_is_respected() -> None:
+    process = subprocess.Popen(["nohup", sys.executable, "-c", STAYS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "asked\n"
+        assert f"{1 << signal.SIGHUP - 1:016x}" == ignored(process.pid)
+        process.communicate("go on\n", timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ignored(pid: int) -> str:
+    """The signals that a process ignores, but for SIGPIPE and SIGXFSZ, which Python ignores; proc(5)."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn")]
+    ours = sum(1 << number - 1 for number in (signal.SIGPIPE, signal.SIGXFSZ))
+    return f"{int(line.split()[1], 16) & ~ours:016x}"
+
+
 async def test_the_event_is_set_in_this_process_too() -> None:
     stop = stop_on_signals()
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(stop.wait(), 60)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().remove_signal_handler(number)
 
 

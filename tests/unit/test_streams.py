@@ -40,11 +40,15 @@ def test_only_the_object_store_takes_rollups_or_single_deletes():
 
 @pytest.mark.parametrize("name", ["EDGE_METRICS", "EDGE_EVENTS", "EDGE_DATA"])
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB])
-def test_one_subject_cannot_fill_a_stream(name, store_bytes):
+def test_one_device_cannot_fill_a_stream(name, store_bytes):
     made = BY_NAME[name].configuration(store_bytes)
     assert made.max_msgs_per_subject >= 14
-    assert made.max_msgs_per_subject * made.max_msg_size <= made.max_bytes / 8
+    assert made.max_msgs_per_subject * len(made.subjects) * made.max_msg_size <= made.max_bytes / 8
     assert made.discard == api.DiscardPolicy.OLD
+
+
+def test_a_device_cannot_invent_events():
+    assert BY_NAME["EDGE_EVENTS"].subjects == tuple(f"edge.from.*.event.{severity}" for severity in streams.SEVERITIES)
 
 
 def test_commands_are_written_once_and_never_evicted():

@@ -1,0 +1,71 @@
+"""A hub of a test's own, made and run by the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeagent.hub.folder import HubFolder
+from edgeagent.natsserver import ports
+from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
+from tests.support.home import own_home
+
+__all__ = ["Hub", "ended", "new_hub", "started"]
+
+STORE_BYTES = 512 << 20
+
+
+@dataclass
+class Hub:
+    """A hub that was made with ``hub init``, in a home of its own. ``command`` adds ``--dir``."""
+
+    place: HubFolder
+    client_port: int
+    leaf_port: int
+    made: Said
+
+    def command(self, *words: str) -> Said:
+        return cli(*words, "--dir", str(self.place.path))
+
+    def up(self) -> subprocess.Popen[str]:
+        return start_cli("hub", "up", "--dir", str(self.place.path))
+
+    def answers(self) -> bool:
+        return self.command("hub", "status").code == 0
+
+    @property
+    def server(self) -> int:
+        return int(self.place.server_pid.read_text())
+
+
+@contextlib.contextmanager
+def new_hub(folder: Path) -> Iterator[Hub]:
+    """A hub in ``folder / "hub"`` that does not run yet; within the block the home is one of its own."""
+    with own_home(folder / "home"):
+        client_port, leaf_port = ports.pick(), ports.pick()
+        numbers = [str(number) for number in (client_port, leaf_port, STORE_BYTES)]
+        options = [word for pair in zip(("--client-port", "--leaf-port", "--store-bytes"), numbers, strict=True) for word in pair]
+        path = folder / "hub"
+        made = cli("hub", "init", "--dir", str(path), "--name", "berlin", "--admin", "olga", *options)
+        yield Hub(HubFolder(path), client_port, leaf_port, made)
+
+
+@contextlib.contextmanager
+def started(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """See to it that the process ends, whatever becomes of the test."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            ended(process, signal.SIGTERM)
+
+
+def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    """Exit code and standard error of a process that was sent a signal."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, err

@@ -1,0 +1,80 @@
+"""A hub is made whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent import context, places
+from edgeagent.assembly.hub import make
+from edgeagent.assembly.hubserver import HubServer
+from edgeagent.errors import EdgeError, Refused, SettingsProblem, UsageProblem
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.keyring import Keyring
+from tests.support.home import own_home
+
+GOOD = HubOptions(name="berlin")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[HubFolder]:
+    with own_home(tmp_path / "home"):
+        yield HubFolder(tmp_path / "hub")
+
+
+def made_nothing(place: HubFolder) -> bool:
+    return not place.path.exists() and context.names() == [] and context.current_name() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "admin", "error"),
+    [
+        (GOOD, "Ó Brien", UsageProblem),
+        (GOOD, "", UsageProblem),
+        (HubOptions(name="My Hub"), "olga", SettingsProblem),
+        (HubOptions(advertise="nats://hub"), "olga", SettingsProblem),
+    ],
+)
+def test_what_cannot_be_leaves_nothing(place: HubFolder, options: HubOptions, admin: str, error: type[EdgeError]) -> None:
+    with pytest.raises(error):
+        make(place, options, admin)
+    assert made_nothing(place)
+
+
+def test_a_context_that_cannot_be_written_leaves_nothing(place: HubFolder) -> None:
+    in_the_way = places.contexts_folder()
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("")
+    with pytest.raises(EdgeError):
+        make(place, GOOD, "olga")
+    in_the_way.unlink()
+    assert made_nothing(place)
+    assert make(place, GOOD, "olga").name == "berlin", "and it can be tried again"
+    assert Keyring.load(place.path) and place.options() == GOOD
+
+
+def test_what_was_there_stays(place: HubFolder) -> None:
+    place.path.mkdir(mode=0o700)
+    (place.path / "notes").write_text("mine")
+    (places.contexts_folder() / "current").mkdir(parents=True)  # what no file can replace: the very last step fails
+    with pytest.raises(EdgeError, match="current"):
+        make(place, GOOD, "olga")
+    assert [path.name for path in place.path.iterdir()] == ["notes"] and context.names() == []
+
+
+def test_a_second_hub_of_the_same_name_is_refused_before_anything_is_written(place: HubFolder, tmp_path: Path) -> None:
+    make(place, GOOD, "olga")
+    other = HubFolder(tmp_path / "other")
+    with pytest.raises(Refused, match="you have a context of that name already"):
+        make(other, GOOD, "olga")
+    assert not other.path.exists() and place.exists
+
+
+async def test_a_server_that_cannot_start_says_why_at_once(place: HubFolder) -> None:
+    make(place, GOOD, "olga")
+    place.path.joinpath("store").write_text("in the way")
+    with pytest.raises(EdgeError, match=r"store"):
+        async with HubServer(place, GOOD, Keyring.load(place.path)):
+            pass
