@@ -18,6 +18,10 @@ __all__ = ["Tasks", "feed_watchdog", "jittered", "notify_systemd", "set_up_loggi
 log = logging.getLogger(__name__)
 
 
+#: A task that was cancelled and still runs is cancelled again after this long, in seconds.
+CANCEL_AGAIN_SECONDS = 1.0
+
+
 class Tasks:
     """Named background tasks with one owner; the first that fails is what :meth:`wait` raises."""
 
@@ -58,10 +62,12 @@ class Tasks:
 
     async def close(self) -> None:
         """Cancel what still runs and wait for its end. Safe to call twice."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            # Again and again: a task that gets its answer in the moment of its cancellation never learns of it (asyncio.wait_for
+            # before Python 3.12, which nats-py uses for requests), and would go on for ever.
+            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_SECONDS)
         if not self._failed.done():
             self._failed.cancel()
         elif not self._failed.cancelled():

@@ -24,8 +24,6 @@ log = logging.getLogger("edgeagent.hub")
 
 #: Bounds of the pause after the streams could not be looked at, in seconds.
 RETRY_SECONDS = (0.5, 15.0)
-#: How long the tasks have to end before they are asked again, in seconds.
-CANCEL_SECONDS = 1.0
 
 
 async def sign_in(
@@ -76,7 +74,7 @@ class HubServices:
     async def _start(self) -> None:
         self._hub = await self._connection("hub", self._hub_came_back)
         self._system = await self._connection("sys", self._system_came_back)
-        self._stack.push_async_callback(self._end_tasks)  # before the connections: that we close them is no failure
+        self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
         await self._ensure_streams()
         self._keeper = PresenceKeeper(self._system, self._hub, self._keyring.account_public("FLEET"))
@@ -85,15 +83,6 @@ class HubServices:
         self.tasks.start("reconcile presence", self._keeper.reconciliations())
         self.tasks.start("guard", self._keeper.guard())
         self.tasks.start("streams", self._keep_streams())
-
-    async def _end_tasks(self) -> None:
-        # A task that gets its answer in the moment of its cancellation never learns of it (asyncio.wait_for before Python 3.12,
-        # which nats-py uses for requests), and goes on for ever: ask again.
-        while True:
-            try:
-                return await asyncio.wait_for(self.tasks.close(), CANCEL_SECONDS)
-            except asyncio.TimeoutError:
-                continue
 
     async def _connection(self, service: Service, came_back: Callback) -> Client:
         client = await sign_in(self._options, self._keyring, service, on_reconnected=came_back, on_closed=self._was_closed)

@@ -100,6 +100,7 @@ def emit(records: Sequence[Record], columns: Sequence[Column], form: Form) -> No
         _csv(records, columns)
     else:
         _table(records, [column for column in columns if form is Form.wide or not column.wide])
+    sys.stdout.flush()  # before what is said about it on standard error, also where both go into one pipe
 
 
 def _csv(records: Sequence[Record], columns: Sequence[Column]) -> None:

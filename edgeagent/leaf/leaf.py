@@ -63,7 +63,7 @@ class Leaf:
             try:
                 await self._reload()
             except Refused as error:
-                log.info("%s, for it reads its configuration only when it starts", error)
+                log.info("the leaf could not be told of its new configuration: %s", error.why)
 
     async def ready(self, timeout: float | None = None) -> None:
         """Wait until the leaf can be used; as :meth:`start`."""

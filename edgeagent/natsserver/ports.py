@@ -72,10 +72,16 @@ def read(folder: Path, pid: int) -> dict[str, list[str]] | None:
 
 async def banner(port: int, timeout: float = 1.0) -> dict[str, Any] | None:
     """The INFO with which a nats-server greets a client of this port; None when nothing answers so within ``timeout`` seconds."""
+    greeting = asyncio.ensure_future(_greeting(port))
     try:
-        return await asyncio.wait_for(_greeting(port), timeout)
-    except (OSError, ValueError, asyncio.TimeoutError):
+        # Not wait_for: before Python 3.12 it can lose a cancellation, and a loop around us would go on for ever.
+        await asyncio.wait({greeting}, timeout=timeout)
+    finally:
+        greeting.cancel()
+        await asyncio.wait({greeting})
+    if greeting.cancelled() or isinstance(greeting.exception(), (OSError, ValueError)):
         return None
+    return greeting.result()
 
 
 async def _greeting(port: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from edgeagent.demo.cable import Cable
 from edgeagent.errors import Refused, Unreachable
 from edgeagent.leaf.conf import ACCOUNT
 from edgeagent.leaf.leaf import Leaf, LeafOptions
+from edgeagent.link import settle
 from edgeagent.natsserver import binary, ports
 from edgeagent.natsserver.supervisor import State, Timing
 from edgeagent.trust.nkeys import KeyPair
@@ -86,7 +87,7 @@ async def answer(responder: Client, subject: str) -> None:
         await message.respond(b"!")
 
     await responder.subscribe(subject, cb=respond)
-    await responder.flush()
+    await settle(responder, what="answer")
 
 
 async def test_files_are_private_and_kept(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ async def link_events(leaf: Leaf) -> AsyncIterator[list[str]]:
 
     async with client(leaf.url, user=leaf.sys_login[0], password=leaf.sys_login[1]) as system:
         await system.subscribe(f"$SYS.ACCOUNT.{ACCOUNT}.*", cb=heard)
-        await system.flush()
+        await settle(system, what="listen")
         yield events
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -275,6 +277,81 @@ async def test_hopeless_waits_for_a_person(tmp_path: Path) -> None:
     watched.restart()
     assert is_alive((await watched.ready(30)).pid)
     await watched.stop()
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """While the block runs this process can open nothing: EMFILE."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_without_descriptors_a_life_fails_and_the_next_one_is_good(launch: Launch) -> None:
+    states: list[State] = []
+    watched = supervisor(launch, states)
+    with no_descriptors():
+        watched.start()
+        await until(lambda: watched.last_problem is not None, "the first life failed")
+        assert "many open files" in str(watched.last_problem)
+    assert is_alive((await watched.ready(30)).pid)
+    assert states[:2] == [State.STARTING, State.BACKING_OFF]
+    await watched.stop()
+
+
+async def test_what_cannot_be_watched_does_not_run(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", full)
+    with pytest.raises(EdgeError, match="cannot watch the program"):
+        process.start(launch)
+    assert process.find_pid(launch) is None
+    with pytest.raises(EdgeError, match="cannot look for the program"):
+        process.adopt(launch)
+
+
+async def test_a_life_that_ends_for_good_is_told_to_the_owner(tmp_path: Path) -> None:
+    launches = [program(tmp_path, "good")]
+
+    async def prepare(problem: EdgeError | None) -> Launch:
+        return launches[0]
+
+    told = asyncio.Event()
+    watched = Supervisor(
+        "the program", prepare, timing=QUICK, on_change=lambda state, detail: told.set() if state is State.FAILED else None
+    )
+    watched.start()
+    pid = (await watched.ready(30)).pid
+    launches[0] = replace(launches[0], argv=("/nonexistent", "x"))
+    kill(pid)
+    await asyncio.wait_for(told.wait(), 30)
+    assert watched.state is State.FAILED and "/nonexistent" in str(watched.last_problem)
+    await watched.stop()
+
+
+async def test_who_listens_on_a_port(tmp_path: Path) -> None:
+    port, other = ports.pick(), ports.pick()
+    assert not ports.listens(os.getpid(), port)
+    async with running(nats(tmp_path, f'listen: "127.0.0.1:{port}"')) as child:
+        assert ports.listens(child.pid, port)
+        assert not ports.listens(child.pid, other) and not ports.listens(os.getpid(), port)
+    assert not ports.listens(child.pid, port)
+
+
+async def test_nats_server_is_ready_also_where_it_can_say_so_nowhere(tmp_path: Path) -> None:
+    """As on a full disk: no ports file, and a log that takes nothing."""
+    port = ports.pick()
+    (tmp_path / "nats.log").symlink_to("/dev/null")
+    launch = nats(tmp_path, f'listen: "127.0.0.1:{port}"', port=port)
+    config = tmp_path / "nats.conf"
+    config.write_text(config.read_text().replace(f'ports_file_dir: "{tmp_path}"', ""))
+    async with running(launch) as child:
+        assert "Server is ready" not in child.new_text() and list(tmp_path.glob("*.ports")) == []
+        assert await ports.banner(port)
 
 
 async def test_stop_interrupts_a_start_and_is_for_good(tmp_path: Path) -> None:

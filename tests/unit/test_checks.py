@@ -98,3 +98,20 @@ def test_a_folder_that_this_user_may_not_write_in(tmp_path: Path, keyring: Keyri
     (finding,) = [finding for finding in write(tmp_path, BASE) if not finding.good]
     assert finding.text == f"write to the runtime folder {tmp_path}/run: this user may not write in {tmp_path}"
     assert finding.remedy.startswith(f"run as the owner of {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            '"nats-leaf://hub.example:7422"',
+            '"wss://a.example", "tls://b.example"',
+            "hub.urls mixes ws:// or wss:// with other addresses",
+        ),
+        ('id = "pi-01"', 'id = "hub"', "no device may be called 'hub'"),
+    ],
+)
+def test_what_the_leaf_could_not_run_with(tmp_path: Path, keyring: Keyring, old: str, new: str, problem: str) -> None:
+    give(tmp_path, keyring, "pi-01")
+    assert f"set up the leaf: {problem}" in bad(write(tmp_path, BASE.replace(old, new)))
+    assert not (tmp_path / "state" / "instance").exists(), "a check makes nothing"

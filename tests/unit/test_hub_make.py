@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from edgeagent import context, places
+from edgeagent.assembly import hubserver
 from edgeagent.assembly.hub import make
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.errors import EdgeError, Refused, SettingsProblem, UsageProblem
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
+from edgeagent.trust import jwt
 from tests.support.home import own_home
 
 GOOD = HubOptions(name="berlin")
@@ -78,3 +80,14 @@ async def test_a_server_that_cannot_start_says_why_at_once(place: HubFolder) -> 
     with pytest.raises(EdgeError, match=r"store"):
         async with HubServer(place, GOOD, Keyring.load(place.path)):
             pass
+
+
+@pytest.mark.parametrize("micro", [True, False])
+def test_the_micro_protocol_is_a_setting(place: HubFolder, micro: bool) -> None:
+    make(place, HubOptions(name="berlin", micro=micro), "olga")
+    keyring = Keyring.load(place.path)
+    hubserver._write_configuration(place, place.options(), keyring)
+    public = keyring.account_public("FLEET")
+    (token,) = [line.split()[1] for line in place.configuration.read_text().splitlines() if line.startswith(f"  {public}: ")]
+    crossing = {claim["subject"] for claim in jwt.claims(token)["nats"]["imports"]}
+    assert ("$SRV.>" in crossing, "_INBOX.srv.>" in crossing) == (micro, micro) and "edge.to.*.*.query" in crossing

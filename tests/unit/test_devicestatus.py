@@ -1,0 +1,108 @@
+"""What the status file says is wrong, and with it what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent import settings, status
+from edgeagent.assembly.devicestatus import StatusKeeper
+from edgeagent.errors import Failed, Unreachable
+from edgeagent.hub.keyring import Keyring
+from edgeagent.status import LeafStatus, Problem, Status
+
+URL = "nats-leaf://hub.example:7422"
+
+
+class Kept:
+    """A keeper, and what it has written."""
+
+    def __init__(self, folder: Path, more: str = "") -> None:
+        text = f'[device]\nid = "pi-01"\n[hub]\nurls = ["{URL}"]\n[paths]\nstate = "."\nruntime = "."\n{more}'
+        self.settings = settings.parse(text, folder / "agent.toml")
+        self.keeper = StatusKeeper(self.settings, "pi-01", [])
+
+    def read(self) -> Status:
+        self.keeper.close()
+        return status.read(self.settings.status_file)
+
+    def wrong(self) -> list[str]:
+        return [problem.what for problem in self.read().problems]
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Iterator[Keyring]:
+    yield Keyring.create(tmp_path / "hub")
+
+
+def give(folder: Path, keyring: Keyring, seconds: float = 86400) -> None:
+    path = folder / "device.creds"
+    path.touch(0o600)
+    path.write_text(keyring.device_credentials("pi-01", [], expires_in_seconds=seconds).format())
+
+
+async def test_the_reason_is_shown(tmp_path: Path, keyring: Keyring) -> None:
+    give(tmp_path, keyring)
+    kept = Kept(tmp_path)
+    assert kept.wrong() == [f"the hub does not acknowledge ({URL})"]
+    kept.keeper.link_tried(Unreachable("store it", "no answer within 5 s"))
+    assert kept.wrong() == [f"the hub does not acknowledge ({URL}): no answer within 5 s"]
+    assert not kept.read().link.up
+    assert kept.read().problems[0].remedy.endswith(f"the leaf's log: {tmp_path}/leaf.log")
+    kept.keeper.link_tried(None)
+    assert kept.wrong() == [] and kept.read().link.up and kept.read().link.acknowledged
+
+
+async def test_a_report_that_the_hub_refuses_is_no_missing_link(tmp_path: Path, keyring: Keyring) -> None:
+    give(tmp_path, keyring)
+    kept = Kept(tmp_path)
+    kept.keeper.link_tried(None)
+    kept.keeper.report_tried(Failed("store it", "message size exceeds maximum allowed"))
+    found = kept.read()
+    assert found.link.up and "does not keep this device's report: message size exceeds" in found.problems[0].what
+    assert found.problems[0].remedy
+    kept.keeper.report_tried(None)
+    assert kept.wrong() == []
+
+
+async def test_a_heartbeat_that_the_hub_refuses_came_through(tmp_path: Path, keyring: Keyring) -> None:
+    give(tmp_path, keyring)
+    kept = Kept(tmp_path)
+    kept.keeper.link_tried(Failed("store it", "maximum bytes exceeded"))
+    found = kept.read()
+    assert (found.link.up, found.link.acknowledged) == (True, "")
+    assert "does not keep this device's heartbeat: maximum bytes exceeded" in found.problems[0].what
+    kept.keeper.link_lost()
+    assert not kept.read().link.up and kept.wrong() == [f"the hub does not acknowledge ({URL})"]
+
+
+async def test_expired_credentials_are_the_reason(tmp_path: Path, keyring: Keyring) -> None:
+    give(tmp_path, keyring, seconds=-2 * 86400 - 60)
+    kept = Kept(tmp_path)
+    kept.keeper.link_tried(Unreachable("store it", "nobody answers there"))
+    (problem,) = kept.read().problems
+    assert problem.what == f"the credentials at {tmp_path}/device.creds expired 2d ago"
+    assert problem.remedy.startswith("get new ones from whoever runs the hub")
+    give(tmp_path, keyring)
+    kept.keeper.link_lost()
+    assert "expired" not in kept.wrong()[0], "new ones were put there"
+
+
+async def test_credentials_that_are_missing_or_none(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    assert kept.wrong() == [f"there are no credentials at {tmp_path}/device.creds"]
+    (tmp_path / "device.creds").write_text("no credentials")
+    (tmp_path / "device.creds").chmod(0o600)
+    kept.keeper.link_lost()
+    assert kept.wrong() == [f"cannot read the credentials {tmp_path}/device.creds: it is no credentials file"]
+
+
+async def test_an_external_leafs_log_is_its_units(tmp_path: Path, keyring: Keyring) -> None:
+    give(tmp_path, keyring)
+    kept = Kept(tmp_path, '[leaf]\nmode = "external"')
+    assert kept.read().problems[0].remedy.endswith("`journalctl -u edgeagent-leaf`")
+    leaf = LeafStatus(mode="external", state="running", port=4222, wished_port=4222, version="2.15.1")
+    kept.keeper.leaf_changed(leaf, Problem("it smokes"))
+    assert kept.read().leaf == leaf and kept.wrong()[0] == "it smokes"

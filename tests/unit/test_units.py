@@ -1,0 +1,49 @@
+"""The systemd units: systemd itself finds no fault with them, and they name what the agent reads and writes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeagent import places
+from edgeagent.leaf import external
+from edgeagent.leaf.options import LeafOptions
+
+UNITS = Path(__file__).parents[2] / "systemd"
+STATE = places.state_folder(True)
+
+
+def values(unit: str, key: str) -> list[str]:
+    lines = (UNITS / unit).read_text().splitlines()
+    return [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+def test_systemd_accepts_them(tmp_path: Path) -> None:
+    """With the programs of this virtual environment: it wants those that are named to be there."""
+    for unit in UNITS.glob("*.service"):
+        text = unit.read_text().replace("/opt/edgeagent/bin", str(Path(sys.executable).parent))
+        (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(["systemd-analyze", "verify", *tmp_path.iterdir()], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_leafs_unit_runs_what_the_agent_takes_for_its_leaf() -> None:
+    options = LeafOptions(device_id="pi-1", server_name="pi-1-x", folder=STATE)
+    (command,) = values("edgeagent-leaf.service", "ExecStart")
+    assert command.split()[1:] == ["-c", str(options.config_file)]
+    assert values("edgeagent-leaf.service", "ConditionPathExists") == [str(options.config_file), str(STATE / external.MARK)]
+    assert values("edgeagent-leaf.service", "Environment") == [f"GOMEMLIMIT={options.go_memory_limit_bytes >> 20}MiB"]
+    assert f"{options.unit}.service" in values("edgeagent.service", "Wants")
+
+
+def test_both_are_one_user_with_the_folders_of_the_machines_own_installation() -> None:
+    for unit in ("edgeagent.service", "edgeagent-leaf.service"):
+        assert values(unit, "User") == ["edgeagent"]
+        assert values(unit, "StateDirectory") == [STATE.name] and values(unit, "StateDirectoryMode") == ["0700"]
+    assert values("edgeagent.service", "RuntimeDirectory") == [places.runtime_folder(True).name]
+    assert str(places.SYSTEM_SETTINGS) in values("edgeagent.service", "ExecStart")[0]
