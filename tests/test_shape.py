@@ -42,8 +42,6 @@ ROOT_MODULE = "edgeagent"
 PROVED_OTHERWISE = {
     "edgeagent.__main__": "tests/support/fleet.py runs `python -m edgeagent`",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
-    "edgeagent.assembly.device": "it is the agent's process in everything in tests/live",
-    "edgeagent.assembly.deviceleaf": "part of the agent's process",
     "edgeagent.builtin.facts.*": "tests/unit/test_facts_*.py read them as agents do, through the registry",
     "edgeagent.cel.evaluator": "tests/unit/test_cel_evaluator.py takes it from edgeagent.cel",
     "edgeagent.cli.*": "tests/unit/test_cli.py walks every command of edgeagent.cli.app",

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent import interpreter, places, status, wire
+from edgeagent import interpreter, places, settings, status, wire
+from edgeagent.assembly.device import Agent as InProcess
 from edgeagent.assembly.deviceleaf import LeafConnections
 from edgeagent.cli import local
 from edgeagent.errors import Closed, EdgeError, Unreachable
@@ -25,6 +26,7 @@ from edgeagent.leaf.options import LeafOptions
 from edgeagent.link import Client, connect
 from edgeagent.natsserver import binary, ports
 from edgeagent.status import Status
+from tests.support import fakeroot
 from tests.support.fleet import PATIENCE_SECONDS, Said
 from tests.support.servers import PlainHub, is_alive, kill, kill_leftovers, until
 
@@ -143,6 +145,22 @@ async def test_a_closed_terminal_ends_it_with_its_leaf(agent: Agent) -> None:
     process = await agent.running()
     leaf = agent.leaf_pid
     assert agent.end(process, signal.SIGHUP) == 0 and not is_alive(leaf)
+
+
+async def test_a_card_that_was_made_on_another_board_is_said(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    """A stop that is asked for already ends it before its leaf is started."""
+    machine = fakeroot.pi_4(agent.folder / "root").machine
+    stop = asyncio.Event()
+    stop.set()
+    agent.state.mkdir(0o700)
+    for serial, count in (("another", 1), (None, 1)):
+        if serial:
+            (agent.state / "instance").write_text(json.dumps({"suffix": "a1b2c3d4", "serial": serial}))
+        async with InProcess(settings.load(agent.settings), stop, machine) as inside:
+            await inside.run()
+        warnings = [record.getMessage() for record in caplog.records if "another board" in record.getMessage()]
+        assert len(warnings) == count and warnings[0].startswith("this installation was made on another board (another)")
+    assert not (agent.state / "leaf.pid").exists()
 
 
 # ---- the lock --------------------------------------------------------------------------------------------------------------
