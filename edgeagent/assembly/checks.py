@@ -81,9 +81,8 @@ def _owner_remedy(folder: Path) -> str:
 def _credentials(settings: Settings) -> Iterator[str]:
     path = settings.credentials_file
     if not settings.hub.urls:
-        raise UsageProblem(
-            "link to a hub", "`hub.urls` is empty", 'set it in agent.toml, e.g. urls = ["nats-leaf://hub.example:7422"]'
-        )
+        yield "hub          none: this device stays on its own (`hub.urls` is empty)"
+        return
     login = creds.peek(path)
     if login.name != device_id(Machine(), settings.device.id):
         raise UsageProblem(

@@ -155,11 +155,16 @@ class Supervisor:
                 if self.child.has_ended:
                     raise self.child.failure()
         except EdgeError as problem:
-            self._why = self.last_problem = problem
+            self._keep(problem)
         except OSError as error:  # no descriptors, no processes: it may be better at the next try
-            self._why = self.last_problem = files.failure(f"run {self._name}", error)
+            self._keep(files.failure(f"run {self._name}", error))
         await self._end()
         return 0.0 if ready_at is None else clock() - ready_at
+
+    def _keep(self, problem: EdgeError) -> None:
+        # Without its traceback: whose frames hold the problem before, and so on, one more for every failed try.
+        problem.__traceback__ = problem.__context__ = None
+        self._why = self.last_problem = problem
 
     async def _begin(self, why: EdgeError | None) -> None:
         launch = await self._prepare(why)

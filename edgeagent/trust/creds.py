@@ -121,7 +121,7 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise Failed(what, str(error)) from None
     if mode & 0o077:
-        raise Refused(what, f"others on this machine can read the seed (mode {mode:04o})", f"chmod 600 {path}")
+        raise Refused(what, f"others on this machine can read the seed (mode {mode:04o})", f"`chmod 600 {path}`")
     return text
 
 

@@ -58,9 +58,20 @@ def test_all_is_well(tmp_path: Path, keyring: Keyring) -> None:
 
 
 def test_everything_wrong_is_said_at_once_and_with_a_remedy(tmp_path: Path) -> None:
-    findings = write(tmp_path, '[device]\nid = "pi-01"\n[leaf]\nserver = "/no/such/server"\n[paths]\nstate = "s"\nruntime = "r"')
-    assert bad(findings) == ["start nats-server: there is no file /no/such/server", "link to a hub: `hub.urls` is empty"]
+    findings = write(
+        tmp_path,
+        '[device]\nid = "pi-01"\n[hub]\nurls = ["nats-leaf://h:1"]\n[leaf]\nserver = "/no/such/server"\n[paths]\nstate = "s"\nruntime = "r"',
+    )
+    assert bad(findings) == [
+        "start nats-server: there is no file /no/such/server",
+        f"read the credentials {tmp_path}/s/device.creds: there is no such file",
+    ]
     assert all(finding.remedy for finding in findings if not finding.good)
+
+
+def test_a_device_on_its_own_is_fine(tmp_path: Path) -> None:
+    findings = write(tmp_path, '[device]\nid = "pi-01"\n[paths]\nstate = "s"\nruntime = "r"')
+    assert bad(findings) == [] and "stays on its own" in findings[-1].text
 
 
 def test_an_external_leaf_needs_no_server_of_ours(tmp_path: Path, keyring: Keyring) -> None:

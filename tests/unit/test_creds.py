@@ -49,7 +49,7 @@ def test_a_peek_tells_the_name_without_the_key(tmp_path):
     assert creds.peek(path) == creds.Login("pi-1", ("berlin", "alpha"), NOW + 60)
     with pytest.raises(Failed, match=r"device\.creds.*\.creds"):
         creds.peek(saved(tmp_path, "hello"))
-    with pytest.raises(Refused, match="Chmod 600"):
+    with pytest.raises(Refused, match="`chmod 600"):
         creds.peek(saved(tmp_path, make().format(), 0o644))
 
 
@@ -94,7 +94,7 @@ def test_the_seed_must_be_the_jwts():
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
 def test_a_seed_that_others_can_read_is_refused(tmp_path, mode):
-    with pytest.raises(Refused, match="Chmod 600"):
+    with pytest.raises(Refused, match="`chmod 600"):
         creds.load(saved(tmp_path, make().format(), mode))
 
 
