@@ -17,13 +17,15 @@ from edgeagent.fleet import Fleet
 from edgeagent.natsserver import binary
 from tests.bench.fleet import pid_of, running
 
+AGENT_MODULES = "import edgeagent.assembly.device, edgeagent.builtin.facts, sqlite3, sys; print(flush=True); sys.stdin.read()"
 BARE_PYTHON = "import asyncio, nats, psutil, sqlite3, sys; print(flush=True); sys.stdin.read()"
 
 
 async def main() -> None:
-    print("memory (MiB)                              RSS    PSS")
+    print("memory (MiB)                                       RSS    PSS")
     python = _bare([sys.executable, "-c", BARE_PYTHON])
     _show("python + asyncio + nats-py + psutil + sqlite3", python, None)
+    _show("the same, with all of the agent's modules", _bare([sys.executable, "-c", AGENT_MODULES]), python)
     async with running(3) as fleet:
         agent = pid_of(fleet, "pi-01", "agent")
         _show("agent, idle", _memory(agent), python)
@@ -78,4 +80,4 @@ async def bare_server() -> AsyncIterator[int]:
 
 def _show(what: str, figures: tuple[float, float], base: tuple[float, float] | None) -> None:
     ratio = f"   x {figures[0] / base[0]:.2f} RSS" if base else ""
-    print(f"  {what:<38} {figures[0]:6.1f} {figures[1]:6.1f}{ratio}")
+    print(f"  {what:<46} {figures[0]:6.1f} {figures[1]:6.1f}{ratio}")
