@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from edgeagent import files, runtime
+from edgeagent import context, files, runtime
 from edgeagent.demo import control, story
 from edgeagent.demo.fleet import DemoFleet, end_leftovers
 from edgeagent.demo.layout import DemoFolder, devices
@@ -66,6 +66,8 @@ async def _clean_up_after_a_killed_one() -> None:
     killed = control.noted()
     if killed is not None and control.find() is None:
         await end_leftovers(Path(killed.folder))
+        if killed.before in context.names():
+            context.use(killed.before)
 
 
 async def _begin(fleet: DemoFleet) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent import files, places
+from edgeagent import context, files, places
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
 
 __all__ = ["Running", "find", "noted", "offer", "tell"]
@@ -24,11 +24,12 @@ Handler = Callable[[dict[str, Any]], Awaitable[str]]
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """The demo that runs: its process, its folder and its socket."""
+    """The demo that runs: its process, its folder and its socket. before: the context that was current, empty if there was none."""
 
     pid: int
     folder: str
     socket: str
+    before: str = ""
 
 
 def _note() -> Path:
@@ -63,7 +64,7 @@ async def offer(folder: Path, handle: Handler) -> AsyncIterator[None]:
     address = Path(tempfile.mkdtemp(prefix="edgeagent-demo-")) / "control.sock"  # a short path: sockets allow 107 bytes
     files.make_folder(_note().parent, 0o700)
     server = await asyncio.start_unix_server(lambda r, w: _serve(r, w, handle), path=str(address))
-    running = Running(pid=os.getpid(), folder=str(folder), socket=str(address))
+    running = Running(pid=os.getpid(), folder=str(folder), socket=str(address), before=context.current_name() or "")
     files.write_atomic(_note(), msgspec.json.encode(running), 0o600)
     try:
         yield
