@@ -173,8 +173,10 @@ def test_check_says_everything_and_exits_with_1(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
     path.write_text("[device]\nid = 'pi-01'\n[paths]\nstate = '.'\nruntime = '.'\n")
     code, said = run("check", "--settings", str(path))
-    assert code == 1 and "ok     device id    pi-01" in said
-    assert "WRONG  link to a hub: `hub.urls` is empty\n       set it in agent.toml" in said.replace("       Set", "       set")
+    assert code == 0 and "ok     device id    pi-01" in said and "stays on its own" in said
+    path.write_text(path.read_text() + "[hub]\nurls = ['nats-leaf://hub.example:7422']\n")
+    code, said = run("check", "--settings", str(path))
+    assert code == 1 and f"WRONG  read the credentials {tmp_path}/device.creds: there is no such file\n       ask whoever" in said
     path.write_text("[device]\nid = 'PI'\n")
     code, said = run("check", "--settings", str(path))
     assert code == 2 and "device.id = 'PI'" in said
