@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -32,15 +32,15 @@ def _complete_context(incomplete: str) -> list[str]:
 
 
 ContextName = Annotated[
-    Optional[str],  # noqa: UP045  # typer reads it at run time, also on 3.10
+    str | None,
     typer.Option("--context", help="Which hub, as `edgeagent context ls` names it.", autocompletion=_complete_context),
 ]
-Devices = Annotated[Optional[list[str]], typer.Option("-d", "--device", help="Only this device (repeatable).", metavar="ID")]  # noqa: UP045
+Devices = Annotated[list[str] | None, typer.Option("-d", "--device", help="Only this device (repeatable).", metavar="ID")]
 Groups = Annotated[
     list[str] | None, typer.Option("-g", "--group", help="Only devices of this group (repeatable).", metavar="GROUP")
 ]
 Labels = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("-l", "--label", help="Only devices with this label (repeatable; all must hold).", metavar="KEY=VALUE"),
 ]
 Where = Annotated[str, typer.Option("--where", help="Only devices for which this CEL expression holds.", metavar="CEL")]
@@ -49,8 +49,8 @@ Cached = Annotated[bool, typer.Option("--cached", help="From the hub's reports o
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 unless every device that was expected to answer did.")]
 Output = Annotated[Form, typer.Option("-o", "--output", help="The form of the output.")]
 Json = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
-HubDir = Annotated[Optional[Path], typer.Option("--dir", help="The hub's folder.", metavar="DIR")]  # noqa: UP045
+HubDir = Annotated[Path | None, typer.Option("--dir", help="The hub's folder.", metavar="DIR")]
 SettingsFile = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("-s", "--settings", help="The settings file (agent.toml).", metavar="FILE", envvar="EDGEAGENT_SETTINGS"),
 ]
