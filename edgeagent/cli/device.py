@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,7 +28,7 @@ def _device() -> None:
 def add(
     device_id: Annotated[str, typer.Argument(metavar="ID", help="1 to 63 of a-z, 0-9 and '-'.")],
     groups: Annotated[
-        Optional[str],  # noqa: UP045  # typer reads it at run time, also on 3.10
+        str | None,
         typer.Option(
             help="Its groups, separated by commas, in the order in which their config applies. With --renew: those it has."
         ),

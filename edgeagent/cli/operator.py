@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -40,7 +40,7 @@ def add(
         float, typer.Option(help="How long they are good: 12h, 30d, 8w.", parser=expiry.parse, metavar="TIME")
     ] = "30d",  # type: ignore[assignment]  # typer gives the default to the parser
     out: Annotated[
-        Optional[Path],  # noqa: UP045  # typer reads it at run time, also on 3.10
+        Path | None,
         typer.Option("--out", help="Where to write them; NAME.creds if not given.", metavar="FILE"),
     ] = None,
     folder: HubDir = None,
