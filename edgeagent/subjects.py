@@ -11,21 +11,30 @@ from typing import NamedTuple
 
 __all__ = [
     "API_PREFIX",
+    "AUTHORITIES",
     "FLEET_ALL",
+    "HUB",
+    "SIGNERS",
     "Scope",
+    "admin",
     "agent_inbox",
     "check_group",
     "check_id",
+    "claim",
     "direct_get",
+    "event",
     "heartbeat",
     "is_id",
     "live",
     "operator_inbox",
     "parse_reply",
     "query",
+    "record_doorbell",
+    "renewal",
     "reply",
     "reply_user",
     "report",
+    "request_to_hub",
 ]
 
 #: Where the accounts OPS and FLEET see the hub's JetStream API. It must not be ``$JS.hub.API``: the server's own domain mapping
@@ -82,6 +91,14 @@ class Scope(NamedTuple):
 
 FLEET_ALL = Scope("fleet", "all")
 
+#: Two more documents beside the configuration, the same for every device: who may sign (written by an admin, and signed), and the
+#: certificate authorities of the hub's TLS (written by the hub itself).
+SIGNERS = Scope("trust", "signers")
+AUTHORITIES = Scope("trust", "authorities")
+
+#: Events of the hub itself are stored as if they were those of a device of this id; no device may have it.
+HUB = "hub"
+
 
 def query(scope: Scope) -> str:
     """A live query; the answer goes to :func:`reply`."""
@@ -96,6 +113,11 @@ def config_doorbell(scope: Scope) -> str:
 def command_log(scope: Scope, number: int | str = "*") -> str:
     """Entry ``number`` of the scope's command log; ``*`` in a Direct Get asks for the newest."""
     return f"edge.to.{scope}.cmd.{number}"
+
+
+def record_doorbell(device_id: str) -> str:
+    """Rings when what the hub decided about the device (its groups, labels, credentials) changed."""
+    return f"edge.to.device.{device_id}.record"
 
 
 def agent_inbox(device_id: str) -> str:
@@ -119,6 +141,31 @@ def report(device_id: str = "*") -> str:
 
 def heartbeat(device_id: str = "*") -> str:
     return f"edge.from.{device_id}.heartbeat"
+
+
+def event(device_id: str, severity: str) -> str:
+    """Something a person should see; severity is one of :data:`edgeagent.hub.streams.SEVERITIES`."""
+    return f"edge.from.{device_id}.event.{severity}"
+
+
+def request_to_hub(device_id: str, what: str) -> str:
+    """A device's request to the hub's services, e.g. ``renew``. The subject proves who asks."""
+    return f"edge.from.{device_id}.request.{what}"
+
+
+def admin(user: str, what: str) -> str:
+    """An administrator's request to the hub's services, e.g. ``device_revoke``. The subject proves who asks."""
+    return f"edge.admin.{user}.{what}"
+
+
+def claim(token_id: str) -> str:
+    """Where the holder of a claim token asks to become a device (account PROVISION)."""
+    return f"provision.claim.{token_id}"
+
+
+def renewal(device_id: str) -> str:
+    """Where a device whose JWT is no longer accepted asks for a new one, with its renewal credential (account PROVISION)."""
+    return f"provision.renew.{device_id}"
 
 
 def reply(device_id: str, user: str, token: str) -> str:

@@ -15,6 +15,7 @@ from edgeagent.errors import Failed
 __all__ = [
     "Answer",
     "DeviceRecord",
+    "Event",
     "Facts",
     "Heartbeat",
     "Presence",
@@ -121,17 +122,36 @@ class Presence(msgspec.Struct, omit_defaults=True):
 class DeviceRecord(msgspec.Struct, omit_defaults=True):
     """KV ``edge_devices``, key = device id: what the hub decided about a device.
 
-    groups: in the order in which their config applies.
+    groups: in the order in which their config applies. labels: those that the hub gives the device; its own settings go before them.
     key: the device's public user nkey. issued_at, expires_at: of its newest JWT, Unix seconds (0 = none).
+    refused_until: JWTs that were issued up to then, Unix seconds, are no longer accepted: its groups were changed.
+    revoked, reason: it is kept out, and why. added: when, RFC 3339.
+    serial: of the board, as it said itself when it enrolled; empty if it has none.
     """
 
     id: str
     groups: list[str] = []
+    labels: dict[str, str] = {}
     key: str = ""
     issued_at: int = 0
     expires_at: int = 0
+    refused_until: int = 0
     revoked: bool = False
+    reason: str = ""
     added: str = ""
+    serial: str = ""
+    v: int = VERSION
+
+
+class Event(msgspec.Struct, omit_defaults=True):
+    """Something a person should see (subject ``edge.from.<id>.event.<severity>``; the hub's own come from the id ``hub``).
+
+    kind: a stable dotted word, e.g. ``device.revoked``. text: one sentence. data: the same for programs.
+    """
+
+    kind: str
+    text: str
+    data: dict[str, Any] = {}
     v: int = VERSION
 
 

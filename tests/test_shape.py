@@ -24,7 +24,7 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects wire times backoff ratelimit interpreter",
+    0: "errors subjects wire services enrolment times backoff ratelimit interpreter",
     1: "machine files places sections settings identity registry runtime context status",
     2: "link direct trust cel natsserver",
     3: "leaf patterns demo.cable",

@@ -30,11 +30,14 @@ ROLE_ACCOUNT: dict[roles.Role, Account] = {
     "viewer": "OPS",
     "operator": "OPS",
     "admin": "OPS",
+    "group-viewer": "OPS",
+    "group-operator": "OPS",
     "provision": "PROVISION",
+    "renewal": "PROVISION",
 }
 
-#: Few claims happen at once, and none by a leaf.
-_LIMITS: dict[Account, dict[str, int]] = {"PROVISION": {"conn": 50, "leaf": 0}}
+#: Claims and renewals come as leafs and stay for a moment; devices that find no place try again. The hub's services are the clients.
+_LIMITS: dict[Account, dict[str, int]] = {"PROVISION": {"conn": 600, "leaf": 500}}
 
 
 class Grant(NamedTuple):
@@ -68,6 +71,7 @@ _FROM_DEVICES = _Export("service", "edge.from.>", "Singleton")
 _COMMANDS = _Export("service", "edge.to.*.*.cmd.*", "Singleton")
 _CONFIG = _Export("service", f"$KV.{CONFIG_BUCKET}.*.*", "Singleton")
 _TO_DEVICES = _Export("stream", "edge.to.>")
+_ADMIN = _Export("service", "edge.admin.*.*", "Singleton")
 _LIVE = _Export("stream", "edge.live.>")
 _QUERIES = _Export("stream", "edge.to.*.*.query")
 _REPLIES = _Export("service", "edge.from.*.reply.*.*", "Singleton")
@@ -83,6 +87,7 @@ _OPS_IMPORTS = (
     _Import("HUB", _INFO, local=f"{API_PREFIX}.STREAM.INFO.*"),
     _Import("HUB", _COMMANDS),
     _Import("HUB", _CONFIG),
+    _Import("HUB", _ADMIN),
     _Import("HUB", _LIVE),
 )
 _FLEET_IMPORTS = (
@@ -90,6 +95,7 @@ _FLEET_IMPORTS = (
     *[_Import("HUB", _FROM_DEVICES, subject=f"edge.from.*.{what}") for what in (*UPWARD, "request.*")],
     _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.config"),
     _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.cmd.*"),
+    _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.record"),
     _Import("OPS", _REPLIES),
     _Import("OPS", _QUERIES),
 )

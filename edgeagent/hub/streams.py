@@ -23,10 +23,13 @@ __all__ = [
     "CONFIG_BUCKET",
     "DEVICES_BUCKET",
     "MIN_STORE_BYTES",
+    "PEOPLE_BUCKET",
     "PEOPLE_READ",
     "PRESENCE_BUCKET",
+    "REVOCATIONS_BUCKET",
     "SEVERITIES",
     "STREAMS",
+    "TOKENS_BUCKET",
     "UPWARD",
     "Stream",
     "ensure",
@@ -35,6 +38,9 @@ __all__ = [
 CONFIG_BUCKET = "edge_config"
 PRESENCE_BUCKET = "edge_presence"
 DEVICES_BUCKET = "edge_devices"
+PEOPLE_BUCKET = "edge_people"
+TOKENS_BUCKET = "edge_tokens"
+REVOCATIONS_BUCKET = "edge_revocations"
 ARTIFACTS = "edge_artifacts"
 
 #: Below this the shares are too small to keep a useful history.
@@ -153,7 +159,7 @@ STREAMS = (
     ),
     Stream(
         name="EDGE_METRICS",
-        share=0.22,
+        share=0.20,
         subjects=(_upward("metric"),),
         max_message_bytes=64 << 10,
         history=None,
@@ -200,6 +206,30 @@ STREAMS = (
         max_message_bytes=16 << 10,
         history=8,
         refuse_when_full=True,
+        republish=(f"$KV.{DEVICES_BUCKET}.*", subjects.record_doorbell("{{wildcard(1)}}")),
+        doorbell=True,
+    ),
+    Stream(
+        name=f"KV_{PEOPLE_BUCKET}",
+        share=0.003,
+        subjects=(f"$KV.{PEOPLE_BUCKET}.>",),
+        max_message_bytes=16 << 10,
+        history=8,
+        refuse_when_full=True,
+    ),
+    Stream(
+        name=f"KV_{TOKENS_BUCKET}",
+        share=0.012,
+        subjects=(f"$KV.{TOKENS_BUCKET}.>",),
+        max_message_bytes=256 << 10,
+        refuse_when_full=True,
+    ),
+    Stream(
+        name=f"KV_{REVOCATIONS_BUCKET}",
+        share=0.005,
+        subjects=(f"$KV.{REVOCATIONS_BUCKET}.>",),
+        max_message_bytes=4 << 10,
+        refuse_when_full=True,
     ),
     Stream(
         name=f"OBJ_{ARTIFACTS}",
@@ -220,7 +250,8 @@ STREAMS = (
 )
 
 #: What people in the account OPS may read.
-PEOPLE_READ = tuple(stream.name for stream in STREAMS if stream.name not in ("EDGE_AUDIT", f"OBJ_{ARTIFACTS}"))
+_NOT_FOR_PEOPLE = ("EDGE_AUDIT", f"OBJ_{ARTIFACTS}", f"KV_{TOKENS_BUCKET}", f"KV_{REVOCATIONS_BUCKET}")
+PEOPLE_READ = tuple(stream.name for stream in STREAMS if stream.name not in _NOT_FOR_PEOPLE)
 
 
 async def ensure(js: JetStreamContext, store_bytes: int, *, replicas: int = 1) -> list[str]:
