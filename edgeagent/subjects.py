@@ -12,6 +12,8 @@ from typing import NamedTuple
 __all__ = [
     "API_PREFIX",
     "AUTHORITIES",
+    "CONFIG_BUCKET",
+    "DEVICES_BUCKET",
     "FLEET_ALL",
     "HUB",
     "SIGNERS",
@@ -40,6 +42,10 @@ __all__ = [
 #: Where the accounts OPS and FLEET see the hub's JetStream API. It must not be ``$JS.hub.API``: the server's own domain mapping
 #: takes that name before an account's import does, and requests time out (seen with nats-server 2.15.1).
 API_PREFIX = "edge.api"
+
+#: KV buckets that a device reads: signed documents by scope, and what the hub decided about each device.
+CONFIG_BUCKET = "edge_config"
+DEVICES_BUCKET = "edge_devices"
 
 #: One token, safe in a subject, a file name and a DNS label (RFC 1123).
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")

@@ -109,6 +109,7 @@ class Presence(msgspec.Struct, omit_defaults=True):
     since: when the connection came or went, RFC 3339, the hub's clock.
     connection: ``<server id>:<client id>`` of the connection that counts.
     reason: the server's word for the end of the connection.
+    twins: the server names of other leafs that are connected as the same device at the same time: its card was cloned.
     """
 
     online: bool
@@ -116,6 +117,7 @@ class Presence(msgspec.Struct, omit_defaults=True):
     connection: str = ""
     address: str = ""
     reason: str = ""
+    twins: list[str] = []
     v: int = VERSION
 
 
@@ -124,6 +126,8 @@ class DeviceRecord(msgspec.Struct, omit_defaults=True):
 
     groups: in the order in which their config applies. labels: those that the hub gives the device; its own settings go before them.
     key: the device's public user nkey. issued_at, expires_at: of its newest JWT, Unix seconds (0 = none).
+    older: public user nkey -> when the last of the JWTs that it was given before the newest one ends, Unix seconds (0 = never). They
+    may be of its present key or of one that it had before; a revocation must hit, and outlive, all of them.
     refused_until: JWTs that were issued up to then, Unix seconds, are no longer accepted: its groups were changed.
     revoked, reason: it is kept out, and why. added: when, RFC 3339.
     serial: of the board, as it said itself when it enrolled; empty if it has none.
@@ -135,6 +139,7 @@ class DeviceRecord(msgspec.Struct, omit_defaults=True):
     key: str = ""
     issued_at: int = 0
     expires_at: int = 0
+    older: dict[str, int] = {}
     refused_until: int = 0
     revoked: bool = False
     reason: str = ""
@@ -147,11 +152,15 @@ class Event(msgspec.Struct, omit_defaults=True):
     """Something a person should see (subject ``edge.from.<id>.event.<severity>``; the hub's own come from the id ``hub``).
 
     kind: a stable dotted word, e.g. ``device.revoked``. text: one sentence. data: the same for programs.
+    id: random; one that comes twice was sent again because its acknowledgement was lost.
+    time: when it happened by the sender's clock, RFC 3339; empty: when the hub stored it.
     """
 
     kind: str
     text: str
     data: dict[str, Any] = {}
+    id: str = ""
+    time: str = ""
     v: int = VERSION
 
 

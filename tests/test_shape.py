@@ -24,9 +24,9 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects wire services enrolment times backoff ratelimit interpreter",
-    1: "machine files places sections settings identity registry runtime context status",
-    2: "link direct trust cel natsserver",
+    0: "errors subjects wire services administration enrolment times backoff ratelimit interpreter",
+    1: "machine files places sections enrolled settings identity registry runtime context status",
+    2: "link direct documents trust cel natsserver",
     3: "leaf patterns demo.cable",
     4: "builtin hub",
     5: "fleet",

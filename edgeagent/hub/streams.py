@@ -17,6 +17,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from edgeagent import subjects
 from edgeagent.errors import Failed, UsageProblem
+from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET
 
 __all__ = [
     "ARTIFACTS",
@@ -35,9 +36,7 @@ __all__ = [
     "ensure",
 ]
 
-CONFIG_BUCKET = "edge_config"
 PRESENCE_BUCKET = "edge_presence"
-DEVICES_BUCKET = "edge_devices"
 PEOPLE_BUCKET = "edge_people"
 TOKENS_BUCKET = "edge_tokens"
 REVOCATIONS_BUCKET = "edge_revocations"

@@ -19,7 +19,7 @@ from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.trust import jwt
 from edgeagent.trust.nkeys import KeyPair
 
-__all__ = ["GROUP_TAG", "Callbacks", "Credentials", "Login", "callbacks", "load", "parse", "peek"]
+__all__ = ["GROUP_TAG", "Callbacks", "Credentials", "Login", "callbacks", "load", "parse", "peek", "unchecked"]
 
 #: The tag that puts a device into a group; role templates expand it as ``{{tag(group)}}``.
 GROUP_TAG = "group"
@@ -137,23 +137,32 @@ def callbacks(credentials: Credentials) -> Callbacks:
 
 @dataclass(frozen=True)
 class Login:
-    """Who a credentials file says its owner is; not checked against the seed, so not proof of anything."""
+    """Who a credentials file says its owner is; not checked against the seed, so not proof of anything.
+
+    issued_at, expires_at: Unix seconds; None never expires.
+    """
 
     name: str
     groups: tuple[str, ...]
     expires_at: int | None
+    public_key: str = ""
+    issued_at: int = 0
 
 
 def peek(path: Path) -> Login:
-    """Read the name, groups and expiry out of a .creds file without touching the key.
+    """Read the name, groups and expiry out of a .creds file without touching the key. Raises as :func:`load`."""
+    found = unchecked(path)
+    return Login(found.name, found.groups, found.expires_at, found.public_key, found.issued_at)
+
+
+def unchecked(path: Path) -> Credentials:
+    """Like :func:`load`, without looking whether the seed is the JWT's.
 
     A device lets its nats-server log in with the file; checking it would load a crypto library of 8 MB for nothing.
-    Raises as :func:`load`.
     """
     parts: dict[str, str] = dict(_PART.findall(_text(path)))
     if _JWT_PART not in parts or _SEED_PART not in parts:
         raise Failed(
             f"read the credentials {path}", "it is no credentials file", "it must be the whole file that the hub made (.creds)"
         )
-    found = Credentials(parts[_JWT_PART], parts[_SEED_PART])
-    return Login(found.name, found.groups, found.expires_at)
+    return Credentials(parts[_JWT_PART], parts[_SEED_PART])

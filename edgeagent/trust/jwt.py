@@ -25,6 +25,7 @@ __all__ = [
     "operator",
     "scope",
     "scoped_user",
+    "tags",
     "user",
 ]
 
@@ -88,9 +89,23 @@ def decode(token: str, *, issuers: Iterable[str] | None = None) -> Claims:
     return read
 
 
-def operator(signer: KeyPair, *, name: str, system_account: str, issued_at: int) -> str:
-    """The operator's self-signed JWT, for the ``operator`` line of the hub's configuration."""
-    nats = {"type": "operator", "system_account": system_account}
+def tags(read: Claims) -> dict[str, tuple[str, ...]]:
+    """The ``key:value`` tags of a user, by key, in the order in which they were given."""
+    found: dict[str, list[str]] = {}
+    for tag in read["nats"].get("tags") or []:
+        key, _, value = str(tag).partition(":")
+        found.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in found.items()}
+
+
+def operator(signer: KeyPair, *, name: str, system_account: str, issued_at: int, signing_keys: Sequence[str] = ()) -> str:
+    """The operator's self-signed JWT, for the ``operator`` line of the hub's configuration.
+
+    signing_keys: public operator keys that may sign accounts in its place.
+    """
+    nats: Claims = {"type": "operator", "system_account": system_account}
+    if signing_keys:
+        nats["signing_keys"] = list(signing_keys)
     return encode(signer, subject=signer.public, name=name, nats=nats, issued_at=issued_at)
 
 

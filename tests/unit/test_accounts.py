@@ -34,7 +34,7 @@ def same(exporter, kind, *subjects):
 def test_ops_imports_exactly_this():
     assert crossing("OPS") == GETS | {
         ("AHUB", "service", "$JS.API.STREAM.INFO.*", "edge.api.STREAM.INFO.*"),
-        *same("AHUB", "service", "edge.to.*.*.cmd.*", "$KV.edge_config.*.*"),
+        *same("AHUB", "service", "edge.to.*.*.cmd.*", "$KV.edge_config.*.*", "edge.admin.*.*"),
         *same("AHUB", "stream", "edge.live.>"),
     }
 
@@ -45,7 +45,7 @@ def test_fleet_imports_exactly_this():
     plain = {
         *GETS,
         *same("AHUB", "service", *[f"edge.from.*.{what}" for what in uploads]),
-        *same("AHUB", "stream", "edge.to.*.*.config", "edge.to.*.*.cmd.*"),
+        *same("AHUB", "stream", "edge.to.*.*.config", "edge.to.*.*.cmd.*", "edge.to.*.*.record"),
         *same("AOPS", "service", "edge.from.*.reply.*.*"),
         *same("AOPS", "stream", "edge.to.*.*.query"),
     }
@@ -100,12 +100,12 @@ def test_each_role_is_signed_for_in_its_own_account():
     assert signers == {
         "SYS": [],
         "HUB": [],
-        "OPS": ["viewer", "operator", "admin"],
+        "OPS": ["viewer", "operator", "admin", "group-viewer", "group-operator"],
         "FLEET": ["device"],
-        "PROVISION": ["provision"],
+        "PROVISION": ["provision", "renewal"],
     }
     assert made("FLEET")["signing_keys"][0]["key"] == "key of device"
 
 
-def test_no_leaf_joins_provision():
-    assert made("PROVISION")["limits"] == {"conn": 50, "leaf": 0}
+def test_claims_and_renewals_are_bounded():
+    assert made("PROVISION")["limits"] == {"conn": 600, "leaf": 500}

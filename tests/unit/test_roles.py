@@ -27,6 +27,9 @@ def test_a_device_has_exactly_these_rights():
                 GET + "KV_edge_config.$KV.edge_config.device.{{name()}}",
                 GET + "KV_edge_config.$KV.edge_config.group.{{tag(group)}}",
                 GET + "KV_edge_config.$KV.edge_config.fleet.all",
+                GET + "KV_edge_config.$KV.edge_config.trust.signers",
+                GET + "KV_edge_config.$KV.edge_config.trust.authorities",
+                GET + "KV_edge_devices.$KV.edge_devices.{{name()}}",
                 GET + "EDGE_COMMANDS.edge.to.device.{{name()}}.cmd.*",
                 GET + "EDGE_COMMANDS.edge.to.group.{{tag(group)}}.cmd.*",
                 GET + "EDGE_COMMANDS.edge.to.fleet.all.cmd.*",
@@ -40,7 +43,15 @@ def test_a_device_has_exactly_these_rights():
             ],
             "deny": ["$MQTT.>"],
         },
-        "sub": {"allow": ["edge.to.device.{{name()}}.>", "edge.to.group.{{tag(group)}}.>", "edge.to.fleet.all.>"]},
+        "sub": {
+            "allow": [
+                "edge.to.device.{{name()}}.>",
+                "edge.to.group.{{tag(group)}}.>",
+                "edge.to.fleet.all.>",
+                "edge.to.trust.signers.config",
+                "edge.to.trust.authorities.config",
+            ]
+        },
         "subs": 64,
         "payload": 1048576,
         "allowed_connection_types": ["LEAFNODE", "LEAFNODE_WS"],
@@ -72,8 +83,21 @@ def test_a_viewer_can_ask_and_read_only():
     ]
 
 
-def test_people_read_all_but_the_audit_and_the_artifacts():
-    assert {stream.name for stream in STREAMS} - set(PEOPLE_READ) == {"EDGE_AUDIT", "OBJ_edge_artifacts"}
+def test_people_read_all_but_the_audit_the_artifacts_and_what_lets_devices_in():
+    hidden = {"EDGE_AUDIT", "OBJ_edge_artifacts", "KV_edge_tokens", "KV_edge_revocations"}
+    assert {stream.name for stream in STREAMS} - set(PEOPLE_READ) == hidden
+
+
+@pytest.mark.parametrize(("limited", "whole"), [("group-viewer", "viewer"), ("group-operator", "operator")])
+def test_who_is_limited_to_groups_addresses_nothing_else(limited: roles.Role, whole: roles.Role):
+    mine, all_of_it = roles.template(limited, micro=True), roles.template(whole, micro=False)
+    addressed = [
+        subject for subject in mine["pub"]["allow"] if "edge.to" in subject or "$KV" in subject and "DIRECT" not in subject
+    ]
+    assert addressed and all("group.{{tag(group)}}" in subject for subject in addressed)
+    narrowed = {subject.replace("group.*", "group.{{tag(group)}}") for subject in all_of_it["pub"]["allow"]}
+    assert set(mine["pub"]["allow"]) <= narrowed
+    assert mine["sub"] == all_of_it["sub"]
 
 
 def test_an_operator_adds_config_and_commands():
@@ -89,15 +113,25 @@ def test_making_one_role_does_not_change_another():
     assert roles.viewer(micro=True) == before
 
 
-def test_an_admin_has_an_operators_rights_in_ops():
-    assert roles.admin(micro=True) == roles.operator(micro=True)
+def test_an_admin_adds_orders_to_the_hub_in_the_own_name_and_who_may_sign():
+    admin, operator = roles.admin(micro=True), roles.operator(micro=True)
+    more = set(admin["pub"]["allow"]) - set(operator["pub"]["allow"])
+    assert more == {"edge.admin.{{name()}}.*", "$KV.edge_config.trust.signers"}
+    assert admin["sub"] == operator["sub"]
 
 
 def test_a_claim_token_can_do_one_thing():
     template = roles.template("provision", micro=True)
     assert template["pub"] == {"allow": ["provision.claim.{{name()}}"]}
     assert template["sub"] == {"allow": ["_INBOX.{{name()}}.>"]}
-    assert template["bearer_token"] is True and template["subs"] == 2
+    assert template["bearer_token"] is True and template["subs"] == 8
+
+
+def test_a_renewal_credential_can_do_one_thing_and_is_bound_to_its_key():
+    template = roles.template("renewal", micro=True)
+    assert template["pub"] == {"allow": ["provision.renew.{{name()}}"]}
+    assert template["sub"] == {"allow": ["edge.to.device.{{name()}}.in.>"]}
+    assert "bearer_token" not in template
 
 
 @pytest.mark.parametrize("role", roles.ROLES)

@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 
 def test_all_are_declared_once():
-    assert len(BY_NAME) == len(STREAMS) == 11
+    assert len(BY_NAME) == len(STREAMS) == 14
 
 
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB, 2000 * GIB])
@@ -84,8 +84,15 @@ def test_what_is_stored_is_seen_live(name, source, destination):
     assert BY_NAME[name].configuration(GIB).republish == api.RePublish(src=source, dest=destination, headers_only=False)
 
 
-def test_commands_and_the_registry_are_not_sent_on():
-    assert BY_NAME["EDGE_COMMANDS"].republish is None and BY_NAME["KV_edge_devices"].republish is None
+def test_commands_and_the_hubs_own_records_are_not_sent_on():
+    for name in ("EDGE_COMMANDS", "KV_edge_people", "KV_edge_tokens", "KV_edge_revocations"):
+        assert BY_NAME[name].republish is None
+
+
+def test_a_changed_record_rings_at_its_device_without_saying_anything():
+    republish = BY_NAME["KV_edge_devices"].configuration(GIB).republish
+    assert republish is not None and republish.headers_only
+    assert (republish.src, republish.dest) == ("$KV.edge_devices.*", "edge.to.device.{{wildcard(1)}}.record")
 
 
 def test_the_audit_copies_what_people_write_and_cannot_be_purged():

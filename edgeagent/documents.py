@@ -1,0 +1,157 @@
+"""Following what the hub keeps under a few subjects, level-triggered: whatever was missed, reading again is always right.
+
+A doorbell (a live message) only says "look again", and is never believed: the truth is read by Direct Get. So it does not matter
+who rang, how often, or whether the ring was lost: there is also a look at every link-up, and one from time to time. No consumer, no
+mirror and no other state is left on the hub (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from edgeagent.backoff import delays
+from edgeagent.direct import Stored, get_last
+from edgeagent.errors import EdgeError
+from edgeagent.link import Client
+from edgeagent.runtime import jittered
+
+__all__ = ["Follower", "Source"]
+
+log = logging.getLogger(__name__)
+
+#: At most one read of a source in so many seconds, however often it rings: whoever can ring must not be able to cause more.
+SPACING_SECONDS = 1.0
+#: On a cluster the server that answers may lag behind the one that rang (6 ms were seen): so many more reads, so many seconds apart.
+LAG_TRIES, LAG_SECONDS = 5, 0.05
+#: Bounds of the pause after a read that failed, in seconds.
+RETRY_SECONDS = (0.5, 60.0)
+#: How often to look without being rung, in seconds, unless told otherwise.
+EVERY_SECONDS = 600.0
+
+
+class Source(NamedTuple):
+    """One thing to follow. key: the follower's own name for it. stream, subject: where its newest message is. doorbell: what rings."""
+
+    key: str
+    stream: str
+    subject: str
+    doorbell: str
+
+
+#: ``(key, newest message)``; None: there is none (any more).
+OnChange = Callable[[str, "Stored | None"], Awaitable[None]]
+
+
+@dataclass
+class _State:
+    source: Source
+    due: bool = True
+    # Asked for by the doorbell: a read that shows less is repeated.
+    rung_sequence: int = 0
+    not_before: float = 0.0
+    seen: int | None = None
+    subscription: Any = None
+
+
+class Follower:
+    """Calls ``on_change`` with the newest message of each source: once after each link-up, and whenever it is another one.
+
+    on_change: must bear to be called twice with the same message. An EdgeError that it raises is logged, and the message is offered
+    again at the next look. client: a connection whose inbox the hub can reach. every_seconds: how often to look unrung, ±10 %.
+    """
+
+    def __init__(self, client: Client, on_change: OnChange, *, every_seconds: float = EVERY_SECONDS) -> None:
+        self._client, self._on_change, self._every = client, on_change, every_seconds
+        self._states: dict[str, _State] = {}
+        self._wake = asyncio.Event()
+        self._clock = asyncio.get_running_loop().time
+
+    async def set_sources(self, sources: Iterable[Source]) -> None:
+        """Follow just these from now on; those that stay keep what was seen."""
+        wanted = {source.key: source for source in sources}
+        for key in [key for key, state in self._states.items() if wanted.get(key) != state.source]:
+            await _unsubscribe(self._states.pop(key))
+        for key in wanted.keys() - self._states.keys():
+            self._states[key] = state = _State(wanted[key])
+            state.subscription = await self._client.subscribe(state.source.doorbell, cb=self._bell(state))
+        self._wake.set()
+
+    def link_came(self) -> None:
+        """Read everything again: what rang meanwhile was not heard."""
+        for state in self._states.values():
+            state.due, state.seen = True, None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        pauses, unrung = delays(*RETRY_SECONDS), self._clock() + jittered(self._every)
+        while True:
+            failed = not await self._look()
+            pauses = pauses if failed else delays(*RETRY_SECONDS)
+            next_look = self._clock() + next(pauses) if failed else self._next_due(unrung)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, next_look - self._clock()))
+            self._wake.clear()
+            if self._clock() >= unrung:
+                unrung = self._clock() + jittered(self._every)
+                for state in self._states.values():
+                    state.due = True
+
+    async def close(self) -> None:
+        """Hear no more doorbells."""
+        for state in self._states.values():
+            await _unsubscribe(state)
+        self._states.clear()
+
+    def _bell(self, state: _State) -> Callable[[Any], Awaitable[None]]:
+        async def rung(message: Any) -> None:
+            with contextlib.suppress(ValueError):
+                state.rung_sequence = int((message.headers or {}).get("Nats-Sequence", "0"))
+            state.due = True
+            self._wake.set()
+
+        return rung
+
+    def _next_due(self, unrung: float) -> float:
+        return min([unrung, *(state.not_before for state in self._states.values() if state.due)])
+
+    async def _look(self) -> bool:
+        """Read what is due and may be read; whether all of it worked."""
+        now, good = self._clock(), True
+        for state in [state for state in self._states.values() if state.due and state.not_before <= now]:
+            state.due, state.not_before = False, now + SPACING_SECONDS
+            try:
+                await self._read(state)
+            except EdgeError as error:
+                log.debug("%s", error)
+                state.due, good = True, False
+        return good
+
+    async def _read(self, state: _State) -> None:
+        wanted, state.rung_sequence = state.rung_sequence, 0
+        stored = await get_last(self._client, state.source.stream, state.source.subject)
+        for _ in range(LAG_TRIES):
+            # A deletion leaves nothing to compare with, and whoever forges a doorbell names any number: so only a few times.
+            if stored is None or stored.sequence >= wanted:
+                break
+            await asyncio.sleep(LAG_SECONDS)
+            stored = await get_last(self._client, state.source.stream, state.source.subject)
+        sequence = stored.sequence if stored else 0
+        if sequence == state.seen:
+            return
+        try:
+            await self._on_change(state.source.key, stored)
+        except EdgeError as error:
+            log.warning("%s", error)
+            return
+        state.seen = sequence
+
+
+async def _unsubscribe(state: _State) -> None:
+    with contextlib.suppress(Exception):  # the connection may be gone, and the subscription with it
+        await state.subscription.unsubscribe()

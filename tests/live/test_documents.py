@@ -1,0 +1,194 @@
+"""Following what the hub keeps, over a real server: at each link-up, when it rings, from time to time; never more than it must."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from edgeagent import documents
+from edgeagent.direct import Stored
+from edgeagent.documents import LAG_TRIES, Follower, Source
+from edgeagent.errors import Failed
+from edgeagent.link import Client, settle
+from tests.support.accounts import AccountsServer, running
+from tests.support.servers import until
+
+STREAM = "KV_edge_config"
+
+
+def source(key: str) -> Source:
+    return Source(key, STREAM, f"$KV.edge_config.{key}", f"edge.to.{key}.config")
+
+
+ALL, BERLIN = source("fleet.all"), source("group.berlin")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountsServer]:
+    with running(tmp_path_factory.mktemp("documents")) as server:
+        yield server
+
+
+class Seen:
+    """What a follower said, and how often the hub was asked."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, bytes | None]] = []
+        self.reads = 0
+        self.fail = False
+
+    async def changed(self, key: str, stored: Stored | None) -> None:
+        if self.fail:
+            raise Failed("apply it", "a test wants it so")
+        self.changes.append((key, stored.data if stored else None))
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest_asyncio.fixture
+async def hub(server: AccountsServer) -> AsyncIterator[Client]:
+    await server.make_stream(STREAM, "$KV.edge_config.*.*")
+    client = await server.connect("HUB")
+    yield client
+    await client.close()
+
+
+@pytest_asyncio.fixture
+async def device(server: AccountsServer, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    client = await server.connect("FLEET")
+    ask = client.request
+
+    async def counted(subject: str, *args: Any, **options: Any) -> Any:
+        seen.reads += 1
+        return await ask(subject, *args, **options)
+
+    monkeypatch.setattr(client, "request", counted)
+    yield client
+    await client.close()
+
+
+@pytest_asyncio.fixture
+async def follower(device: Client, seen: Seen) -> AsyncIterator[Follower]:
+    made = Follower(device, seen.changed)
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await made.close()
+
+
+async def put(hub: Client, key: str, data: bytes, **headers: str) -> int:
+    return (await hub.jetstream().publish(f"$KV.edge_config.{key}", data, headers=headers or None)).seq
+
+
+async def ring(device: Client, key: str, sequence: int | str = "") -> None:
+    await device.publish(f"edge.to.{key}.config", headers={"Nats-Sequence": str(sequence)} if sequence else None)
+    await settle(device, what="ring")
+
+
+async def test_the_newest_is_read_at_the_start(hub: Client, follower: Follower, seen: Seen) -> None:
+    await put(hub, "fleet.all", b"1")
+    await put(hub, "fleet.all", b"2")
+    await follower.set_sources([ALL, BERLIN])
+    await until(lambda: len(seen.changes) == 2, "both were read")
+    assert sorted(seen.changes) == [("fleet.all", b"2"), ("group.berlin", None)]
+
+
+async def test_a_ring_is_followed_by_a_look_and_not_believed(hub: Client, follower: Follower, device: Client, seen: Seen) -> None:
+    await follower.set_sources([ALL])
+    await until(lambda: seen.changes == [("fleet.all", None)], "there is none yet")
+    sequence = await put(hub, "fleet.all", b"news")
+    await device.publish("edge.to.fleet.all.config", b"forged payload", headers={"Nats-Sequence": str(sequence)})
+    await until(lambda: seen.changes[-1] == ("fleet.all", b"news"), "it was read")
+
+
+async def test_a_thousand_rings_cause_two_looks_at_most_in_a_second(
+    hub: Client, follower: Follower, device: Client, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "SPACING_SECONDS", 3600.0)
+    await follower.set_sources([ALL])
+    await until(lambda: seen.changes == [("fleet.all", None)], "there is none yet")
+    for _ in range(1000):
+        await device.publish("edge.to.fleet.all.config")
+    await settle(device, what="ring")
+    assert seen.reads == 1
+
+
+async def test_a_forged_number_costs_a_few_reads_only(hub: Client, follower: Follower, device: Client, seen: Seen) -> None:
+    await put(hub, "fleet.all", b"1")
+    await follower.set_sources([ALL])
+    await until(lambda: seen.changes == [("fleet.all", b"1")], "it was read")
+    await ring(device, "fleet.all", 10**12)
+    await until(lambda: seen.reads == 2 + LAG_TRIES, "it looked again")
+    await ring(device, "fleet.all", "rubbish")
+    await until(lambda: seen.reads == 3 + LAG_TRIES, "and once more")
+    assert seen.changes == [("fleet.all", b"1")]
+
+
+async def test_the_same_message_is_told_again_only_after_a_link_up(
+    hub: Client, follower: Follower, device: Client, seen: Seen
+) -> None:
+    await put(hub, "fleet.all", b"1")
+    await follower.set_sources([ALL])
+    await until(lambda: len(seen.changes) == 1, "it was read")
+    await ring(device, "fleet.all")
+    await until(lambda: seen.reads == 2, "it looked")
+    assert len(seen.changes) == 1
+    follower.link_came()
+    await until(lambda: len(seen.changes) == 2, "it was told again")
+
+
+async def test_a_deletion_is_a_change(hub: Client, follower: Follower, device: Client, seen: Seen) -> None:
+    await put(hub, "fleet.all", b"1")
+    await follower.set_sources([ALL])
+    await until(lambda: len(seen.changes) == 1, "it was read")
+    sequence = await put(hub, "fleet.all", b"", **{"KV-Operation": "DEL"})
+    await ring(device, "fleet.all", sequence)
+    await until(lambda: seen.changes[-1] == ("fleet.all", None), "it is gone")
+
+
+async def test_what_could_not_be_applied_is_offered_again(hub: Client, follower: Follower, device: Client, seen: Seen) -> None:
+    await put(hub, "fleet.all", b"1")
+    seen.fail = True
+    await follower.set_sources([ALL])
+    await until(lambda: seen.reads == 1, "it was read")
+    seen.fail = False
+    await ring(device, "fleet.all")
+    await until(lambda: seen.changes == [("fleet.all", b"1")], "it was offered again")
+
+
+async def test_without_a_hub_it_tries_again_until_there_is_one(
+    server: AccountsServer, follower: Follower, seen: Seen, hub: Client
+) -> None:
+    missing = Source("x", "NO_SUCH_STREAM", "no.such.subject", "edge.to.x.x.config")
+    await follower.set_sources([missing])
+    await until(lambda: seen.reads >= 2, "it tries again")
+    assert seen.changes == []
+    await server.make_stream("NO_SUCH_STREAM", "no.such.subject")
+    await until(lambda: seen.changes == [("x", None)], "it was answered")
+
+
+async def test_sources_that_go_are_heard_no_more(hub: Client, follower: Follower, device: Client, seen: Seen) -> None:
+    await follower.set_sources([ALL, BERLIN])
+    await until(lambda: len(seen.changes) == 2, "both were read")
+    await follower.set_sources([ALL])
+    await put(hub, "group.berlin", b"1")
+    await ring(device, "group.berlin")
+    await put(hub, "fleet.all", b"1")
+    await ring(device, "fleet.all")
+    await until(lambda: seen.changes[-1] == ("fleet.all", b"1"), "the other one is followed")
+    assert len(seen.changes) == 3
+
+
+async def test_nothing_is_left_on_the_hub(hub: Client, follower: Follower, seen: Seen) -> None:
+    await follower.set_sources([ALL, BERLIN])
+    await until(lambda: len(seen.changes) == 2, "both were read")
+    info = await hub.jetstream().stream_info(STREAM)
+    assert info.state.consumer_count == 0

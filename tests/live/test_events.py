@@ -1,0 +1,87 @@
+"""A device's events reach the hub's stream: in order, again until acknowledged, and no more than fit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from edgeagent import wire
+from edgeagent.direct import read_all
+from edgeagent.link import Client
+from edgeagent.patterns import events
+from edgeagent.patterns.events import Events
+from tests.support.accounts import AccountsServer, running
+from tests.support.servers import until
+
+STREAM = "EDGE_EVENTS"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountsServer]:
+    with running(tmp_path_factory.mktemp("events")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def client(server: AccountsServer) -> AsyncIterator[Client]:
+    made = await server.connect("HUB")
+    with contextlib.suppress(Exception):
+        await made.jetstream().delete_stream(STREAM)
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture
+async def told(client: Client) -> AsyncIterator[Events]:
+    made = Events(client, "pi-01")
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def stored(client: Client) -> list[tuple[str, str]]:
+    found = read_all(client, STREAM, "edge.from.*.event.*", prefix="$JS.API")
+    return [(item.subject, wire.decode(item.data, wire.Event).text) async for item in found]
+
+
+async def make_stream(client: Client) -> None:
+    from nats.js.api import StreamConfig
+
+    await client.jetstream().add_stream(StreamConfig(name=STREAM, subjects=["edge.from.*.event.*"], allow_direct=True))
+
+
+async def test_they_arrive_in_order_with_all_that_was_said(client: Client, told: Events) -> None:
+    await make_stream(client)
+    told.tell("info", "a.b", "first", number=1)
+    told.tell("error", "a.c", "second")
+
+    async def both() -> bool:
+        return len(await stored(client)) == 2
+
+    await until(both, "both are stored")
+    assert await stored(client) == [("edge.from.pi-01.event.info", "first"), ("edge.from.pi-01.event.error", "second")]
+    first, _ = [wire.decode(item.data, wire.Event) async for item in read_all(client, STREAM, "edge.from.>", prefix="$JS.API")]
+    assert (first.kind, first.data) == ("a.b", {"number": 1})
+    assert first.id
+    assert first.time
+
+
+async def test_they_wait_for_the_hub_and_the_oldest_go_when_there_are_too_many(
+    client: Client, told: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "WAITING", 3)
+    for number in range(5):
+        told.tell("warning", "x", f"number {number}")
+    assert told.dropped == 2
+    await make_stream(client)
+    told.link_came()
+
+    async def all_there() -> bool:
+        return [text for _, text in await stored(client)] == ["number 2", "number 3", "number 4"]
+
+    await until(all_there, "those that had room are stored, once")
