@@ -10,15 +10,62 @@ import msgspec
 from edgeagent import files, places, subjects
 from edgeagent.errors import Failed, UsageProblem
 
-__all__ = ["Context", "current_name", "load", "names", "remove", "save", "use"]
+__all__ = [
+    "Context",
+    "Handover",
+    "authorities_file",
+    "credentials_file",
+    "current_name",
+    "load",
+    "names",
+    "remove",
+    "save",
+    "use",
+    "write",
+]
+
+VERSION = 1
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """url: where operators reach the hub, e.g. ``nats://hub.example:4222``. credentials: path of a .creds file."""
+    """url: where operators reach the hub, e.g. ``nats://hub.example:4222``. credentials: path of a .creds file.
+
+    authorities: path of a PEM file with the certificate authorities of the hub; empty: those of this system.
+    """
 
     name: str
     url: str
     credentials: str
+    authorities: str = ""
+
+
+class Handover(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one person is given to use a hub, in one file: `edgeagent operator add` writes it, `edgeagent context import` reads it.
+
+    hub: its name. credentials: the text of a .creds file, so the file is secret. authorities: PEM; empty: those of any system.
+    """
+
+    hub: str
+    url: str
+    credentials: str
+    authorities: str = ""
+    v: int = VERSION
+
+    def __repr__(self) -> str:
+        return f"<handover of {self.hub} at {self.url}>"
+
+    def format(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes, path: Path) -> Handover:
+        """path: where ``data`` was read, for the message. Raises Failed when it is none."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Failed(
+                f"import {path}", "it is no file that `edgeagent operator add` made, or was not copied whole", "ask for it again"
+            ) from None
 
 
 def _folder() -> Path:
@@ -29,6 +76,16 @@ def _file(name: str) -> Path:
     if not subjects.is_token(name):
         raise UsageProblem(f"use the context {name!r}", "a context's name is made of letters, digits, '-' and '_'")
     return _folder() / f"{name}.json"
+
+
+def credentials_file(name: str) -> Path:
+    """Where the credentials of the context are, if it was not told to use a file elsewhere."""
+    return _file(name).with_suffix(".creds")
+
+
+def authorities_file(name: str) -> Path:
+    """The same of its certificate authorities."""
+    return _file(name).with_suffix(".pem")
 
 
 def names() -> list[str]:
@@ -77,6 +134,23 @@ def save(context: Context, *, make_current: bool) -> None:
         use(context.name)
 
 
+def write(name: str, handed: Handover, *, make_current: bool) -> Context:
+    """Keep ``handed`` as the context ``name``, with files of its own, which are replaced. Raises EdgeError."""
+    files.make_folder(_folder(), 0o700)
+    credentials, authorities = credentials_file(name), authorities_file(name)
+    files.write_atomic(credentials, handed.credentials.encode(), 0o600)
+    if handed.authorities:
+        files.write_atomic(authorities, handed.authorities.encode(), 0o600)
+    made = Context(
+        name=name,
+        url=handed.url,
+        credentials=str(credentials),
+        authorities=str(authorities) if handed.authorities else "",
+    )
+    save(made, make_current=make_current)
+    return made
+
+
 def use(name: str) -> None:
     """Make ``name`` the current context. Raises UsageProblem if there is none of that name."""
     load(name)
@@ -84,8 +158,9 @@ def use(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Forget the context; its credentials file stays."""
-    _file(name).unlink(missing_ok=True)
+    """Forget the context, and the files of its own; a credentials file elsewhere stays."""
+    for path in (_file(name), credentials_file(name), authorities_file(name)):
+        path.unlink(missing_ok=True)
     current = _folder() / "current"
     if current.exists() and current.read_text().strip() == name:
         current.unlink()

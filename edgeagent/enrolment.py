@@ -11,7 +11,7 @@ import msgspec
 from edgeagent.errors import UsageProblem
 from edgeagent.wire import VERSION
 
-__all__ = ["Admission", "Claim", "ClaimToken", "Renewal", "Renewed", "claim_proof"]
+__all__ = ["Admission", "Authorities", "Claim", "ClaimToken", "Renewal", "Renewed", "claim_proof"]
 
 
 class _About(msgspec.Struct, omit_defaults=True):
@@ -108,4 +108,14 @@ class Renewed(msgspec.Struct, omit_defaults=True):
 
     jwt: str
     renewal: str = ""
+    v: int = VERSION
+
+
+class Authorities(msgspec.Struct, omit_defaults=True):
+    """The document ``trust.authorities``, which only the hub can write: the certificate authorities of its TLS, PEM, each one an item.
+
+    None: those that everybody's system trusts.
+    """
+
+    authorities: list[str] = []
     v: int = VERSION

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from edgeagent.errors import EdgeError, Failed, Refused
 
-__all__ = ["Lock", "failure", "make_folder", "read_bytes", "read_if_there", "read_text", "write_atomic"]
+__all__ = ["Lock", "failure", "give_to_folders_owner", "make_folder", "read_bytes", "read_if_there", "read_text", "write_atomic"]
 
 #: What the usual errors of a disk mean for its owner: errno -> (why, remedy).
 _MEANINGS = {
@@ -106,6 +106,20 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def give_to_folders_owner(path: Path) -> None:
+    """Let the file belong to whoever owns the folder that it is in, if we are root: a service that is not root has to read it.
+
+    Raises EdgeError when it can't be given away.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+    except OSError as error:
+        raise failure(f"give {path} to its folder's owner", error) from None
 
 
 def make_folder(path: Path, mode: int = 0o755) -> Path:

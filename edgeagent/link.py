@@ -11,12 +11,14 @@ import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
+from edgeagent.trust import tls
 
 __all__ = ["Client", "connect", "request", "server_version", "settle", "why_closed"]
 
@@ -38,6 +40,8 @@ async def connect(
     inbox_prefix: str,
     password: tuple[str, str] | None = None,
     jwt: JwtLogin | None = None,
+    authorities: Path | None = None,
+    server_name: str = "",
     reconnect: bool = True,
     on_disconnected: Callback | None = None,
     on_reconnected: Callback | None = None,
@@ -48,13 +52,19 @@ async def connect(
     what: names the other end in errors (``"reach the hub"``).
     name: how this client is listed by the server.
     password: ``(user, password)``. jwt: ``(user_jwt_cb, signature_cb)``. Neither: no login.
+    authorities: PEM file with the certificate authorities that may have signed the server's certificate, read anew at every dial;
+    None: the system's. With it, or with a url of ``tls://`` or ``wss://``, nothing is said to a server without TLS.
+    server_name: whom the certificate must name; empty: the host of ``url``.
     reconnect: come back by itself for ever, with pauses of 0.2 to 1 s; False for one-shot commands.
     on_closed: called when it is closed for good, by us or not. nats-py does so at any error of the server's but a missing right or a
     stale connection, and never comes back; so a process that lives on its connection has to end or to connect anew then
     (``runtime.Tasks.fail`` with :func:`why_closed`).
-    Raises Unreachable when nothing answers there, Refused when it does not let us in.
+    Raises Unreachable when nothing answers there, or something that is not to be trusted; Refused when it does not let us in,
+    UsageProblem for a url that cannot work here.
     """
-    client = Client()
+    scheme = url.partition("://")[0]
+    tls.check_usable(scheme, what)
+    client = tls.TlsClient(authorities, secure=authorities is not None or scheme in ("tls", "wss"))
     seen: list[Exception] = []
     login: dict[str, Any] = {}
     if password:
@@ -80,12 +90,14 @@ async def connect(
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             drain_timeout=3,
+            tls_hostname=server_name or None,
             **login,
         )
-    except (OSError, nats.errors.Error, asyncio.TimeoutError, ssl.SSLError, ValueError) as error:
+    except (OSError, nats.errors.Error, asyncio.TimeoutError, ssl.SSLError, ValueError, EdgeError) as error:
         # NoServersError hides what happened; error_cb has seen it.
         cause = seen[-1] if isinstance(error, nats.errors.NoServersError) and seen else error
-        raise _plain(cause, url, what) from None
+        await client.abandon()
+        raise cause if isinstance(cause, EdgeError) else _plain(cause, url, what) from None
     if reconnect:
         client.options.update(allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(0.2, 1.0))
     return client
@@ -93,6 +105,10 @@ async def connect(
 
 def _plain(error: BaseException, url: str, what: str) -> EdgeError:
     text = str(error).removeprefix("nats: ").strip("'\" ")
+    distrusted = tls.explain(error, url, what)
+    if distrusted is not None:
+        return distrusted
+    error = tls.inner(error)
     if isinstance(error, nats.errors.AuthorizationError) or "authorization" in text.lower() or "authentication" in text.lower():
         return Refused(
             what, f"the server at {url} does not accept these credentials", "They may be of another hub, expired or revoked"

@@ -14,6 +14,7 @@ __all__ = [
     "contexts_folder",
     "hub_folder",
     "operator_cache_folder",
+    "owners_folder",
     "runtime_folder",
     "settings_file",
     "state_folder",
@@ -72,6 +73,11 @@ def hub_folder() -> Path:
 def contexts_folder() -> Path:
     """An operator's contexts: which hubs, with which credentials."""
     return platformdirs.user_config_path(NAME) / "contexts"
+
+
+def owners_folder() -> Path:
+    """The owner's files of the hubs that this person made: ``<hub>.keys``."""
+    return platformdirs.user_config_path(NAME) / "owners"
 
 
 def operator_cache_folder() -> Path:

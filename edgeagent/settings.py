@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgeagent import places
+from edgeagent import enrolled, places
+from edgeagent.enrolled import Enrolment
 from edgeagent.files import read_text
 from edgeagent.sections import parse_sections
 from edgeagent.subjects import ID_RULE
@@ -25,6 +26,7 @@ __all__ = [
     "QuerySettings",
     "Settings",
     "load",
+    "load_own",
     "parse",
 ]
 
@@ -76,6 +78,26 @@ class HubSettings(_Section, frozen=True, kw_only=True):
             description="File with the device's credentials (JWT and key). The leaf links as soon as it is there. A relative path counts from the state folder."
         ),
     ] = "device.creds"
+    authorities: Annotated[
+        str,
+        Meta(
+            description="File with the certificate authorities to trust for `tls://` and `wss://`, PEM. A relative path counts from the state folder. Empty: `authorities.pem` in the state folder if it is there, else the system's."
+        ),
+    ] = ""
+    proxy: Annotated[
+        str,
+        Meta(
+            description="HTTP proxy to the hub, `http://[user:password@]host:port`, only for `ws://` and `wss://` addresses. With a password keep agent.toml readable only by the agent."
+        ),
+    ] = ""
+    renew_retry_seconds: Annotated[
+        float,
+        Meta(
+            description="Pause before the device asks for new credentials again after it got none; it doubles up to 20 times as much.",
+            ge=0.1,
+            le=3600,
+        ),
+    ] = 30.0
 
 
 class LeafSettings(_Section, frozen=True, kw_only=True):
@@ -176,7 +198,11 @@ class PathSettings(_Section, frozen=True, kw_only=True):
 
 
 class Settings(_Section, frozen=True, kw_only=True):
-    """One device's settings. ``source`` is the file they came from (None: all defaults)."""
+    """One device's settings. ``source`` is the file they came from (None: all defaults).
+
+    enrolment: what ``edgeagent enroll`` left behind, and what :func:`load` took the device's id, the hub's addresses and the proxy from
+    where the file leaves them out; None: nothing.
+    """
 
     device: DeviceSettings = DeviceSettings()
     hub: HubSettings = HubSettings()
@@ -185,6 +211,12 @@ class Settings(_Section, frozen=True, kw_only=True):
     query: QuerySettings = QuerySettings()
     paths: PathSettings = PathSettings()
     source: Path | None = None
+    enrolment: Enrolment | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The device's labels: its own go before those that the hub gave it."""
+        return {**(self.enrolment.labels if self.enrolment else {}), **self.device.labels}
 
     @property
     def state_folder(self) -> Path:
@@ -197,6 +229,12 @@ class Settings(_Section, frozen=True, kw_only=True):
     @property
     def credentials_file(self) -> Path:
         return self.state_folder / Path(self.hub.credentials).expanduser()
+
+    @property
+    def authorities_file(self) -> Path | None:
+        """Whom to trust for TLS, None for the system's authorities. Looked at anew each time: it comes with the enrolment."""
+        named = self.state_folder / Path(self.hub.authorities or "authorities.pem").expanduser()
+        return named if self.hub.authorities or places.is_there(named) else None
 
     @property
     def status_file(self) -> Path:
@@ -228,16 +266,29 @@ SECTIONS: dict[str, type[_Section]] = {
 def load(named: Path | None = None) -> Settings:
     """Read the settings file.
 
-    named: the file to read; it must exist. None: the system's (/etc/edgeagent/agent.toml) if it is there or we are root, else
-    the user's; a missing file then means all defaults.
-    Raises SettingsProblem with every problem in the file.
+    named: the file to read; it must exist, unless it is the system's. None: the system's (/etc/edgeagent/agent.toml) if it is there or
+    we are root, else the user's; a missing file then means all defaults.
+    Where it leaves them out, the device's id and how to reach the hub come from the enrolment.
+    Raises SettingsProblem with every problem in the file, EdgeError when the enrolment is damaged.
     """
+    own = load_own(named)
+    found = enrolled.read_if_allowed(own.state_folder)
+    if found is None:
+        return own
+    device = msgspec.structs.replace(own.device, id=own.device.id or found.id)
+    # An address and the way to it belong together.
+    hub = own.hub if own.hub.urls else msgspec.structs.replace(own.hub, urls=found.urls, proxy=own.hub.proxy or found.proxy)
+    return msgspec.structs.replace(own, device=device, hub=hub, enrolment=found)
+
+
+def load_own(named: Path | None = None) -> Settings:
+    """Like :func:`load`, without the enrolment: what the file itself says."""
     path = (named or places.settings_file()).absolute()
-    if named is None and not places.is_there(path):
+    if named in (None, places.SYSTEM_SETTINGS) and not places.is_there(path):
         return Settings(source=path)
     return parse(read_text(path), path)
 
 
 def parse(text: str, source: Path) -> Settings:
-    """Like :func:`load`, for a text that was read already."""
+    """Like :func:`load_own`, for a text that was read already."""
     return Settings(**parse_sections(text, SECTIONS, source), source=source)

@@ -10,7 +10,7 @@ import msgspec
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
-__all__ = ["LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
+__all__ = ["CredentialsStatus", "LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -41,6 +41,20 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: str = ""
 
 
+class CredentialsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """hub: the name of the one that the device was enrolled with, and enrolled_at when; both empty where a person put them there.
+
+    expires, renews: until when they are good, and when the device asks for new ones; empty: they never expire. All times RFC 3339.
+    renewing: the leaf links only to ask for new ones, because the hub accepts these no longer.
+    """
+
+    hub: str = ""
+    enrolled_at: str = ""
+    expires: str = ""
+    renews: str = ""
+    renewing: bool = False
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: str
@@ -49,6 +63,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     written: str
     leaf: LeafStatus
     link: LinkStatus
+    credentials: CredentialsStatus | None = None
     groups: list[str] = []
     queries_answered: int = 0
     waiting: dict[str, int] = {}

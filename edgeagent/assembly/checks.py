@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edgeagent import enrolled
 from edgeagent.assembly.deviceleaf import leaf_options
+from edgeagent.assembly.findings import Finding
+from edgeagent.assembly.renewal import renew_at
+from edgeagent.assembly.renewer import known
+from edgeagent.enrolled import RENEWAL_FILE
 from edgeagent.errors import EdgeError, Failed, UsageProblem
 from edgeagent.identity import Identity, Installation, device_id
 from edgeagent.machine import Machine
@@ -17,17 +21,9 @@ from edgeagent.places import is_there
 from edgeagent.settings import Settings
 from edgeagent.times import duration
 from edgeagent.trust import creds
+from edgeagent.trust.creds import Credentials
 
 __all__ = ["Finding", "check"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    good: bool
-    text: str
-    remedy: str = ""
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -36,9 +32,9 @@ def check(settings: Settings) -> list[Finding]:
     findings = []
     for look in looks:
         try:
-            findings += [Finding(True, text) for text in look(settings)]
+            findings += [Finding("good", text) for text in look(settings)]
         except EdgeError as error:
-            findings.append(Finding(False, f"{error.what}: {error.why}", error.remedy))
+            findings.append(Finding.of(error))
     return findings
 
 
@@ -72,6 +68,7 @@ def _folders(settings: Settings) -> Iterator[str]:
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise Failed(f"write to the {word} folder {folder}", f"this user may not write in {nearest}", _owner_remedy(nearest))
         yield f"{word:<12} {folder}"
+    enrolled.check_private(settings.state_folder, settings.credentials_file)
 
 
 def _owner_remedy(folder: Path) -> str:
@@ -83,14 +80,32 @@ def _credentials(settings: Settings) -> Iterator[str]:
     if not settings.hub.urls:
         yield "hub          none: this device stays on its own (`hub.urls` is empty)"
         return
-    login = creds.peek(path)
+    if settings.enrolment:
+        yield f"enrolled     as {settings.enrolment.id} with hub {settings.enrolment.hub}, {settings.enrolment.enrolled_at}"
+    if not path.exists() and known(settings.state_folder / RENEWAL_FILE):
+        yield f"credentials  none at {path}; the agent gets new ones when it runs"
+        return
+    login = creds.unchecked(path)
     if login.name != device_id(Machine(), settings.device.id):
         raise UsageProblem(
             "use the credentials", f"{path} is that of {login.name!r}", "put this device's own there, or set `device.id`"
         )
-    left = None if login.expires_at is None else login.expires_at - datetime.now(timezone.utc).timestamp()
-    if left is not None and left <= 0:
-        raise Failed("use the credentials", f"{path} expired {duration(-left)} ago", "ask whoever runs the hub for new ones")
-    groups = ", ".join(login.groups) or "no groups"
-    yield f"credentials  {login.name}, {groups}, good for {'ever' if left is None else duration(left)}"
+    yield from _life(settings, login)
     yield f"hub          {', '.join(settings.hub.urls)}"
+
+
+def _life(settings: Settings, login: Credentials) -> Iterator[str]:
+    """Until when the credentials are good, and when the agent asks for new ones."""
+    who, now = f"credentials  {login.name}, {', '.join(login.groups) or 'no groups'}", datetime.now(timezone.utc).timestamp()
+    renews = renew_at(login)
+    if login.expires_at is None or renews is None:
+        yield f"{who}, good for ever"
+        return
+    left = login.expires_at - now
+    if left > 0:
+        yield f"{who}, good for {duration(left)}, next renewal in {duration(renews - now)}"
+    elif known(settings.state_folder / RENEWAL_FILE):
+        yield f"{who}, expired {duration(-left)} ago; the agent gets new ones when it runs"
+    else:
+        path = settings.credentials_file
+        raise Failed("use the credentials", f"{path} expired {duration(-left)} ago", "ask whoever runs the hub for new ones")

@@ -1,6 +1,6 @@
 """What runs on a device, in which order: lock, identity, leaf, link, facts, answers. It stops in the reverse order.
 
-``python -m edgeagent.assembly.device [SETTINGS]`` is what ``edgeagent run`` becomes: the process never loads the command line.
+``edgeagent run`` becomes :mod:`edgeagent.assembly.agent`, which runs :func:`main`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ import contextlib
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from edgeagent import __version__, files, runtime, settings
+from edgeagent import __version__, enrolled, files, runtime, settings
+from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
+from edgeagent.assembly.renewer import Renewer, first_credentials
 from edgeagent.backoff import Backoff
 from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
@@ -80,10 +85,11 @@ class Agent:
         wanted, enter = self.settings, self._stack
         for folder, mode in ((wanted.state_folder, 0o700), (wanted.runtime_folder, 0o755)):
             files.make_folder(folder, mode)
+        enrolled.check_private(wanted.state_folder, wanted.credentials_file)
         enter.enter_context(_lock(wanted.state_folder))
         files.write_atomic(wanted.runtime_folder / "agent.pid", f"{os.getpid()}\n".encode())
         self.identity: Identity = identify(self.machine, wanted.state_folder, wanted.device.id)
-        self._warn_of_a_moved_card()
+        self._warn_of_a_moved_card(log.warning)
         self._learn_groups()
         self.status = StatusKeeper(wanted, self.identity.id, list(self.groups))
         enter.callback(self.status.close)
@@ -91,7 +97,8 @@ class Agent:
         enter.push_async_callback(self.tasks.close)
         self.tasks.start("status", self.status.keep())
 
-        self.leaf = Leaf(leaf_options(wanted, self.identity), on_change=self._leaf_changed)
+        first = first_credentials(wanted, time.time())
+        self.leaf = Leaf(leaf_options(wanted, self.identity, credentials=first), on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
 
@@ -99,6 +106,12 @@ class Agent:
         enter.push_async_callback(self.links.close)
         await self.links.open()
         self._began_at = self.leaf.url
+
+        self.renewer = Renewer(self.leaf, self.links.agent, wanted, self.identity.id, tell=self.status.renewal_changed)
+        self.word = HubsWord(
+            self.links.agent, self.identity.id, wanted, self.leaf, self.renewer, on_labels=lambda: self.reporter.facts_changed()
+        )
+        self._warn_of_a_moved_card(lambda text: self.word.events.tell("warning", "device.moved_card", text))
 
         load_plugins()
         self.facts = Facts(self.machine, self._own_facts)
@@ -127,10 +140,13 @@ class Agent:
             on_report=self.status.report_tried,
         )
         self.doubt = LinkDoubt()
-        self.uplink = Uplink(self.links.system, self._uplink_changed)
+        self.uplink = Uplink(self.links.system, self._uplink_changed, self.renewer.link_refused)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())
+        self.tasks.start("renewal", self.renewer.keep())
+        await self.word.start(self.tasks)
+        await obey(self.links.agent, self.leaf)
         await self.uplink.start()
 
     async def run(self) -> None:
@@ -147,13 +163,12 @@ class Agent:
         else:
             await self.leaf.stop()
 
-    def _warn_of_a_moved_card(self) -> None:
+    def _warn_of_a_moved_card(self, tell: Callable[[str], None]) -> None:
         before = self.identity.installation.moved_from
         if before is not None:
-            log.warning(
-                "this installation was made on another board (%s): if its card was copied rather than moved, the copy needs an id and "
-                "credentials of its own",
-                before,
+            tell(
+                f"this installation was made on another board ({before}): if its card was copied rather than moved, the copy needs an id "
+                "and credentials of its own"
             )
 
     def _own_facts(self) -> dict[str, object]:
@@ -161,7 +176,7 @@ class Agent:
         return {
             "id": self.identity.id,
             "groups": list(self.groups),
-            "labels": dict(self.settings.device.labels),
+            "labels": self.word.labels,
             "versions.agent": __version__,
             "versions.nats_server": self.leaf.version,
         }
@@ -197,7 +212,7 @@ class Agent:
         self.status.link_tried(error)
         if error is None:
             self.doubt.acknowledged()
-        elif isinstance(error, Unreachable) and self.uplink.connected and self.doubt.failed():
+        elif isinstance(error, Unreachable) and self.uplink.connected and not self.renewer.visiting and self.doubt.failed():
             self.tasks.start("end the link", self._end_link())
 
     async def _end_link(self) -> None:
@@ -207,6 +222,9 @@ class Agent:
             log.error("%s", error)
 
     def _uplink_changed(self, connected: bool) -> None:
+        self.renewer.link_changed(connected)
+        if self.renewer.visiting:
+            return  # a link that is good for renewing the credentials, and nothing else
         log.info("the leaf is %s the hub", "linked to" if connected else "cut off from")
         if connected:
             self.doubt.came()
@@ -225,6 +243,7 @@ class Agent:
             await self.responder.start(self.groups)
             self.status.groups = list(self.groups)
         self.reporter.link_came()
+        self.word.link_came()
 
 
 def _lock(state: Path) -> files.Lock:
@@ -259,7 +278,7 @@ async def _live(wanted: Settings, stop: asyncio.Event) -> None:
 
 
 def main() -> None:
-    """``python -m edgeagent.assembly.device [SETTINGS]``; without SETTINGS those at the default place, if there are any."""
+    """Be the agent with the settings in the file that the first argument names; without one, those at the default place."""
     try:
         wanted = settings.load(Path(sys.argv[1]) if sys.argv[1:] else None)
         runtime.set_up_logging(wanted.agent.log_level)
@@ -267,7 +286,3 @@ def main() -> None:
     except EdgeError as error:
         sys.stderr.write(f"edgeagent: {error}\n")
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

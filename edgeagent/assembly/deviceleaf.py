@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.identity import Identity
@@ -19,15 +20,20 @@ __all__ = ["ConnectionLost", "LeafConnections", "leaf_options", "leaf_problem", 
 _WHAT = "reach the leaf"
 
 
-def leaf_options(settings: Settings, identity: Identity) -> LeafOptions:
-    """What the settings say about the leaf. Raises UsageProblem when they can't be meant."""
+def leaf_options(settings: Settings, identity: Identity, *, credentials: Path | None = None) -> LeafOptions:
+    """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings.
+
+    Raises UsageProblem when they can't be meant.
+    """
     leaf = settings.leaf
     return LeafOptions(
         device_id=identity.id,
         server_name=identity.server_name,
         folder=settings.state_folder,
         hub_urls=tuple(settings.hub.urls),
-        credentials=settings.credentials_file,
+        credentials=credentials or settings.credentials_file,
+        tls_ca_file=settings.authorities_file,
+        proxy=settings.hub.proxy,
         port=leaf.port,
         mode=leaf.mode,
         server=leaf.server,

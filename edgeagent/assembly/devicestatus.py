@@ -9,10 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeagent import __version__, status
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.assembly.renewal import renew_at
+from edgeagent.assembly.renewer import Renewer, known
+from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
-from edgeagent.status import LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import CredentialsStatus, LeafStatus, LinkStatus, Problem, Status
 from edgeagent.times import duration, rfc3339
 from edgeagent.trust import creds
 
@@ -24,6 +26,10 @@ QUIET_SECONDS = 0.2
 
 def _now() -> str:
     return rfc3339(datetime.now(timezone.utc))
+
+
+def _moment(unix_seconds: float | None) -> str:
+    return "" if unix_seconds is None else rfc3339(datetime.fromtimestamp(unix_seconds, timezone.utc))
 
 
 def _refused(what: str, error: EdgeError) -> Problem:
@@ -55,6 +61,9 @@ class StatusKeeper:
         self._settings, self._id, self._started = settings, device_id, _now()
         self._leaf = LeafStatus(mode=settings.leaf.mode, state="starting", wished_port=settings.leaf.port)
         self._leaf_problem: Problem | None = None
+        self._renewing = False
+        self._renewal_problem: Problem | None = None
+        self._kept_out = False
         self._link = LinkStatus(up=False, hub=", ".join(settings.hub.urls), since=self._started)
         self._link_problem: Problem | None = self._unlinked()
         self._report_problem: Problem | None = None
@@ -76,6 +85,15 @@ class StatusKeeper:
         self._link = LinkStatus(up=up, hub=self._link.hub, since=since, acknowledged=acknowledged)
         self._link_problem = self._unlinked(error) if not up else _refused("heartbeat", error) if error else None
         notify_systemd(f"STATUS={self._id}, {'linked' if up else 'not linked'} since {since}")
+        self._changed.set()
+
+    def renewal_changed(self, renewer: Renewer) -> None:
+        """The agent begins or ends renewing its credentials, or could not."""
+        error = renewer.problem
+        self._renewing, self._kept_out = renewer.visiting, isinstance(error, Refused)
+        self._renewal_problem = Problem(f"cannot {error.what}: {error.why}", error.remedy) if error else None
+        if not self._link.up:
+            self._link_problem = self._unlinked()
         self._changed.set()
 
     def report_tried(self, error: EdgeError | None) -> None:
@@ -113,15 +131,36 @@ class StatusKeeper:
         path = self._settings.credentials_file
         if not path.exists():
             return Problem(f"there are no credentials at {path}", "get them from whoever runs the hub (`edgeagent device add`)")
+        if self._renewing:
+            return Problem("the hub accepts this device's credentials no longer, so it asks for new ones")
+        if self._kept_out and self._renewal_problem:
+            return self._renewal_problem
         return _bad_credentials(path) or Problem(
             f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {error.why}" if error else ""),
             f"check the network and the hub; the leaf's log: {self._leaf_log()}",
+        )
+
+    def _credentials(self) -> CredentialsStatus | None:
+        """What is known of the credentials as they are now."""
+        login, enrolment = known(self._settings.credentials_file), self._settings.enrolment
+        if login is None and enrolment is None:
+            return None
+        return CredentialsStatus(
+            hub=enrolment.hub if enrolment else "",
+            enrolled_at=enrolment.enrolled_at if enrolment else "",
+            expires=_moment(login.expires_at) if login else "",
+            renews=_moment(renew_at(login)) if login else "",
+            renewing=self._renewing,
         )
 
     def _leaf_log(self) -> str:
         if self._settings.leaf.mode == "external":
             return "`journalctl -u edgeagent-leaf`"
         return str(self._settings.state_folder / "leaf.log")
+
+    def _problems(self) -> list[Problem]:
+        found = (self._leaf_problem, self._link_problem, self._renewal_problem, self._report_problem)
+        return list(dict.fromkeys(problem for problem in found if problem))
 
     def _write(self) -> None:
         status.write(
@@ -134,8 +173,13 @@ class StatusKeeper:
                 written=_now(),
                 leaf=self._leaf,
                 link=self._link,
+                credentials=self._credentials(),
                 groups=self.groups,
                 queries_answered=self._answered,
-                problems=[problem for problem in (self._leaf_problem, self._link_problem, self._report_problem) if problem],
+                problems=self._problems(),
+                    problem
+                    for problem in (self._leaf_problem, self._link_problem, self._renewal_problem, self._report_problem)
+                    if problem
+                ],
             ),
         )

@@ -17,12 +17,13 @@ import msgspec
 from edgeagent import files, services, subjects, wire
 from edgeagent.direct import Stored
 from edgeagent.documents import Source
+from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.interpreter import argv
 from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET
 from edgeagent.trust.pins import Pins, load
 
-__all__ = ["Authorities", "DeviceTrust", "sources"]
+__all__ = ["DeviceTrust", "sources"]
 
 log = logging.getLogger("edgeagent")
 
@@ -31,13 +32,6 @@ RECORD, SIGNERS, AUTHORITIES = "record", "signers", "authorities"
 CHECK_SECONDS = 60.0
 
 Tell = Callable[..., None]
-
-
-class Authorities(msgspec.Struct, omit_defaults=True):
-    """The document ``trust.authorities``: certificate authorities of the hub's TLS, PEM. None: those that everybody's system trusts."""
-
-    authorities: list[str] = []
-    v: int = wire.VERSION
 
 
 def sources(device_id: str) -> list[Source]:

@@ -6,70 +6,25 @@ import asyncio
 import contextlib
 import json
 import logging
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from edgeagent import context, direct, files, runtime, subjects, wire
+from edgeagent import direct, files, runtime, subjects, wire
+from edgeagent.assembly import hubtls
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import HubServices, sign_in
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.hub import loginfile, register, streams
-from edgeagent.hub.address import addresses, local_url
+from edgeagent.hub.address import addresses
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.keyring import DEVICE_SECONDS, PERSON_SECONDS, Keyring, Service, check_person
-from edgeagent.hub.roles import PersonRole
+from edgeagent.hub.keyring import DEVICE_SECONDS, Keyring, Service
 from edgeagent.link import Client, request
 from edgeagent.times import parse_rfc3339
-from edgeagent.trust.creds import Credentials
 
-__all__ = ["add_device", "add_operator", "look", "make", "renew_device", "run"]
+__all__ = ["add_device", "look", "renew_device", "run"]
 
 log = logging.getLogger("edgeagent.hub")
-
-
-def make(place: HubFolder, options: HubOptions, admin: str) -> context.Context:
-    """Make a hub in ``place`` and a context for its first administrator, which becomes the current one.
-
-    What cannot be is said before anything is written; what was written is removed again when a later step fails.
-    """
-    place.check(options)
-    check_person(admin, "admin")
-    if options.name in context.names():
-        raise Refused(
-            f"make the hub {options.name!r}",
-            "you have a context of that name already",
-            f"choose another --name, or `edgeagent context rm {options.name}`",
-        )
-    with contextlib.ExitStack() as undo:
-        if not place.path.exists():
-            undo.callback(_remove_if_empty, place.path)
-        files.make_folder(place.path, 0o700)
-        keyring = Keyring.create(place.path)
-        undo.callback(shutil.rmtree, place.keys, ignore_errors=True)
-        file = place.path / f"{admin}.creds"
-        undo.callback(file.unlink, missing_ok=True)
-        files.write_atomic(file, keyring.operator_credentials(admin, "admin").format().encode(), 0o600)
-        undo.callback(place.options_file.unlink, missing_ok=True)
-        place.create(options)
-        made = context.Context(name=options.name, url=local_url(options), credentials=str(file))
-        undo.callback(_forget, made.name)
-        context.save(made, make_current=True)
-        undo.pop_all()
-    return made
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _forget(name: str) -> None:
-    with contextlib.suppress(OSError):  # where it could not be written, it may not be to remove either
-        context.remove(name)
 
 
 async def run(place: HubFolder) -> None:
@@ -93,8 +48,9 @@ async def run(place: HubFolder) -> None:
 
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
-    async with HubServer(place, options, keyring) as server, HubServices(options, keyring) as services:
+    async with HubServer(place, options, keyring) as server, HubServices(place, options, keyring) as services:
         services.tasks.start("nats-server", server.until_hopeless())
+        services.tasks.start("certificates", hubtls.keep(place, options, server.reload))
         up.set()
         runtime.notify_systemd("READY=1")
         urls = addresses(options)
@@ -106,9 +62,9 @@ async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asy
 @contextlib.asynccontextmanager
 async def _running(place: HubFolder, service: Service) -> AsyncIterator[Client]:
     """A connection to the hub of this machine for a one-shot job."""
-    options, keyring = place.options(), Keyring.load(place.path)
+    keyring = _keyring(place)
     try:
-        client = await sign_in(options, keyring, service)
+        client = await sign_in(place, keyring, service)
     except Unreachable as error:
         raise Unreachable(error.what, error.why, f"start it: `edgeagent hub up --dir {place.path}`") from None
     try:
@@ -158,21 +114,11 @@ async def renew_device(
             raise Refused(what, "it is revoked")
         groups = old.groups if groups is None else groups
         login = keyring.device_credentials(device_id, groups, expires_in_seconds=expires_in_seconds)
-        record = msgspec.structs.replace(register.record_of(login, groups), added=old.added)
+        record = register.renewed(old, login, groups)
         loginfile.check_replaceable(target, login)
         with loginfile.written(target, login):
             await register.replace(hub, record, sequence)
         return record
-
-
-def add_operator(
-    place: HubFolder, name: str, role: PersonRole, target: Path, *, expires_in_seconds: float | None = PERSON_SECONDS
-) -> Credentials:
-    """Write credentials of a person to ``target``, which may hold older ones of the same person. The hub need not run."""
-    login = _keyring(place).operator_credentials(name, role, expires_in_seconds)
-    loginfile.check_replaceable(target, login)
-    files.write_atomic(target, login.format().encode(), 0o600)
-    return login
 
 
 def _keyring(place: HubFolder) -> Keyring:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 
 from edgeagent import files
+from edgeagent.assembly import hubtls
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.keyring import PRELOAD_ISSUED_AT, Keyring
 from edgeagent.natsserver import binary, server
 from edgeagent.natsserver.process import Launch
 from edgeagent.natsserver.supervisor import State, Supervisor, Timing
@@ -20,7 +21,6 @@ log = logging.getLogger("edgeagent.hub")
 
 #: A large store takes a while to be read after a crash.
 READY_SECONDS = 300.0
-NAME = "the hub's nats-server"
 
 
 class HubServer:
@@ -29,11 +29,12 @@ class HubServer:
     def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
         self._place, self._options, self._keyring = place, options, keyring
         self._was_ready, self._hopeless = False, asyncio.Event()
-        self._supervisor = Supervisor(NAME, self._prepare, timing=Timing(cap_seconds=5), on_change=self._changed)
+        self._supervisor = Supervisor(hubtls.NAME, self._prepare, timing=Timing(cap_seconds=5), on_change=self._changed)
 
     async def __aenter__(self) -> HubServer:
         self._binary = binary.find(self._options.server).path
         self._ports = files.make_folder(self._place.path / "ports", 0o700)
+        await asyncio.to_thread(hubtls.prepare, self._place, self._options)
         _write_configuration(self._place, self._options, self._keyring)
         self._supervisor.start()
         try:
@@ -49,12 +50,18 @@ class HubServer:
     async def until_hopeless(self) -> None:
         """Wait until a start of it has failed in a way that trying again cannot mend, and raise why."""
         await self._hopeless.wait()
-        raise self._supervisor.last_problem or Failed(f"run {NAME}", "it ended")
+        raise self._supervisor.last_problem or Failed(f"run {hubtls.NAME}", "it ended")
+
+    async def reload(self) -> None:
+        """Make it read its certificates again; no connection is closed. Raises EdgeError when it will not, or does not run."""
+        child = self._supervisor.child
+        if child is not None and self._supervisor.state is State.RUNNING:  # else it reads them when it starts
+            await server.reload(child)
 
     async def _prepare(self, problem: EdgeError | None) -> Launch:
         place = self._place
         _load_early(place, self._keyring.account_public("FLEET"))  # every time: the store may have been lost with the server
-        return server.launch(self._binary, place.configuration, name=NAME, log=place.log, ports_folder=self._ports)
+        return hubtls.launch_of(place, self._binary, self._ports)
 
     def _changed(self, state: State, detail: str) -> None:
         if state is State.BACKING_OFF:
@@ -89,6 +96,7 @@ def _load_early(place: HubFolder, account: str) -> None:
 
 
 def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
+    certificate, key = hubtls.files_of(place, options)
     text = render(
         HubConf(
             name=options.name,
@@ -103,7 +111,10 @@ def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring
             ports=place.path / "ports",
             operator_jwt=keyring.operator_jwt(),
             system_account=keyring.account_public("SYS"),
-            accounts=dict(keyring.account_jwts(micro=options.micro).values()),
+            accounts=dict(keyring.account_jwts(micro=options.micro, issued_at=PRELOAD_ISSUED_AT).values()),
+            websocket_port=options.websocket_port,
+            certificate=certificate,
+            key=key,
         )
     )
     files.write_atomic(place.configuration, text.encode(), 0o600)

@@ -1,4 +1,4 @@
-"""What runs beside the hub's nats-server: streams, presence, the guard; and how a program on the hub's machine signs in."""
+"""What runs beside the hub's nats-server: streams, accounts, presence, the guard, and those who answer; and how a program on the hub's machine signs in."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any
 
 from edgeagent.backoff import delays
 from edgeagent.errors import Closed, EdgeError
-from edgeagent.hub import streams
+from edgeagent.hub import authorities, interest, streams
+from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import local_url
-from edgeagent.hub.folder import HubOptions
+from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.device_orders import DeviceOrders
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.handout import keep_handing_out
 from edgeagent.hub.keyring import Keyring, Service
+from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
+from edgeagent.hub.provisioning import Provisioning
+from edgeagent.hub.tokenoffice import token_handlers
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
 from edgeagent.trust import creds
@@ -27,7 +34,7 @@ RETRY_SECONDS = (0.5, 15.0)
 
 
 async def sign_in(
-    options: HubOptions,
+    place: HubFolder,
     keyring: Keyring,
     service: Service,
     *,
@@ -35,13 +42,16 @@ async def sign_in(
     on_closed: Callback | None = None,
 ) -> Client:
     """A connection to the hub of this machine."""
-    login = keyring.service_credentials(service)
+    options, login = place.options(), keyring.service_credentials(service)
+    trusted = authorities.local(place, options)
     return await connect(
         local_url(options),
         what="reach the hub",
         name=f"edgeagent hub ({service})",
         inbox_prefix=f"_INBOX.{service}",
         jwt=creds.callbacks(login),
+        authorities=trusted.file,
+        server_name=trusted.server_name,
         on_reconnected=on_reconnected,
         on_closed=on_closed,
     )
@@ -53,11 +63,12 @@ class HubServices:
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
     """
 
-    def __init__(self, options: HubOptions, keyring: Keyring) -> None:
-        self._options, self._keyring = options, keyring
+    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
+        self._place, self._options, self._keyring = place, options, keyring
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
-        self._keeper: PresenceKeeper | None = None
+        self._presence: PresenceKeeper | None = None
+        self._accounts: AccountsKeeper | None = None
         self.tasks = Tasks()
 
     async def __aenter__(self) -> HubServices:
@@ -74,18 +85,67 @@ class HubServices:
     async def _start(self) -> None:
         self._hub = await self._connection("hub", self._hub_came_back)
         self._system = await self._connection("sys", self._system_came_back)
+        self._provision = await self._connection("provision", None)
+        self._fleet = await self._connection("fleet", None)
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
+        await interest.hold(self._fleet)
         await self._ensure_streams()
-        self._keeper = PresenceKeeper(self._system, self._hub, self._keyring.account_public("FLEET"))
-        await self._keeper.start()
-        self.tasks.start("presence", self._keeper.write_events())
-        self.tasks.start("reconcile presence", self._keeper.reconciliations())
-        self.tasks.start("guard", self._keeper.guard())
+        accounts = self._accounts = await self._keep_accounts()
+        orders = DeviceOrders(self._hub, accounts)
+        await self._keep_presence(orders)
         self.tasks.start("streams", self._keep_streams())
+        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
+        await self._let_devices_in(orders)
+        await self._listen_to_administrators(orders, People(self._hub, accounts))
 
-    async def _connection(self, service: Service, came_back: Callback) -> Client:
-        client = await sign_in(self._options, self._keyring, service, on_reconnected=came_back, on_closed=self._was_closed)
+    async def _keep_accounts(self) -> AccountsKeeper:
+        keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro)
+        try:
+            await keeper.apply()
+        except EdgeError as error:  # it is tried again, and everything else can go on meanwhile
+            log.warning("%s", error)
+        keeper.wake()
+        self.tasks.start("accounts", keeper.run())
+        return keeper
+
+    async def _keep_presence(self, orders: DeviceOrders) -> None:
+        fleet, provision = self._keyring.account_public("FLEET"), self._keyring.account_public("PROVISION")
+        tampered = orders.revoke_tampered
+        keeper = self._presence = PresenceKeeper(self._system, self._hub, fleet, provision=provision, on_tampered=tampered)
+        await keeper.start()
+        self.tasks.start("presence", keeper.write_events())
+        self.tasks.start("reconcile presence", keeper.reconciliations())
+        self.tasks.start("guard", keeper.guard())
+
+    async def _let_devices_in(self, orders: DeviceOrders) -> None:
+        provisioning = Provisioning(
+            self._hub,
+            self._provision,
+            self._keyring,
+            hub_name=self._options.name,
+            authorities=self._authorities,
+            revoke=orders.keep_key_out,
+        )
+        self._stack.push_async_callback(provisioning.close)
+        await provisioning.start()
+
+    async def _listen_to_administrators(self, orders: DeviceOrders, people: People) -> None:
+        tokens = token_handlers(
+            self._hub,
+            self._keyring,
+            hub_name=self._options.name,
+            tls=bool(self._options.tls),
+            authorities=self._authorities,
+        )
+        handlers: dict[str, Handler] = {**orders.handlers(), **people.handlers(), **tokens}
+        await self._stack.enter_async_context(Administration(self._hub, handlers))
+
+    def _authorities(self) -> str:
+        return authorities.current(self._place)
+
+    async def _connection(self, service: Service, came_back: Callback | None) -> Client:
+        client = await sign_in(self._place, self._keyring, service, on_reconnected=came_back, on_closed=self._was_closed)
         self._stack.push_async_callback(_close, client)
         return client
 
@@ -96,13 +156,22 @@ class HubServices:
         self._hub_is_back.set()
 
     async def _system_came_back(self) -> None:
-        if self._keeper:
-            self._keeper.look_again()
+        if self._presence:
+            self._presence.look_again()
+        if self._accounts:
+            self._accounts.wake()
 
     async def _until_closed(self) -> None:
         """Raise Closed once a connection of ours has ended for good: nats-py does that at most errors that the server reports."""
         await self._closed.wait()
-        why = next((str(client.last_error) for client in (self._hub, self._system) if client.is_closed and client.last_error), "")
+        why = next(
+            (
+                str(client.last_error)
+                for client in (self._hub, self._system, self._provision, self._fleet)
+                if client.is_closed and client.last_error
+            ),
+            "",
+        )
         raise Closed(
             "stay connected to nats-server", why.removeprefix("nats: ") or "the connection is closed", "start the hub again"
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeagent import context
+from edgeagent import context, files
 from edgeagent.cli.options import Json, Output
 from edgeagent.cli.table import Column, Form, emit
 
@@ -48,6 +48,10 @@ def add(
     name: str,
     url: Annotated[str, typer.Option(help="Where operators reach the hub, e.g. nats://hub.example:4222.")],
     credentials: Annotated[Path, typer.Option(help="Your .creds file.", metavar="FILE")],
+    authorities: Annotated[
+        Path | None,
+        typer.Option(help="Certificate authorities of the hub (PEM); the system's if not given.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Remember a hub as NAME and make it current.
 
@@ -56,13 +60,36 @@ def add(
     from edgeagent.trust import creds
 
     creds.load(credentials)
-    context.save(context.Context(name=name, url=url, credentials=str(credentials.absolute())), make_current=True)
+    if authorities is not None:
+        files.read_text(authorities)
+    made = context.Context(
+        name=name,
+        url=url,
+        credentials=str(credentials.absolute()),
+        authorities=str(authorities.absolute()) if authorities else "",
+    )
+    context.save(made, make_current=True)
     typer.echo(f"{name} is current now")
+
+
+@app.command("import")
+def accept(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `edgeagent operator add` made for you (NAME.context).")],
+    name: Annotated[str | None, typer.Option(help="What to call it; like the hub if not given.")] = None,
+) -> None:
+    """Keep what you were given to use a hub, and make it current. A newer file of the same person replaces an older one.
+
+    Example: edgeagent context import olga.context
+    """
+    from edgeagent.assembly import people
+
+    made = people.accept(file, name)
+    typer.echo(f"{made.name} is current now; {file} is still secret and not needed any more")
 
 
 @app.command()
 def rm(name: str) -> None:
-    """Forget the context NAME; its credentials file stays.
+    """Forget the context NAME, with the login that was imported with it; a credentials file elsewhere stays.
 
     Example: edgeagent context rm berlin
     """

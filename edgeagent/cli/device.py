@@ -1,4 +1,4 @@
-"""``edgeagent device``: add devices to the hub, and renew what they have."""
+"""``edgeagent device``: the devices of a hub: add them, list them, order about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeagent import places
-from edgeagent.cli import expiry, running
+from edgeagent.cli import device_orders, device_register, expiry, running
 from edgeagent.cli.options import HubDir
 
 __all__ = ["app"]
@@ -16,12 +16,12 @@ __all__ = ["app"]
 if TYPE_CHECKING:
     from edgeagent.hub.folder import HubOptions
 
-app = typer.Typer(no_args_is_help=True, help="Add devices to the hub.\n\nExample: edgeagent device add pi-01 --groups berlin")
-
-
-@app.callback()
-def _device() -> None:
-    pass  # keeps `add` a command of its own while it is the only one
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The devices of a hub: add, list, group, label and revoke them.\n\nExample: edgeagent device revoke pi-07 --reason stolen",
+)
+device_register.add_to(app)
+device_orders.add_to(app)
 
 
 @app.command()

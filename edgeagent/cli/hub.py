@@ -5,12 +5,13 @@ from __future__ import annotations
 import getpass
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgeagent import places
-from edgeagent.cli import running
+from edgeagent.cli import hubdoctor, hubkeys, hubtls, passphrase, running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.times import duration
@@ -18,6 +19,9 @@ from edgeagent.times import duration
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Make a hub, run it, look at it.\n\nExample: edgeagent hub init && edgeagent hub up")
+app.add_typer(hubkeys.app, name="keys")
+app.add_typer(hubtls.app, name="tls")
+app.command()(hubdoctor.doctor)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -42,13 +46,40 @@ def init(
     store_bytes: Annotated[
         int, typer.Option(help="Disk for the streams, in bytes; 0: half of what is free, 64 GiB at most.", min=0)
     ] = 0,
+    websocket_port: Annotated[
+        int,
+        typer.Option(
+            help="Port for devices and people whose network lets only HTTPS out, usually 443; 0: none.", min=0, max=65535
+        ),
+    ] = 0,
+    tls_self: Annotated[
+        bool, typer.Option("--tls-self", help="Encrypt every port, with a certificate authority of the hub's own.")
+    ] = False,
+    tls_name: Annotated[
+        list[str] | None,
+        typer.Option(help="One more name or address for that certificate (repeatable).", metavar="NAME"),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Encrypt every port with this certificate of yours (PEM), e.g. certbot's fullchain.pem.", metavar="FILE"
+        ),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).", metavar="FILE")] = None,
+    tls_authorities: Annotated[
+        Path | None, typer.Option(help="The authorities that signed it (PEM), unless every system knows them.", metavar="FILE")
+    ] = None,
     admin: Annotated[str, typer.Option(help="Your name as this hub's first administrator.")] = "",
+    passphrase_file: passphrase.PassphraseFile = None,
+    no_passphrase: passphrase.NoPassphrase = False,
 ) -> None:
     """Make a hub: its keys, its accounts, and a context for you.
 
-    Example: edgeagent hub init --name berlin --listen 192.168.1.10
+    The keys that say who may command devices go into a file of their own, encrypted with a passphrase: yours, not the hub's.
+
+    Example: edgeagent hub init --name berlin --listen 192.168.1.10 --tls-self
     """
-    from edgeagent.assembly.hub import make
+    from edgeagent.assembly import hubmake
     from edgeagent.hub.address import addresses, is_loopback
     from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 
@@ -60,17 +91,29 @@ def init(
         client_port=client_port,
         leaf_port=leaf_port,
         store_max_bytes=store_bytes or suggested_store_bytes(place.path),
+        websocket_port=websocket_port,
+        tls=hubtls.kind(own=tls_self or bool(tls_name), files=bool(tls_certificate or tls_key or tls_authorities)),
+        tls_names=tls_name or [],
+        certificate_file=hubtls.absolute(tls_certificate),
+        key_file=hubtls.absolute(tls_key),
+        authorities_file=hubtls.absolute(tls_authorities),
     )
-    context, urls = make(place, options, admin or _user()), addresses(options)
+    hubmake.check(place, options, admin or _user())  # before anybody is asked for a passphrase
+    secret = passphrase.new(passphrase_file, no_passphrase=no_passphrase)
+    context, urls = hubmake.make(place, options, admin or _user(), passphrase=secret), addresses(options)
     typer.echo(f"made the hub {name!r} in {place.path}")
-    typer.echo(f"  keys          {place.keys}  (back this folder up; who has it is the hub)")
+    typer.echo(f"  hub's keys    {place.keys}")
+    typer.echo(f"  owner's keys  {hubmake.owner_file(name)}  ({'NOT ' if secret is None else ''}encrypted)")
     typer.echo(f"  operators     {urls.operators}")
     typer.echo(f"  devices       {urls.devices}")
+    if urls.websocket:
+        typer.echo(f"  websocket     {urls.websocket}")
     typer.echo(f"  your context  {context.name}, as {admin or _user()} (admin)")
     if urls.note:
         typer.echo(urls.note)
-    if not is_loopback(listen):
-        typer.echo("There is no TLS on these ports: keep them on a network you trust.", err=True)
+    if not is_loopback(listen) and not options.tls:
+        typer.echo("There is no TLS on these ports (--tls-self): keep them on a network you trust.", err=True)
+    typer.echo("Back the owner's keys up away from this machine: `edgeagent hub keys backup --out FILE`. Nothing replaces them.")
     typer.echo("Next: `edgeagent hub up`, then `edgeagent device add ID`.")
 
 

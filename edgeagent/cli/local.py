@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime, timezone
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeagent import settings
 from edgeagent.cli.options import SettingsFile
 from edgeagent.interpreter import argv
-from edgeagent.places import is_there
+from edgeagent.places import SYSTEM_SETTINGS, is_there
 from edgeagent.times import age, duration, parse_rfc3339
+
+if TYPE_CHECKING:
+    from edgeagent.status import CredentialsStatus
 
 __all__ = ["add_to"]
 
@@ -30,9 +33,10 @@ def run(settings_file: SettingsFile = None) -> None:
     Example: edgeagent run --settings /etc/edgeagent/agent.toml
     """
     source = settings.load(settings_file).source
-    named = [str(source)] if source and is_there(source) else []  # without a file it is all defaults there too
+    # Without a file it is all defaults there too, but for whom the system's file would say where they are.
+    named = [str(source)] if source and (is_there(source) or source == SYSTEM_SETTINGS) else []
     # In a process of its own that never loads the command line: on a Pi every megabyte counts.
-    os.execv(sys.executable, argv("edgeagent.assembly.device", *named))
+    os.execv(sys.executable, argv("edgeagent.assembly.agent", *named))
 
 
 def check(settings_file: SettingsFile = None) -> None:
@@ -84,7 +88,10 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     when = duration((now - parse_rfc3339(link.since)).total_seconds()) if link.since else ""
     heard = f", last acknowledged {age(parse_rfc3339(link.acknowledged), now)}" if link.acknowledged else ", never acknowledged"
     word = f"linked since {when}" if link.up else f"not linked{f' since {when}' if when else ''}"
+    if found.credentials and found.credentials.renewing:
+        word = "renewing its credentials"
     lines.append(f"  hub      {word}{heard}{f'  ({link.hub})' if link.hub else ''}")
+    lines += _enrolment(found.credentials, now)
     moved = f", because port {leaf.wished_port} was taken" if leaf.wished_port and leaf.port != leaf.wished_port else ""
     lines.append(
         f"  leaf     {leaf.state.replace('_', ' ')}, nats://127.0.0.1:{leaf.port}{moved}  (nats-server {leaf.version or '?'})"
@@ -98,3 +105,16 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
         if problem.remedy:
             lines.append(f"           {problem.remedy}")
     return lines
+
+
+def _enrolment(found: CredentialsStatus | None, now: datetime) -> list[str]:
+    if found is None:
+        return []
+    parts = [f"enrolled with hub {found.hub}" if found.hub else "credentials"]
+    if found.expires:
+        left = (parse_rfc3339(found.expires) - now).total_seconds()
+        parts.append(f"good for {duration(left)}" if left > 0 else f"expired {duration(-left)} ago")
+    if found.renews:
+        left = (parse_rfc3339(found.renews) - now).total_seconds()
+        parts.append(f"renewed in {duration(left)}" if left > 0 else "to be renewed now")
+    return [f"  trust    {', '.join(parts)}"]

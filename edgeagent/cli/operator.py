@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from edgeagent import places
-from edgeagent.cli import expiry
-from edgeagent.cli.options import HubDir
+from edgeagent.cli import expiry, passphrase, people
+from edgeagent.cli.options import HubDir, OwnerKeys
 from edgeagent.times import duration
 
 __all__ = ["app"]
@@ -20,56 +20,78 @@ app = typer.Typer(no_args_is_help=True, help="Let people use the hub.\n\nExample
 
 
 class Role(str, Enum):
-    """viewer: asks and reads. operator: may change things too. admin: the same, and counts as the hub's owner."""
+    """viewer: asks and reads. operator: may change things too. admin: the same, and orders the hub's services about."""
 
     viewer = "viewer"
     operator = "operator"
     admin = "admin"
 
 
-@app.callback()
-def _operator() -> None:
-    pass  # keeps `add` a command of its own while it is the only one
+people.add_to(app)
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="1 to 64 of A-Z, a-z, 0-9, '-' and '_'.")],
-    role: Annotated[Role, typer.Option(help="viewer: asks and reads. operator, admin: may also set configuration and command.")],
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="viewer: asks and reads. operator: may also set configuration and command. admin: may also administer."
+        ),
+    ],
+    groups: Annotated[
+        str, typer.Option(help="Only devices of these groups, with commas between. Not for an admin.", metavar="A,B")
+    ] = "",
+    actions: Annotated[
+        str, typer.Option(help="Only commands that these globs name, e.g. 'service.*,ping'. Devices see to it.", metavar="A,B")
+    ] = "",
     expires: Annotated[
-        float, typer.Option(help="How long they are good: 12h, 30d, 8w.", parser=expiry.parse, metavar="TIME")
+        float, typer.Option(help="How long the login is good: 12h, 30d, 8w.", parser=expiry.parse, metavar="TIME")
     ] = "30d",  # type: ignore[assignment]  # typer gives the default to the parser
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where to write them; NAME.creds if not given.", metavar="FILE"),
+        typer.Option("--out", help="Where to write it; NAME.context (or .creds) if not given.", metavar="FILE"),
     ] = None,
+    creds: Annotated[bool, typer.Option("--creds", help="Write plain credentials, for other tools of NATS's.")] = False,
+    url: Annotated[str, typer.Option(help="Where NAME reaches the hub; if not given, as the hub or its owner's file says.")] = "",
     folder: HubDir = None,
+    keys: OwnerKeys = None,
+    passphrase_file: passphrase.PassphraseFile = None,
 ) -> None:
-    """Write credentials for the person NAME. Runs on the hub's own machine; the hub itself may be down.
+    """Write one file that lets the person NAME in. It takes the owner's keys, and neither the hub nor its folder.
 
-    Run it again to renew them: the file is replaced if it holds older ones of the same person. The older ones stay good until
-    they expire.
+    Run it again to renew the login: the file is replaced if it was made for the same person. The older login stays good until it
+    expires.
 
-    Example: edgeagent operator add olga --role operator --expires 8w
+    Example: edgeagent operator add olga --role operator --groups berlin --expires 8w
     """
-    from edgeagent.assembly.hub import add_operator
-    from edgeagent.hub.address import addresses
+    from edgeagent.assembly import people
     from edgeagent.hub.folder import HubFolder
+    from edgeagent.hub.owner import Owner, check_person
 
+    person = people.Person(name=name, role=role.value, groups=_words(groups), actions=_words(actions), expires_in_seconds=expires)
+    check_person(name, role.value, person.groups, person.actions)  # before anybody is asked for a passphrase
     place = HubFolder((folder or places.hub_folder()).absolute())
-    target = out or _target(place.path, name)
-    login = add_operator(place, name, role.value, target, expires_in_seconds=expires)
-    options = place.options()
-    urls = addresses(options)
-    good = duration((login.expires_at or 0) - time.time())
-    typer.echo(f"{name} ({role.value}) has credentials in {target}, good for {good}")
-    typer.echo(f"Give {name} that file (mode 600) over a safe way, and there:")
-    typer.echo(f"  edgeagent context add {options.name} --url {urls.operators} --credentials {target.name}")
-    if urls.note:
-        typer.echo(urls.note)
+    keys = keys or people.find_keys(place)
+    owner = Owner.load(keys, passphrase.known(keys, passphrase_file))
+    where = people.reached(owner, place, url)
+    target = out or Path(f"{name}.creds" if creds else f"{name}.context")
+    write = people.write_credentials if creds else people.add_operator
+    login = write(owner, person, where, target)
+    limits = "".join(
+        f", only {kind} {', '.join(words)}" for kind, words in (("in", person.groups), ("for", person.actions)) if words
+    )
+    typer.echo(
+        f"{name} ({role.value}{limits}) has a login in {target}, good for {duration((login.expires_at or 0) - time.time())}"
+    )
+    typer.echo(f"Give {name} that file over a safe way: whoever has it is {name}. There:")
+    if creds:
+        typer.echo(f"  edgeagent context add {owner.hub} --url {where.url} --credentials {target.name}")
+    else:
+        typer.echo(f"  edgeagent context import {target.name}")
+    if where.note:
+        typer.echo(where.note)
 
 
-def _target(hub: Path, name: str) -> Path:
-    """The file that `hub init` made for its first administrator, if it is that one: the context on this machine uses it."""
-    own = hub / f"{name}.creds"
-    return own if places.is_there(own) else Path(f"{name}.creds")
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

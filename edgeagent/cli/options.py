@@ -18,6 +18,7 @@ __all__ = [
     "Json",
     "Labels",
     "Output",
+    "OwnerKeys",
     "SettingsFile",
     "Strict",
     "Timeout",
@@ -50,6 +51,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 unless every
 Output = Annotated[Form, typer.Option("-o", "--output", help="The form of the output.")]
 Json = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
 HubDir = Annotated[Path | None, typer.Option("--dir", help="The hub's folder.", metavar="DIR")]
+OwnerKeys = Annotated[
+    Path | None,
+    typer.Option("--keys", help="The owner's file; if not given, the one of that hub in your own configuration.", metavar="FILE"),
+]
 SettingsFile = Annotated[
     Path | None,
     typer.Option("-s", "--settings", help="The settings file (agent.toml).", metavar="FILE", envvar="EDGEAGENT_SETTINGS"),

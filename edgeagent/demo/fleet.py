@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 from edgeagent import context, files, interpreter
-from edgeagent.assembly.hub import add_device, make
+from edgeagent.assembly.hub import add_device
+from edgeagent.assembly.hubmake import make
 from edgeagent.demo.cable import Cable
 from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace
 from edgeagent.errors import EdgeError, UsageProblem
+from edgeagent.hub.address import local_url
 from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from edgeagent.natsserver.process import Launch
 from edgeagent.natsserver.supervisor import Supervisor, Timing
@@ -25,6 +28,7 @@ __all__ = ["CONTEXT", "DemoFleet", "end_leftovers"]
 log = logging.getLogger(__name__)
 
 CONTEXT = "demo"
+ADMIN = "you"
 STORE_BYTES = 512 << 20
 READY_SECONDS = 60.0
 
@@ -76,10 +80,9 @@ class DemoFleet:
         if CONTEXT in context.names():
             context.remove(CONTEXT)  # of a demo that was killed
         if hub.exists:
-            options = hub.options()
-            login = hub.path / "you.creds"
-            url = f"nats://{options.listen}:{options.client_port}"
-            context.save(context.Context(name=CONTEXT, url=url, credentials=str(login)), make_current=True)
+            login = Owner.load(self.folder.keys, None).operator_credentials(ADMIN, "admin")
+            handed = context.Handover(hub=CONTEXT, url=local_url(hub.options()), credentials=login.format())
+            context.write(CONTEXT, handed, make_current=True)
             return
         options = HubOptions(
             name=CONTEXT,
@@ -88,7 +91,7 @@ class DemoFleet:
             store_max_bytes=STORE_BYTES,
             ping_seconds=self.pace.ping_seconds,
         )
-        make(hub, options, "you")
+        make(hub, options, ADMIN, passphrase=None, keys=self.folder.keys)
 
     async def _until_streams(self, hub: HubFolder) -> None:
         """Until the hub's services have made the streams: it answers then."""
@@ -116,7 +119,7 @@ class DemoFleet:
 
     async def _start_device(self, device: DemoDevice) -> None:
         settings = self.folder.settings(device.id)
-        command = interpreter.argv("edgeagent.assembly.device", str(settings))
+        command = interpreter.argv("edgeagent.assembly.agent", str(settings))
         await self._supervise(device.id, settings.parent, command, settings.with_name("agent.log"))
 
     async def _supervise(self, name: str, folder: Path, command: list[str], output: Path) -> None:

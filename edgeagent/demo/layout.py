@@ -48,7 +48,7 @@ def devices(count: int) -> list[DemoDevice]:
 
 
 class DemoFolder:
-    """``hub/``, and ``devices/<id>/`` with ``agent.toml``, ``agent.pid`` and ``leaf.pid``."""
+    """``hub/``, ``owner.keys``, and ``devices/<id>/`` with ``agent.toml``, ``agent.pid`` and ``leaf.pid``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,6 +56,11 @@ class DemoFolder:
     @property
     def hub(self) -> Path:
         return self.path / "hub"
+
+    @property
+    def keys(self) -> Path:
+        """The owner's file of the demo's hub, which dies with it."""
+        return self.path / "owner.keys"
 
     def device(self, device_id: str) -> Path:
         return self.path / "devices" / device_id

@@ -41,26 +41,41 @@ class Fleet:
     ...         print(row.id, row.facts)
 
     context: name of an operator's context; None: the current one.
-    url, credentials: instead of a context; both or neither.
+    url, credentials: instead of a context; both or neither. authorities: with them, the PEM file of the hub's certificate authorities;
+    None: the system's.
     Every method raises :class:`~edgeagent.errors.EdgeError`: UsageProblem for what cannot be meant, Refused for missing rights,
     Unreachable when the hub does not answer.
     """
 
-    def __init__(self, context: str | None = None, *, url: str | None = None, credentials: Path | None = None) -> None:
-        if (url is None) != (credentials is None):
-            raise UsageProblem("reach the hub", "url and credentials go together")
-        self._named, self._url, self._credentials = context, url, credentials
+    def __init__(
+        self,
+        context: str | None = None,
+        *,
+        url: str | None = None,
+        credentials: Path | None = None,
+        authorities: Path | None = None,
+    ) -> None:
+        if (url is None) != (credentials is None) or (authorities is not None and url is None):
+            raise UsageProblem("reach the hub", "url and credentials go together, and authorities only with them")
+        self._named, self._url, self._credentials, self._authorities = context, url, credentials, authorities
         self._client: Client | None = None
 
     @classmethod
-    def sync(cls, context: str | None = None, *, url: str | None = None, credentials: Path | None = None) -> SyncFleet:
+    def sync(
+        cls,
+        context: str | None = None,
+        *,
+        url: str | None = None,
+        credentials: Path | None = None,
+        authorities: Path | None = None,
+    ) -> SyncFleet:
         """The same for code without ``await``: ``with Fleet.sync() as fleet: fleet.query(...)``."""
         from edgeagent.fleet.sync import SyncFleet
 
-        return SyncFleet(cls(context, url=url, credentials=credentials))
+        return SyncFleet(cls(context, url=url, credentials=credentials, authorities=authorities))
 
     async def __aenter__(self) -> Fleet:
-        name, url, file = self._where()
+        name, url, file, authorities = self._where()
         login = creds.load(file)
         self.user = login.name
         self._client = await connect(
@@ -69,6 +84,7 @@ class Fleet:
             name=f"edgeagent {login.name}",
             inbox_prefix=subjects.operator_inbox(login.name),
             jwt=creds.callbacks(login),
+            authorities=authorities,
         )
         await self._refuse_a_leaf(url)
         self._evaluator = Evaluator()
@@ -96,11 +112,12 @@ class Fleet:
                 "check the context's url: `edgeagent context ls`",
             )
 
-    def _where(self) -> tuple[str, str, Path]:
+    def _where(self) -> tuple[str, str, Path, Path | None]:
         if self._url is not None and self._credentials is not None:
-            return "", self._url, self._credentials
+            return "", self._url, self._credentials, self._authorities
         chosen = contexts.load(self._named)
-        return chosen.name, chosen.url, Path(chosen.credentials)
+        authorities = Path(chosen.authorities) if chosen.authorities else None
+        return chosen.name, chosen.url, Path(chosen.credentials), authorities
 
     @property
     def client(self) -> Client:

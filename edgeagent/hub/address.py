@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgeagent.hub.folder import HubOptions
 
-__all__ = ["Addresses", "addresses", "authority", "is_loopback", "is_wildcard", "local_url", "own_address"]
+__all__ = ["Addresses", "addresses", "authority", "is_loopback", "is_wildcard", "local_host", "local_url", "own_address"]
 
 #: Printed where the hub listens everywhere and this machine has no route to anywhere.
 PLACEHOLDER = "<this machine's address>"
@@ -19,10 +19,14 @@ _ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """operators, devices: URLs for other machines. note: what to know about them, a sentence; empty when there is nothing."""
+    """operators, devices: URLs for other machines. websocket: the URL for both where only HTTPS gets through; empty: there is none.
+
+    note: what to know about them, a sentence; empty when there is nothing.
+    """
 
     operators: str
     devices: str
+    websocket: str = ""
     note: str = ""
 
 
@@ -31,17 +35,23 @@ def addresses(options: HubOptions) -> Addresses:
     host = options.advertise or options.listen
     if is_wildcard(host):
         host = own_address(host) or PLACEHOLDER
+    websocket = f"{'wss' if options.tls else 'ws'}://{authority(host, options.websocket_port)}"
     return Addresses(
-        operators=f"nats://{authority(host, options.client_port)}",
-        devices=f"nats-leaf://{authority(host, options.leaf_port)}",
+        operators=f"{'tls' if options.tls else 'nats'}://{authority(host, options.client_port)}",
+        devices=f"{'tls' if options.tls else 'nats-leaf'}://{authority(host, options.leaf_port)}",
+        websocket=websocket if options.websocket_port else "",
         note="Only this machine can reach these addresses: set `listen` in hub.toml for others." if is_loopback(host) else "",
     )
 
 
 def local_url(options: HubOptions) -> str:
     """Where programs on the hub's own machine reach it."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.listen, options.listen)
-    return f"nats://{authority(host, options.client_port)}"
+    return f"{'tls' if options.tls else 'nats'}://{authority(local_host(options), options.client_port)}"
+
+
+def local_host(options: HubOptions) -> str:
+    """The address that programs on the hub's own machine use."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.listen, options.listen)
 
 
 def authority(host: str, port: int) -> str:

@@ -16,7 +16,11 @@ DOMAIN = "hub"
 
 @dataclass(frozen=True, kw_only=True)
 class HubConf:
-    """accounts: public key → JWT, all of them, the system account's among them."""
+    """accounts: public key → JWT, all of them, the system account's among them.
+
+    websocket_port: 0 for none. certificate, key: PEM files for TLS on every port; both or neither.
+    cluster_text: appended as it is: what makes the server one of several.
+    """
 
     name: str
     listen: str
@@ -31,13 +35,18 @@ class HubConf:
     operator_jwt: str
     system_account: str
     accounts: Mapping[str, str]
+    websocket_port: int = 0
+    certificate: Path | None = None
+    key: Path | None = None
+    cluster_text: str = ""
 
 
 def render(conf: HubConf) -> str:
     """The configuration file's text.
 
     ``isolate_leafnode_interest`` is not an optimisation: without it 3,000 leafs brought a hub down. ``no_advertise`` keeps leafs on
-    the address they were given. The domain keeps the hub's JetStream apart from the devices' own.
+    the address they were given. The domain keeps the hub's JetStream apart from the devices' own. Leafs begin with TLS at once
+    (``handshake_first``), so that nobody on the way can talk them out of it; people's clients do not all know that.
     """
     preload = "\n".join(f"  {public}: {jwt}" for public, jwt in conf.accounts.items())
     return f"""# Written by edgeagent; changes are overwritten. Edit hub.toml instead.
@@ -50,6 +59,7 @@ logfile: {_quoted(conf.log)}
 logfile_size_limit: 10MB
 logfile_max_num: 5
 ports_file_dir: {_quoted(conf.ports)}
+{_tls(conf)}
 operator: {conf.operator_jwt}
 system_account: {conf.system_account}
 resolver {{ type: full, dir: {_quoted(conf.resolver)}, allow_delete: true, interval: "2m" }}
@@ -68,8 +78,28 @@ leafnodes {{
   no_advertise: true
   compression: s2_fast
   authorization {{ timeout: 10 }}
+  {_tls(conf, "handshake_first: true")}
 }}
-"""
+{_websocket(conf)}
+{conf.cluster_text}"""
+
+
+def _tls(conf: HubConf, more: str = "") -> str:
+    if conf.certificate is None:
+        return ""
+    # The default timeout of 2 s is too short for a mobile network.
+    return f"tls {{ cert_file: {_quoted(conf.certificate)}, key_file: {_quoted(conf.key)}, timeout: 10, {more} }}"
+
+
+def _websocket(conf: HubConf) -> str:
+    if not conf.websocket_port:
+        return ""
+    return f"""websocket {{
+  listen: {_quoted(authority(conf.listen, conf.websocket_port))}
+  compression: true
+  handshake_timeout: "10s"
+  {_tls(conf) or "no_tls: true"}
+}}"""
 
 
 def _quoted(value: object) -> str:

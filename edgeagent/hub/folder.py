@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -36,7 +36,7 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "hub"
     listen: Annotated[
-        str, Meta(description="Address for operators and devices. There is no TLS yet: keep it on a network you trust.")
+        str, Meta(description="Address for operators and devices. Without `tls` keep it on a network you trust.")
     ] = "127.0.0.1"
     advertise: Annotated[
         str,
@@ -44,6 +44,41 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     client_port: Annotated[_Port, Meta(description="Port for operators.")] = 4222
     leaf_port: Annotated[_Port, Meta(description="Port for devices (leaf nodes).")] = 7422
+    websocket_port: Annotated[
+        int,
+        Meta(
+            description="Port for devices and operators over websocket, for networks that let only HTTPS out: usually 443. 0: none.",
+            ge=0,
+            le=65535,
+        ),
+    ] = 0
+    tls: Annotated[
+        Literal["", "self", "files"],
+        Meta(
+            description='Encryption of every port. `"self"`: with a certificate authority of the hub\'s own, renewed by itself. `"files"`: with your certificate. Empty: none.'
+        ),
+    ] = ""
+    tls_names: Annotated[
+        list[str],
+        Meta(
+            description='More names and addresses for the certificate of `tls = "self"`; the usual ones are in it by themselves.'
+        ),
+    ] = []
+    certificate_file: Annotated[
+        str,
+        Meta(
+            description='For `tls = "files"`: the certificate and those between it and its authority, PEM. Read again when it changes.'
+        ),
+    ] = ""
+    key_file: Annotated[
+        str, Meta(description='For `tls = "files"`: the certificate\'s private key, PEM, readable only by the hub.')
+    ] = ""
+    authorities_file: Annotated[
+        str,
+        Meta(
+            description='For `tls = "files"`: the authorities that devices and people shall trust, PEM. Empty: those of their system.'
+        ),
+    ] = ""
     store_max_bytes: Annotated[
         int, Meta(description="What JetStream may take on disk, in bytes; the streams' limits are shares of it.", ge=64 << 20)
     ] = 4 << 30
@@ -75,6 +110,11 @@ class HubFolder:
         return self.path / "keys"
 
     @property
+    def tls(self) -> Path:
+        """What :class:`~edgeagent.hub.tlsfolder.TlsFolder` keeps."""
+        return self.path / "tls"
+
+    @property
     def configuration(self) -> Path:
         return self.path / "server.conf"
 
@@ -89,6 +129,10 @@ class HubFolder:
     @property
     def lock(self) -> Path:
         return self.path / "hub.pid"
+
+    def named(self, path: str) -> Path:
+        """The file that ``hub.toml`` names so: a relative path counts from the hub's folder."""
+        return self.path / Path(path).expanduser()
 
     @property
     def exists(self) -> bool:
@@ -129,9 +173,17 @@ class HubFolder:
 def _problems(options: HubOptions) -> Iterator[str]:
     if options.client_port == options.leaf_port:
         yield f"hub.leaf_port = {options.leaf_port}: it must differ from hub.client_port"
-    for key, host in (("listen", options.listen), ("advertise", options.advertise or "localhost")):
+    if options.websocket_port in (options.client_port, options.leaf_port):
+        yield f"hub.websocket_port = {options.websocket_port}: it must differ from the other ports"
+    hosts = [("listen", options.listen), ("advertise", options.advertise or "localhost")]
+    for key, host in (*hosts, *(("tls_names", name.removeprefix("*.")) for name in options.tls_names)):
         if not _is_host(host):
             yield f"hub.{key} = {host!r}: it must be a host name or an address, with no port and no scheme"
+    for key in ("certificate_file", "key_file", "authorities_file"):
+        if options.tls == "files" and not getattr(options, key) and key != "authorities_file":
+            yield f'hub.{key}: it is needed with tls = "files"'
+        if options.tls != "files" and getattr(options, key):
+            yield f'hub.{key}: it counts only with tls = "files"'
 
 
 def _is_host(text: str) -> bool:

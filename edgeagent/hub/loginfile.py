@@ -11,13 +11,13 @@ from edgeagent.errors import EdgeError, Refused
 from edgeagent.trust import creds, jwt
 from edgeagent.trust.creds import Credentials
 
-__all__ = ["check_replaceable", "written"]
+__all__ = ["check_replaceable", "same_user", "written"]
 
 
 def check_replaceable(target: Path, login: Credentials) -> None:
     """Raise Refused unless ``target`` is free or holds older credentials of the same user of the same account."""
     there = files.read_if_there(target)
-    if there is not None and _user(there) != _user(login.format().encode()):
+    if there is not None and not same_user(there.decode("utf-8", "replace"), login):
         raise Refused(
             f"write {target}",
             f"there is such a file already, and it does not hold older credentials of {login.name}",
@@ -25,13 +25,16 @@ def check_replaceable(target: Path, login: Credentials) -> None:
         )
 
 
-def _user(text: bytes) -> tuple[str, str] | None:
-    """Account and name of the user whose credentials the text is, None when it is none."""
+def same_user(text: str, login: Credentials) -> bool:
+    """Whether ``text`` holds credentials, and they are of the user of ``login``: same name, same account."""
     try:
-        found = creds.parse(text.decode())
-        return str(jwt.claims(found.jwt)["nats"].get("issuer_account")), found.name
-    except (EdgeError, UnicodeDecodeError):
-        return None
+        return _user(creds.parse(text)) == _user(login)
+    except EdgeError:
+        return False
+
+
+def _user(login: Credentials) -> tuple[str, str]:
+    return str(jwt.claims(login.jwt)["nats"].get("issuer_account")), login.name
 
 
 @contextlib.contextmanager

@@ -9,8 +9,11 @@ Several hub processes may do this at once: every write is a compare-and-set, and
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from edgeagent import wire
 from edgeagent.errors import EdgeError
@@ -18,10 +21,12 @@ from edgeagent.subjects import is_id
 from edgeagent.times import parse_rfc3339
 from edgeagent.trust import jwt
 
-__all__ = ["Event", "Leaf", "connected", "disconnected", "read_event", "read_leafz", "reconciled"]
+__all__ = ["Event", "Leaf", "connected", "disconnected", "owned", "read_event", "read_leafz", "reconciled", "twins"]
 
 #: The reason we give for the end of a connection whose event was missed.
 UNKNOWN = "unknown"
+#: Anybody may call a leaf anything, and link as often as the own login allows; a presence must stay small.
+MAX_NAME_CHARACTERS, MAX_TWINS = 128, 8
 #: What is kept may be so much newer than what is heard, in seconds: events of several servers overtake each other. What claims to
 #: be from later still was written by a clock that was wrong, and must not stand until its time has come.
 FUTURE_SECONDS = 60.0
@@ -41,10 +46,15 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A leaf node that a server lists. device: None unless its subscriptions tell. is_hub: it claims to be our hub."""
+    """A leaf node that a server lists.
+
+    device: None unless its subscriptions tell, or :func:`owned`. name: what its server calls itself; not checked by anybody.
+    is_hub: it claims to be our hub.
+    """
 
     connection: str
     device: str | None = None
+    name: str = ""
     address: str = ""
     is_hub: bool = False
 
@@ -82,7 +92,9 @@ def read_leafz(data: bytes) -> tuple[str, list[Leaf]]:
     return server, [
         Leaf(
             connection=f"{server}:{leaf.get('id')}",
-            device=_device_of(leaf),
+            # What one that claims to be the hub subscribes to is checked by nobody: it would be taken for its victim.
+            device=None if leaf.get("is_spoke") else _device_of(leaf),
+            name=str(leaf.get("name", ""))[:MAX_NAME_CHARACTERS],
             address=str(leaf.get("ip", "")),
             is_hub=bool(leaf.get("is_spoke")),
         )
@@ -98,6 +110,28 @@ def _device_of(leaf: dict[str, Any]) -> str | None:
     return None
 
 
+def owned(leafs: list[Leaf], owners: Mapping[str, str]) -> list[Leaf]:
+    """The same with the devices that are known by their events. owners: connection -> device."""
+    return [replace(leaf, device=owners.get(leaf.connection, leaf.device)) for leaf in leafs]
+
+
+def twins(leafs: list[Leaf], counted: Mapping[str, str]) -> dict[str, list[str]]:
+    """``{device: the names of its other leafs}`` for every device that is connected several times under different names.
+
+    counted: device -> the connection that counts. One name twice is an ordinary reconnect whose first link is not known to be dead yet.
+    """
+    names: dict[str, dict[str, str]] = {}
+    for leaf in leafs:
+        if leaf.device and leaf.name:
+            names.setdefault(leaf.device, {})[leaf.connection] = leaf.name
+    found = {}
+    for device, by_connection in names.items():
+        own = by_connection.get(counted.get(device, ""), next(iter(by_connection.values())))
+        if others := sorted(set(by_connection.values()) - {own}):
+            found[device] = others[:MAX_TWINS]
+    return found
+
+
 def connected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
     """The presence after a CONNECT, None when it changes nothing.
 
@@ -107,7 +141,12 @@ def connected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
         return None
     if now and _newer(now.since, event.time):
         return None
-    return wire.Presence(online=True, since=event.time, connection=event.connection, address=event.address)
+    return _after(now, online=True, since=event.time, connection=event.connection, address=event.address)
+
+
+def _after(now: wire.Presence | None, **changes: Any) -> wire.Presence:
+    """A new presence; whether the device has twins only looking can tell."""
+    return wire.Presence(**changes, twins=now.twins if now else [])
 
 
 def disconnected(now: wire.Presence | None, event: Event) -> wire.Presence | None:
@@ -119,9 +158,8 @@ def disconnected(now: wire.Presence | None, event: Event) -> wire.Presence | Non
         return None
     if now and now.connection == event.connection and not now.online and now.reason != UNKNOWN:
         return None
-    return wire.Presence(
-        online=False, since=event.time, connection=event.connection, address=event.address, reason=event.reason or UNKNOWN
-    )
+    reason = event.reason or UNKNOWN
+    return _after(now, online=False, since=event.time, connection=event.connection, address=event.address, reason=reason)
 
 
 def reconciled(now: dict[str, wire.Presence], leafs: list[Leaf], time: str) -> dict[str, wire.Presence]:
@@ -135,13 +173,22 @@ def reconciled(now: dict[str, wire.Presence], leafs: list[Leaf], time: str) -> d
     newer = {device for device, presence in now.items() if _newer(presence.since, time)}
     for device, presence in now.items():
         if device not in newer and presence.online and presence.connection not in listed and device not in by_device:
-            changes[device] = wire.Presence(
-                online=False, since=time, connection=presence.connection, address=presence.address, reason=UNKNOWN
+            changes[device] = _after(
+                presence, online=False, since=time, connection=presence.connection, address=presence.address, reason=UNKNOWN
             )
     for device, leaf in by_device.items():
         kept = now.get(device)
         if device not in newer and (kept is None or not kept.online or kept.connection not in listed):
-            changes[device] = wire.Presence(online=True, since=time, connection=leaf.connection, address=leaf.address)
+            changes[device] = _after(kept, online=True, since=time, connection=leaf.connection, address=leaf.address)
+    return _with_twins(now, changes, twins(leafs, {device: known.connection for device, known in {**now, **changes}.items()}))
+
+
+def _with_twins(
+    now: dict[str, wire.Presence], changes: dict[str, wire.Presence], found: dict[str, list[str]]
+) -> dict[str, wire.Presence]:
+    for device, presence in {**now, **changes}.items():
+        if presence.twins != found.get(device, []):
+            changes[device] = msgspec.structs.replace(presence, twins=found.get(device, []))
     return changes
 
 

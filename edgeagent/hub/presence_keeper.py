@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import nats.errors
-
 from edgeagent import subjects, wire
-from edgeagent.direct import get_last, hub_time, in_our_words, read_all
-from edgeagent.errors import EdgeError, Failed, Unreachable
-from edgeagent.hub import presence
+from edgeagent.direct import get_last, hub_time, read_all
+from edgeagent.errors import EdgeError, Failed
+from edgeagent.hub import events, leafs, presence
 from edgeagent.link import Client, request
 from edgeagent.runtime import jittered
 from edgeagent.times import rfc3339
@@ -26,10 +25,6 @@ BUCKET = "edge_presence"
 PREFIX = "$JS.API"
 #: How often to compare presence with the servers' own lists, in seconds: events are not kept for who was not listening.
 RECONCILE_SECONDS = 60.0
-#: How long the first server may take to list its leafs, in seconds: with 5,000 of them it is a large answer.
-LIST_SECONDS = 10.0
-#: Servers of a cluster answer one by one; this long after the last one the list counts as whole.
-STALL_SECONDS = 0.3
 #: How long after a leaf came to look whether it is an honest one, in seconds.
 GUARD_SECONDS = 0.2
 #: Events waiting to be written; when more come at once, the lists are read again instead.
@@ -37,11 +32,24 @@ QUEUE = 20_000
 WRONG_LAST_SEQUENCE = 10071
 
 
-class PresenceKeeper:
-    """Writes presence. system: a connection to SYS. hub: one to HUB. fleet: the public key of the account FLEET."""
+#: Told the id of a device whose leaf was tampered with.
+OnTampered = Callable[[str], Awaitable[None]]
 
-    def __init__(self, system: Client, hub: Client, fleet: str) -> None:
-        self._system, self._hub, self._fleet = system, hub, fleet
+
+class PresenceKeeper:
+    """Writes presence. system: a connection to SYS. hub: one to HUB. fleet: the public key of the account FLEET.
+
+    provision: that of PROVISION, where devices come to claim and renew; empty: nobody does.
+    on_tampered: called with each device whose leaf claimed to be the hub. When it raises EdgeError, it is called
+    again when that leaf is back.
+    """
+
+    def __init__(
+        self, system: Client, hub: Client, fleet: str, *, provision: str = "", on_tampered: OnTampered | None = None
+    ) -> None:
+        self._system, self._hub, self._fleet, self._provision = system, hub, fleet, provision
+        self._on_tampered = on_tampered
+        self._owners: dict[str, str] = {}
         self._events: asyncio.Queue[presence.Event] = asyncio.Queue(QUEUE)
         self._look, self._came = asyncio.Event(), asyncio.Event()
         self._kept: dict[str, tuple[wire.Presence, int]] = {}
@@ -50,6 +58,8 @@ class PresenceKeeper:
         """Listen, then put right what happened before."""
         for event in ("CONNECT", "DISCONNECT"):
             await self._system.subscribe(f"$SYS.ACCOUNT.{self._fleet}.{event}", cb=self._heard)
+        if self._provision:
+            await self._system.subscribe(f"$SYS.ACCOUNT.{self._provision}.CONNECT", cb=self._passer_by)
         await self._load()
         await self.reconcile()
 
@@ -97,16 +107,20 @@ class PresenceKeeper:
                 self._came.set()
 
     async def end_tampered(self) -> list[str]:
-        """Kick every leaf that claims to be our hub, whenever it came; their connections."""
-        tampered = [leaf for leaf in await self._leafs(subscriptions=False) if leaf.is_hub]
+        """Kick every leaf that claims to be our hub, whenever it came, and report its device; their connections."""
+        found = presence.owned(await leafs.listed(self._system), self._owners)
+        tampered = [leaf for leaf in found if leaf.is_hub]
         for leaf in tampered:
-            owner = next((device for device, (kept, _) in self._kept.items() if kept.connection == leaf.connection), "unknown")
-            log.error("ended a tampered leaf of the device %s at %s: it claimed to be the hub", owner, leaf.address)
-            server, _, client = leaf.connection.rpartition(":")
-            kick = json.dumps({"cid": int(client)}).encode()
-            # A request, not a publish: the server does nothing for an order without a reply subject.
-            await request(self._system, f"$SYS.REQ.SERVER.{server}.KICK", kick, what="end a tampered leaf")
+            owner = leaf.device or self._device_of(leaf.connection)
+            log.error("ended a tampered leaf of %s at %s: it claimed to be the hub", owner or "an unknown device", leaf.address)
+            await leafs.kick(self._system, leaf, what="end a tampered leaf")
+            # One that is not known will be: it links again, and is seen to come.
+            if owner and self._on_tampered:
+                await self._on_tampered(owner)
         return [leaf.connection for leaf in tampered]
+
+    def _device_of(self, connection: str) -> str:
+        return next((device for device, (kept, _) in self._kept.items() if kept.connection == connection), "")
 
     def look_again(self) -> None:
         """Reconcile soon, and look for tampered leafs: a connection of ours was away, so events may have been missed."""
@@ -116,16 +130,33 @@ class PresenceKeeper:
     async def reconcile(self) -> None:
         """Write what the servers' lists say. Raises EdgeError when they, or the store, do not answer."""
         time = rfc3339(await hub_time(self._hub, prefix=PREFIX))  # before the lists: events that come meanwhile are newer
-        leafs = await self._leafs(subscriptions=False)
-        if any(leaf.is_hub for leaf in leafs):
+        listed = await self._listed()
+        if any(leaf.is_hub for leaf in listed):
             self._came.set()  # it came while we did not listen: the guard's turn
-        known = {kept.connection for kept, _ in self._kept.values() if kept.online}
-        if any(leaf.connection not in known for leaf in leafs):
-            leafs = await self._leafs(subscriptions=True)
         now = {device: kept for device, (kept, _) in self._kept.items()}
-        for device, changed in presence.reconciled(now, leafs, time).items():
+        for device, changed in presence.reconciled(now, listed, time).items():
+            await self._correct(device, now.get(device), changed)
+
+    async def _listed(self) -> list[presence.Leaf]:
+        """The devices' leafs; with their subscriptions only if some of them are not known otherwise, for these lists are long."""
+        heard = set(self._owners)
+        found = presence.owned(await leafs.listed(self._system, self._fleet), self._owners)
+        for ended in heard - {leaf.connection for leaf in found}:
+            self._owners.pop(ended, None)
+        known = {kept.connection for kept, _ in self._kept.values() if kept.online}
+        if any(leaf.device is None and leaf.connection not in known for leaf in found):
+            found = presence.owned(await leafs.listed(self._system, self._fleet, subscriptions=True), self._owners)
+        self._owners.update({leaf.connection: leaf.device for leaf in found if leaf.device})
+        return found
+
+    async def _correct(self, device: str, before: wire.Presence | None, changed: wire.Presence) -> None:
+        """Write what looking has found; of several instances that found it the one that wrote it tells."""
+        if before is None or before.online != changed.online:
             log.info("%s is %s (found by looking)", device, "online" if changed.online else "offline")
-            await self._put(device, changed)
+        if await self._put(device, changed) and changed.twins and not (before and before.twins):
+            names = ", ".join(changed.twins)
+            text = f"{device} is connected several times at once, so its card was cloned; the others call themselves {names}"
+            await events.tell(self._hub, "error", "device.twins", text, id=device, twins=changed.twins)
 
     async def _heard(self, message: Any) -> None:
         event = presence.read_event(message.subject, message.data)
@@ -133,21 +164,31 @@ class PresenceKeeper:
             return
         if event.online:
             self._came.set()
+            self._owners[event.connection] = event.device
+        else:
+            self._owners.pop(event.connection, None)
         try:
             self._events.put_nowait(event)
         except asyncio.QueueFull:
             self._look.set()
 
+    async def _passer_by(self, message: Any) -> None:
+        self._came.set()
+
     async def _apply(self, event: presence.Event) -> None:
         """Write the event's effect; when another instance wrote first, look at what it wrote."""
         for _ in range(5):
             kept, _sequence = self._kept.get(event.device, (None, 0))
+            if kept and kept.twins:
+                self._look.set()  # one of them came or went: which ones are left only looking can tell
             changed = (presence.connected if event.online else presence.disconnected)(kept, event)
             if changed is None:
                 if event.online and kept and kept.connection != event.connection:
                     self._look.set()
                 return
             if await self._put(event.device, changed):
+                if event.online and kept and kept.online:
+                    self._look.set()  # the other link may be dead, or a twin's
                 log.info(
                     "%s is %s%s",
                     event.device,
@@ -190,33 +231,3 @@ class PresenceKeeper:
             stored.subject.split(".")[2]: (wire.decode(stored.data, wire.Presence), stored.sequence)
             async for stored in read_all(self._hub, f"KV_{BUCKET}", subjects.kv(BUCKET, ">"), prefix=PREFIX)
         }
-
-    async def _leafs(self, *, subscriptions: bool) -> list[presence.Leaf]:
-        """Every server's leaf nodes of the account FLEET. Raises Unreachable when no server answers: that is no empty list."""
-        with in_our_words("list the leaf nodes"):
-            return await self._listed(subscriptions=subscriptions)
-
-    async def _listed(self, *, subscriptions: bool) -> list[presence.Leaf]:
-        inbox = self._system.new_inbox()
-        answers = await self._system.subscribe(inbox)
-        body = json.dumps({"account": self._fleet, "subscriptions": subscriptions}).encode()
-        leafs: list[presence.Leaf] = []
-        timeout = LIST_SECONDS
-        servers = set()
-        try:
-            await self._system.publish("$SYS.REQ.SERVER.PING.LEAFZ", body, reply=inbox)
-            while True:
-                message = await answers.next_msg(timeout=timeout)
-                if not message.data:  # the server's word that nobody listens there
-                    break
-                server, found = presence.read_leafz(message.data)
-                servers.add(server)
-                leafs += found
-                timeout = STALL_SECONDS
-        except nats.errors.TimeoutError:
-            pass
-        finally:
-            await answers.unsubscribe()
-        if not servers:
-            raise Unreachable("list the leaf nodes", "no server answered")
-        return leafs

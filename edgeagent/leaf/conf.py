@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-__all__ = ["ACCOUNT", "AGENT_USER", "APP_USER", "LOCAL_ONLY", "SYSTEM_USER", "LeafConf", "quote", "render"]
+from edgeagent.leaf.apps import App, permissions
+
+__all__ = ["ACCOUNT", "AGENT_USER", "APP_USER", "LOCAL_ONLY", "SYSTEM_USER", "LeafConf", "leafnodes", "quote", "render"]
 
 #: The account of everything on the device, and its users.
 ACCOUNT = "EDGE"
@@ -43,7 +46,11 @@ class LeafConf:
     log: None: standard error (under systemd). pid_file: None: not written.
     hub_urls: none: the device stays on its own. All ``ws(s)://``, or none.
     credentials: read at every connect, so it may come later. None: the hub asks for none.
+    respelled: write the path of the credentials in another way. nats-server dials the hub anew, at once, when that path changes.
     tls_ca_file: whom to trust for ``tls://`` and ``wss://``; None: the system's authorities.
+    proxy: an HTTP proxy for the hub's addresses, ``http://[user:password@]host:port``; empty: none. It sees a ``wss://`` hub's name and
+    how much is said, no more.
+    apps: local programs with a login of their own.
     """
 
     server_name: str
@@ -58,17 +65,20 @@ class LeafConf:
     pid_file: Path | None = None
     hub_urls: tuple[str, ...] = ()
     credentials: Path | None = None
+    respelled: bool = False
     tls_ca_file: Path | None = None
+    proxy: str = ""
     store_max_bytes: int = 512 << 20
     memory_store_max_bytes: int = 8 << 20
     sync_seconds: float = 10.0
+    apps: tuple[App, ...] = ()
     reconnect_seconds: float = 10.0
     ping_seconds: float = 30.0
 
 
 def render(conf: LeafConf) -> str:
     """The text of the configuration file."""
-    return "\n\n".join([_HEAD, _server(conf), _jetstream(conf), _accounts(conf), _leafnodes(conf)]) + "\n"
+    return "\n\n".join([_HEAD, _server(conf), _jetstream(conf), _accounts(conf), leafnodes(conf)]) + "\n"
 
 
 _HEAD = "# Written by edgeagent at every start; what you change here is lost. Change agent.toml instead."
@@ -107,7 +117,7 @@ def _accounts(conf: LeafConf) -> str:
     jetstream: enabled
     users: [
       {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }}
-      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {rights} }}
+      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {rights} }}{"".join(_app(app) for app in conf.apps)}
     ]
   }}
   SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)} }} ] }}
@@ -116,7 +126,15 @@ system_account: SYS
 no_auth_user: {APP_USER}"""
 
 
-def _leafnodes(conf: LeafConf) -> str:
+def _app(app: App) -> str:
+    rights = {way: _list(tuple(subjects)) for way, subjects in permissions(app).items()}
+    login = f"nkey: {app.nkey}" if app.nkey else f"user: {quote(app.name)}, password: {quote(app.password)}"
+    allowed = f"publish: {{ allow: {rights['publish']} }}, subscribe: {{ allow: {rights['subscribe']} }}, allow_responses: true"
+    return f"\n      {{ {login}, permissions: {{ {allowed} }} }}"
+
+
+def leafnodes(conf: LeafConf) -> str:
+    """The section about the link to the hub."""
     return f"""leafnodes {{
   reconnect: {_duration(conf.reconnect_seconds)}
   remotes: [{_remote(conf) if conf.hub_urls else ""}]
@@ -136,12 +154,13 @@ def _remote(conf: LeafConf) -> str:
         f"dial_timeout: {_duration(DIAL_TIMEOUT_SECONDS)}",
         f"first_info_timeout: {_duration(DIAL_TIMEOUT_SECONDS)}",
         *_login(conf),
+        *_proxy(conf.proxy),
     ]
     return "".join(f"\n    {line}" for line in ["{", *[f"  {line}" for line in lines], "}"]) + "\n  "
 
 
 def _login(conf: LeafConf) -> list[str]:
-    lines = [f"credentials: {quote(conf.credentials)}"] if conf.credentials else []
+    lines = [f"credentials: {quote(_spelled(conf.credentials, conf.respelled))}"] if conf.credentials else []
     scheme = conf.hub_urls[0].partition("://")[0]
     tls = [f"timeout: {DIAL_TIMEOUT_SECONDS}"]
     if conf.tls_ca_file:
@@ -152,6 +171,23 @@ def _login(conf: LeafConf) -> list[str]:
     if scheme in ("tls", "wss"):
         lines.append(f"tls {{ {', '.join(tls)} }}")
     return lines
+
+
+def _spelled(path: Path, respelled: bool) -> str:
+    return f"{path.parent}/./{path.name}" if respelled else str(path)
+
+
+def _proxy(url: str) -> list[str]:
+    if not url:
+        return []
+    parts = urlsplit(url)
+    lines = [
+        "url: " + quote(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"),
+        f"timeout: {_duration(DIAL_TIMEOUT_SECONDS)}",
+    ]
+    if parts.username is not None:
+        lines += [f"username: {quote(unquote(parts.username))}", f"password: {quote(unquote(parts.password or ''))}"]
+    return [f"proxy {{ {', '.join(lines)} }}"]
 
 
 def _list(texts: tuple[str, ...]) -> str:

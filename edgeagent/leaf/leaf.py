@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeagent import files
 from edgeagent.errors import Closed, EdgeError, Refused
-from edgeagent.leaf import external, port
+from edgeagent.leaf import apps, external, port
 from edgeagent.leaf.conf import AGENT_USER, SYSTEM_USER, render
 from edgeagent.leaf.options import LeafOptions
 from edgeagent.leaf.secrets import LeafSecrets, load_or_make
@@ -36,6 +36,7 @@ class Leaf:
         #: Where local programs connect; may change when a managed leaf starts again.
         self.port = options.port
         self._version = ""
+        self._respelled = False
         self._secrets: LeafSecrets | None = None
         self._supervisor = Supervisor(NAME, self._prepare, timing=options.timing, on_change=on_change)
         self._external = external.External(on_change)
@@ -48,6 +49,7 @@ class Leaf:
         """
         await asyncio.to_thread(self._make_folders)
         if self.options.mode == "external":
+            self._respelled = await asyncio.to_thread(self._is_respelled)
             self._external.move(State.STARTING, problem=external.nothing_answers(self.port, self.options.unit))
             await self._offer()
         else:
@@ -121,6 +123,15 @@ class Leaf:
         if await self._write():
             await self._reload()
 
+    async def redial(self) -> None:
+        """End the link, if there is one, and dial the hub at once with the credentials as they are now. Local programs do not notice.
+
+        By itself the leaf dials again ``reconnect_seconds`` after a link ended, and up to twice that after a dial that failed.
+        Raises EdgeError when the leaf can't be told.
+        """
+        self._respelled = not self._respelled
+        await self.apply()
+
     @property
     def state(self) -> State:
         return self._supervisor.state if self.options.mode == "managed" else self._external.state
@@ -189,6 +200,7 @@ class Leaf:
         pid = process.find_pid(launch)
         lost = isinstance(problem, StartFailed) and problem.kind == "address_in_use"
         self.port = port.choose(self.options.folder / "port.json", self.options.port, is_ours=pid is not None, lost=lost)
+        self._respelled = self._is_respelled()
         changed = self._write_conf()
         stale = pid is not None and (changed or process.program_of(pid) != found.path.resolve())
         return replace(self._launch(found.path), replace=stale)
@@ -209,11 +221,20 @@ class Leaf:
 
     def _write_conf(self) -> bool:
         """Write the configuration; False, and no write, when it is the same as before (cards wear, disks are full)."""
-        text = render(self.options.conf(self._known_secrets, self.port)).encode("utf-8", "surrogateescape")
+        text = self._conf_text(self._respelled)
         if files.read_if_there(self.options.config_file) == text:
             return False
         files.write_atomic(self.options.config_file, text, 0o600)
         return True
+
+    def _is_respelled(self) -> bool:
+        """Whether an earlier run left the configuration so; a leaf that still runs with it is then not told anything."""
+        return files.read_if_there(self.options.config_file) == self._conf_text(True)
+
+    def _conf_text(self, respelled: bool) -> bytes:
+        conf = self.options.conf(self._known_secrets, self.port, respelled=respelled)
+        known = apps.load(self.options.apps_file).values()
+        return render(replace(conf, apps=tuple(known))).encode("utf-8", "surrogateescape")
 
     async def _reload(self) -> None:
         if self.options.mode == "external":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from edgeagent.subjects import ID_RULE, is_id
 
 __all__ = ["HUB_DOMAIN", "LeafOptions"]
 
+_PROXY = re.compile(r"http://([^/@\s]*@)?[^/@\s]+:[0-9]{1,5}/?\Z")
+
 #: The hub's JetStream domain. A leaf with the same one would become a part of the hub's JetStream.
 HUB_DOMAIN = "hub"
 
@@ -22,7 +25,7 @@ HUB_DOMAIN = "hub"
 class LeafOptions:
     """server_name: the leaf's on NATS, ``<id>-<random>``; no other leaf of the fleet may have it.
     folder: all that the leaf keeps; made with mode 0700. One agent at a time may use it (the agent's lock is in it).
-    hub_urls, credentials, tls_ca_file: see :class:`LeafConf`.
+    hub_urls, credentials, tls_ca_file, proxy: see :class:`LeafConf`.
     port: where local programs connect, on 127.0.0.1; when another program has it, a managed leaf takes a free one.
     mode: ``managed``: we run nats-server. ``external``: somebody else (systemd) does, with the configuration that we write.
     server: path of nats-server; empty: see :func:`edgeagent.natsserver.binary.find`.
@@ -38,6 +41,7 @@ class LeafOptions:
     hub_urls: tuple[str, ...] = ()
     credentials: Path | None = None
     tls_ca_file: Path | None = None
+    proxy: str = field(default="", repr=False)
     port: int = 4222
     mode: Literal["managed", "external"] = "managed"
     server: str = ""
@@ -63,17 +67,29 @@ class LeafOptions:
         if len({url.startswith(("ws://", "wss://")) for url in self.hub_urls}) > 1:
             # nats-server refuses the configuration.
             raise UsageProblem(what, "hub.urls mixes ws:// or wss:// with other addresses", "use one kind")
+        if self.proxy and not _PROXY.match(self.proxy):  # not repeated: there may be a password in it
+            raise UsageProblem(what, "hub.proxy is no address such as http://proxy.example:3128")
+        if self.proxy and not all(url.startswith(("ws://", "wss://")) for url in self.hub_urls):
+            raise UsageProblem(what, "hub.proxy counts only for ws:// and wss:// addresses", "use the hub's websocket address")
 
     @property
     def config_file(self) -> Path:
         return self.folder / "leaf.conf"
 
     @property
+    def apps_file(self) -> Path:
+        """Local programs with a login; read whenever the configuration is written."""
+        return self.folder / "apps.json"
+
+    @property
     def log_file(self) -> Path:
         return self.folder / "leaf.log"
 
-    def conf(self, secrets: LeafSecrets, port: int) -> LeafConf:
-        """The configuration of this leaf. An external one logs to its unit's journal and writes the pid file that reloads need."""
+    def conf(self, secrets: LeafSecrets, port: int, *, respelled: bool = False) -> LeafConf:
+        """The configuration of this leaf. respelled: see :class:`LeafConf`.
+
+        An external one logs to its unit's journal and writes the pid file that reloads need.
+        """
         managed = self.mode == "managed"
         return LeafConf(
             server_name=self.server_name,
@@ -88,7 +104,9 @@ class LeafOptions:
             pid_file=None if managed else self.config_file.with_suffix(".pid"),
             hub_urls=self.hub_urls,
             credentials=self.credentials,
+            respelled=respelled,
             tls_ca_file=self.tls_ca_file,
+            proxy=self.proxy,
             store_max_bytes=self.store_max_bytes,
             memory_store_max_bytes=self.memory_store_max_bytes,
             sync_seconds=self.sync_seconds,

@@ -47,6 +47,7 @@ class Launch:
     ready_seconds: the longest that may take.
     explain: what its words and exit status mean when it ended.
     replace: end one that still runs and start anew instead of taking it over (its settings or program have changed).
+    mortal: it must not outlive us, however we end; only for a process whose main thread starts it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Launch:
     ready_seconds: float = 120.0
     explain: Callable[[str, int | None], Diagnosis] = explain_exit
     replace: bool = False
+    mortal: bool = False
 
     @property
     def log_file(self) -> Path:
@@ -169,6 +171,7 @@ def start(launch: Launch) -> Child:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if launch.mortal else None,
             )
     except OSError as error:
         raise _not_started(launch, error) from None
@@ -178,6 +181,13 @@ def start(launch: Launch) -> Child:
     except EdgeError as error:
         log.warning("%s; the process is found without it", error)
     return child
+
+
+def _end_with_parent() -> None:
+    """In the new process: have the kernel kill it when the thread that made it ends (prctl(2), PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _watched(launch: Launch, popen: subprocess.Popen[bytes]) -> Child:

@@ -75,6 +75,10 @@ class Reporter:
         self._hub_has = None
         self._wake.set()
 
+    def facts_changed(self) -> None:
+        """Look at once whether there is something to report."""
+        self._wake.set()
+
     async def heartbeats(self) -> None:
         """Send heartbeats for ever."""
         failures = 0

@@ -19,7 +19,7 @@ from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.trust import jwt
 from edgeagent.trust.nkeys import KeyPair
 
-__all__ = ["GROUP_TAG", "Callbacks", "Credentials", "Login", "callbacks", "load", "parse", "peek", "unchecked"]
+__all__ = ["GROUP_TAG", "Callbacks", "Credentials", "Login", "callbacks", "check_issued", "load", "parse", "peek", "unchecked"]
 
 #: The tag that puts a device into a group; role templates expand it as ``{{tag(group)}}``.
 GROUP_TAG = "group"
@@ -166,3 +166,19 @@ def unchecked(path: Path) -> Credentials:
             f"read the credentials {path}", "it is no credentials file", "it must be the whole file that the hub made (.creds)"
         )
     return Credentials(parts[_JWT_PART], parts[_SEED_PART])
+
+
+def check_issued(token: str, *, key: str, name: str, what: str) -> None:
+    """Raise Refused unless the JWT that somebody gave us is for the user ``key`` of this name. Who signed it is its server's business.
+
+    what: as for :class:`EdgeError`.
+    """
+    try:
+        read = jwt.claims(token)
+    except EdgeError:
+        raise Refused(what, "what the hub answered is no JWT") from None
+    for word, found, wanted in (("key", read.get("sub"), key), ("id", read.get("name"), name)):
+        if found != wanted:
+            raise Refused(what, f"the hub answered with the JWT of another {word} ({found!r} instead of {wanted!r})")
+    if read["nats"].get("type") != "user":
+        raise Refused(what, "the hub answered with a JWT that is no user's")

@@ -12,16 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nats
 import nats.errors
@@ -32,91 +27,31 @@ from nats.aio.msg import Msg
 
 from edgeagent.direct import read_all
 from edgeagent.hub import streams
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 from edgeagent.subjects import direct_get, is_id
 from edgeagent.trust import jwt
-from edgeagent.trust.creds import Credentials, callbacks
+from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
+from tests.support.attackhub import (
+    ATTACKER,
+    TARGETS,
+    VICTIM,
+    Growth,
+    Hub,
+    Target,
+    World,
+    account_user,
+    fill,
+    hub_config,
+    inhabited,
+    intruders,
+    port_of,
+    settle,
+    start,
+)
 from tests.support.rogue import PATIENCE_SECONDS, Rogue
 
-STORE_BYTES = 1_000_000_000
-#: A stream takes no message with this header: it answers an error, after all that was sent before.
-REFUSED = {"Nats-Expected-Last-Sequence": "999999999"}
-VICTIM, ATTACKER = "pi-1", "pi-9"
-Growth = dict[str, tuple[int, int]]
-
-
-# ---- the hub -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Hub:
-    keyring: Keyring
-    port: int
-    leaf_port: int
-    folder: Path
-
-    async def connect(self, credentials: Credentials, inbox: str = "_INBOX") -> Client:
-        """A client whose ``seen_errors`` lists what the server complained of."""
-        seen: list[str] = []
-
-        async def note(error: Exception) -> None:
-            seen.append(str(error))
-
-        give_jwt, sign = callbacks(credentials)
-        client = await nats.connect(
-            f"nats://127.0.0.1:{self.port}",
-            user_jwt_cb=give_jwt,
-            signature_cb=sign,
-            inbox_prefix=inbox.encode(),
-            error_cb=note,
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-        )
-        client.seen_errors = seen
-        return client
-
-    async def person(self, name: str, role: Any) -> Client:
-        return await self.connect(self.keyring.operator_credentials(name, role), f"_INBOX.ops.{name}")
-
-    async def device(self, device_id: str, *groups: str, is_hub: bool = False) -> Rogue:
-        return await Rogue.connect(self.leaf_port, self.keyring.device_credentials(device_id, groups), is_hub=is_hub)
-
-
-def nats_server() -> str:
-    beside = Path(sys.executable).parent / "nats-server"
-    return str(beside) if beside.exists() else shutil.which("nats-server") or pytest.skip("no nats-server here")
-
-
-def start(folder: Path, config: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start nats-server and wait for its banner; the process and the log so far."""
-    (folder / "server.conf").write_text(config)
-    log = folder / "server.log"
-    process = subprocess.Popen([nats_server(), "-c", str(folder / "server.conf"), "-l", str(log)])
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while "Server is ready" not in (log.read_text() if log.exists() else ""):
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
-        time.sleep(0.01)
-    return process, log.read_text()
-
-
-def hub_config(folder: Path, keyring: Keyring, signed: dict[Any, tuple[str, str]]) -> str:
-    return f"""
-        server_name: hub
-        listen: 127.0.0.1:-1
-        operator: {keyring.operator_jwt()}
-        system_account: {signed["SYS"][0]}
-        resolver {{ type: full, dir: "{folder}/jwt" }}
-        resolver_preload {{ {", ".join(f"{public}: {token}" for public, token in signed.values())} }}
-        jetstream {{ store_dir: "{folder}/store", domain: hub, max_memory_store: 8M, max_file_store: {STORE_BYTES} }}
-        leafnodes {{ listen: 127.0.0.1:-1, isolate_leafnode_interest: true, no_advertise: true }}
-    """
-
-
-def port_of(what: str, log: str) -> int:
-    found = re.search(rf"Listening for {what} connections on 127\.0\.0\.1:(\d+)", log)
-    assert found, log
-    return int(found[1])
+# ---- the hub and the world -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +62,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def hub(folder: Path) -> Iterator[Hub]:
-    keyring = Keyring.create(folder)
+    keyring = Owner.create("hub")
     signed = {**keyring.account_jwts(), **intruders(folder, keyring)}
     process, log = start(folder, hub_config(folder, keyring, signed))
     try:
@@ -139,164 +74,23 @@ def hub(folder: Path) -> Iterator[Hub]:
         process.wait()
 
 
-def intruders(folder: Path, keyring: Keyring) -> dict[str, tuple[str, str]]:
-    """Accounts signed by the operator that import what was never granted: with no token, and with the one that FLEET has."""
-    fleet = jwt.claims(keyring.account_jwts()["FLEET"][1])["nats"]["imports"]
-    stolen = next(claim for claim in fleet if claim["subject"] == "edge.from.*.report")
-    naked = {key: value for key, value in stolen.items() if key != "token"}
-    return {name: intruder(folder, name, claim) for name, claim in (("naked", naked), ("stolen", stolen))}
-
-
-def intruder(folder: Path, name: str, claim: dict[str, Any]) -> tuple[str, str]:
-    key = KeyPair.generate("account")
-    (folder / name).write_text(key.seed)
-    operator = KeyPair.from_seed((folder / "keys" / "operator.nk").read_text().strip())
-    return key.public, jwt.account(operator, subject=key.public, name=name, issued_at=int(time.time()), imports=[claim])
-
-
-async def fill(hub: Hub) -> None:
-    """The streams, and in each of them something of the victim's that could be overwritten."""
-    client = await hub.connect(hub.keyring.service_credentials("hub"))
-    assert await streams.ensure(client.jetstream(), STORE_BYTES) == [stream.name for stream in streams.STREAMS]
-    for target in TARGETS:
-        if target.stream:
-            await client.request(target.subject, b"TRUE")
-    await client.request(f"edge.from.{ATTACKER}.report", b"FORGED")
-    await client.request(f"edge.from.{ATTACKER}.heartbeat", b"FORGED")
-    await client.close()
-
-
-async def settle(client: Client) -> None:
-    """Wait until the server has taken all that was published. Twice, as nats-py's PING overtakes what it has buffered."""
-    await client.flush()
-    await client.flush()
-
-
-# ---- the world a test attacks ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class World:
-    """Who is there: hub serve, a viewer, an operator and an honest device, each listening to all that it may."""
-
-    hub: Hub
-    serve: Client
-    viewer: Client
-    operator: Client
-    victim: Rogue
-    heard: list[Msg] = field(default_factory=list)
-    before: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    async def listen(self) -> None:
-        async def hear(message: Msg) -> None:
-            self.heard.append(message)
-
-        for subject in ("edge.>", "$KV.>", "$O.>"):
-            await self.serve.subscribe(subject, cb=hear)
-        for name, client in (("eve", self.viewer), ("olga", self.operator)):
-            for subject in ("edge.live.>", f"edge.from.*.reply.{name}.*", f"_INBOX.ops.{name}.zz"):
-                await client.subscribe(subject, cb=hear)
-            await settle(client)
-        await settle(self.serve)
-        for subject in (f"edge.to.device.{VICTIM}.>", "edge.to.group.berlin.>", "edge.to.fleet.all.>"):
-            self.victim.subscribe(subject)
-        assert await self.victim.settle()
-        self.before = await self.photograph()
-
-    async def photograph(self) -> dict[str, tuple[int, int]]:
-        """Messages and last sequence of every stream, once it has taken all that was on its way."""
-        declared = [stream for stream in streams.STREAMS if stream.subjects]
-        await asyncio.gather(*[self._refused_publish(stream.subjects[0]) for stream in declared])
-        infos = await asyncio.gather(*[self.serve.jetstream().stream_info(stream.name) for stream in declared])
-        return {info.config.name: (info.state.messages, info.state.last_seq) for info in infos}
-
-    async def _refused_publish(self, pattern: str) -> None:
-        answer = await self.serve.request(pattern.replace("*", "sentinel").replace(">", "sentinel"), headers=REFUSED)
-        assert json.loads(answer.data)["error"]["err_code"] == 10071
-
-    async def growth(self) -> Growth:
-        """``{stream: (messages more, sequences more)}`` since the beginning, of those that changed."""
-        now = await self.photograph()
-        return {
-            name: (messages - self.before[name][0], last - self.before[name][1])
-            for name, (messages, last) in now.items()
-            if (messages, last) != self.before[name]
-        }
-
-    async def fooled(self, speaker: str = ATTACKER) -> list[str]:
-        """What people and hub serve heard that was neither of ``speaker`` under its own name nor of this test's barriers."""
-        for client in (self.serve, self.viewer, self.operator):
-            await settle(client)
-        own = (f"edge.from.{speaker}.", f"edge.live.{speaker}.")
-        return [m.subject for m in self.heard if not m.subject.startswith(own) and "sentinel" not in m.subject]
-
-    async def heard_by_people(self) -> list[Msg]:
-        """What came to the live views, query answers and inboxes of people."""
-        await settle(self.viewer)
-        await settle(self.operator)
-        return [m for m in self.heard if m.subject.startswith(("edge.live.", "_INBOX.ops.")) or ".reply." in m.subject]
-
-
 @pytest_asyncio.fixture
 async def world(hub: Hub) -> AsyncIterator[World]:
-    made = World(
-        hub,
-        await hub.connect(hub.keyring.service_credentials("hub")),
-        await hub.person("eve", "viewer"),
-        await hub.person("olga", "operator"),
-        await hub.device(VICTIM, "berlin"),
-    )
-    await made.listen()
-    yield made
-    await made.victim.close()
-    for client in (made.serve, made.viewer, made.operator):
-        await client.close()
+    async with inhabited(hub) as made:
+        yield made
 
 
 # ---- naming somebody else's subject as the reply -------------------------------------------------------------------------------
 
 
-class Target(NamedTuple):
-    subject: str
-    stream: str = ""  # the one that would store it
-
-    def __str__(self) -> str:
-        return self.subject
-
-
-TARGETS = [
-    Target(f"edge.from.{VICTIM}.report", "EDGE_REPORTS"),
-    Target(f"edge.from.{VICTIM}.heartbeat", "EDGE_REPORTS"),
-    Target(f"edge.from.{VICTIM}.result.01ABC", "EDGE_RESULTS"),
-    Target(f"edge.from.{VICTIM}.metric", "EDGE_METRICS"),
-    Target(f"edge.from.{VICTIM}.event.info", "EDGE_EVENTS"),
-    Target(f"edge.from.{VICTIM}.data.door", "EDGE_DATA"),
-    Target("edge.to.fleet.all.cmd.999999", "EDGE_COMMANDS"),
-    Target(f"edge.to.device.{VICTIM}.cmd.500", "EDGE_COMMANDS"),
-    Target("$KV.edge_config.fleet.all", "KV_edge_config"),
-    Target(f"$KV.edge_presence.{VICTIM}", "KV_edge_presence"),
-    Target(f"$KV.edge_devices.{VICTIM}", "KV_edge_devices"),
-    Target("$O.edge_artifacts.C.chunk", "OBJ_edge_artifacts"),
-    Target("$O.edge_artifacts.M.name", "OBJ_edge_artifacts"),
-    Target(f"edge.from.{VICTIM}.reply.olga.7"),
-    Target(f"edge.from.{VICTIM}.reply.eve.7"),
-    Target(f"edge.from.{VICTIM}.request.renew"),
-    Target(f"edge.live.{VICTIM}.report"),
-    Target(f"edge.live.{VICTIM}.presence"),
-    Target("_INBOX.ops.olga.zz"),
-    Target("_INBOX.ops.eve.zz"),
-    Target("_INBOX.srv.olga.zz"),
-    Target("_R_.aaaaaa.bbbbbb"),
-    Target(f"edge.api.DIRECT.GET.EDGE_REPORTS.edge.from.{VICTIM}.report"),
-    Target("edge.api.DIRECT.GET.EDGE_REPORTS"),
-    Target("$JS.API.STREAM.DELETE.EDGE_REPORTS"),
-    Target("$JS.API.STREAM.PURGE.EDGE_COMMANDS"),
-    Target("$JS.hub.API.STREAM.PURGE.KV_edge_config"),
-    Target("$SYS.REQ.CLAIMS.UPDATE"),
-    Target("provision.claim.pi-1"),
-]
 STORED = [target for target in TARGETS if target.stream and target.stream != "EDGE_COMMANDS"]
-LIVE = [Target(f"edge.to.device.{VICTIM}.query"), Target("edge.to.fleet.all.config"), Target(f"edge.to.device.{VICTIM}.in.1.2")]
+LIVE = [
+    Target(f"edge.to.device.{VICTIM}.query"),
+    Target(f"edge.to.device.{VICTIM}.record"),
+    Target("edge.to.fleet.all.config"),
+    Target("edge.to.trust.signers.config"),
+    Target(f"edge.to.device.{VICTIM}.in.1.2"),
+]
 
 #: What a device may publish, and so the ways in which it can have a message sent to a reply subject: subject and payload.
 DEVICE_WAYS = [
@@ -344,7 +138,7 @@ async def test_a_device_names_it_as_reply(world: World, target: Target) -> None:
 
 @pytest.mark.parametrize("target", STORED, ids=str)
 async def test_the_same_attack_works_inside_hub(world: World, target: Target) -> None:
-    attacker = await world.hub.connect(world.hub.keyring.service_credentials("admin"))
+    attacker = await world.hub.connect(world.hub.keyring.service_credentials("hub"))
     await attacker.publish(f"$JS.API.DIRECT.GET.EDGE_REPORTS.edge.from.{ATTACKER}.report", reply=target.subject)
     await settle(attacker)
     assert set(await world.growth()) == {target.stream}
@@ -408,7 +202,7 @@ DEVICE_MAY_NOT_PUBLISH = [
     direct_get("KV_edge_config", "$KV.edge_config.group.paris"),
     direct_get("KV_edge_config"),
     direct_get("KV_edge_presence", f"$KV.edge_presence.{ATTACKER}"),
-    direct_get("KV_edge_devices", f"$KV.edge_devices.{ATTACKER}"),
+    direct_get("KV_edge_devices", f"$KV.edge_devices.{VICTIM}"),
     direct_get("EDGE_COMMANDS"),
     direct_get("EDGE_COMMANDS", f"edge.to.device.{VICTIM}.cmd.*"),
     direct_get("EDGE_COMMANDS", "edge.to.group.paris.cmd.*"),
@@ -421,9 +215,26 @@ DEVICE_MAY_NOT_PUBLISH = [
     direct_get("EDGE_EVENTS"),
     direct_get("EDGE_AUDIT"),
     "edge.api.STREAM.INFO.EDGE_REPORTS",
-    "edge.api.CONSUMER.CREATE.EDGE_COMMANDS",
-    "edge.api.STREAM.MSG.GET.EDGE_REPORTS",
+    *[
+        f"{prefix}.{order}"
+        for prefix in ("edge.api", "$JS.API", "$JS.hub.API")
+        for order in (
+            "STREAM.CREATE.MINE",
+            "STREAM.UPDATE.EDGE_EVENTS",
+            "STREAM.MSG.GET.EDGE_REPORTS",
+            "STREAM.MSG.DELETE.EDGE_EVENTS",
+            "CONSUMER.CREATE.EDGE_COMMANDS",
+            "CONSUMER.DELETE.EDGE_AUDIT.mine",
+            "CONSUMER.MSG.NEXT.EDGE_COMMANDS.mine",
+        )
+    ],
     "$JS.API.INFO",
+    direct_get("KV_edge_config", "$KV.edge_config.trust.*"),
+    direct_get("KV_edge_tokens", "$KV.edge_tokens.token.abc234"),
+    direct_get("KV_edge_revocations", "$KV.edge_revocations.>"),
+    direct_get("KV_edge_people", "$KV.edge_people.olga"),
+    f"edge.admin.{ATTACKER}.device_groups",
+    f"provision.renew.{ATTACKER}",
     "$SYS.REQ.SERVER.PING.LEAFZ",
     "$MQTT.sess.x",
     "$SRV.PING",
@@ -581,10 +392,39 @@ VIEWER_MAY_NOT_PUBLISH = [
     "$JS.API.STREAM.DELETE.EDGE_REPORTS",
     "$SYS.REQ.CLAIMS.UPDATE",
     "$SRV.anything",
+    "$KV.edge_config.trust.signers",
+    "$KV.edge_config.trust.authorities",
+    "$KV.edge_people.eve",
+    "$KV.edge_tokens.token.abc234",
+    "$KV.edge_revocations.FLEET.UABC",
+    "edge.to.device.pi-1.record",
+    "edge.to.trust.signers.config",
+    "edge.admin.eve.token_create",
+    "edge.admin.ada.token_create",
+    "edge.api.DIRECT.GET.KV_edge_tokens.$KV.edge_tokens.token.abc234",
+    "edge.api.DIRECT.GET.EDGE_AUDIT.edge.to.fleet.all.cmd.1",
+    "edge.api.STREAM.INFO.KV_edge_tokens",
+    "provision.claim.abc234",
+    "provision.renew.pi-1",
 ]
 OPERATOR_MAY_NOT_PUBLISH = [
     s for s in VIEWER_MAY_NOT_PUBLISH if s not in ("$KV.edge_config.fleet.all", "edge.to.fleet.all.cmd.3")
 ]
+#: An administrator is an operator who orders the hub about in the own name and says who may sign; no more than that.
+ADMIN_MAY_NOT_PUBLISH = [
+    *[s for s in OPERATOR_MAY_NOT_PUBLISH if s != "$KV.edge_config.trust.signers" and not s.startswith("edge.admin.ada.")],
+    "edge.admin.you.device_revoke",
+    "edge.admin.ada.device.revoke",
+]
+_GROUPS = ("fleet.all", "group.paris", "device.pi-1")
+GROUP_OPERATOR_MAY_NOT_PUBLISH = [
+    *OPERATOR_MAY_NOT_PUBLISH,
+    *[f"edge.to.{scope}.query" for scope in _GROUPS],
+    *[f"edge.to.{scope}.cmd.3" for scope in _GROUPS],
+    *[f"$KV.edge_config.{scope}" for scope in _GROUPS],
+    "edge.admin.gus.device_groups",
+]
+GROUP_VIEWER_MAY_NOT_PUBLISH = [*GROUP_OPERATOR_MAY_NOT_PUBLISH, "edge.to.group.berlin.cmd.3", "$KV.edge_config.group.berlin"]
 
 
 @pytest.mark.parametrize("subject", VIEWER_MAY_NOT_PUBLISH)
@@ -595,6 +435,41 @@ async def test_a_viewer_may_not_publish(world: World, subject: str) -> None:
 @pytest.mark.parametrize("subject", OPERATOR_MAY_NOT_PUBLISH)
 async def test_an_operator_may_not_publish(world: World, subject: str) -> None:
     await refused_publish(world, world.operator, subject)
+
+
+async def test_an_administrator_may_not_publish(world: World) -> None:
+    await refused_publishes(world, "ada", "admin", (), ADMIN_MAY_NOT_PUBLISH)
+
+
+async def test_an_operator_of_a_group_may_not_publish(world: World) -> None:
+    await refused_publishes(world, "gus", "operator", ["berlin"], GROUP_OPERATOR_MAY_NOT_PUBLISH)
+
+
+async def test_a_viewer_of_a_group_may_not_publish(world: World) -> None:
+    await refused_publishes(world, "gus", "viewer", ["berlin"], GROUP_VIEWER_MAY_NOT_PUBLISH)
+
+
+async def test_an_operator_of_a_group_speaks_to_that_group(world: World) -> None:
+    # What would make the test above worthless: a login that may do nothing at all.
+    login = world.hub.keyring.operator_credentials("gus", "operator", groups=["berlin"])
+    gus = await world.hub.connect(login, "_INBOX.ops.gus")
+    await gus.publish("edge.to.group.berlin.query", b"?", reply="_INBOX.ops.gus.1")
+    assert await world.victim.next_on("edge.to.group.berlin.query")
+    assert "error" not in json.loads((await gus.request("$KV.edge_config.group.berlin", b"document")).data)
+    assert gus.seen_errors == []
+    await gus.close()
+
+
+async def refused_publishes(world: World, name: str, role: Any, groups: Sequence[str], subjects: Sequence[str]) -> None:
+    login = world.hub.keyring.operator_credentials(name, role, groups=groups)
+    person = await world.hub.connect(login, f"_INBOX.ops.{name}")
+    for subject in subjects:
+        await person.publish(subject, b"FORGED")
+    await settle(person)
+    refused = "\n".join(person.seen_errors)
+    assert [s for s in subjects if f'permissions violation for publish to "{s.lower()}"' not in refused] == []
+    assert await world.growth() == {} and await world.fooled() == []
+    await person.close()
 
 
 async def refused_publish(world: World, client: Client, subject: str) -> None:
@@ -726,6 +601,24 @@ async def test_expired_credentials_are_refused(hub: Hub) -> None:
     assert not await leaf.settle()
 
 
+async def test_a_device_that_another_hub_signed_is_refused(hub: Hub) -> None:
+    # It names this hub's account; only the signature is of a key that this hub does not know, or of one that is no device's.
+    stranger, key, account = Owner.create("hub"), KeyPair.generate("user"), hub.keyring.account_public("FLEET")
+    for signer in (stranger.key("role-device"), stranger.key("account-FLEET"), KeyPair.generate("account")):
+        token = jwt.scoped_user(signer, subject=key.public, name=VICTIM, account=account, issued_at=int(time.time()))
+        leaf = await Rogue.connect(hub.leaf_port, Credentials(token, key.seed))
+        assert not await leaf.settle()
+    leaf = await Rogue.connect(hub.leaf_port, stranger.device_credentials(VICTIM))
+    assert not await leaf.settle()
+
+
+async def test_a_changed_jwt_is_refused(hub: Hub) -> None:
+    mine, other = hub.keyring.device_credentials(ATTACKER), hub.keyring.device_credentials(VICTIM)
+    head, _, signature = mine.jwt.split(".")
+    leaf = await Rogue.connect(hub.leaf_port, Credentials(f"{head}.{other.jwt.split('.')[1]}.{signature}", mine.seed))
+    assert not await leaf.settle()
+
+
 async def test_anothers_key_does_not_open_the_door(hub: Hub) -> None:
     stolen = hub.keyring.device_credentials(VICTIM)
     leaf = await Rogue.connect(hub.leaf_port, Credentials(stolen.jwt, KeyPair.generate("user").seed))
@@ -745,12 +638,6 @@ async def test_an_account_with_a_stolen_grant_is_refused_whole(hub: Hub) -> None
         await hub.connect(account_user(hub.folder, "stolen"))
 
 
-def account_user(folder: Path, name: str) -> Credentials:
-    account, key = KeyPair.from_seed((folder / name).read_text()), KeyPair.generate("user")
-    token = jwt.user(account, subject=key.public, name="x", account=account.public, issued_at=int(time.time()))
-    return Credentials(token, key.seed)
-
-
 # ---- limits ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -768,6 +655,24 @@ async def test_a_device_that_floods_leaves_the_others_their_events(world: World)
         assert sequences == 1 + kinds * (quota + 51) and messages <= 1 + kinds * quota
     kept = await world.viewer.request(direct_get("EDGE_EVENTS", f"edge.from.{VICTIM}.event.warning"))
     assert kept.data == b"TRUE"
+
+
+async def test_a_message_beyond_the_devices_limit_ends_the_link(world: World) -> None:
+    attacker = await world.hub.device(ATTACKER)
+    attacker.publish(f"edge.from.{ATTACKER}.data.door", bytes((1 << 20) + 1))
+    assert not await attacker.settle()
+    assert "maximum payload exceeded" in (world.hub.folder / "server.log").read_text().lower()
+    assert await world.growth() == {}
+    assert await world.victim.settle()
+
+
+async def test_a_device_has_so_many_subscriptions_and_no_more(world: World) -> None:
+    async with await world.hub.device(ATTACKER) as attacker:
+        for number in range(80):
+            attacker.subscribe(f"edge.to.device.{ATTACKER}.in.{number}.>")
+        assert await attacker.settle()
+        assert {error.strip("'") for error in attacker.errors} == {"maximum subscriptions exceeded"}
+        assert len(attacker.errors) >= 80 - 64
 
 
 async def test_a_message_that_is_too_large_is_refused_but_the_link_stays(world: World) -> None:

@@ -98,7 +98,7 @@ def test_no_hub_is_running(home: Path) -> None:
 
 def test_credentials_of_another_hub(fleet: LiveFleet, home: Path) -> None:
     assert cli("hub", "init", "--dir", str(home / "hub"), "--name", "other", "--admin", "me").code == 0
-    context.save(Context(name="mixed", url=fleet.url, credentials=str(home / "hub" / "me.creds")), make_current=True)
+    context.save(Context(name="mixed", url=fleet.url, credentials=context.load("other").credentials), make_current=True)
     said_plainly(cli("fleet", "ls"), 1, f"the server at {fleet.url} does not accept these credentials", "another hub")
 
 
@@ -157,14 +157,19 @@ def test_a_corrupt_hub_toml(hub: HubFolder, text: str, words: list[str]) -> None
 
 
 def test_damaged_or_missing_keys(hub: HubFolder) -> None:
-    key = hub.keys / "operator.nk"
+    key = hub.keys / "operator-signing.nk"
     key.chmod(0o644)
     said_plainly(cli("hub", "up", "--dir", str(hub.path)), 1, f"`chmod 600 {key}`")
     key.write_text("SU\n")
     key.chmod(0o600)
-    said_plainly(cli("hub", "up", "--dir", str(hub.path)), 1, f"read the key {key}", "backup")
+    said_plainly(cli("hub", "up", "--dir", str(hub.path)), 1, f"read the key {key}", "`edgeagent hub keys update`")
     key.unlink()
-    said_plainly(cli("hub", "up", "--dir", str(hub.path)), 1, f"read the key {key}: there is no such file", "backup")
+    said_plainly(
+        cli("hub", "up", "--dir", str(hub.path)),
+        1,
+        f"read the key {key}: there is no such file",
+        "`edgeagent hub keys update`",
+    )
 
 
 def test_a_device_is_added_once(fleet: LiveFleet, home: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import nats
 import pytest
 
+from edgeagent import context
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.hub import register
 from edgeagent.hub.keyring import DAY_SECONDS, Keyring
@@ -16,8 +19,9 @@ from edgeagent.trust import creds
 from edgeagent.trust.creds import Credentials
 from edgeagent.wire import DeviceRecord
 from tests.support.fleet import cli
-from tests.support.home import own_home
+from tests.support.home import PASSPHRASE, own_home
 from tests.support.hub import Hub, new_hub, started
+from tests.support.servers import until
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +47,36 @@ def lasts(login: Credentials, days: float) -> bool:
 
 def test_a_person_is_let_in_while_the_hub_is_down(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "viktor.creds"
-    said = hub.command("operator", "add", "viktor", "--role", "viewer", "--out", str(file))
+    said = hub.command("operator", "add", "viktor", "--role", "viewer", "--creds", "--out", str(file))
     assert said.code == 0, said.err
     login = creds.load(file)
     assert login.name == "viktor" and lasts(login, 30) and stat.S_IMODE(file.stat().st_mode) == 0o600
     assert f"edgeagent context add berlin --url nats://127.0.0.1:{hub.client_port} --credentials viktor.creds" in said.out
     assert "Only this machine can reach" in said.out
 
-    again = hub.command("operator", "add", "viktor", "--role", "viewer", "--out", str(file), "--expires", "12h")
+    again = hub.command("operator", "add", "viktor", "--role", "viewer", "--creds", "--out", str(file), "--expires", "12h")
     assert again.code == 0 and lasts(creds.load(file), 0.5) and creds.load(file).public_key != login.public_key
 
 
-def test_the_first_administrator_renews_in_place(hub: Hub, tmp_path: Path) -> None:
-    own = hub.place.path / "olga.creds"
-    before = own.read_bytes()
+def test_the_first_administrator_renews_by_importing_again(hub: Hub, tmp_path: Path) -> None:
+    before = context.load("berlin")
+    old = creds.load(Path(before.credentials))
     said = cli("operator", "add", "olga", "--role", "admin", "--dir", str(hub.place.path), cwd=tmp_path)
-    assert said.code == 0 and str(own) in said.out and list(tmp_path.iterdir()) == []
-    assert own.read_bytes() != before and creds.load(own).name == "olga"
+    assert said.code == 0 and "edgeagent context import olga.context" in said.out, said
+    assert [path.name for path in tmp_path.iterdir()] == ["olga.context"]
+    assert cli("context", "import", "olga.context", cwd=tmp_path).code == 0
+    now = creds.load(Path(context.load("berlin").credentials))
+    assert context.names() == ["berlin"] and now.name == old.name and now.public_key != old.public_key
+
+
+def test_the_owner_needs_the_passphrase(hub: Hub, tmp_path: Path) -> None:
+    words = ("operator", "add", "eve", "--role", "admin", "--dir", str(hub.place.path))
+    wrong = cli(*words, cwd=tmp_path, env={"EDGEAGENT_PASSPHRASE": "wrong horse"})
+    assert wrong.code == 1 and "the passphrase is wrong" in wrong.err
+    none = cli(*words, cwd=tmp_path, env={"EDGEAGENT_PASSPHRASE": ""}, input="")
+    assert none.code == 2 and "--passphrase-file FILE, $EDGEAGENT_PASSPHRASE" in none.err
+    piped = cli(*words, "--passphrase-file", "-", cwd=tmp_path, env={"EDGEAGENT_PASSPHRASE": ""}, input=PASSPHRASE)
+    assert piped.code == 0 and [path.name for path in tmp_path.iterdir()] == ["eve.context"], piped
 
 
 @pytest.mark.parametrize(
@@ -71,8 +88,12 @@ def test_the_first_administrator_renews_in_place(hub: Hub, tmp_path: Path) -> No
         (["olga", "--role", "viewer", "--expires", "soon"], 2, "write 90m, 12h, 30d or 8w"),
         (["olga", "--role", "viewer", "--expires", "0d"], 2, "write 90m, 12h, 30d or 8w"),
         (["olga", "--role", "viewer", "--expires", "999999w"], 2, "ten years at most"),
-        (["olga", "--role", "viewer", "--out", "notes.txt"], 1, "does not hold older credentials of olga"),
-        (["olga", "--role", "viewer", "--out", "pi.creds"], 1, "does not hold older credentials of olga"),
+        (["olga", "--role", "admin", "--groups", "berlin"], 2, "cannot be limited to groups"),
+        (["olga", "--role", "operator", "--groups", "Ber lin"], 2, "no name of a group"),
+        (["olga", "--role", "operator", "--actions", "Reboot"], 2, "names no actions"),
+        (["olga", "--role", "viewer", "--out", "notes.txt"], 1, "was not made for olga by this hub"),
+        (["olga", "--role", "viewer", "--creds", "--out", "notes.txt"], 1, "does not hold older credentials of olga"),
+        (["olga", "--role", "viewer", "--creds", "--out", "pi.creds"], 1, "does not hold older credentials of olga"),
     ],
 )
 def test_what_is_refused_leaves_the_files_as_they_are(hub: Hub, tmp_path: Path, words: list[str], code: int, why: str) -> None:
@@ -85,20 +106,65 @@ def test_what_is_refused_leaves_the_files_as_they_are(hub: Hub, tmp_path: Path, 
 
 
 def test_they_are_let_in(running: Hub, tmp_path: Path) -> None:
-    file = tmp_path / "vera.creds"
+    file = tmp_path / "vera.context"
     assert running.command("operator", "add", "vera", "--role", "viewer", "--out", str(file)).code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    plain = tmp_path / "gus.creds"
+    words = ("--role", "operator", "--groups", "berlin", "--actions", "ping", "--creds", "--out", str(plain))
+    assert running.command("operator", "add", "gus", *words).code == 0
     with own_home(tmp_path / "laptop"):
-        assert (
-            cli("context", "add", "b", "--url", f"nats://127.0.0.1:{running.client_port}", "--credentials", str(file)).code == 0
-        )
+        said = cli("context", "import", str(file))
+        assert said.code == 0 and "berlin is current now" in said.out, said
         assert cli("fleet", "ls", "--json").code == 0
+        url = f"nats://127.0.0.1:{running.client_port}"
+        assert cli("context", "add", "b", "--url", url, "--credentials", str(plain)).code == 0
+        assert cli("fleet", "ls", "--json").code == 0
+
+
+def test_a_running_hub_keeps_no_seed_of_its_owners(running: Hub) -> None:
+    owner, allowed = running.owner, ("operator-signing", "role-device", "role-provision", "role-renewal")
+    kept = b"".join(path.read_bytes() for path in running.place.path.rglob("*") if path.is_file())
+    found = {seed.decode() for seed in re.findall(rb"S[OAU][A-Z2-7]{56}", kept)}
+    assert found == {owner.key(name).seed for name in (*allowed, "user-hub", "user-sys", "user-provision", "user-fleet")}
+
+
+async def test_who_is_limited_to_groups_speaks_to_no_other_device(running: Hub) -> None:
+    login = running.owner.operator_credentials("gus", "operator", groups=["berlin"])
+    refused: list[str] = []
+
+    async def note(error: Exception) -> None:
+        refused.append(str(error))
+
+    give, sign = creds.callbacks(login)
+    client = await nats.connect(
+        f"nats://127.0.0.1:{running.client_port}",
+        user_jwt_cb=give,
+        signature_cb=sign,
+        inbox_prefix=b"_INBOX.ops.gus",
+        error_cb=note,
+        allow_reconnect=False,
+    )
+    try:
+        forbidden = [
+            subject
+            for scope in ("fleet.all", "group.munich", "device.pi-01")
+            for subject in (f"edge.to.{scope}.query", f"edge.to.{scope}.cmd.1", f"$KV.edge_config.{scope}")
+        ]
+        for subject in ("edge.to.group.berlin.query", *forbidden, "$KV.edge_config.trust.signers", "edge.admin.gus.token_create"):
+            await client.publish(subject, b"{}")
+        await client.flush()
+        await until(lambda: len(refused) >= len(forbidden) + 2, "the server has refused them")
+        named = {subject for subject in forbidden if any(f'"{subject}"'.lower() in text.lower() for text in refused)}
+        assert named == set(forbidden) and not any("group.berlin" in text for text in refused)
+    finally:
+        await client.close()
 
 
 # ---- devices ---------------------------------------------------------------------------------------------------------------
 
 
 async def record(hub: Hub, device_id: str) -> DeviceRecord:
-    client = await sign_in(hub.place.options(), Keyring.load(hub.place.path), "hub")
+    client = await sign_in(hub.place, Keyring.load(hub.place.path), "hub")
     try:
         found = await register.find(client, device_id)
         assert found

@@ -55,7 +55,7 @@ class Agent:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify")}
         with (self.folder / "agent.log").open("ab") as log:
             process = subprocess.Popen(
-                interpreter.argv("edgeagent.assembly.device", str(self.settings)), stderr=log, env=environment
+                interpreter.argv("edgeagent.assembly.agent", str(self.settings)), stderr=log, env=environment
             )
         self.processes.append(process)
         return process
@@ -200,7 +200,7 @@ async def test_who_locks_the_pid_file_blocks_nobody(agent: Agent) -> None:
 def device(*arguments: str, cwd: Path | None = None) -> Said:
     """Run the agent's module to its end."""
     done = subprocess.run(
-        interpreter.argv("edgeagent.assembly.device", *arguments),
+        interpreter.argv("edgeagent.assembly.agent", *arguments),
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -228,7 +228,7 @@ def test_run_hands_on_a_file_that_is_there_and_none_for_all_defaults(
     if there:
         file.touch()
     local.run()
-    assert words == interpreter.argv("edgeagent.assembly.device", *([str(file)] if there else []))
+    assert words == interpreter.argv("edgeagent.assembly.agent", *([str(file)] if there else []))
 
 
 def test_nothing_in_the_current_folder_is_run(tmp_path: Path) -> None:

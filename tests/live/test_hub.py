@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from edgeagent import context
-from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.streams import STREAMS
 from edgeagent.natsserver import ports
 from tests.support.fleet import cli, start_cli
@@ -59,7 +58,7 @@ async def test_up_runs_it_until_it_is_asked_to_end(hub: Hub) -> None:
 
 async def test_a_device_joins_and_is_remembered(hub: Hub, tmp_path: Path) -> None:
     settings, credentials = tmp_path / "pi" / "agent.toml", tmp_path / "pi" / "device.creds"
-    settings.parent.mkdir()
+    settings.parent.mkdir(0o700)
     settings.write_text(
         f"""[device]
 id = "kitchen-1"
@@ -99,7 +98,7 @@ runtime = "run"
 
 
 async def test_another_person_gets_a_context_by_file(hub: Hub, tmp_path: Path) -> None:
-    login = Keyring.load(hub.place.path).operator_credentials("viktor", "viewer")
+    login = hub.owner.operator_credentials("viktor", "viewer")
     file = tmp_path / "viktor.creds"
     file.write_text(login.format())
     file.chmod(0o600)

@@ -61,7 +61,7 @@ async def revoke_the_hub_itself(hub: Hub) -> None:
     keyring = Keyring.load(hub.place.path)
     user = keyring.service_credentials("hub").public_key
     _, token = keyring.account_jwts(revocations={"HUB": {user: int(time.time()) + 60}})["HUB"]
-    system = await sign_in(hub.place.options(), keyring, "sys")
+    system = await sign_in(hub.place, keyring, "sys")
     try:
         await request(system, "$SYS.REQ.CLAIMS.UPDATE", token.encode(), what="push an account")
     finally:

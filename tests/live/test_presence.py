@@ -159,7 +159,7 @@ async def program(rare: LiveFleet) -> AsyncIterator[Program]:
 @pytest.fixture
 async def witness(rare: LiveFleet) -> AsyncIterator[Client]:
     """On the hub, with every right in the devices' account."""
-    account = KeyPair.from_seed((rare.hub.keys / "account-FLEET.nk").read_text().strip())
+    account = rare.owner.key("account-FLEET")
     user = KeyPair.generate("user")
     token = jwt.user(account, subject=user.public, name="witness", account=account.public, issued_at=int(time.time()))
     login = creds.callbacks(Credentials(token, user.seed))

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 from edgeagent import status
 from edgeagent.assembly.hub import add_device
 from edgeagent.demo import story
-from edgeagent.demo.fleet import DemoFleet
+from edgeagent.demo.fleet import ADMIN, CONTEXT, DemoFleet
 from edgeagent.demo.layout import QUICK, DemoFolder, Pace, devices
 from edgeagent.fleet import Outcome
 from edgeagent.hub.folder import HubFolder
+from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from edgeagent.settings import load
 from edgeagent.status import Status
@@ -43,7 +44,7 @@ T = TypeVar("T")
 #: For one step on a busy machine, in seconds.
 PATIENCE_SECONDS = 60.0
 #: Who the operator of the demo's context is.
-CONTEXT_USER = "you"
+CONTEXT_USER = ADMIN
 
 
 def online(outcome: Outcome) -> list[str]:
@@ -145,7 +146,12 @@ class LiveFleet:
     @property
     def credentials(self) -> Path:
         """The first administrator's."""
-        return self.layout.hub / f"{CONTEXT_USER}.creds"
+        return self._home / "config" / "edgeagent" / "contexts" / f"{CONTEXT}.creds"
+
+    @property
+    def owner(self) -> Owner:
+        """All keys of its hub."""
+        return Owner.load(self.layout.keys, None)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the fleet's own loop and wait for its result."""
@@ -160,7 +166,7 @@ class Device:
 
     def __init__(self, fleet: LiveFleet, folder: Path, device_id: str, more: str = "") -> None:
         self.id, self.folder, self._fleet = device_id, folder, fleet
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         self.settings = folder / "agent.toml"
         self.settings.write_text(
             f"""[device]
@@ -209,10 +215,20 @@ class Said:
     err: str
 
 
-def cli(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = PATIENCE_SECONDS) -> Said:
-    """Run ``edgeagent WORDS`` to its end. env: added to our own. timeout: seconds after which it is killed and the test fails."""
+def cli(
+    *words: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+    timeout: float = PATIENCE_SECONDS,
+) -> Said:
+    """Run ``edgeagent WORDS`` to its end.
+
+    env: added to our own. input: what it reads; None: what this process reads. timeout: seconds after which it is killed and the test
+    fails.
+    """
     done = subprocess.run(
-        _argv(words), capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout
+        _argv(words), capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, input=input, timeout=timeout
     )
     return Said(done.returncode, done.stdout, done.stderr)
 

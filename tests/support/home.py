@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["own_home", "variables"]
+__all__ = ["PASSPHRASE", "own_home", "variables"]
 
 _FOLDERS = {
     "HOME": "home",
@@ -18,6 +18,8 @@ _FOLDERS = {
     "XDG_RUNTIME_DIR": "runtime",
 }
 _OURS = ("EDGEAGENT_SETTINGS", "EDGEAGENT_CONTEXT", "EDGEAGENT_HUB_DIR", "NATS_URL")
+#: Of every owner's file that a test makes, unless it says otherwise.
+PASSPHRASE = "correct horse battery staple"
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -29,9 +31,11 @@ def variables(folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def own_home(folder: Path) -> Iterator[Path]:
-    """While the block runs, this process and those it starts live in ``folder``; variables of ours are not set there."""
-    before = {name: os.environ.get(name) for name in (*_FOLDERS, *_OURS)}
-    os.environ.update(variables(folder))
+    """While the block runs, this process and those it starts live in ``folder``; variables of ours are not set there,
+    but for the passphrase of owners' files.
+    """
+    before = {name: os.environ.get(name) for name in (*_FOLDERS, *_OURS, "EDGEAGENT_PASSPHRASE")}
+    os.environ.update({**variables(folder), "EDGEAGENT_PASSPHRASE": PASSPHRASE})
     for name in _OURS:
         os.environ.pop(name, None)
     try:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeagent.assembly.hubmake import owner_file
 from edgeagent.hub.folder import HubFolder
+from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
-from tests.support.home import own_home
+from tests.support.home import PASSPHRASE, own_home
 
 __all__ = ["Hub", "ended", "new_hub", "started"]
 
@@ -30,6 +32,11 @@ class Hub:
 
     def command(self, *words: str) -> Said:
         return cli(*words, "--dir", str(self.place.path))
+
+    @property
+    def owner(self) -> Owner:
+        """All its keys. Only in its own home."""
+        return Owner.load(owner_file(self.place.options().name), PASSPHRASE)
 
     def up(self) -> subprocess.Popen[str]:
         return start_cli("hub", "up", "--dir", str(self.place.path))

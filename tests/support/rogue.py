@@ -81,10 +81,19 @@ class Rogue:
         self._send(f"LS+ {subject} {queue} 1" if queue else f"LS+ {subject}")
 
     def publish(
-        self, subject: str, data: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | bytes | None = None
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        reply: str = "",
+        queue: str = "",
+        headers: Mapping[str, str] | bytes | None = None,
     ) -> None:
-        """headers: a mapping, or the raw block with its ``NATS/1.0`` line for what no client would send."""
-        to = f"{subject} {reply}" if reply else subject
+        """headers: a mapping, or the raw block with its ``NATS/1.0`` line for what no client would send.
+
+        queue: the group of the same account that shall have it, besides plain subscribers; needs a reply. A leaf names it, or none gets it.
+        """
+        to = f"{subject} + {reply} {queue}" if queue else f"{subject} {reply}" if reply else subject
         if headers is None:
             self._send(f"LMSG {to} {len(data)}", data)
             return

@@ -7,7 +7,7 @@ import pytest
 
 from edgeagent import settings
 from edgeagent.assembly.checks import Finding, check
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 
 
 def write(folder: Path, text: str) -> list[Finding]:
@@ -31,18 +31,18 @@ runtime = "run"
 
 
 @pytest.fixture
-def keyring(tmp_path: Path) -> Keyring:
-    return Keyring.create(tmp_path / "hub")
+def keyring() -> Owner:
+    return Owner.create("hub")
 
 
-def give(folder: Path, keyring: Keyring, device: str, seconds: float = 2 * 86400 + 1800) -> None:
-    (folder / "state").mkdir(exist_ok=True)
+def give(folder: Path, keyring: Owner, device: str, seconds: float = 2 * 86400 + 1800) -> None:
+    (folder / "state").mkdir(0o700, exist_ok=True)
     path = folder / "state" / "device.creds"
     path.touch(0o600)
     path.write_text(keyring.device_credentials(device, ["berlin"], expires_in_seconds=seconds).format())
 
 
-def test_all_is_well(tmp_path: Path, keyring: Keyring) -> None:
+def test_all_is_well(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring, "pi-01")
     findings = write(tmp_path, BASE)
     assert all(finding.good for finding in findings)
@@ -74,7 +74,7 @@ def test_a_device_on_its_own_is_fine(tmp_path: Path) -> None:
     assert bad(findings) == [] and "stays on its own" in findings[-1].text
 
 
-def test_an_external_leaf_needs_no_server_of_ours(tmp_path: Path, keyring: Keyring) -> None:
+def test_an_external_leaf_needs_no_server_of_ours(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring, "pi-01")
     assert bad(write(tmp_path, BASE + '[leaf]\nmode = "external"\nserver = "/no/such/server"')) == []
 
@@ -84,26 +84,26 @@ def test_credentials_that_are_not_there(tmp_path: Path) -> None:
     assert problem == f"read the credentials {tmp_path}/state/device.creds: there is no such file"
 
 
-def test_credentials_of_another_device(tmp_path: Path, keyring: Keyring) -> None:
+def test_credentials_of_another_device(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring, "pi-02")
     (problem,) = bad(write(tmp_path, BASE))
     assert problem == f"use the credentials: {tmp_path}/state/device.creds is that of 'pi-02'"
 
 
-def test_credentials_that_expired(tmp_path: Path, keyring: Keyring) -> None:
+def test_credentials_that_expired(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring, "pi-01", seconds=-2 * 86400)
     (problem,) = bad(write(tmp_path, BASE))
     assert problem == f"use the credentials: {tmp_path}/state/device.creds expired 2d ago"
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path, keyring: Keyring) -> None:
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring, "pi-01")
     (tmp_path / "run").touch()
     (problem,) = bad(write(tmp_path, BASE))
     assert problem == f"use the runtime folder {tmp_path}/run: {tmp_path}/run is a file"
 
 
-def test_a_folder_that_this_user_may_not_write_in(tmp_path: Path, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_this_user_may_not_write_in(tmp_path: Path, keyring: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     give(tmp_path, keyring, "pi-01")
     monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode & os.W_OK))  # root may write everywhere
     (finding,) = [finding for finding in write(tmp_path, BASE) if not finding.good]
@@ -122,7 +122,7 @@ def test_a_folder_that_this_user_may_not_write_in(tmp_path: Path, keyring: Keyri
         ('id = "pi-01"', 'id = "hub"', "no device may be called 'hub'"),
     ],
 )
-def test_what_the_leaf_could_not_run_with(tmp_path: Path, keyring: Keyring, old: str, new: str, problem: str) -> None:
+def test_what_the_leaf_could_not_run_with(tmp_path: Path, keyring: Owner, old: str, new: str, problem: str) -> None:
     give(tmp_path, keyring, "pi-01")
     assert f"set up the leaf: {problem}" in bad(write(tmp_path, BASE.replace(old, new)))
     assert not (tmp_path / "state" / "instance").exists(), "a check makes nothing"

@@ -19,7 +19,7 @@ from edgeagent import __version__, context, status
 from edgeagent.cli import app, main
 from edgeagent.errors import EdgeError
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 from edgeagent.status import LeafStatus, LinkStatus, Status
 from edgeagent.times import rfc3339
 
@@ -114,7 +114,7 @@ def test_a_reader_that_leaves_early_is_told_nothing() -> None:
 def test_contexts(tmp_path: Path) -> None:
     code, said = run("context", "ls")
     assert code == 0 and "There are none yet" in said
-    login = Keyring.create(tmp_path / "hub").operator_credentials("olga", "viewer")
+    login = Owner.create("hub").operator_credentials("olga", "viewer")
     file = tmp_path / "olga.creds"
     file.touch(0o600)
     file.write_text(login.format())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent import context, places
-from edgeagent.context import Context
+from edgeagent.context import Context, Handover
 from edgeagent.errors import Failed, UsageProblem
 
 BERLIN = Context(name="berlin", url="nats://hub.example:4222", credentials="/keys/olga.creds")
@@ -78,6 +78,45 @@ def test_a_damaged_one_names_its_file(folder: Path, content: bytes) -> None:
     (folder / "berlin.json").write_bytes(content)
     with pytest.raises(Failed, match=r"read the context in .*berlin\.json: .*context add berlin"):
         context.load()
+
+
+HANDED = Handover(hub="berlin", url="tls://hub.example:4222", credentials="-----", authorities="PEM")
+
+
+def test_what_was_handed_over_has_files_of_its_own(folder: Path) -> None:
+    made = context.write("work", HANDED, make_current=True)
+    assert (
+        made
+        == context.load()
+        == Context(name="work", url=HANDED.url, credentials=str(folder / "work.creds"), authorities=str(folder / "work.pem"))
+    )
+    assert Path(made.credentials).read_text() == "-----" and Path(made.authorities).read_text() == "PEM"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    plain = context.write("work", Handover(hub="berlin", url="u", credentials="x"), make_current=True)
+    assert plain.authorities == ""
+    context.remove("work")
+    assert list(folder.iterdir()) == []
+
+
+def test_removing_keeps_credentials_that_are_elsewhere(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.creds"
+    mine.touch()
+    context.save(Context(name="work", url="u", credentials=str(mine)), make_current=True)
+    context.remove("work")
+    assert mine.exists()
+
+
+def test_a_handover_is_read_as_it_was_written() -> None:
+    assert Handover.parse(HANDED.format(), Path("x")) == HANDED and "-----" not in repr(HANDED)
+    for data in (b"", b"{}", b"\xff", HANDED.format()[:-20]):
+        with pytest.raises(Failed, match="was not copied whole"):
+            Handover.parse(data, Path("x"))
+
+
+def test_an_older_context_has_no_authorities(folder: Path) -> None:
+    context.save(BERLIN, make_current=True)
+    (folder / "berlin.json").write_text('{"name": "berlin", "url": "u", "credentials": "c"}')
+    assert context.load().authorities == ""
 
 
 def test_files_that_are_no_contexts_are_not_listed(folder: Path) -> None:

@@ -46,7 +46,9 @@ def test_files_of_other_tools_are_read():
 
 def test_a_peek_tells_the_name_without_the_key(tmp_path):
     path = saved(tmp_path, Credentials(make().jwt, "SUDAMAGED").format())
-    assert creds.peek(path) == creds.Login("pi-1", ("berlin", "alpha"), NOW + 60)
+    login = creds.peek(path)
+    assert login == creds.Login("pi-1", ("berlin", "alpha"), NOW + 60, make().public_key, NOW)
+    assert creds.unchecked(path).seed == "SUDAMAGED"
     with pytest.raises(Failed, match=r"device\.creds.*\.creds"):
         creds.peek(saved(tmp_path, "hello"))
     with pytest.raises(Refused, match="`chmod 600"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from edgeagent import settings, status
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.errors import Failed, Unreachable
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 from edgeagent.status import LeafStatus, Problem, Status
 
 URL = "nats-leaf://hub.example:7422"
@@ -33,17 +32,17 @@ class Kept:
 
 
 @pytest.fixture
-def keyring(tmp_path: Path) -> Iterator[Keyring]:
-    yield Keyring.create(tmp_path / "hub")
+def keyring() -> Owner:
+    return Owner.create("hub")
 
 
-def give(folder: Path, keyring: Keyring, seconds: float = 86400) -> None:
+def give(folder: Path, keyring: Owner, seconds: float = 86400) -> None:
     path = folder / "device.creds"
     path.touch(0o600)
     path.write_text(keyring.device_credentials("pi-01", [], expires_in_seconds=seconds).format())
 
 
-async def test_the_reason_is_shown(tmp_path: Path, keyring: Keyring) -> None:
+async def test_the_reason_is_shown(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring)
     kept = Kept(tmp_path)
     assert kept.wrong() == [f"the hub does not acknowledge ({URL})"]
@@ -55,7 +54,7 @@ async def test_the_reason_is_shown(tmp_path: Path, keyring: Keyring) -> None:
     assert kept.wrong() == [] and kept.read().link.up and kept.read().link.acknowledged
 
 
-async def test_a_report_that_the_hub_refuses_is_no_missing_link(tmp_path: Path, keyring: Keyring) -> None:
+async def test_a_report_that_the_hub_refuses_is_no_missing_link(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring)
     kept = Kept(tmp_path)
     kept.keeper.link_tried(None)
@@ -67,7 +66,7 @@ async def test_a_report_that_the_hub_refuses_is_no_missing_link(tmp_path: Path, 
     assert kept.wrong() == []
 
 
-async def test_a_heartbeat_that_the_hub_refuses_came_through(tmp_path: Path, keyring: Keyring) -> None:
+async def test_a_heartbeat_that_the_hub_refuses_came_through(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring)
     kept = Kept(tmp_path)
     kept.keeper.link_tried(Failed("store it", "maximum bytes exceeded"))
@@ -78,7 +77,7 @@ async def test_a_heartbeat_that_the_hub_refuses_came_through(tmp_path: Path, key
     assert not kept.read().link.up and kept.wrong() == [f"the hub does not acknowledge ({URL})"]
 
 
-async def test_expired_credentials_are_the_reason(tmp_path: Path, keyring: Keyring) -> None:
+async def test_expired_credentials_are_the_reason(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring, seconds=-2 * 86400 - 60)
     kept = Kept(tmp_path)
     kept.keeper.link_tried(Unreachable("store it", "nobody answers there"))
@@ -99,7 +98,7 @@ async def test_credentials_that_are_missing_or_none(tmp_path: Path) -> None:
     assert kept.wrong() == [f"cannot read the credentials {tmp_path}/device.creds: it is no credentials file"]
 
 
-async def test_an_external_leafs_log_is_its_units(tmp_path: Path, keyring: Keyring) -> None:
+async def test_an_external_leafs_log_is_its_units(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring)
     kept = Kept(tmp_path, '[leaf]\nmode = "external"')
     assert kept.read().problems[0].remedy.endswith("`journalctl -u edgeagent-leaf`")

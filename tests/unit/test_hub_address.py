@@ -60,3 +60,11 @@ def test_this_machines_own_address_is_one_that_others_can_use(wildcard: str) -> 
 
 def test_only_addresses_with_colons_get_brackets() -> None:
     assert [authority(host, 1) for host in ("a.example", "10.0.0.1", "::")] == ["a.example:1", "10.0.0.1:1", "[::]:1"]
+
+
+def test_urls_with_tls_and_websocket() -> None:
+    plain, secure = HubOptions(websocket_port=8080), HubOptions(advertise="hub.example", tls="self", websocket_port=443)
+    assert addresses(plain).websocket == "ws://127.0.0.1:8080" and addresses(HubOptions()).websocket == ""
+    found = addresses(secure)
+    assert (found.operators, found.devices) == ("tls://hub.example:4222", "tls://hub.example:7422")
+    assert found.websocket == "wss://hub.example:443" and local_url(secure) == "tls://127.0.0.1:4222"

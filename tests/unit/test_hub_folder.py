@@ -4,15 +4,17 @@ import dataclasses
 import shutil
 import stat
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeagent.errors import Failed, SettingsProblem, Unreachable
+from edgeagent.hub import certificates
 from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import binary
 
 
@@ -22,6 +24,8 @@ from edgeagent.natsserver import binary
         HubOptions(),
         HubOptions(name="berlin", listen="::", client_port=1, leaf_port=65535, store_max_bytes=1 << 45, ping_seconds=1.5),
         HubOptions(advertise="hub.example", micro=False),
+        HubOptions(tls="self", tls_names=["*.hub.example", "fd00::1"], websocket_port=443),
+        HubOptions(tls="files", certificate_file="c.pem", key_file="/etc/k.pem", authorities_file="a.pem"),
         HubOptions(server='/opt/"nats"\\server ü\t\x1f'),
     ],
 )
@@ -54,6 +58,11 @@ def test_a_hub_is_not_made_over_another(tmp_path: Path) -> None:
         ({"listen": "127.0.0.1:4222"}, "hub.listen = '127.0.0.1:4222': it must be"),
         ({"advertise": "nats://hub.example"}, "hub.advertise = 'nats://hub.example': it must be"),
         ({"advertise": "hub.example:4222"}, "hub.advertise = 'hub.example:4222': it must be"),
+        ({"websocket_port": 7422}, "hub.websocket_port = 7422: it must differ from the other ports"),
+        ({"tls_names": ["https://hub"]}, "hub.tls_names = 'https://hub': it must be a host name or an address"),
+        ({"tls": "yes"}, "hub.tls = 'yes': invalid enum value 'yes'"),
+        ({"tls": "files", "certificate_file": "c"}, 'hub.key_file: it is needed with tls = "files"'),
+        ({"tls": "self", "certificate_file": "c"}, 'hub.certificate_file: it counts only with tls = "files"'),
         ({"client_port": 7422}, "hub.leaf_port = 7422: it must differ from hub.client_port"),
     ],
 )
@@ -90,7 +99,7 @@ def test_the_suggested_store_is_a_share_of_the_disk(tmp_path: Path) -> None:
     HubOptions(store_max_bytes=suggested)
 
 
-def conf(folder: Path, keyring: Keyring, **more: Any) -> HubConf:
+def conf(folder: Path, keyring: Owner, **more: Any) -> HubConf:
     base = HubConf(
         name="hub",
         listen="127.0.0.1",
@@ -110,13 +119,13 @@ def conf(folder: Path, keyring: Keyring, **more: Any) -> HubConf:
 
 
 @pytest.fixture(scope="module")
-def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
-    return Keyring.create(tmp_path_factory.mktemp("keys"))
+def keyring() -> Owner:
+    return Owner.create("hub")
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
 @pytest.mark.parametrize("word", ["plain", 'a "quoted" \\ földer #1 $HOME'])
-def test_nats_server_takes_the_configuration(tmp_path: Path, keyring: Keyring, listen: str, word: str) -> None:
+def test_nats_server_takes_the_configuration(tmp_path: Path, keyring: Owner, listen: str, word: str) -> None:
     folder = tmp_path / word
     (folder / "accounts").mkdir(parents=True)
     (folder / "server.conf").write_text(render(conf(folder, keyring, listen=listen)))
@@ -124,7 +133,7 @@ def test_nats_server_takes_the_configuration(tmp_path: Path, keyring: Keyring, l
     assert checked.returncode == 0 and "is valid" in checked.stderr + checked.stdout, checked.stderr
 
 
-def test_what_the_hub_cannot_do_without(tmp_path: Path, keyring: Keyring) -> None:
+def test_what_the_hub_cannot_do_without(tmp_path: Path, keyring: Owner) -> None:
     lines = [line.strip() for line in render(conf(tmp_path, keyring)).splitlines()]
     for line in (
         "isolate_leafnode_interest: true",
@@ -135,3 +144,32 @@ def test_what_the_hub_cannot_do_without(tmp_path: Path, keyring: Keyring) -> Non
     ):
         assert line in lines
     assert sum(keyring.account_public("SYS") in line for line in lines) == 2
+
+
+TLS = {"certificate": Path("/x y/server.pem"), "key": Path("/x y/server.key")}
+
+
+def test_every_port_has_tls_or_none(tmp_path: Path, keyring: Owner) -> None:
+    files = 'cert_file: "/x y/server.pem", key_file: "/x y/server.key"'
+    text = render(conf(tmp_path, keyring, websocket_port=443, **TLS))
+    assert text.count(files) == 3 and text.count("handshake_first: true") == 1 and "no_tls" not in text
+    assert "handshake_first" in text[text.index("leafnodes {") : text.index("websocket {")]
+    plain = render(conf(tmp_path, keyring, websocket_port=80))
+    assert "cert_file" not in plain and "no_tls: true" in plain
+    assert "websocket" not in render(conf(tmp_path, keyring, **TLS))
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_nats_server_takes_tls_websocket_and_a_cluster(tmp_path: Path, keyring: Owner, tls: bool) -> None:
+    authority = certificates.make_authority("CA", datetime(2040, 1, 1, tzinfo=timezone.utc))
+    (tmp_path / "c.pem").write_bytes(authority.certificate)
+    (tmp_path / "c.key").write_bytes(authority.key)
+    (tmp_path / "accounts").mkdir()
+    files = {"certificate": tmp_path / "c.pem", "key": tmp_path / "c.key"} if tls else {}
+    text = render(
+        conf(tmp_path, keyring, websocket_port=8443, cluster_text="cluster { name: c, listen: 127.0.0.1:-1 }\n", **files)
+    )
+    (tmp_path / "server.conf").write_text(text)
+    checked = subprocess.run([binary.find().path, "-t", "-c", tmp_path / "server.conf"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    assert text.endswith("cluster { name: c, listen: 127.0.0.1:-1 }\n")

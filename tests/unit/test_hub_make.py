@@ -9,13 +9,13 @@ import pytest
 
 from edgeagent import context, places
 from edgeagent.assembly import hubserver
-from edgeagent.assembly.hub import make
+from edgeagent.assembly.hubmake import make, owner_file
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.errors import EdgeError, Refused, SettingsProblem, UsageProblem
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
 from edgeagent.trust import jwt
-from tests.support.home import own_home
+from tests.support.home import PASSPHRASE, own_home
 
 GOOD = HubOptions(name="berlin")
 
@@ -27,7 +27,9 @@ def place(tmp_path: Path) -> Iterator[HubFolder]:
 
 
 def made_nothing(place: HubFolder) -> bool:
-    return not place.path.exists() and context.names() == [] and context.current_name() is None
+    folders = (places.contexts_folder(), places.owners_folder())
+    left = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return not place.path.exists() and left == []
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def made_nothing(place: HubFolder) -> bool:
 )
 def test_what_cannot_be_leaves_nothing(place: HubFolder, options: HubOptions, admin: str, error: type[EdgeError]) -> None:
     with pytest.raises(error):
-        make(place, options, admin)
+        make(place, options, admin, passphrase=PASSPHRASE)
     assert made_nothing(place)
 
 
@@ -50,10 +52,10 @@ def test_a_context_that_cannot_be_written_leaves_nothing(place: HubFolder) -> No
     in_the_way.parent.mkdir(parents=True, exist_ok=True)
     in_the_way.write_text("")
     with pytest.raises(EdgeError):
-        make(place, GOOD, "olga")
+        make(place, GOOD, "olga", passphrase=PASSPHRASE)
     in_the_way.unlink()
     assert made_nothing(place)
-    assert make(place, GOOD, "olga").name == "berlin", "and it can be tried again"
+    assert make(place, GOOD, "olga", passphrase=PASSPHRASE).name == "berlin", "and it can be tried again"
     assert Keyring.load(place.path) and place.options() == GOOD
 
 
@@ -62,20 +64,21 @@ def test_what_was_there_stays(place: HubFolder) -> None:
     (place.path / "notes").write_text("mine")
     (places.contexts_folder() / "current").mkdir(parents=True)  # what no file can replace: the very last step fails
     with pytest.raises(EdgeError, match="current"):
-        make(place, GOOD, "olga")
+        make(place, GOOD, "olga", passphrase=PASSPHRASE)
     assert [path.name for path in place.path.iterdir()] == ["notes"] and context.names() == []
+    assert not owner_file("berlin").exists()
 
 
 def test_a_second_hub_of_the_same_name_is_refused_before_anything_is_written(place: HubFolder, tmp_path: Path) -> None:
-    make(place, GOOD, "olga")
+    make(place, GOOD, "olga", passphrase=PASSPHRASE)
     other = HubFolder(tmp_path / "other")
     with pytest.raises(Refused, match="you have a context of that name already"):
-        make(other, GOOD, "olga")
+        make(other, GOOD, "olga", passphrase=PASSPHRASE)
     assert not other.path.exists() and place.exists
 
 
 async def test_a_server_that_cannot_start_says_why_at_once(place: HubFolder) -> None:
-    make(place, GOOD, "olga")
+    make(place, GOOD, "olga", passphrase=PASSPHRASE)
     place.path.joinpath("store").write_text("in the way")
     with pytest.raises(EdgeError, match=r"store"):
         async with HubServer(place, GOOD, Keyring.load(place.path)):
@@ -84,7 +87,7 @@ async def test_a_server_that_cannot_start_says_why_at_once(place: HubFolder) -> 
 
 @pytest.mark.parametrize("micro", [True, False])
 def test_the_micro_protocol_is_a_setting(place: HubFolder, micro: bool) -> None:
-    make(place, HubOptions(name="berlin", micro=micro), "olga")
+    make(place, HubOptions(name="berlin", micro=micro), "olga", passphrase=PASSPHRASE)
     keyring = Keyring.load(place.path)
     hubserver._write_configuration(place, place.options(), keyring)
     public = keyring.account_public("FLEET")

@@ -52,6 +52,12 @@ def test_an_operator_signs_itself_and_names_the_system_account():
         jwt.operator(OPERATOR, name="edge", system_account=ACCOUNT.public, issued_at=NOW), issuers=[OPERATOR.public]
     )
     assert claims["sub"] == OPERATOR.public and claims["nats"]["system_account"] == ACCOUNT.public
+    assert "signing_keys" not in claims["nats"]
+
+
+def test_an_operator_may_name_keys_that_sign_for_it():
+    token = jwt.operator(OPERATOR, name="edge", system_account=ACCOUNT.public, issued_at=NOW, signing_keys=["OX"])
+    assert jwt.decode(token)["nats"]["signing_keys"] == ["OX"]
 
 
 def account(**more):

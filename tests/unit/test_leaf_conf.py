@@ -35,6 +35,7 @@ def accepted(text: str, folder: Path) -> tuple[bool, str]:
         {"hub_urls": ("nats-leaf://hub.example:7422",)},
         {"hub_urls": ("tls://a.example:7422", "tls://b.example:7422"), "credentials": Path("/x y/device.creds")},
         {"hub_urls": ("wss://hub.example:443",)},
+        {"hub_urls": ("wss://hub.example:443",), "proxy": "http://olga:p%40ss%20%22word%22@proxy.example:3128"},
         {"log": Path("/tmp/l"), "pid_file": Path("/tmp/p"), "sync_seconds": 0.5},
         {"store": Path('/odd/"quoted" \\back {brace} # hash\ttab\nline é \udcff'), "agent_password": '$HOME"; \\x41'},
     ],
@@ -98,9 +99,24 @@ def test_tls_needs_time_and_its_authority() -> None:
         ({"device_id": "hub"}, "no device may be called 'hub'"),
         ({"port": 0}, "0 is no port"),
         ({"hub_urls": ("wss://a:443", "tls://b:7422")}, "mixes"),
+        ({"hub_urls": ("tls://b:7422",), "proxy": "http://proxy:3128"}, "hub.proxy counts only for"),
+        ({"hub_urls": ("wss://a:443",), "proxy": "socks5://u:secret@proxy:1"}, "hub.proxy is no address such as"),
+        ({"hub_urls": ("wss://a:443",), "proxy": "http://u:secret@proxy"}, "hub.proxy is no address such as"),
     ],
 )
 def test_options_are_checked_at_once(change: dict[str, object], why: str, tmp_path: Path) -> None:
     arguments = {"device_id": "pi-1", "server_name": "pi-1-3fa9", "folder": tmp_path, **change}
     with pytest.raises(UsageProblem, match=why):
         LeafOptions(**arguments)  # type: ignore[arg-type]  # each case has the right types
+
+
+def test_the_proxys_login_is_apart_from_its_address() -> None:
+    text = render(replace(CONF, hub_urls=("wss://hub:443",), proxy="http://olga:p%40ss@proxy.example:3128"))
+    assert 'proxy { url: "http://proxy.example:3128", timeout: "10000ms", username: "olga", password: "p@ss" }' in text
+    assert "username" not in render(replace(CONF, hub_urls=("wss://hub:443",), proxy="http://proxy:1"))
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(UsageProblem) as caught:
+        LeafOptions(device_id="pi-1", server_name="pi-1-x", folder=Path("/x"), hub_urls=("wss://a:1",), proxy="ftp://u:secret@p:1")
+    assert "secret" not in str(caught.value)

@@ -14,7 +14,7 @@ import pytest
 
 from edgeagent import direct, link
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
-from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 from edgeagent.link import Client, connect, request, settle
 from edgeagent.natsserver import binary, ports
 from edgeagent.times import parse_rfc3339
@@ -78,7 +78,7 @@ async def test_wrong_credentials(server: AccountsServer, password: tuple[str, st
 
 
 async def test_credentials_of_another_hub(server: AccountsServer, tmp_path: Path) -> None:
-    stranger = Keyring.create(tmp_path).operator_credentials("olga", "admin")
+    stranger = Owner.create("other").operator_credentials("olga", "admin")
     assert isinstance(await refusal(server.url, jwt=creds.callbacks(stranger)), Refused)
 
 

@@ -65,4 +65,5 @@ def test_the_hubs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_operators_folders() -> None:
     assert places.contexts_folder() == Path(os.environ["XDG_CONFIG_HOME"]) / "edgeagent" / "contexts"
+    assert places.owners_folder() == Path(os.environ["XDG_CONFIG_HOME"]) / "edgeagent" / "owners"
     assert places.operator_cache_folder() == Path(os.environ["XDG_CACHE_HOME"]) / "edgeagent"

@@ -8,12 +8,13 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
 from edgeagent import direct, wire
 from edgeagent.errors import Closed, Unreachable
-from edgeagent.hub import presence, presence_keeper
+from edgeagent.hub import leafs, presence
 from edgeagent.hub.presence import Event, Leaf
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.link import settle
@@ -203,6 +204,58 @@ def test_a_server_without_leafs(data: bytes) -> None:
     assert presence.read_leafz(data) == ("S", [])
 
 
+# Twins: one device, several links, several names.
+
+
+def leaf(connection: str, name: str, device: str | None = "pi-01") -> Leaf:
+    return Leaf(connection=connection, device=device, name=name)
+
+
+@pytest.mark.parametrize(
+    ("found", "others"),
+    [
+        ([leaf("S:1", "a")], []),
+        ([leaf("S:1", "a"), leaf("S:2", "b")], ["b"]),
+        ([leaf("S:2", "b"), leaf("S:1", "a"), leaf("S:3", "c")], ["b", "c"]),
+        # One name twice is a link whose end is not known yet; no name, or no device, is no twin.
+        ([leaf("S:1", "a"), leaf("S:2", "a")], []),
+        ([leaf("S:1", "a"), leaf("S:2", "")], []),
+        ([leaf("S:1", "a"), leaf("S:2", "b", None), leaf("S:3", "b", "pi-02")], []),
+    ],
+)
+def test_twins(found: list[Leaf], others: list[str]) -> None:
+    assert presence.twins(found, {"pi-01": "S:1"}).get("pi-01", []) == others
+    changes = presence.reconciled({"pi-01": online("S:1", 1)}, found, at(20))
+    assert (changes["pi-01"].twins if "pi-01" in changes else []) == others
+
+
+def test_twins_are_kept_by_events_and_cleared_by_looking() -> None:
+    now = msgspec.structs.replace(online("S:1", 1), twins=["b"])
+    for event in (came("S:2", 2), went("S:1", 2)):
+        after = apply([event], now)
+        assert after is not None and after.twins == ["b"]
+    looked = presence.reconciled({"pi-01": now}, [leaf("S:1", "a")], at(20))
+    assert looked["pi-01"].twins == [] and looked["pi-01"].since == now.since
+    gone_too = presence.reconciled({"pi-01": now}, [], at(20))
+    assert (gone_too["pi-01"].online, gone_too["pi-01"].twins) == (False, [])
+
+
+def test_a_device_that_floods_names_stays_small() -> None:
+    many = [leaf(f"S:{number}", f"name-{number:03}") for number in range(100)]
+    assert len(presence.twins(many, {})["pi-01"]) == presence.MAX_TWINS
+    _, (listed,) = presence.read_leafz(leafz({"id": 7, "name": "x" * 5000}))
+    assert len(listed.name) == presence.MAX_NAME_CHARACTERS
+
+
+def test_who_a_leaf_is_comes_from_its_event_and_never_from_one_that_claims_to_be_the_hub() -> None:
+    subscriptions = ["edge.to.device.pi-01.query"]
+    _, found = presence.read_leafz(
+        leafz({"id": 7, "subscriptions_list": subscriptions}, {"id": 8, "is_spoke": True, "subscriptions_list": subscriptions})
+    )
+    assert [item.device for item in found] == ["pi-01", None]
+    assert [item.device for item in presence.owned(found, {"S:7": "pi-07", "S:8": "pi-08"})] == ["pi-07", "pi-08"]
+
+
 # From here on: the keeper, with a real server.
 
 
@@ -214,7 +267,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountsServer]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence_keeper, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(leafs, "STALL_SECONDS", 0.05)
 
 
 class Instance:
@@ -303,7 +356,7 @@ async def test_an_instance_that_fell_behind_reads_what_another_wrote(empty: Acco
 
 
 async def test_no_answer_is_not_an_empty_list(empty: AccountsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence_keeper, "LIST_SECONDS", 0.2)
+    monkeypatch.setattr(leafs, "LIST_SECONDS", 0.2)
     async with instance(empty) as hub:
         await hub.happens(came("S:1", 1))
         await hub.until_kept({"pi-01": (True, "S:1")})
@@ -322,7 +375,7 @@ async def test_a_connection_that_was_closed_is_an_error_of_ours(empty: AccountsS
             await hub.keeper._load()
         await hub.system.close()
         with pytest.raises(Closed, match="cannot list the leaf nodes: the connection is closed"):
-            await hub.keeper._leafs(subscriptions=False)
+            await hub.keeper._listed()
 
 
 async def test_a_store_that_was_lost_is_filled_again(empty: AccountsServer) -> None:

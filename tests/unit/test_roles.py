@@ -92,7 +92,7 @@ def test_people_read_all_but_the_audit_the_artifacts_and_what_lets_devices_in():
 def test_who_is_limited_to_groups_addresses_nothing_else(limited: roles.Role, whole: roles.Role):
     mine, all_of_it = roles.template(limited, micro=True), roles.template(whole, micro=False)
     addressed = [
-        subject for subject in mine["pub"]["allow"] if "edge.to" in subject or "$KV" in subject and "DIRECT" not in subject
+        subject for subject in mine["pub"]["allow"] if "edge.to" in subject or ("$KV" in subject and "DIRECT" not in subject)
     ]
     assert addressed and all("group.{{tag(group)}}" in subject for subject in addressed)
     narrowed = {subject.replace("group.*", "group.{{tag(group)}}") for subject in all_of_it["pub"]["allow"]}

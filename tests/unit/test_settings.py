@@ -167,6 +167,15 @@ def test_absolute_paths_and_the_home() -> None:
     assert at_home.credentials_file == Path.home() / "key.creds"
 
 
+def test_whom_to_trust_for_tls(tmp_path: Path) -> None:
+    found = settings.parse(f"[paths]\nstate = '{tmp_path}'", SOURCE)
+    assert found.authorities_file is None, "the system's"
+    (tmp_path / "authorities.pem").touch()
+    assert found.authorities_file == tmp_path / "authorities.pem", "they came with the enrolment"
+    named = settings.parse("[hub]\nauthorities = 'ca.pem'\n[paths]\nstate = '/state'", SOURCE)
+    assert named.authorities_file == Path("/state/ca.pem"), "named, so it must be there"
+
+
 def test_the_systems_file_and_a_persons_own_differ_in_their_folders() -> None:
     system, own = settings.parse("", places.SYSTEM_SETTINGS), settings.parse("", SOURCE)
     assert (system.state_folder, system.runtime_folder) == (Path("/var/lib/edgeagent"), Path("/run/edgeagent"))

@@ -1,0 +1,104 @@
+"""What administrators ask of the hub's services (``edge.admin.<user>.<what>``), and what these answer. Shapes only.
+
+An order about devices may name several. Each of them gets an outcome of its own, so that one that fails does not hide the others.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeagent.wire import VERSION
+
+__all__ = ["ChangeGroups", "ChangeLabels", "Done", "Forget", "Outcomes", "Person", "Revoke", "RevokePerson", "Unrevoke"]
+
+#: An order about more devices than this does not fit into the answer that the hub can send.
+MAX_DEVICES = 5_000
+
+
+class Revoke(msgspec.Struct, omit_defaults=True):
+    """Keep these devices out (``device_revoke``). reason: for people; kept in the register."""
+
+    ids: list[str]
+    reason: str = ""
+    v: int = VERSION
+
+
+class Unrevoke(msgspec.Struct, omit_defaults=True):
+    """Let these devices in again (``device_unrevoke``)."""
+
+    ids: list[str]
+    v: int = VERSION
+
+
+class Forget(msgspec.Struct, omit_defaults=True):
+    """Revoke these devices and remove what the register knows of them (``device_forget``)."""
+
+    ids: list[str]
+    v: int = VERSION
+
+
+class ChangeGroups(msgspec.Struct, omit_defaults=True):
+    """Put these devices into groups, at the end of their lists, and take them out of others (``device_groups``)."""
+
+    ids: list[str]
+    add: list[str] = []
+    remove: list[str] = []
+    v: int = VERSION
+
+
+class ChangeLabels(msgspec.Struct, omit_defaults=True):
+    """Give these devices labels, and take others away (``device_labels``)."""
+
+    ids: list[str]
+    set: dict[str, str] = {}
+    remove: list[str] = []
+    v: int = VERSION
+
+
+class Done(msgspec.Struct, omit_defaults=True):
+    """What became of one device.
+
+    code: the stable code of the error, empty when it was done. text: the error as a sentence; else what there is to say, often nothing.
+    changed: False when it was so already.
+    """
+
+    code: str = ""
+    text: str = ""
+    changed: bool = True
+
+
+class Outcomes(msgspec.Struct, omit_defaults=True):
+    """The answer to every order about devices: by id, in the order in which they were named."""
+
+    devices: dict[str, Done]
+    v: int = VERSION
+
+
+class Person(msgspec.Struct, omit_defaults=True):
+    """KV ``edge_people``, key = name: who was given credentials, and which (``people_register`` writes it).
+
+    role: as the person calls it (``viewer``, ``operator``, ``admin``). groups: those that the role is limited to; none: all.
+    actions: those that the person may order, empty where the role alone decides.
+    key: the newest public user nkey. issued_at, expires_at: of its JWT, Unix seconds (0 = never). older: as in
+    :class:`edgeagent.wire.DeviceRecord`. revoked, reason: the newest key is kept out, and why.
+    """
+
+    name: str
+    role: str
+    key: str
+    groups: list[str] = []
+    actions: list[str] = []
+    issued_at: int = 0
+    expires_at: int = 0
+    older: dict[str, int] = {}
+    revoked: bool = False
+    reason: str = ""
+    v: int = VERSION
+
+
+class RevokePerson(msgspec.Struct, omit_defaults=True):
+    """Keep a person out (``operator_revoke``). who: a name, for every login of that person; or one public user nkey."""
+
+    who: str
+    reason: str = ""
+    v: int = VERSION

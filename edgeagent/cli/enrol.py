@@ -1,0 +1,109 @@
+"""``edgeagent enroll``: make this device one of a hub's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeagent import settings
+from edgeagent.cli import running
+from edgeagent.cli.options import SettingsFile
+from edgeagent.errors import UsageProblem
+from edgeagent.interpreter import argv
+
+if TYPE_CHECKING:
+    from edgeagent.enrolled import Enrolment
+
+__all__ = ["add_to"]
+
+#: Where a token may stand, so that provisioning tools need no file.
+TOKEN_VARIABLE = "EDGEAGENT_TOKEN"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(enroll)
+
+
+def enroll(
+    hub: Annotated[
+        str, typer.Option(help="The hub: a host, host:port, or an address such as wss://hub.example:443.", metavar="HOST|URL")
+    ],
+    token: Annotated[
+        str, typer.Option(help="The claim token. Others on this machine may see it for a moment; --token-file is safer.")
+    ] = "",
+    token_file: Annotated[
+        str,
+        typer.Option(
+            "--token-file", help=f"File with the claim token; - for standard input. Else ${TOKEN_VARIABLE}.", metavar="FILE"
+        ),
+    ] = "",
+    device_id: Annotated[
+        str, typer.Option("--id", help="The id that this device shall have, where the token leaves it open.", metavar="ID")
+    ] = "",
+    proxy: Annotated[str, typer.Option(help="HTTP proxy to the hub, e.g. http://proxy.example:3128.", metavar="URL")] = "",
+    settings_file: SettingsFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Give up the hub that this device is enrolled with.")] = False,
+) -> None:
+    """Make this device one of a hub's, with a claim token that `edgeagent token create` made there.
+
+    The device makes its key here and shows it to nobody. Afterwards `edgeagent run` needs no settings file. If something breaks off,
+    run it again: nothing is used twice.
+
+    Example: sudo edgeagent enroll --hub hub.example --token-file token.txt
+    """
+    if token or (not token_file and os.environ.get(TOKEN_VARIABLE)):
+        words = ["--hub", hub, "--id", device_id, "--proxy", proxy, *(["--force"] if force else [])]
+        _begin_anew(token or os.environ[TOKEN_VARIABLE], [*words, *(["--settings", str(settings_file)] if settings_file else [])])
+    own = settings.load_own(settings_file)
+    text = _read_token(token_file)
+    found = _enrol(own, hub, text, device_id, proxy, force=force)
+    typer.echo(f"enrolled as {found.id} with hub {found.hub} over {found.urls[0]}")
+    for line in _next(own, found):
+        typer.echo(line)
+
+
+def _begin_anew(token: str, words: list[str]) -> None:
+    """Become the same command with the token in memory only.
+
+    Everybody on the machine can read the words of a process for as long as it runs, and whoever it starts inherits its environment;
+    nobody else can read an unnamed file.
+    """
+    memory = os.memfd_create("token", 0)
+    os.write(memory, token.encode())
+    os.lseek(memory, 0, os.SEEK_SET)
+    os.environ.pop(TOKEN_VARIABLE, None)
+    os.execv(sys.executable, argv("edgeagent", "enroll", *words, "--token-file", f"/dev/fd/{memory}"))
+
+
+def _read_token(source: str) -> str:
+    from edgeagent.files import read_text
+
+    if not source:
+        raise UsageProblem(
+            "enrol this device", "there is no claim token", f"give --token-file FILE (or -), or set ${TOKEN_VARIABLE}"
+        )
+    return sys.stdin.read() if source == "-" else read_text(Path(source))
+
+
+def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: str, *, force: bool) -> Enrolment:
+    from edgeagent.assembly.enrol import EnrolOptions, enrol
+    from edgeagent.assembly.enrolfiles import AGENT_USER, become
+    from edgeagent.enrolment import ClaimToken
+
+    options = EnrolOptions(hub=hub, token=ClaimToken.parse(text), device_id=device_id, proxy=proxy, force=force)
+    if own.is_system:
+        become(AGENT_USER, own.state_folder)
+    return running.run(enrol(own, options, lambda line: typer.echo(line, err=True)))
+
+
+def _next(own: settings.Settings, found: Enrolment) -> list[str]:
+    lines = []
+    if own.hub.urls:
+        lines.append(f"{own.source} names hub.urls itself, which goes before {found.urls[0]}")
+    named = "" if own.is_system or not own.source or not own.source.exists() else f" --settings {own.source}"
+    service = "`sudo systemctl restart edgeagent`, or " if own.is_system else ""
+    return [*lines, f"next: {service}`edgeagent run{named}`"]

@@ -1,0 +1,150 @@
+"""Ordering the hub's services about, as an administrator: devices, people, and whatever else the hub has a handler for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from edgeagent import services, subjects, wire
+from edgeagent.administration import (
+    ChangeGroups,
+    ChangeLabels,
+    Done,
+    Forget,
+    Outcomes,
+    Person,
+    Revoke,
+    RevokePerson,
+    Unrevoke,
+)
+from edgeagent.direct import read_all
+from edgeagent.errors import Refused, Unreachable, UsageProblem
+from edgeagent.fleet.client import Fleet
+from edgeagent.fleet.fields import nearest
+from edgeagent.link import Client, request
+from edgeagent.trust.creds import Credentials
+
+__all__ = ["Admin", "connected", "people", "register_person"]
+
+T = TypeVar("T")
+
+#: A push to a server with thousands of leafs takes seconds, and an order about thousands of devices a minute.
+PATIENCE_SECONDS = 120.0
+#: How often to look whether the server has said meanwhile that it is not allowed, in seconds: it says so beside the request.
+LOOK_SECONDS = 0.05
+
+
+class Admin:
+    """client: a person's connection, as :class:`Fleet` has it. Only the role admin is listened to; others get Refused."""
+
+    def __init__(self, client: Client) -> None:
+        user = subjects.reply_user(client.new_inbox())
+        if user is None:
+            raise UsageProblem("order the hub about", "this is not a person's connection")
+        self._client, self.user = client, user
+
+    async def ask(self, what: str, order: msgspec.Struct, shape: type[T]) -> T:
+        """Send ``order`` to the handler ``what``; its answer as ``shape`` (``type(None)`` where it only says that it is done).
+
+        Raises what the handler raised; Refused without the role admin, Unreachable when no hub's services run.
+        """
+        subject = subjects.admin(self.user, what)
+        asking = asyncio.ensure_future(
+            request(self._client, subject, wire.encode(order), what="order the hub about", timeout=PATIENCE_SECONDS)
+        )
+        try:
+            while not (await asyncio.wait({asking}, timeout=LOOK_SECONDS))[0]:
+                self._check_allowed(subject)
+            return services.result((await asking).data, shape)
+        except Unreachable as error:
+            raise Unreachable(error.what, error.why, "is `edgeagent hub up` running?") from None
+        finally:
+            asking.cancel()
+
+    def _check_allowed(self, subject: str) -> None:
+        said = str(self._client.last_error or "").lower()
+        if "permissions violation" in said and f'"{subject}"'.lower() in said:
+            raise Refused("order the hub about", f"this needs the role admin, which {self.user} does not have")
+
+    async def revoke(self, ids: Sequence[str], reason: str = "") -> dict[str, Done]:
+        """Keep the devices out; when it returns they are cut off."""
+        return (await self.ask("device_revoke", Revoke(ids=list(ids), reason=reason), Outcomes)).devices
+
+    async def unrevoke(self, ids: Sequence[str]) -> dict[str, Done]:
+        """Let the devices in again; they come back by themselves."""
+        return (await self.ask("device_unrevoke", Unrevoke(ids=list(ids)), Outcomes)).devices
+
+    async def forget(self, ids: Sequence[str]) -> dict[str, Done]:
+        """Keep the devices out, and remove what the hub knows of them."""
+        return (await self.ask("device_forget", Forget(ids=list(ids)), Outcomes)).devices
+
+    async def change_groups(self, ids: Sequence[str], *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> dict[str, Done]:
+        """The devices link anew, with a JWT for their new groups that they ask for themselves."""
+        order = ChangeGroups(ids=list(ids), add=list(add), remove=list(remove))
+        return (await self.ask("device_groups", order, Outcomes)).devices
+
+    async def change_labels(
+        self, ids: Sequence[str], *, set: Mapping[str, str] | None = None, remove: Sequence[str] = ()
+    ) -> dict[str, Done]:
+        """The devices learn of it at once if they are online."""
+        order = ChangeLabels(ids=list(ids), set=dict(set or {}), remove=list(remove))
+        return (await self.ask("device_labels", order, Outcomes)).devices
+
+    async def revoke_person(self, who: str, reason: str = "") -> Person:
+        """Keep a person out, by name (every login) or by one public key; what the register says now."""
+        return await self.ask("operator_revoke", RevokePerson(who=who, reason=reason), Person)
+
+    async def register_person(self, person: Person) -> Person:
+        """Tell the hub of credentials that were made; what the register says now."""
+        return await self.ask("people_register", person, Person)
+
+
+@contextlib.asynccontextmanager
+async def connected(context: str | None = None) -> AsyncIterator[tuple[Fleet, Admin]]:
+    """A connection as the person of the context. context: None: the current one."""
+    async with Fleet(context) as fleet:
+        yield fleet, Admin(fleet.client)
+
+
+async def register_person(
+    context: str | None,
+    credentials: Credentials,
+    role: str,
+    groups: Sequence[str] = (),
+    actions: Sequence[str] = (),
+) -> Person:
+    """Tell the hub of the ``credentials`` that a person was given, as the administrator of the context; raises what :meth:`Admin.ask` does.
+
+    role, groups, actions: as in :class:`edgeagent.administration.Person`.
+    """
+    person = Person(
+        name=credentials.name,
+        role=role,
+        key=credentials.public_key,
+        groups=list(groups),
+        actions=list(actions),
+        issued_at=credentials.issued_at,
+        expires_at=credentials.expires_at or 0,
+    )
+    async with connected(context) as (_, admin):
+        return await admin.register_person(person)
+
+
+async def people(client: Client) -> list[Person]:
+    """The register of people, by name. Every role may read it."""
+    stored = read_all(client, "KV_edge_people", subjects.kv("edge_people", ">"))
+    newest = {item.subject: wire.decode(item.data, Person) async for item in stored}  # older ones of a name come before
+    return sorted(newest.values(), key=lambda person: person.name)
+
+
+async def check_known(fleet: Fleet, ids: Sequence[str]) -> None:
+    """Raise UsageProblem for ids that the register does not know, with those that come near."""
+    known = {device for device, found in (await fleet.roster()).devices.items() if found.record}
+    for device in ids:
+        if device not in known:
+            near = nearest(device, known)
+            raise UsageProblem(f"change {device!r}", "the hub knows no such device", near or "`edgeagent device ls` shows all")

@@ -1,0 +1,57 @@
+"""The certificate authorities that the hub hands to people and devices, so that they can tell it from another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeagent import files
+from edgeagent.hub import certificates
+from edgeagent.hub.address import local_host
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.tls import covers
+from edgeagent.hub.tlsfolder import TlsFolder
+
+__all__ = ["Trust", "current", "current_file", "local"]
+
+
+class Trust(NamedTuple):
+    """What :func:`edgeagent.link.connect` needs to know. file: None for the system's. server_name: empty for the address's own."""
+
+    file: Path | None = None
+    server_name: str = ""
+
+
+def current(place: HubFolder) -> str:
+    """PEM text of all of them; empty when the hub has none of its own, so that the system's count, or no TLS.
+
+    Raises EdgeError when they are there and can't be read.
+    """
+    file = current_file(place)
+    return files.read_text(file) if file else ""
+
+
+def current_file(place: HubFolder) -> Path | None:
+    """The file with that text, None when there is none. It is replaced when the authorities change. Raises EdgeError."""
+    options = place.options()
+    if options.tls == "files" and options.authorities_file:
+        return place.named(options.authorities_file)
+    return TlsFolder(place).authorities if options.tls == "self" else None
+
+
+def local(place: HubFolder, options: HubOptions) -> Trust:
+    """How a program on the hub's own machine knows that it reached this hub.
+
+    A certificate that somebody else signed names the hub as others reach it, not the address that such a program uses.
+    Raises EdgeError when the hub's certificate can't be read.
+    """
+    if not options.tls:
+        return Trust()
+    if options.tls == "self":
+        return Trust(current_file(place))
+    try:
+        found = certificates.read(files.read_bytes(place.named(options.certificate_file))).names
+    except ValueError:
+        found = ()
+    name = "" if covers(found, local_host(options)) or not found else found[0].replace("*", "hub", 1)
+    return Trust(current_file(place), name)

@@ -1,0 +1,56 @@
+"""Hands the hub's certificate authorities out to the devices: the document ``trust.authorities``, always what they are now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+
+from edgeagent import subjects, wire
+from edgeagent.direct import get_last
+from edgeagent.enrolment import Authorities
+from edgeagent.errors import EdgeError
+from edgeagent.hub.streams import CONFIG_BUCKET
+from edgeagent.link import Client, request
+from edgeagent.runtime import jittered
+
+__all__ = ["hand_out", "keep_handing_out", "split"]
+
+log = logging.getLogger("edgeagent.hub")
+
+#: How often to look whether they are others now, in seconds. The look is a file and a Direct Get.
+LOOK_SECONDS = 60.0
+
+_SUBJECT = subjects.kv(CONFIG_BUCKET, str(subjects.AUTHORITIES))
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+def split(text: str) -> list[str]:
+    """The certificates of a PEM file, one by one, without what stands between them."""
+    return [found.rstrip("\n") + "\n" for found in _CERTIFICATE.findall(text)]
+
+
+async def hand_out(hub: Client, text: str) -> bool:
+    """Store the authorities unless they are stored already; whether it was necessary.
+
+    hub: a connection to the account HUB. text: PEM; empty where everybody's system knows them.
+    Several instances may do it at once: they store the same. Raises EdgeError when it can't be stored.
+    """
+    wanted = wire.encode(Authorities(authorities=split(text)))
+    found = await get_last(hub, f"KV_{CONFIG_BUCKET}", _SUBJECT, prefix="$JS.API")
+    if (found is None and not text) or (found is not None and found.data == wanted):
+        return False
+    await request(hub, _SUBJECT, wanted, what="hand out the hub's certificate authorities")
+    return True
+
+
+async def keep_handing_out(hub: Client, current: Callable[[], str]) -> None:
+    """Do so for ever. current: gives the authorities, as :func:`edgeagent.hub.authorities.current`."""
+    while True:
+        try:
+            if await hand_out(hub, current()):
+                log.info("the hub's certificate authorities are handed out to the devices")
+        except EdgeError as error:
+            log.warning("%s", error)
+        await asyncio.sleep(jittered(LOOK_SECONDS))

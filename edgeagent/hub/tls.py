@@ -1,0 +1,135 @@
+"""The rules of the hub's certificates: which authority signs, which are handed out, when a new one is due. Pure.
+
+All times are aware. A Pi without a clock battery boots in the past, so whatever is made here is valid since 2020.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta, timezone
+
+import msgspec
+
+__all__ = [
+    "AUTHORITY_LIFE",
+    "SERVER_LIFE",
+    "START",
+    "Authority",
+    "Issued",
+    "State",
+    "authority_due",
+    "covers",
+    "current",
+    "next_authority",
+    "server_due",
+    "server_ends",
+    "signer",
+]
+
+#: Since when every certificate is valid. A Raspberry Pi boots at the date of its image, a Pico in 2021.
+START = datetime(2020, 1, 1, tzinfo=timezone.utc)
+AUTHORITY_LIFE = timedelta(days=20 * 365)
+#: Browsers and some libraries refuse server certificates of more than 398 days.
+SERVER_LIFE = timedelta(days=365)
+#: How long an authority is handed out before it signs: by then every device that is now and then online has it. And how long the one
+#: before it is handed out after that, should the hub's clock go back.
+SPREAD = timedelta(days=30)
+#: A new authority is made when less than this is left of the newest.
+AUTHORITY_DUE = timedelta(days=365)
+
+
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate authority. number: 1, 2, ...; the larger the newer. signs_from: before that it is only handed out."""
+
+    number: int
+    made: datetime
+    signs_from: datetime
+    ends: datetime
+
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's certificate. authority: the number of the one that signed it. names: sorted."""
+
+    authority: int
+    made: datetime
+    ends: datetime
+    names: tuple[str, ...]
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was made. server: None before the first certificate."""
+
+    authorities: tuple[Authority, ...] = ()
+    server: Issued | None = None
+
+
+def signer(authorities: Sequence[Authority], now: datetime) -> Authority | None:
+    """The authority that signs now: the newest that may, else the oldest, which most devices have; None when none is valid."""
+    valid = sorted((one for one in authorities if one.ends > now), key=lambda one: one.number)
+    ready = [one for one in valid if one.signs_from <= now]
+    return ready[-1] if ready else valid[0] if valid else None
+
+
+def current(authorities: Sequence[Authority], now: datetime) -> list[Authority]:
+    """Those that are handed out: the one that signs, all newer ones, and the one before it for a while."""
+    signing = signer(authorities, now)
+    if signing is None:
+        return []
+    retired = signing.signs_from + SPREAD <= now
+    return [one for one in authorities if one.ends > now and (one.number >= signing.number or not retired)]
+
+
+def authority_due(authorities: Sequence[Authority], now: datetime) -> bool:
+    """Whether a new authority is to be made: there is none, or the newest ends within a year."""
+    return not any(one.ends - now > AUTHORITY_DUE for one in authorities)
+
+
+def next_authority(authorities: Sequence[Authority], now: datetime, *, at_once: bool = False) -> Authority:
+    """The authority to make now. at_once: it signs from now on; so does the first one, and one whose predecessors have all ended."""
+    number = max((one.number for one in authorities), default=0) + 1
+    alone = signer(authorities, now) is None
+    return Authority(
+        number=number,
+        made=now,
+        signs_from=START if alone else now if at_once else now + SPREAD,
+        ends=now + AUTHORITY_LIFE,
+    )
+
+
+def server_ends(authority: Authority, now: datetime) -> datetime:
+    """When a certificate that ``authority`` signs now ends: never after its authority."""
+    return min(now + SERVER_LIFE, authority.ends)
+
+
+def server_due(state: State, names: Collection[str], now: datetime) -> str:
+    """Why a new server certificate is to be made; empty when the one that there is will do."""
+    made, signing = state.server, signer(state.authorities, now)
+    if made is None:
+        return "there is none"
+    if signing is None or made.authority != signing.number:
+        return "another authority signs now"
+    if not set(names) <= set(made.names):  # one that went away, such as an address without its network, may come back
+        return "the hub's names changed"
+    # Since it was made, not since it is valid: that is 2020.
+    if made.ends - now < (made.ends - made.made) / 3:
+        return "less than a third of its time is left"
+    return ""
+
+
+def covers(names: Collection[str], host: str) -> bool:
+    """Whether a certificate for ``names`` is good for ``host``. ``*`` stands for exactly one label, the first (RFC 6125, 6.4.3)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        wanted = host.lower().rstrip(".")
+        wild = f"*.{wanted.partition('.')[2]}"
+        return any(name.lower().rstrip(".") in (wanted, wild) for name in names)
+    return any(_address(name) == address for name in names)
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

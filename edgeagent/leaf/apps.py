@@ -1,0 +1,96 @@
+"""Local programs with a login of their own: who they are, what they may use, and the file that tells them. Pure but for one file.
+
+A program without a login may use everything below ``local.``. One with a login may use its own subjects only, so that it can't be
+taken for another, and so that what it does not need is closed to it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from edgeagent import files
+from edgeagent.errors import Failed, UsageProblem
+from edgeagent.subjects import ID_RULE, is_id
+
+__all__ = ["App", "check_name", "environment", "load", "permissions", "save"]
+
+#: The leaf's own users.
+_TAKEN = ("agent", "app", "sys")
+_GRANT = re.compile(r"local(\.([A-Za-z0-9_-]+|\*))+(\.>)?\Z")
+
+
+class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One program. It has a password or an nkey. publish, subscribe: subjects below ``local.`` besides its own.
+
+    ``repr`` does not show the password.
+    """
+
+    name: str
+    password: str = ""
+    nkey: str = ""
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"App({self.name!r})"
+
+
+def check_name(name: str) -> str:
+    """Return the name if a program may be called so; raise UsageProblem otherwise."""
+    if not is_id(name) or name in _TAKEN:
+        why = "it is one of the leaf's own users" if name in _TAKEN else f"it must be {ID_RULE}"
+        raise UsageProblem(f"call a program {name!r}", why, "choose another name")
+    return name
+
+
+def check_grant(subject: str) -> str:
+    """Return a subject that a program may be given besides its own; raise UsageProblem for any other."""
+    if not _GRANT.match(subject) or subject.startswith("local.agent"):
+        raise UsageProblem(
+            f"give a program {subject!r}",
+            "it is no subject below `local.`, or one of the agent's own",
+            "for example local.data.doors",
+        )
+    return subject
+
+
+def permissions(app: App) -> dict[str, list[str]]:
+    """What it may publish and subscribe to; docs/wire.md says what is where.
+
+    Answers to what it is asked (its actions) are allowed by the server, once for each request.
+    """
+    own = [f"local.{kind}.{app.name}" for kind in ("metric", "data", "config")]
+    below = [f"local.{kind}.{app.name}.>" for kind in ("metric", "data")]
+    inbox, actions = f"_INBOX.{app.name}.>", f"local.action.{app.name}.>"
+    return {
+        "publish": [*own, *below, *app.publish],
+        "subscribe": [f"local.config.{app.name}", actions, inbox, *app.subscribe],
+    }
+
+
+def environment(app: App, url: str, seed_file: Path | None = None) -> str:
+    """The text of its environment file: for ``EnvironmentFile=`` of systemd and ``--env-file`` of docker, so no quotes.
+
+    url: of the leaf. seed_file: where the seed of its nkey is.
+    """
+    login = {"NATS_NKEY": str(seed_file)} if seed_file else {"NATS_USER": app.name, "NATS_PASSWORD": app.password}
+    values = {"NATS_URL": url, **login, "NATS_INBOX_PREFIX": f"_INBOX.{app.name}", "EDGEAGENT_APP": app.name}
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def load(path: Path) -> dict[str, App]:
+    """The programs in ``apps.json`` by name, none when there is no such file. Raises Failed when it is damaged."""
+    data = files.read_if_there(path)
+    try:
+        return {app.name: app for app in msgspec.json.decode(data, type=list[App])} if data is not None else {}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failed(f"read {path}", str(error), "remove it and add the programs again: `edgeagent app add`") from None
+
+
+def save(path: Path, apps: dict[str, App]) -> None:
+    """Write them, readable by the agent only."""
+    files.write_atomic(path, msgspec.json.format(msgspec.json.encode(list(apps.values()))) + b"\n", 0o600)
+    files.give_to_folders_owner(path)

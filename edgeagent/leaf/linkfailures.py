@@ -1,0 +1,74 @@
+"""Why a leaf does not come to its hub, out of what its nats-server logs; pure.
+
+The words were collected by provoking each failure with nats-server 2.15.1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["LinkFailure", "explain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFailure:
+    """why, remedy: as for EdgeError.
+
+    kind: a word for programs: ``refused`` (the other end is a hub and does not let us in), ``distrust`` (its certificate), ``protocol``
+    (it is something else, or speaks TLS otherwise), ``proxy``, or ``silence`` (it may yet work).
+    """
+
+    why: str
+    remedy: str = ""
+    kind: str = "silence"
+
+
+_CLOCK = "is this machine's clock right (`date`)?"
+_STRANGER = LinkFailure(
+    why="its certificate is not signed by an authority that is trusted here",
+    remedy="use a token of this very hub; if it is one, somebody may be in between",
+    kind="distrust",
+)
+_ANOTHER_NAME = LinkFailure(
+    why="its certificate is for another name or address",
+    remedy="use the hub's address as its certificate names it",
+    kind="distrust",
+)
+_DATES = LinkFailure(why="its certificate has expired, or is not valid yet", remedy=_CLOCK, kind="distrust")
+_BAD_CERTIFICATE = LinkFailure(why="its certificate is not accepted", remedy=_CLOCK, kind="distrust")
+
+#: First match counts.
+_PATTERNS = (
+    (r"Leafnode Error '(?:Authorization|User Authentication)", LinkFailure(why="it does not accept the login", kind="refused")),
+    (r"certificate signed by unknown authority", _STRANGER),
+    (r"x509: certificate has expired or is not yet valid", _DATES),
+    (r"x509: certificate (?:is valid for|is not valid for)|x509: cannot validate certificate for", _ANOTHER_NAME),
+    (r"failed to verify certificate", _BAD_CERTIFICATE),
+    (
+        r"proxy.*(?:407|[Aa]uthentication [Rr]equired)",
+        LinkFailure(why="the proxy wants another user or password", remedy="name them in --proxy", kind="proxy"),
+    ),
+    (
+        r"[Pp]roxy[^\n]*(?:CONNECT|connect)[^\n]*",
+        LinkFailure(why="the proxy does not lead there", remedy="may it reach that host and port?", kind="proxy"),
+    ),
+    (r"attempted to connect to wrong port", LinkFailure(why="it is another port of a nats-server", kind="protocol")),
+    (
+        r"TLS leafnode handshake error|closed: TLS Handshake Failure",
+        LinkFailure(why="it does not speak TLS as expected", kind="protocol"),
+    ),
+    (
+        r"Error soliciting websocket connection: (?:invalid websocket|malformed HTTP)",
+        LinkFailure(why="no websocket answers there", kind="protocol"),
+    ),
+    (r"Error soliciting websocket connection", LinkFailure(why="it closed the connection", kind="protocol")),
+    (r"closed: Read Error", LinkFailure(why="it closed the connection, or said nothing")),
+    (r"no such host", LinkFailure(why="the name is not known", remedy="check the spelling, and the network's DNS")),
+    (r"connection refused", LinkFailure(why="nothing listens there")),
+)
+
+
+def explain(log: str) -> LinkFailure | None:
+    """What the log says of the tries to link; None when it tells of no failure. One that is certain goes before ``silence``."""
+    return next((failure for pattern, failure in _PATTERNS if re.search(pattern, log)), None)

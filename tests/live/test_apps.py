@@ -1,0 +1,158 @@
+"""Local programs with a login, on a real leaf: what they can do, and what not even a hostile one can."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+import pytest
+import pytest_asyncio
+
+from edgeagent.leaf import apps
+from edgeagent.leaf.apps import App
+from edgeagent.leaf.leaf import Leaf, LeafOptions
+from edgeagent.natsserver import ports
+from edgeagent.trust.nkeys import KeyPair
+from tests.support.servers import PATIENCE_SECONDS, until
+
+DOORS, WINDOWS = App(name="doors", password="secret-d"), App(name="windows", password="secret-w")
+KEY = KeyPair.generate("user")
+
+
+@pytest_asyncio.fixture
+async def leaf(tmp_path: Path) -> AsyncIterator[Leaf]:
+    made = Leaf(LeafOptions(device_id="pi-01", server_name="pi-01-x", folder=tmp_path / "state", port=ports.pick()))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def give(leaf: Leaf, *known: App) -> None:
+    apps.save(leaf.options.apps_file, {app.name: app for app in known})
+    await leaf.apply()
+
+
+class Program:
+    """A local program's connection, with all that the leaf complained of."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    async def __aenter__(self) -> Program:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def connect(self, leaf: Leaf, inbox: str = "_INBOX", **login: Any) -> Program:
+        async def note(error: Exception) -> None:
+            self.errors.append(str(error))
+
+        self.client = await nats.connect(
+            leaf.url, error_cb=note, inbox_prefix=inbox.encode(), allow_reconnect=False, max_reconnect_attempts=1, **login
+        )
+        return self
+
+    async def refused(self) -> bool:
+        """Whether the leaf refused what was sent so far."""
+        await self.client.flush()
+        await self.client.flush()
+        return any("permissions violation" in error.lower() for error in self.errors)
+
+
+async def program(leaf: Leaf, app: App) -> Program:
+    return await Program().connect(leaf, f"_INBOX.{app.name}", user=app.name, password=app.password)
+
+
+async def test_a_program_speaks_for_itself_and_a_running_one_is_not_disturbed(leaf: Leaf) -> None:
+    async with await Program().connect(leaf) as before:
+        heard = await before.client.subscribe("local.metric.*")
+        await give(leaf, DOORS)
+        async with await program(leaf, DOORS) as doors:
+            await doors.client.publish("local.metric.doors", b"1")
+            assert not await doors.refused()
+        assert (await heard.next_msg(timeout=PATIENCE_SECONDS)).subject == "local.metric.doors"
+        assert before.client.is_connected
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "local.metric.windows",
+        "local.data.other",
+        "local.config.windows",
+        "edge.from.pi-01.report",
+        "$JS.API.INFO",
+        "_INBOX.ops.eve.1",
+        "mcu.m1.led",
+    ],
+)
+async def test_it_cannot_speak_for_another(leaf: Leaf, subject: str) -> None:
+    await give(leaf, DOORS, WINDOWS)
+    async with await program(leaf, DOORS) as doors:
+        await doors.client.publish(subject, b"forged")
+        assert await doors.refused()
+
+
+@pytest.mark.parametrize(
+    "subject", [">", "local.>", "local.metric.windows", "_INBOX.windows.>", "_INBOX.>", "local.action.windows.open", "$SYS.>"]
+)
+async def test_it_cannot_listen_to_another(leaf: Leaf, subject: str) -> None:
+    await give(leaf, DOORS, WINDOWS)
+    async with await program(leaf, DOORS) as doors:
+        await doors.client.subscribe(subject)
+        assert await doors.refused()
+
+
+async def test_it_answers_what_it_is_asked_and_no_more(leaf: Leaf) -> None:
+    await give(leaf, DOORS)
+    user, password = leaf.agent_login
+    async with await program(leaf, DOORS) as doors, await Program().connect(leaf, user=user, password=password) as agent:
+
+        async def open_it(message: Any) -> None:
+            await message.respond(b"open")
+
+        await doors.client.subscribe("local.action.doors.open", cb=open_it)
+        assert not await doors.refused()
+        assert (await agent.client.request("local.action.doors.open", timeout=PATIENCE_SECONDS)).data == b"open"
+        await doors.client.publish("edge.to.device.pi-01.in.1", b"unasked")
+        assert await doors.refused()
+
+
+async def test_a_wrong_password_and_a_login_that_was_taken_away(leaf: Leaf) -> None:
+    await give(leaf, DOORS)
+    with pytest.raises(nats.errors.Error):
+        await Program().connect(leaf, user="doors", password="guess")
+    async with await program(leaf, DOORS) as doors:
+        await give(leaf)
+        await until(lambda: doors.client.is_closed, "its connection was ended")
+    with pytest.raises(nats.errors.Error):
+        await program(leaf, DOORS)
+
+
+async def test_a_key_instead_of_a_password(leaf: Leaf) -> None:
+    await give(leaf, App(name="doors", nkey=KEY.public))
+    assert await _answer_to(leaf, KEY, "PUB local.data.doors 0\r\n\r\n") == "PONG"
+    assert "Permissions Violation" in await _answer_to(leaf, KEY, "PUB local.data.windows 0\r\n\r\n")
+    assert "Authorization Violation" in await _answer_to(leaf, KEY, "", signer=KeyPair.generate("user"))
+
+
+async def _answer_to(leaf: Leaf, key: KeyPair, lines: str, *, signer: KeyPair | None = None) -> str:
+    """The server's first word to a client that signs in with ``key`` and then sends ``lines`` (nats-py does so only with a package)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", leaf.port)
+    try:
+        nonce = json.loads((await reader.readline()).removeprefix(b"INFO "))["nonce"]
+        signature = base64.urlsafe_b64encode((signer or key).sign(nonce.encode())).rstrip(b"=").decode()
+        hello = json.dumps({"nkey": key.public, "sig": signature, "verbose": False, "protocol": 1})
+        writer.write(f"CONNECT {hello}\r\n{lines}PING\r\n".encode())
+        while (line := (await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)).decode().strip()).startswith("INFO"):
+            pass
+        return line
+    finally:
+        writer.close()
