@@ -177,9 +177,5 @@ class StatusKeeper:
                 groups=self.groups,
                 queries_answered=self._answered,
                 problems=self._problems(),
-                    problem
-                    for problem in (self._leaf_problem, self._link_problem, self._renewal_problem, self._report_problem)
-                    if problem
-                ],
             ),
         )

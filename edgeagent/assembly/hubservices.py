@@ -31,6 +31,8 @@ log = logging.getLogger("edgeagent.hub")
 
 #: Bounds of the pause after the streams could not be looked at, in seconds.
 RETRY_SECONDS = (0.5, 15.0)
+#: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
+KEYS_SECONDS = 10.0
 
 
 async def sign_in(
@@ -107,7 +109,25 @@ class HubServices:
             log.warning("%s", error)
         keeper.wake()
         self.tasks.start("accounts", keeper.run())
+        self.tasks.start("keys", self._follow_keys(keeper))
         return keeper
+
+    async def _follow_keys(self, accounts: AccountsKeeper) -> None:
+        """Sign with the keys that are in the folder, whenever its owner changed them. For ever."""
+        before, said = self._keyring.public, ""
+        while True:
+            await asyncio.sleep(KEYS_SECONDS)
+            try:
+                keyring = Keyring.load(self._place.path)
+            except EdgeError as error:  # half way through, or damaged: what we have goes on
+                if str(error) != said:
+                    log.warning("%s", error)
+                said = str(error)
+                continue
+            if keyring.public != before:
+                before = keyring.public
+                log.info("the hub's keys were changed by its owner")
+                accounts.use(keyring)
 
     async def _keep_presence(self, orders: DeviceOrders) -> None:
         fleet, provision = self._keyring.account_public("FLEET"), self._keyring.account_public("PROVISION")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeagent import __version__
-from edgeagent.cli import context, demo, device, enrol, fleet, hub, local, operator, token
+from edgeagent.cli import apps, context, demo, device, enrol, fleet, hub, local, operator, token
 from edgeagent.errors import EdgeError
 
 __all__ = ["app", "main"]
@@ -26,6 +26,7 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
+app.add_typer(apps.app, name="app")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")
 enrol.add_to(app)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeagent import places
-from edgeagent.cli import passphrase
+from edgeagent.cli import passphrase, running
 from edgeagent.cli.options import HubDir, Json, Output, OwnerKeys
 from edgeagent.cli.table import Column, Form, emit
 
@@ -68,6 +68,44 @@ def backup(
     keys = keys or people.find_keys(HubFolder((folder or places.hub_folder()).absolute()))
     owner = hubkeys.backup(keys, passphrase.known(keys, passphrase_file), out)
     typer.echo(f"the owner's keys of {owner.hub} are also in {out}; keep it, and its passphrase, away from the hub")
+
+
+@app.command()
+def rotate(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, operator, admin, group-viewer or group-operator.")],
+    folder: HubDir = None,
+    keys: OwnerKeys = None,
+    passphrase_file: passphrase.PassphraseFile = None,
+) -> None:
+    """Give a role of people a new signing key, and have every device follow it. Runs on the hub's own machine, while the hub is up.
+
+    Every login of that role ends; make new ones with `edgeagent operator add`. Make a new backup of the owner's keys afterwards.
+    When it is broken off, do it again: it goes on where it stopped.
+
+    Example: edgeagent hub keys rotate operator
+    """
+    from edgeagent.assembly import people
+    from edgeagent.assembly.rotation import ROTATED
+    from edgeagent.assembly.rotation import rotate as exchange
+    from edgeagent.errors import UsageProblem
+    from edgeagent.hub.folder import HubFolder
+    from edgeagent.hub.owner import Owner
+
+    chosen = next((known for known in ROTATED if known == role), None)
+    if chosen is None:
+        raise UsageProblem(
+            f"exchange the key of {role!r}", "there is no such role of people", f"take one of {', '.join(ROTATED)}"
+        )
+    place = HubFolder((folder or places.hub_folder()).absolute())
+    keys = keys or people.find_keys(place)
+    secret = passphrase.known(keys, passphrase_file)
+    owner = Owner.load(keys, secret)
+    running.run(exchange(owner, chosen, place, people.reached(owner, place), keys, secret))
+    typer.echo(f"the role {role} has a new key; devices follow it as soon as they are linked")
+    typer.echo(
+        f"Every login of that role has ended: `edgeagent operator add NAME --role {role.removeprefix('group-')}` makes new ones."
+    )
+    typer.echo(f"Make a new backup: `edgeagent hub keys backup --out FILE`. The key is in {keys}, older backups do not have it.")
 
 
 @app.command()

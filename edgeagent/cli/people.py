@@ -53,17 +53,18 @@ def revoke(
     Example: edgeagent operator revoke olga --reason "laptop stolen"
     """
 
-    async def run() -> Person:
-        from edgeagent.fleet import admin
+    async def run() -> None:
+        from edgeagent.fleet import admin, signers
 
-        async with admin.connected(context) as (_, orders):
-            return await orders.revoke_person(who, reason)
+        async with admin.connected(context) as (fleet, orders):
+            person = await orders.revoke_person(who, reason)
+            one_key = "" if who == person.name else who
+            typer.echo(f"{person.name or who} is kept out of the hub" + (f" with the key {who}" if one_key else ""))
+            await signers.revoke(fleet.client, fleet.login, person, one_key)
 
-    person = running.run(run())
-    typer.echo(f"{person.name or who} is kept out" + ("" if who == person.name else f" with the key {who}"))
-    typer.echo(
-        "Devices follow the role's signing key: whoever kept it can still sign. `edgeagent operator ls` shows who is left."
-    )
+    running.run(run())
+    typer.echo("Devices follow nothing any more that was signed with it; those that are away learn of it when they are back.")
+    typer.echo("What is in force and was signed with it must be signed again by somebody else.")
 
 
 async def _people(context: str | None) -> list[Person]:

@@ -10,18 +10,22 @@ import signal
 import time
 from pathlib import Path
 
-from edgeagent import context, files, interpreter
-from edgeagent.assembly.hub import add_device
+from edgeagent import context, files, interpreter, settings
+from edgeagent.assembly.enrol import EnrolOptions, enrol
 from edgeagent.assembly.hubmake import make
 from edgeagent.demo.cable import Cable
 from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace
+from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, UsageProblem
+from edgeagent.fleet import admin
+from edgeagent.fleet.tokens import Tokens
 from edgeagent.hub.address import local_url
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from edgeagent.natsserver.process import Launch
 from edgeagent.natsserver.supervisor import Supervisor, Timing
+from edgeagent.tokens import TokenWanted
 
 __all__ = ["CONTEXT", "DemoFleet", "end_leftovers"]
 
@@ -51,9 +55,8 @@ class DemoFleet:
         self._make_hub(hub)
         command = interpreter.argv("edgeagent", "hub", "up", "--dir", str(hub.path))
         await self._supervise("the hub", hub.path, command, hub.path / "hub.log")
-        await self._until_streams(hub)
-        for device in self.devices:
-            await self._make_device(hub, device)
+        await self._until_up()
+        await asyncio.gather(*(self._make_device(hub, device) for device in self.devices))
         await asyncio.gather(*(self._start_device(device) for device in self.devices))
 
     async def close(self) -> None:
@@ -93,15 +96,13 @@ class DemoFleet:
         )
         make(hub, options, ADMIN, passphrase=None, keys=self.folder.keys)
 
-    async def _until_streams(self, hub: HubFolder) -> None:
-        """Until the hub's services have made the streams: it answers then."""
-        from edgeagent.assembly.hub import look
-
+    async def _until_up(self) -> None:
+        """Until the hub's services answer administrators, which they do last."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
             try:
-                found = await look(hub)
-                if not any("problem" in stream for stream in found["streams"]):
+                async with admin.connected(CONTEXT) as (_, orders):
+                    await Tokens(orders).ls()
                     return
             except EdgeError:
                 if time.monotonic() > deadline:
@@ -115,12 +116,20 @@ class DemoFleet:
         text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port, pace=self.pace)
         files.write_atomic(self.folder.settings(device.id), text.encode(), 0o600)
         if not (folder / "device.creds").exists():
-            await add_device(hub, device.id, device.groups, folder / "device.creds")
+            own = settings.load_own(self.folder.settings(device.id))
+            token = ClaimToken.parse(await self._token(device))
+            await enrol(own, EnrolOptions(hub=own.hub.urls[0], token=token), log.debug)
+
+    async def _token(self, device: DemoDevice) -> str:
+        """A claim token for one device, as `edgeagent token create` makes it."""
+        wanted = TokenWanted(expires_in_seconds=3600, device=device.id, groups=list(device.groups), note="demo")
+        async with admin.connected(CONTEXT) as (_, orders):
+            return (await Tokens(orders).create(wanted)).token
 
     async def _start_device(self, device: DemoDevice) -> None:
-        settings = self.folder.settings(device.id)
-        command = interpreter.argv("edgeagent.assembly.agent", str(settings))
-        await self._supervise(device.id, settings.parent, command, settings.with_name("agent.log"))
+        file = self.folder.settings(device.id)
+        command = interpreter.argv("edgeagent.assembly.agent", str(file))
+        await self._supervise(device.id, file.parent, command, file.with_name("agent.log"))
 
     async def _supervise(self, name: str, folder: Path, command: list[str], output: Path) -> None:
         launch = Launch(name=name, argv=tuple(command), output=output, pid_file=folder / "demo.pid")

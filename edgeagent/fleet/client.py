@@ -76,7 +76,7 @@ class Fleet:
 
     async def __aenter__(self) -> Fleet:
         name, url, file, authorities = self._where()
-        login = creds.load(file)
+        login = self.login = creds.load(file)
         self.user = login.name
         self._client = await connect(
             url,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from edgeagent import subjects
+from edgeagent.administration import Person
 from edgeagent.direct import Stored, get_last
 from edgeagent.errors import Failed, Refused
 from edgeagent.link import Client, request
@@ -14,7 +15,7 @@ from edgeagent.trust import jwt, signers
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
 
-__all__ = ["change", "check_known", "hand_over", "stored"]
+__all__ = ["change", "check_known", "hand_over", "revoke", "stored"]
 
 _SUBJECT = subjects.kv(subjects.CONFIG_BUCKET, str(subjects.SIGNERS))
 _WHAT = "change who may sign"
@@ -57,6 +58,15 @@ async def change(
         if await _store(client, data, before.sequence if before else 0):
             return signers.number_of(data)
     raise Refused(_WHAT, "somebody else changes it all the time", "try again")
+
+
+async def revoke(client: Client, login: Credentials, person: Person, key: str = "") -> None:
+    """Have devices follow nothing any more that was signed with a login of the ``person``.
+
+    key: one public user key, where not all of them are meant. Raises as :func:`change`.
+    """
+    now = int(time.time())
+    await change(client, login, revoke=dict.fromkeys([key] if key else [person.key, *person.older], now))
 
 
 async def hand_over(client: Client, old: Credentials, new: Credentials, role_keys: Mapping[str, str]) -> None:

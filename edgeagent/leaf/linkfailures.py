@@ -38,6 +38,12 @@ _ANOTHER_NAME = LinkFailure(
 _DATES = LinkFailure(why="its certificate has expired, or is not valid yet", remedy=_CLOCK, kind="distrust")
 _BAD_CERTIFICATE = LinkFailure(why="its certificate is not accepted", remedy=_CLOCK, kind="distrust")
 
+#: nats-server looks the name up itself, and then asks the proxy for it.
+_UNKNOWN_NAME = LinkFailure(
+    why="the name is not known",
+    remedy="check the spelling, and the DNS of this machine, which is asked also where there is a proxy",
+)
+
 #: First match counts.
 _PATTERNS = (
     (r"Leafnode Error '(?:Authorization|User Authentication)", LinkFailure(why="it does not accept the login", kind="refused")),
@@ -46,12 +52,16 @@ _PATTERNS = (
     (r"x509: certificate (?:is valid for|is not valid for)|x509: cannot validate certificate for", _ANOTHER_NAME),
     (r"failed to verify certificate", _BAD_CERTIFICATE),
     (
-        r"proxy.*(?:407|[Aa]uthentication [Rr]equired)",
+        r"proxy CONNECT failed: 407",
         LinkFailure(why="the proxy wants another user or password", remedy="name them in --proxy", kind="proxy"),
     ),
     (
-        r"[Pp]roxy[^\n]*(?:CONNECT|connect)[^\n]*",
+        r"proxy CONNECT failed",
         LinkFailure(why="the proxy does not lead there", remedy="may it reach that host and port?", kind="proxy"),
+    ),
+    (
+        r"failed to read proxy response",
+        LinkFailure(why="the proxy does not answer as one", remedy="check --proxy: it must be an HTTP proxy", kind="proxy"),
     ),
     (r"attempted to connect to wrong port", LinkFailure(why="it is another port of a nats-server", kind="protocol")),
     (
@@ -64,7 +74,7 @@ _PATTERNS = (
     ),
     (r"Error soliciting websocket connection", LinkFailure(why="it closed the connection", kind="protocol")),
     (r"closed: Read Error", LinkFailure(why="it closed the connection, or said nothing")),
-    (r"no such host", LinkFailure(why="the name is not known", remedy="check the spelling, and the network's DNS")),
+    (r"no such host", _UNKNOWN_NAME),
     (r"connection refused", LinkFailure(why="nothing listens there")),
 )
 

@@ -25,6 +25,8 @@ __all__ = ["NotLinked", "Visit", "VisitOptions"]
 
 #: How often its log is looked at while it links, in seconds.
 LOOK_SECONDS = 0.1
+#: How long its server may take to write down where it listens, in seconds.
+PORTS_SECONDS = 10.0
 
 
 class NotLinked(Unreachable):
@@ -93,7 +95,7 @@ class Visit:
         child = process.start(launch)
         self._stack.push_async_callback(_end, child)
         await child.until_ready()
-        url = (ports.read(folder, child.pid) or {})["nats"][0]
+        url = await _url(folder, child.pid)
         self._agent = await self._connect(url, self._options.inbox_prefix, (AGENT_USER, self._password))
         system = await self._connect(url, "_INBOX.sys", (SYSTEM_USER, self._system_password))
         self._uplink = Uplink(system, lambda connected: self._changed.set(), self._changed.set)
@@ -147,6 +149,17 @@ system_account: SYS
     async def request(self, subject: str, data: bytes, *, what: str, timeout: float = 10.0) -> bytes:
         """Ask a service of the hub; see :func:`edgeagent.leaf.uplink.ask_hub`."""
         return await ask_hub(self._agent, subject, data, what=what, timeout=timeout)
+
+
+async def _url(folder: Path, pid: int) -> str:
+    """Where the visit's server takes clients. It says that it is ready a moment before it has written where."""
+    deadline = asyncio.get_running_loop().time() + PORTS_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        found = (ports.read(folder, pid) or {}).get("nats")
+        if found:
+            return str(found[0])
+        await asyncio.sleep(0.01)
+    raise Failed("start a leaf for the visit", f"it did not say within {PORTS_SECONDS:g} s where it listens", "is the disk full?")
 
 
 async def _end(child: process.Child | None) -> None:

@@ -26,6 +26,7 @@ from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.pins import load as load_pins
 from tests.support.enrolling import NewDevice, ended, lines
+from tests.support.proxy import Proxy
 from tests.support.servers import is_alive, kill_leftovers, until
 from tests.support.trusthub import TrustHub
 
@@ -169,6 +170,18 @@ async def test_nobody_there(device: NewDevice, hub: TrustHub) -> None:
 async def test_a_proxy_that_is_not_there(device: NewDevice, hub: TrustHub) -> None:
     said = await device.enrol("127.0.0.1", "--proxy", "http://127.0.0.1:1", token=hub.token())
     assert said.code == 1 and "ws://127.0.0.1:80: proxy 127.0.0.1:1: nothing listens there" in said.err
+
+
+async def test_by_a_proxy_with_a_login(hub: TrustHub, device: NewDevice) -> None:
+    async with Proxy("kim:long-secret") as proxy:
+        address, token = f"ws://127.0.0.1:{hub.ws_port}", hub.token()
+        said = await device.enrol(address, "--proxy", f"http://kim:wrong-one@127.0.0.1:{proxy.port}", token=token)
+        assert said.code == 1 and "the proxy wants another user or password" in said.err and "wrong-one" not in said.err
+        said = await device.enrol(address, "--proxy", f"http://kim:long-secret@127.0.0.1:{proxy.port}", token=token)
+        assert said.code == 0 and proxy.tunnels and "long-secret" not in said.out + said.err, said
+        with device.running():
+            await until(lambda: device.is_linked, "the agent is linked by the proxy, without settings")
+        assert "long-secret" not in device.log
 
 
 async def test_the_services_refusals_are_shown_as_they_are(hub: TrustHub, device: NewDevice) -> None:

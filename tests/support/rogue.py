@@ -42,10 +42,13 @@ class Rogue:
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
-    async def connect(cls, port: int, credentials: Credentials, *, is_hub: bool = False, name: str = "") -> Rogue:
+    async def connect(
+        cls, port: int, credentials: Credentials, *, is_hub: bool = False, name: str = "", account: str = ""
+    ) -> Rogue:
         """Connect and sign in; see ``closed`` for whether the hub liked it. is_hub: claim to be the hub's side of the link.
 
-        name: the server name that it claims, a random one unless given.
+        name: the server name that it claims, a random one unless given. account: what it calls its own account, EDGE for a stock leaf
+        of ours; to the hub two leafs are one only if both are equal.
         """
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         rogue = cls(reader, writer, credentials.name)
@@ -57,8 +60,10 @@ class Rogue:
             "sig": sign(info["nonce"]).decode(),
             "server_id": server_id,
             "name": name or server_id,
+            "cluster": name,  # as stock leafs have it that are in no cluster
             "version": info["version"],
             "is_hub": is_hub,
+            "remote_account": account,
             "headers": True,
             "protocol": 1,
         }

@@ -6,6 +6,7 @@ import pytest
 
 from edgeagent.leaf.linkfailures import explain
 
+DIAL = '[ERR] Error trying to connect as leafnode to remote server "10.0.0.1:443" (attempt 1)'
 X509 = "[ERR] 127.0.0.1:57919 - lid:6 - TLS leafnode handshake error: tls: failed to verify certificate: x509: "
 
 
@@ -26,6 +27,9 @@ X509 = "[ERR] 127.0.0.1:57919 - lid:6 - TLS leafnode handshake error: tls: faile
             "no websocket answers there",
         ),
         ("[ERR] 127.0.0.1:1 - lid_ws:6 - Error soliciting websocket connection: connection closed", "protocol", "it closed"),
+        (f"{DIAL}: proxy CONNECT failed: 407 Proxy Authentication Required", "proxy", "another user or password"),
+        (f"{DIAL}: proxy CONNECT failed: 403 Forbidden", "proxy", "does not lead there"),
+        (f"{DIAL}: failed to read proxy response: unexpected EOF", "proxy", "does not answer as one"),
         ("[INF] 127.0.0.1:1 - lid:6 - Leafnode connection closed: Read Error", "silence", "or said nothing"),
         (
             '[ERR] Error trying to connect as leafnode to remote server "nowhere.invalid:7422" (attempt 1): lookup for host '
