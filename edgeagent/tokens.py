@@ -68,12 +68,16 @@ class TokenWanted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TokenMade(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to ``token_create``. token: the secret, as :class:`edgeagent.enrolment.ClaimToken` writes it; ``repr`` hides it."""
+    """The answer to ``token_create``. token: the secret, as :class:`edgeagent.enrolment.ClaimToken` writes it; ``repr`` hides it.
+
+    leaf_port: where the hub takes devices.
+    """
 
     id: str
     token: str
     expires_at: int
     uses: int = 1
+    leaf_port: int = 7422
     v: int = VERSION
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from edgeagent.hub.keyring import DEVICE_SECONDS, Keyring, Service
 from edgeagent.link import Client, request
 from edgeagent.times import parse_rfc3339
 
-__all__ = ["add_device", "look", "renew_device", "run"]
+__all__ = ["add_device", "look", "renew_device", "run", "serve"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -45,6 +45,21 @@ async def run(place: HubFolder) -> None:
             await asyncio.gather(life, stopping, return_exceptions=True)
         if not life.cancelled():
             life.result()
+
+
+async def serve(place: HubFolder) -> None:
+    """Be one more instance of the hub's services until SIGTERM or SIGINT; nats-server is somebody else's. Raises as :func:`run`."""
+    runtime.set_up_logging("info")
+    options, keyring = place.options(), Keyring.load(place.path)
+    stop = runtime.stop_on_signals()
+    services = HubServices(place, options, keyring)
+    async with contextlib.AsyncExitStack() as stack:
+        if not await runtime.unless(stop, stack.enter_async_context(services)):
+            return
+        runtime.notify_systemd("READY=1")
+        log.info("one more of the hub's services runs")
+        await services.tasks.wait(stop)
+        runtime.notify_systemd("STOPPING=1")
 
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:

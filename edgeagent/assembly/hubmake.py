@@ -6,13 +6,14 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from edgeagent import context, files, places
+from edgeagent import context, files, places, wire
 from edgeagent.assembly import hubtls
 from edgeagent.errors import Refused
 from edgeagent.hub import authorities, ownfiles
 from edgeagent.hub.address import addresses, local_url
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.owner import Owner, Remembered, check_person
+from edgeagent.hub.people import person_of
 
 __all__ = ["check", "make", "owner_file", "remembered"]
 
@@ -75,11 +76,14 @@ def make(
         file = keys or owner_file(options.name)
         undo.callback(_unlink, file)
         owner.save(file, passphrase)
+        login = owner.operator_credentials(admin, "admin")
+        undo.callback(place.founder.unlink, missing_ok=True)
+        files.write_atomic(place.founder, wire.encode(person_of(login, "admin")), 0o600)
         handed = context.Handover(
             hub=options.name,
             # A certificate of somebody else's names the hub as others reach it.
             url=addresses(options).operators if options.tls == "files" else local_url(options),
-            credentials=owner.operator_credentials(admin, "admin").format(),
+            credentials=login.format(),
             authorities=owner.remembered.authorities,
         )
         undo.callback(_forget, options.name)

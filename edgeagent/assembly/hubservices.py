@@ -7,6 +7,8 @@ import contextlib
 import logging
 from typing import Any
 
+from edgeagent import files, wire
+from edgeagent.administration import Person
 from edgeagent.backoff import delays
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest, streams
@@ -157,9 +159,22 @@ class HubServices:
             hub_name=self._options.name,
             tls=bool(self._options.tls),
             authorities=self._authorities,
+            leaf_port=self._options.leaf_port,
         )
+        await self._take_the_founder_in(people)
         handlers: dict[str, Handler] = {**orders.handlers(), **people.handlers(), **tokens}
         await self._stack.enter_async_context(Administration(self._hub, handlers))
+
+    async def _take_the_founder_in(self, people: People) -> None:
+        """Register the first administrator, whose login is older than the hub's store."""
+        data = files.read_if_there(self._place.founder)
+        if data is None:
+            return
+        try:
+            await people.register("hub init", wire.decode(data, Person))
+            self._place.founder.unlink()
+        except (EdgeError, OSError) as error:
+            log.warning("cannot register the first administrator: %s", error)
 
     def _authorities(self) -> str:
         return authorities.current(self._place)

@@ -6,15 +6,12 @@ are told, in a document that the old administrators' key signs and the new one s
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-from edgeagent import files
+from edgeagent.assembly.asowner import administrator, connected_as
 from edgeagent.assembly.people import Reached, public_keys
 from edgeagent.errors import Refused
-from edgeagent.fleet import Fleet, signers
+from edgeagent.fleet import signers
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.owner import Owner
 from edgeagent.hub.roles import PEOPLE, Role
@@ -24,8 +21,6 @@ __all__ = ["ROTATED", "rotate"]
 
 #: The roles whose keys can be exchanged so. Devices' and claims' keys are the hub's, and devices do not pin them.
 ROTATED: tuple[Role, ...] = (*PEOPLE, "group-viewer", "group-operator")
-#: Who signs here: a login that the owner makes for itself and that is good for as long as it takes.
-_NAME, _SECONDS = "owner", 3600.0
 
 
 async def rotate(owner: Owner, role: Role, place: HubFolder, where: Reached, keys: Path, passphrase: str | None) -> str:
@@ -36,9 +31,8 @@ async def rotate(owner: Owner, role: Role, place: HubFolder, where: Reached, key
     owner.check_same(public_keys(place), place.path)
     if owner.begin_rotation(role):
         owner.save(keys, passphrase, replace=True)
-    before = owner.before_rotation(role)
-    old, new = _administrator(before), _administrator(owner)
-    async with _connected(where, await _accepted(where, old, new)) as fleet:
+    old, new = administrator(owner.before_rotation(role)), administrator(owner)
+    async with connected_as(where, await _accepted(where, old, new)) as fleet:
         await signers.hand_over(fleet.client, old, new, owner.signers())
     owner.rewrite_hub(place.path)  # the running hub notices
     owner.end_rotation(role)
@@ -46,24 +40,10 @@ async def rotate(owner: Owner, role: Role, place: HubFolder, where: Reached, key
     return owner.role_public(role)
 
 
-def _administrator(owner: Owner) -> Credentials:
-    return owner.operator_credentials(_NAME, "admin", expires_in_seconds=_SECONDS)
-
-
 async def _accepted(where: Reached, first: Credentials, other: Credentials) -> Credentials:
     """The login that the hub accepts: it has the new key already when a rotation is finished that was broken off late."""
     try:
-        async with _connected(where, first):
+        async with connected_as(where, first):
             return first
     except Refused:
         return other
-
-
-@contextlib.asynccontextmanager
-async def _connected(where: Reached, login: Credentials) -> AsyncIterator[Fleet]:
-    with tempfile.TemporaryDirectory(prefix="edgeagent-") as name:  # mode 0700
-        file, authorities = Path(name) / "owner.creds", Path(name) / "ca.pem"
-        files.write_atomic(file, login.format().encode(), 0o600)
-        files.write_atomic(authorities, where.authorities.encode(), 0o600)
-        async with Fleet(url=where.url, credentials=file, authorities=authorities if where.authorities else None) as fleet:
-            yield fleet

@@ -130,6 +130,20 @@ def up(folder: HubDir = None) -> None:
 
 
 @app.command()
+def serve(folder: HubDir = None) -> None:
+    """Run the hub's services once more, beside a hub that is up: enrolment, renewal, orders, presence. Any number may run.
+
+    `hub up` has them too; more of them keep answering while one is started anew. Needs the hub's folder, on the hub's own machine.
+
+    Example: edgeagent hub serve
+    """
+    from edgeagent.assembly.hub import serve as run
+    from edgeagent.hub.folder import HubFolder
+
+    running.run(run(HubFolder((folder or places.hub_folder()).absolute())))
+
+
+@app.command()
 def status(folder: HubDir = None, as_json: Json = False) -> None:
     """Show whether the hub runs, who is connected and how full its streams are. Runs on the hub's own machine.
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import time
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeagent import places
-from edgeagent.cli import expiry, passphrase, people
+from edgeagent.cli import expiry, passphrase, people, running
 from edgeagent.cli.options import HubDir, OwnerKeys
+from edgeagent.errors import EdgeError
 from edgeagent.times import duration
+
+if TYPE_CHECKING:
+    from edgeagent.administration import Person as Registered
+    from edgeagent.assembly.people import Reached
+    from edgeagent.hub.owner import Owner
 
 __all__ = ["app"]
 
@@ -68,6 +74,7 @@ def add(
     from edgeagent.assembly import people
     from edgeagent.hub.folder import HubFolder
     from edgeagent.hub.owner import Owner, check_person
+    from edgeagent.hub.people import person_of
 
     person = people.Person(name=name, role=role.value, groups=_words(groups), actions=_words(actions), expires_in_seconds=expires)
     check_person(name, role.value, person.groups, person.actions)  # before anybody is asked for a passphrase
@@ -91,6 +98,18 @@ def add(
         typer.echo(f"  edgeagent context import {target.name}")
     if where.note:
         typer.echo(where.note)
+    _tell_the_hub(owner, where, person_of(login, role.value, person.groups, person.actions))
+
+
+def _tell_the_hub(owner: Owner, where: Reached, person: Registered) -> None:
+    """The login is good without that; but what the hub does not know it can neither list nor revoke by name."""
+    from edgeagent.assembly.asowner import register
+
+    try:
+        running.run(register(owner, where, person))
+    except EdgeError as error:
+        typer.echo(f"The hub was not told: {error}", err=True)
+        typer.echo(f"`edgeagent operator ls` will not list it; to revoke it name its key, {person.key}.", err=True)
 
 
 def _words(text: str) -> tuple[str, ...]:

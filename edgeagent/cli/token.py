@@ -21,6 +21,9 @@ __all__ = ["app"]
 if TYPE_CHECKING:
     from edgeagent.tokens import TokenList, TokenMade, TokenRow, TokenWanted
 
+#: Where `edgeagent enroll` looks for a hub unless it is told.
+USUAL_PORT = 7422
+
 app = typer.Typer(
     no_args_is_help=True, help="Let devices in, with claim tokens.\n\nExample: edgeagent token create --groups berlin --uses 20"
 )
@@ -69,7 +72,7 @@ def create(
     wanted = _wanted(groups, label or [], uses, expires, device, replaces, file, note)
     made, host = running.run(_create(context, wanted))
     if as_json:
-        print(json.dumps({"id": made.id, "token": made.token, "uses": made.uses, "expires_at": made.expires_at}))
+        print(json.dumps({"id": made.id, "token": made.token, "hub": host, "uses": made.uses, "expires_at": made.expires_at}))
         return
     print(made.token)
     lets = f"{made.uses} device{'s' * (made.uses != 1)}" if not (device or replaces) else device or replaces
@@ -114,8 +117,9 @@ async def _create(context: str | None, wanted: TokenWanted) -> tuple[TokenMade, 
 
     async with admin.connected(context) as (_, orders):
         made = await Tokens(orders).create(wanted)
-    host = urlsplit(contexts.load(context).url).hostname or ""
-    return made, f"[{host}]" if ":" in host else host or "HOST"
+    host = urlsplit(contexts.load(context).url).hostname or "HOST"
+    host = f"[{host}]" if ":" in host else host
+    return made, host if made.leaf_port == USUAL_PORT else f"{host}:{made.leaf_port}"
 
 
 @app.command()

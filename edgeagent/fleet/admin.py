@@ -26,9 +26,8 @@ from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.fleet.client import Fleet
 from edgeagent.fleet.fields import nearest
 from edgeagent.link import Client, request
-from edgeagent.trust.creds import Credentials
 
-__all__ = ["Admin", "connected", "people", "register_person"]
+__all__ = ["Admin", "connected", "people"]
 
 T = TypeVar("T")
 
@@ -108,30 +107,6 @@ async def connected(context: str | None = None) -> AsyncIterator[tuple[Fleet, Ad
     """A connection as the person of the context. context: None: the current one."""
     async with Fleet(context) as fleet:
         yield fleet, Admin(fleet.client)
-
-
-async def register_person(
-    context: str | None,
-    credentials: Credentials,
-    role: str,
-    groups: Sequence[str] = (),
-    actions: Sequence[str] = (),
-) -> Person:
-    """Tell the hub of the ``credentials`` that a person was given, as the administrator of the context; raises what :meth:`Admin.ask` does.
-
-    role, groups, actions: as in :class:`edgeagent.administration.Person`.
-    """
-    person = Person(
-        name=credentials.name,
-        role=role,
-        key=credentials.public_key,
-        groups=list(groups),
-        actions=list(actions),
-        issued_at=credentials.issued_at,
-        expires_at=credentials.expires_at or 0,
-    )
-    async with connected(context) as (_, admin):
-        return await admin.register_person(person)
 
 
 async def people(client: Client) -> list[Person]:

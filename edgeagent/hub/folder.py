@@ -127,6 +127,11 @@ class HubFolder:
         return self.path / "server.pid"
 
     @property
+    def founder(self) -> Path:
+        """The first administrator, for the register of people; there until the hub has taken it in."""
+        return self.path / "founder.json"
+
+    @property
     def lock(self) -> Path:
         return self.path / "hub.pid"
 

@@ -7,7 +7,7 @@ them and keep them out.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -21,9 +21,10 @@ from edgeagent.hub.bucket import Bucket
 from edgeagent.hub.revocations import Revocation, Revocations
 from edgeagent.hub.streams import PEOPLE_BUCKET
 from edgeagent.link import Client
+from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import is_public
 
-__all__ = ["People", "keys_of", "registered"]
+__all__ = ["People", "keys_of", "person_of", "registered"]
 
 
 def registered(kept: Person | None, new: Person, now: float) -> Person:
@@ -43,6 +44,19 @@ def keys_of(person: Person) -> dict[str, int]:
     return {**person.older, person.key: person.expires_at}
 
 
+def person_of(login: Credentials, role: str, groups: Sequence[str] = (), actions: Sequence[str] = ()) -> Person:
+    """What the register says of somebody who was given ``login``; nothing of it is secret."""
+    return Person(
+        name=login.name,
+        role=role,
+        key=login.public_key,
+        groups=list(groups),
+        actions=list(actions),
+        issued_at=login.issued_at,
+        expires_at=login.expires_at or 0,
+    )
+
+
 class People:
     """hub: a connection to the account HUB. keeper: makes the accounts true."""
 
@@ -54,7 +68,10 @@ class People:
         return {"people_register": self._register, "operator_revoke": self._revoke}
 
     async def _register(self, user: str, body: bytes) -> Person:
-        new = wire.decode(body, Person)
+        return await self.register(user, wire.decode(body, Person))
+
+    async def register(self, user: str, new: Person) -> Person:
+        """Take a person in, as ``user`` says; what the register says now. Raises EdgeError."""
         what = f"register {new.name!r}"
         if not subjects.is_token(new.name) or not is_public(new.key, "user"):
             raise UsageProblem(what, "its name or key is none")

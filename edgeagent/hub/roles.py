@@ -36,6 +36,9 @@ _TRUST = (subjects.SIGNERS, subjects.AUTHORITIES)
 #: What a device may say, as the tokens after ``edge.from.<id>.``: what is stored, requests, and answers to queries.
 _SAID = (*UPWARD, "request.*", "reply.*.*")
 
+#: nats-server lets every leaf publish and hear this unless it is denied; one with an MQTT listener would mix its sessions with others'.
+_MQTT = "$MQTT.>"
+
 #: NATS's own micro protocol: only its questions, never another service's endpoint.
 _MICRO_QUESTIONS = [f"$SRV.{verb}{rest}" for verb in ("PING", "INFO", "STATS") for rest in ("", ".>")]
 #: What a device may publish back to askers of the micro protocol; people's other inboxes stay closed to it.
@@ -87,8 +90,7 @@ def device(*, micro: bool) -> Template:
                 direct_get(f"OBJ_{ARTIFACTS}", ">"),
                 *([_MICRO_ANSWERS] if micro else []),
             ],
-            # A leaf with an MQTT listener must not mix its sessions with the hub's.
-            "deny": ["$MQTT.>"],
+            "deny": [_MQTT],
         },
         "sub": {
             "allow": [
@@ -163,7 +165,7 @@ def admin(*, micro: bool) -> Template:
 def provision() -> Template:
     """A claim token: whoever has it may ask for one thing, in the name of one claim. It comes as a leaf, like the device later."""
     return {
-        "pub": {"allow": [subjects.claim(_NAME)]},
+        "pub": {"allow": [subjects.claim(_NAME)], "deny": [_MQTT]},
         "sub": {"allow": [f"_INBOX.{_NAME}.>"]},
         "subs": _PROVISION_SUBSCRIPTIONS,
         "payload": _CLAIM_PAYLOAD_BYTES,
@@ -175,7 +177,7 @@ def provision() -> Template:
 def renewal() -> Template:
     """A device whose JWT is no longer accepted: it may only ask for a new one. Its leaf links with this for a moment."""
     return {
-        "pub": {"allow": [subjects.renewal(_NAME)]},
+        "pub": {"allow": [subjects.renewal(_NAME)], "deny": [_MQTT]},
         "sub": {"allow": [f"{subjects.agent_inbox(_NAME)}.>"]},
         "subs": _PROVISION_SUBSCRIPTIONS,
         "payload": _CLAIM_PAYLOAD_BYTES,

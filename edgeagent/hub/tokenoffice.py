@@ -34,20 +34,29 @@ def token_handlers(
     hub_name: str,
     tls: bool,
     authorities: Callable[[], str],
+    leaf_port: int = 7422,
     clock: Callable[[], float] = time.time,
 ) -> dict[str, Handler]:
     """The handlers by what is ordered. hub: a connection to the account HUB. tls: devices must use TLS. clock: Unix seconds.
 
-    authorities: PEM text of the hub's own certificate authorities, empty if it has none.
+    authorities: PEM text of the hub's own certificate authorities, empty if it has none. leaf_port: where it takes devices.
     """
-    office = _Office(hub, keyring, hub_name, tls, authorities, clock)
+    office = _Office(hub, keyring, hub_name, tls, authorities, leaf_port, clock)
     return {shapes.CREATE: office.create, shapes.LIST: office.ls, shapes.REVOKE: office.revoke}
 
 
 class _Office:
     def __init__(
-        self, hub: Client, keyring: Keyring, hub_name: str, tls: bool, authorities: Callable[[], str], clock: Callable[[], float]
+        self,
+        hub: Client,
+        keyring: Keyring,
+        hub_name: str,
+        tls: bool,
+        authorities: Callable[[], str],
+        leaf_port: int,
+        clock: Callable[[], float],
     ) -> None:
+        self._leaf_port = leaf_port
         self._hub, self._keyring, self._hub_name = hub, keyring, hub_name
         self._tls, self._authorities, self._clock = tls, authorities, clock
         self._store = TokenStore(hub)
@@ -63,7 +72,7 @@ class _Office:
         text = ClaimToken(jwt, self._hub_name, self._tls, tuple(authorities_of(self._authorities()))).format()
         await self._tell(user, "token.created", f"{user} made the token {token.id} for {_whom(token)}", token.id)
         await self._store.prune(now)
-        return TokenMade(id=token.id, token=text, expires_at=token.expires_at, uses=token.uses)
+        return TokenMade(id=token.id, token=text, expires_at=token.expires_at, uses=token.uses, leaf_port=self._leaf_port)
 
     async def _check_devices(self, wanted: TokenWanted) -> None:
         """What would be refused at the device is said to the administrator."""

@@ -41,6 +41,9 @@ class Hub:
     def up(self) -> subprocess.Popen[str]:
         return start_cli("hub", "up", "--dir", str(self.place.path))
 
+    def serve(self) -> subprocess.Popen[str]:
+        return start_cli("hub", "serve", "--dir", str(self.place.path))
+
     def answers(self) -> bool:
         return self.command("hub", "status").code == 0
 
