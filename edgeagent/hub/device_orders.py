@@ -33,6 +33,9 @@ ITSELF = "the hub"
 _KEPT = (subjects.report, subjects.heartbeat)
 #: How often, and every how many seconds, to look whether a device that was cut off is known to be gone.
 _LOOKS, _LOOK_SECONDS = 50, 0.1
+#: Between the change of a device's groups and the end of its old JWT, in seconds. A device that is online reads of the change at once and
+#: links anew with the next JWT, in a tenth of that; one that was cut off first would come back only at its leaf's next dial.
+SWITCH_SECONDS = 1.0
 _LEFT = "its metrics, events and results stay until they are overwritten"
 
 
@@ -139,6 +142,8 @@ class DeviceOrders:
         order = wire.decode(body, ChangeGroups)
         _check(order.add, subjects.check_group, "change groups")
         outcomes = await _each(order.ids, lambda device: self._regroup(device, order))
+        if any(done.changed and not done.code for done in outcomes.devices.values()):
+            await asyncio.sleep(SWITCH_SECONDS)
         await self._pushed(outcomes)
         change = ", ".join([*(f"+{group}" for group in order.add), *(f"-{group}" for group in order.remove)])
         text = f"{user} changed the groups of {{id}}: {change}"

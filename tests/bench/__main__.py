@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-PARTS = ("cli", "memory", "idle", "query", "restarts")
+PARTS = ("cli", "memory", "idle", "query", "restarts", "trust")
 
 
 def main() -> None:

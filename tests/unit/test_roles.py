@@ -122,14 +122,14 @@ def test_an_admin_adds_orders_to_the_hub_in_the_own_name_and_who_may_sign():
 
 def test_a_claim_token_can_do_one_thing():
     template = roles.template("provision", micro=True)
-    assert template["pub"] == {"allow": ["provision.claim.{{name()}}"]}
+    assert template["pub"] == {"allow": ["provision.claim.{{name()}}"], "deny": ["$MQTT.>"]}
     assert template["sub"] == {"allow": ["_INBOX.{{name()}}.>"]}
     assert template["bearer_token"] is True and template["subs"] == 8
 
 
 def test_a_renewal_credential_can_do_one_thing_and_is_bound_to_its_key():
     template = roles.template("renewal", micro=True)
-    assert template["pub"] == {"allow": ["provision.renew.{{name()}}"]}
+    assert template["pub"] == {"allow": ["provision.renew.{{name()}}"], "deny": ["$MQTT.>"]}
     assert template["sub"] == {"allow": ["edge.to.device.{{name()}}.in.>"]}
     assert "bearer_token" not in template
 
