@@ -24,6 +24,8 @@ NAME = "edgeagent"
 
 #: The settings of the machine's own agent, as the systemd units run it.
 SYSTEM_SETTINGS = Path("/etc/edgeagent/agent.toml")
+#: What that agent keeps. A device that was enrolled needs no settings.
+SYSTEM_STATE = Path("/var/lib/edgeagent")
 
 
 def is_root() -> bool:
@@ -39,18 +41,22 @@ def is_there(path: Path) -> bool:
 
 
 def settings_file() -> Path:
-    """$EDGEAGENT_SETTINGS, else the system's file if it is there or we are root, else the user's."""
+    """$EDGEAGENT_SETTINGS, else the system's file if it is there or we are root, else the user's.
+
+    A user without a file of the own means the system's agent, where there is one.
+    """
     named = os.environ.get("EDGEAGENT_SETTINGS")
     if named:
         return Path(named)
-    if is_there(SYSTEM_SETTINGS) or is_root():
+    own = platformdirs.user_config_path(NAME) / "agent.toml"
+    if is_there(SYSTEM_SETTINGS) or is_root() or (SYSTEM_STATE.is_dir() and not own.exists()):
         return SYSTEM_SETTINGS
-    return platformdirs.user_config_path(NAME) / "agent.toml"
+    return own
 
 
 def state_folder(system: bool) -> Path:
     """What must survive a reboot."""
-    return Path("/var/lib/edgeagent") if system else platformdirs.user_state_path(NAME)
+    return SYSTEM_STATE if system else platformdirs.user_state_path(NAME)
 
 
 def runtime_folder(system: bool) -> Path:

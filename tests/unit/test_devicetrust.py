@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edgeagent import wire
 from edgeagent.assembly.devicetrust import AUTHORITIES, RECORD, SIGNERS, DeviceTrust, sources
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Failed
+from edgeagent.hub import certificates
 from edgeagent.trust import jwt, signers
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
@@ -58,11 +58,7 @@ def told(tmp_path: Path) -> Told:
 
 @pytest.fixture
 def authority() -> str:
-    """Some certificate of this machine's store, which is as good as any."""
-    found = ssl.create_default_context().get_ca_certs(binary_form=True)
-    if not found:
-        pytest.skip("this machine trusts no certificate authority (install ca-certificates)")
-    return ssl.DER_cert_to_PEM_cert(found[0])
+    return certificates.make_authority("a hub", datetime(2050, 1, 1, tzinfo=timezone.utc)).certificate.decode()
 
 
 def pinned(folder: Path) -> None:

@@ -60,6 +60,7 @@ def test_the_owners_file_knows_the_hub(place: HubFolder, keys: Path) -> None:
 
 
 def test_a_backup_brings_a_lost_hub_back(place: HubFolder, keys: Path, tmp_path: Path) -> None:
+    place.founder.unlink()  # as `hub up` does
     before = everything(place.path)
     medium = tmp_path / "usb.keys"
     hubkeys.backup(keys, PASSPHRASE, medium)

@@ -118,5 +118,7 @@ def test_the_proxys_login_is_apart_from_its_address() -> None:
 
 def test_a_password_is_not_repeated() -> None:
     with pytest.raises(UsageProblem) as caught:
-        LeafOptions(device_id="pi-1", server_name="pi-1-x", folder=Path("/x"), hub_urls=("wss://a:1",), proxy="ftp://u:secret@p:1")
+        LeafOptions(
+            device_id="pi-1", server_name="pi-1-x", folder=Path("/x"), hub_urls=("wss://a:1",), proxy="ftp://u:secret@p:1"
+        )
     assert "secret" not in str(caught.value)

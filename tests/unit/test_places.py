@@ -13,6 +13,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The system's settings file, elsewhere."""
     path = tmp_path / "etc" / "agent.toml"
     monkeypatch.setattr(places, "SYSTEM_SETTINGS", path)
+    monkeypatch.setattr(places, "SYSTEM_STATE", tmp_path / "var")
     return path
 
 
@@ -35,6 +36,17 @@ def test_whose_settings(system: Path, monkeypatch: pytest.MonkeyPatch, user: int
         system.touch()
     own = Path(os.environ["XDG_CONFIG_HOME"]) / "edgeagent" / "agent.toml"
     assert places.settings_file() == (system if is_system else own)
+
+
+def test_a_user_without_settings_means_the_systems_agent_that_was_enrolled(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_user(monkeypatch, 1000)
+    places.SYSTEM_STATE.mkdir()
+    assert places.settings_file() == system
+    own = Path(os.environ["XDG_CONFIG_HOME"]) / "edgeagent" / "agent.toml"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.touch()
+    assert places.settings_file() == own
+    own.unlink()
 
 
 def test_where_one_may_not_look_there_may_be_something(tmp_path: Path) -> None:
