@@ -43,7 +43,6 @@ PROVED_OTHERWISE = {
     "edgeagent.__main__": "tests/support/fleet.py runs `python -m edgeagent`",
     "edgeagent.assembly.agent": "tests/live/test_device.py runs it as a program",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
-    "edgeagent.assembly.asowner": "tests/live/test_hub_serve.py adds operators",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.builtin.facts.*": "tests/unit/test_facts_*.py read them as agents do, through the registry",
     "edgeagent.cel.evaluator": "tests/unit/test_cel_evaluator.py takes it from edgeagent.cel",

@@ -15,12 +15,15 @@ import pytest
 
 from edgeagent import subjects, wire
 from edgeagent.administration import ChangeLabels, Outcomes, Person
+from edgeagent.assembly import asowner
+from edgeagent.assembly.people import Reached
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.fleet import Fleet
-from edgeagent.fleet.admin import Admin, connected, people, register_person
+from edgeagent.fleet.admin import Admin, connected, people
 from edgeagent.hub import register
 from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.people import person_of
 from edgeagent.link import Client, connect, request
 from edgeagent.trust import creds
 from edgeagent.trust.creds import Credentials
@@ -306,7 +309,7 @@ async def test_a_device_cannot_order_anything(hub: LiveFleet) -> None:
 async def test_people_are_listed_and_kept_out(hub: LiveFleet) -> None:
     first, second = (hub.owner.operator_credentials("olga", "operator") for _ in range(2))
     for login in (first, second):
-        await register_person(None, login, "operator", ["berlin"], ["service.*"])
+        await asowner.register(hub.owner, Reached(url=hub.url), person_of(login, "operator", ["berlin"], ["service.*"]))
     (row,) = [row for row in json.loads(cli("operator", "ls", "--json").out) if row["name"] == "olga"]
     assert (row["role"], row["groups"], row["actions"]) == ("operator", ["berlin"], ["service.*"])
     assert (row["key"], row["older_keys"]) == (second.public_key, [first.public_key])
@@ -330,7 +333,7 @@ async def test_people_are_listed_and_kept_out(hub: LiveFleet) -> None:
         assert [(p.revoked, p.reason) for p in await people(fleet.client) if p.name == "olga"] == [(True, "laptop stolen")]
     # A new login lets her in again.
     third = hub.owner.operator_credentials("olga", "viewer")
-    await register_person(None, third, "viewer")
+    await asowner.register(hub.owner, Reached(url=hub.url), person_of(third, "viewer"))
     assert await may(third) and not await may(second)
 
     unknown = cli("operator", "revoke", "nobody")
