@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgeagent import files
 from edgeagent.assembly import hubtls
+from edgeagent.assembly.doctordevices import devices
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError
@@ -163,4 +164,4 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
     return ending or [Finding("good", f"logins       those of the hub's services ({', '.join(SERVICES)}) have no end")]
 
 
-CHECKS: list[Check] = [running, exposure, certificate, certificate_authorities, permissions, foreign_key, services]
+CHECKS: list[Check] = [running, exposure, certificate, certificate_authorities, permissions, foreign_key, services, devices]

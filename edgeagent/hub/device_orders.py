@@ -25,8 +25,10 @@ from edgeagent.hub.streams import PRESENCE_BUCKET
 from edgeagent.hub.tokens import MAX_GROUPS, MAX_LABELS
 from edgeagent.link import Client
 
-__all__ = ["DeviceOrders"]
+__all__ = ["TAMPERED", "DeviceOrders"]
 
+#: Why the hub itself keeps a device out.
+TAMPERED = "its leaf claimed to be the hub"
 #: Who orders what the hub does by itself.
 ITSELF = "the hub"
 #: The subjects of EDGE_REPORTS in which the hub keeps what a device said last.
@@ -56,7 +58,7 @@ class DeviceOrders:
 
     async def revoke_tampered(self, device_id: str) -> None:
         """Keep out a device whose leaf claimed to be the hub. Raises EdgeError when the store or the server does not answer."""
-        reason = "its leaf claimed to be the hub"
+        reason = TAMPERED
         done = await self._keep_out(ITSELF, device_id, reason)
         if done.changed:
             await self._keeper.apply()

@@ -165,6 +165,12 @@ def unchecked(path: Path) -> Credentials:
         raise Failed(
             f"read the credentials {path}", "it is no credentials file", "it must be the whole file that the hub made (.creds)"
         )
+    try:
+        KeyPair.from_seed(parts[_SEED_PART])  # a checksum: no crypto library is loaded for that
+    except EdgeError:
+        raise Failed(
+            f"read the credentials {path}", "its seed is damaged", "enrol this device again: `edgeagent enroll --force`"
+        ) from None
     return Credentials(parts[_JWT_PART], parts[_SEED_PART])
 
 

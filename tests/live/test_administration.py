@@ -387,6 +387,8 @@ async def test_a_device_with_a_tampered_leaf_is_revoked(hub: LiveFleet) -> None:
     await until(known, "it is told")
     found = await record(hub, "tampered-1")
     assert found.revoked and found.reason == "its leaf claimed to be the hub"
+    told = cli("hub", "doctor", "--dir", str(hub.hub.path))
+    assert "tampered-1 was kept out by the hub itself" in told.out
     assert not await let_in(hub, login)
     assert not (await record(hub, "victim-1")).revoked and await let_in(hub, other)
 

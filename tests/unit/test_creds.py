@@ -45,10 +45,11 @@ def test_files_of_other_tools_are_read():
 
 
 def test_a_peek_tells_the_name_without_the_key(tmp_path):
-    path = saved(tmp_path, Credentials(make().jwt, "SUDAMAGED").format())
+    others = KeyPair.generate("user").seed
+    path = saved(tmp_path, Credentials(make().jwt, others).format())
     login = creds.peek(path)
     assert login == creds.Login("pi-1", ("berlin", "alpha"), NOW + 60, make().public_key, NOW)
-    assert creds.unchecked(path).seed == "SUDAMAGED"
+    assert creds.unchecked(path).seed == others
     with pytest.raises(Failed, match=r"device\.creds.*\.creds"):
         creds.peek(saved(tmp_path, "hello"))
     with pytest.raises(Refused, match="`chmod 600"):
@@ -124,3 +125,11 @@ def test_the_callbacks_give_the_jwt_and_sign_the_nonce():
     signature = sign("nonce").decode()
     assert "=" not in signature
     assert verify(USER.public, b"nonce", base64.urlsafe_b64decode(signature + "=="))
+
+
+def test_a_damaged_seed_is_seen_without_the_crypto_library(tmp_path):
+    login = make()
+    other = "A" if login.seed[20] != "A" else "B"
+    path = saved(tmp_path, login.format().replace(login.seed, login.seed[:20] + other + login.seed[21:]))
+    with pytest.raises(Failed, match="its seed is damaged"):
+        creds.unchecked(path)
