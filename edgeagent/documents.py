@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -110,9 +110,10 @@ class Follower:
 
     def _bell(self, state: _State) -> Callable[[Any], Awaitable[None]]:
         async def rung(message: Any) -> None:
-            with contextlib.suppress(ValueError):
-                state.rung_sequence = int((message.headers or {}).get("Nats-Sequence", "0"))
-            state.due = True
+            sequence = _rung(message.headers or {}, state.source)
+            if sequence is None or sequence == state.seen:
+                return
+            state.due, state.rung_sequence = True, sequence
             self._wake.set()
 
         return rung
@@ -150,6 +151,20 @@ class Follower:
             log.warning("%s", error)
             return
         state.seen = sequence
+
+
+def _rung(headers: Mapping[str, str], source: Source) -> int | None:
+    """The sequence of the message that rang, None for a ring that the source's stream did not make.
+
+    A device can have the answer to a Direct Get of its own sent here; but the server marks it with where it was read, whatever its own
+    headers say. Without this one message would make the whole fleet read.
+    """
+    if (headers.get("Nats-Stream"), headers.get("Nats-Subject")) != (source.stream, source.subject):
+        return None
+    try:
+        return int(headers.get("Nats-Sequence", ""))
+    except ValueError:
+        return None
 
 
 async def _unsubscribe(state: _State) -> None:

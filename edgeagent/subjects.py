@@ -17,6 +17,7 @@ __all__ = [
     "FLEET_ALL",
     "HUB",
     "SIGNERS",
+    "TRUST_BUCKET",
     "Scope",
     "admin",
     "agent_inbox",
@@ -24,6 +25,8 @@ __all__ = [
     "check_id",
     "claim",
     "direct_get",
+    "document",
+    "document_bucket",
     "event",
     "heartbeat",
     "is_id",
@@ -45,6 +48,8 @@ API_PREFIX = "edge.api"
 
 #: KV buckets that a device reads: signed documents by scope, and what the hub decided about each device.
 CONFIG_BUCKET = "edge_config"
+#: Apart from the configuration: operators, who may write that, must not be able to fill this.
+TRUST_BUCKET = "edge_trust"
 DEVICES_BUCKET = "edge_devices"
 
 #: One token, safe in a subject, a file name and a DNS label (RFC 1123).
@@ -114,6 +119,16 @@ def query(scope: Scope) -> str:
 def config_doorbell(scope: Scope) -> str:
     """Rings when the scope's config document changed; carries nothing that may be acted on."""
     return f"edge.to.{scope}.config"
+
+
+def document_bucket(scope: Scope) -> str:
+    """The KV bucket of the scope's document."""
+    return TRUST_BUCKET if scope.kind == "trust" else CONFIG_BUCKET
+
+
+def document(scope: Scope) -> str:
+    """Where the scope's document is stored: the subject behind its key."""
+    return kv(document_bucket(scope), scope.name if scope.kind == "trust" else str(scope))
 
 
 def command_log(scope: Scope, number: int | str = "*") -> str:

@@ -20,7 +20,7 @@ from edgeagent.documents import Source
 from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.interpreter import argv
-from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET
+from edgeagent.subjects import DEVICES_BUCKET, TRUST_BUCKET
 from edgeagent.trust.pins import Pins, load
 
 __all__ = ["DeviceTrust", "sources"]
@@ -37,7 +37,7 @@ Tell = Callable[..., None]
 def sources(device_id: str) -> list[Source]:
     """What to follow for the device."""
     documents = [
-        Source(key, f"KV_{CONFIG_BUCKET}", subjects.kv(CONFIG_BUCKET, str(scope)), subjects.config_doorbell(scope))
+        Source(key, f"KV_{TRUST_BUCKET}", subjects.document(scope), subjects.config_doorbell(scope))
         for key, scope in ((SIGNERS, subjects.SIGNERS), (AUTHORITIES, subjects.AUTHORITIES))
     ]
     record = Source(RECORD, f"KV_{DEVICES_BUCKET}", subjects.kv(DEVICES_BUCKET, device_id), subjects.record_doorbell(device_id))

@@ -17,7 +17,7 @@ from edgeagent.trust.pins import Pins
 
 __all__ = ["change", "check_known", "hand_over", "revoke", "stored"]
 
-_SUBJECT = subjects.kv(subjects.CONFIG_BUCKET, str(subjects.SIGNERS))
+_SUBJECT = subjects.document(subjects.SIGNERS)
 _WHAT = "change who may sign"
 #: Two administrators at once are rare, three in a row are something else.
 TRIES = 5
@@ -26,7 +26,7 @@ WRONG_LAST_SEQUENCE = 10071
 
 async def stored(client: Client) -> Stored | None:
     """The document as the hub has it, unchecked; None before the first change. client: a person's connection."""
-    return await get_last(client, f"KV_{subjects.CONFIG_BUCKET}", _SUBJECT)
+    return await get_last(client, f"KV_{subjects.TRUST_BUCKET}", _SUBJECT)
 
 
 async def change(
@@ -81,9 +81,10 @@ async def hand_over(client: Client, old: Credentials, new: Credentials, role_key
         if before is not None and not known:
             check_known(old, before.data)
         document = before.data if before else None
+        revoked = signers.body_of(document).revoked if document else {}
         if not known or before is None:
-            document = signers.changed(old, document, now=time.time(), signers=dict(role_keys))
-        document = signers.changed(new, document, now=time.time(), signers=dict(role_keys))
+            document = signers.changed(old, document, now=time.time(), signers=dict(role_keys), only_a_link=True)
+        document = signers.changed(new, document, now=time.time(), signers=dict(role_keys), revoke=revoked)
         if await _store(client, document, before.sequence if before else 0):
             return
     raise Refused(_WHAT, "somebody else changes it all the time", "try again")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
+from edgeagent import subjects
 from edgeagent.hub import roles
 from edgeagent.hub.streams import CONFIG_BUCKET, UPWARD
 from edgeagent.subjects import API_PREFIX
@@ -55,6 +56,9 @@ class _Export(NamedTuple):
     # Singleton forgets a request with its one answer. Stream answers many times, but costs the hub 0.9 KB a request for as long as
     # the asker's inbox is subscribed: only for batches, which are asked with an inbox of their own.
     response: str = ""
+    # How long the hub remembers a request that nobody has answered, in seconds; nats-server's own choice would be two minutes, and each
+    # costs it half a kilobyte: a device can ask 40,000 times a second.
+    answer_seconds: float = 10.0
 
 
 class _Import(NamedTuple):
@@ -71,27 +75,29 @@ _FROM_DEVICES = _Export("service", "edge.from.>", "Singleton")
 _COMMANDS = _Export("service", "edge.to.*.*.cmd.*", "Singleton")
 _CONFIG = _Export("service", f"$KV.{CONFIG_BUCKET}.*.*", "Singleton")
 _TO_DEVICES = _Export("stream", "edge.to.>")
-_ADMIN = _Export("service", "edge.admin.*.*", "Singleton")
+# A wildcard, though one subject is all that people may write: the answers that are sent to a *literal* import's subject as their reply
+# do enter it (nats-server 2.15.1), and any viewer could write there. The role says who may.
+_TRUST = _Export("service", f"$KV.{subjects.TRUST_BUCKET}.*", "Singleton")
+_ADMIN = _Export("service", "edge.admin.*.*", "Singleton", 180.0)  # an order about thousands of devices takes a while
 _LIVE = _Export("stream", "edge.live.>")
 _QUERIES = _Export("stream", "edge.to.*.*.query")
-_REPLIES = _Export("service", "edge.from.*.reply.*.*", "Singleton")
+_REPLIES = _Export("service", "edge.from.*.reply.*.*", "Singleton", 0.1)  # an answer to a query is not answered
 _MICRO_QUESTIONS = _Export("stream", "$SRV.>")
-_MICRO_ANSWERS = _Export("service", "_INBOX.srv.>", "Singleton")
+_MICRO_ANSWERS = _Export("service", "_INBOX.srv.>", "Singleton", 0.1)
 
-_READS = (
-    _Import("HUB", _GET, local=f"{API_PREFIX}.DIRECT.GET.*.>"),
-    _Import("HUB", _BATCH, local=f"{API_PREFIX}.DIRECT.GET.*"),
-)
+_READ = _Import("HUB", _GET, local=f"{API_PREFIX}.DIRECT.GET.*.>")
 _OPS_IMPORTS = (
-    *_READS,
+    _READ,
+    _Import("HUB", _BATCH, local=f"{API_PREFIX}.DIRECT.GET.*"),
     _Import("HUB", _INFO, local=f"{API_PREFIX}.STREAM.INFO.*"),
     _Import("HUB", _COMMANDS),
     _Import("HUB", _CONFIG),
+    _Import("HUB", _TRUST),
     _Import("HUB", _ADMIN),
     _Import("HUB", _LIVE),
 )
 _FLEET_IMPORTS = (
-    *_READS,
+    _READ,
     *[_Import("HUB", _FROM_DEVICES, subject=f"edge.from.*.{what}") for what in (*UPWARD, "request.*")],
     _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.config"),
     _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.cmd.*"),
@@ -157,7 +163,9 @@ def _grant(importer: Account, imported: _Import) -> Grant:
 
 def _export_claim(export: _Export) -> dict[str, Any]:
     claim = {"name": export.subject, "subject": export.subject, "type": export.kind, "token_req": True}
-    return {**claim, "response_type": export.response} if export.response else claim
+    if not export.response:
+        return claim
+    return {**claim, "response_type": export.response, "response_threshold": int(export.answer_seconds * 1e9)}
 
 
 def _import_claim(imported: _Import, account: str, token: str) -> dict[str, Any]:

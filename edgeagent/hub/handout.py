@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -10,8 +11,7 @@ from collections.abc import Callable
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.enrolment import Authorities
-from edgeagent.errors import EdgeError
-from edgeagent.hub.streams import CONFIG_BUCKET
+from edgeagent.errors import EdgeError, Failed
 from edgeagent.link import Client, request
 from edgeagent.runtime import jittered
 
@@ -22,7 +22,9 @@ log = logging.getLogger("edgeagent.hub")
 #: How often to look whether they are others now, in seconds. The look is a file and a Direct Get.
 LOOK_SECONDS = 60.0
 
-_SUBJECT = subjects.kv(CONFIG_BUCKET, str(subjects.AUTHORITIES))
+_SUBJECT = subjects.document(subjects.AUTHORITIES)
+_WHAT = "hand out the hub's certificate authorities"
+WRONG_LAST_SEQUENCE = 10071
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -38,11 +40,14 @@ async def hand_out(hub: Client, text: str) -> bool:
     Several instances may do it at once: they store the same. Raises EdgeError when it can't be stored.
     """
     wanted = wire.encode(Authorities(authorities=split(text)))
-    found = await get_last(hub, f"KV_{CONFIG_BUCKET}", _SUBJECT, prefix="$JS.API")
+    found = await get_last(hub, f"KV_{subjects.TRUST_BUCKET}", _SUBJECT, prefix="$JS.API")
     if (found is None and not text) or (found is not None and found.data == wanted):
         return False
-    await request(hub, _SUBJECT, wanted, what="hand out the hub's certificate authorities")
-    return True
+    fence = {"Nats-Expected-Last-Subject-Sequence": str(found.sequence if found else 0)}
+    error = json.loads((await request(hub, _SUBJECT, wanted, what=_WHAT, headers=fence)).data).get("error")
+    if error and error.get("err_code") != WRONG_LAST_SEQUENCE:  # else another instance was first
+        raise Failed(_WHAT, str(error.get("description")))
+    return error is None
 
 
 async def keep_handing_out(hub: Client, current: Callable[[], str]) -> None:

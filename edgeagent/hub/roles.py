@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from edgeagent import subjects
-from edgeagent.hub.streams import ARTIFACTS, CONFIG_BUCKET, DEVICES_BUCKET, PEOPLE_READ, UPWARD
+from edgeagent.hub.streams import ARTIFACTS, DEVICES_BUCKET, PEOPLE_READ, UPWARD
 from edgeagent.subjects import API_PREFIX, Scope, direct_get
 
 __all__ = ["LIMITED", "PEOPLE", "ROLES", "PersonRole", "Role", "template"]
@@ -82,11 +82,10 @@ def device(*, micro: bool) -> Template:
         "pub": {
             "allow": [
                 *[f"edge.from.{_NAME}.{what}" for what in _SAID],
-                *[direct_get(f"KV_{CONFIG_BUCKET}", subjects.kv(CONFIG_BUCKET, str(scope))) for scope in (*_HEARD, *_TRUST)],
+                *[direct_get(f"KV_{subjects.document_bucket(scope)}", subjects.document(scope)) for scope in (*_HEARD, *_TRUST)],
                 direct_get(f"KV_{DEVICES_BUCKET}", subjects.kv(DEVICES_BUCKET, _NAME)),
                 *[direct_get("EDGE_COMMANDS", subjects.command_log(scope)) for scope in _HEARD],
                 *_own_uploads(),
-                direct_get(f"OBJ_{ARTIFACTS}"),
                 direct_get(f"OBJ_{ARTIFACTS}", ">"),
                 *([_MICRO_ANSWERS] if micro else []),
             ],
@@ -140,7 +139,7 @@ def viewer(*, micro: bool, addressed: tuple[Scope, ...] = _ADDRESSED) -> Templat
 def operator(*, micro: bool, addressed: tuple[Scope, ...] = _ADDRESSED) -> Template:
     """A viewer who may also set configuration and write commands."""
     rights = viewer(micro=micro, addressed=addressed)
-    rights["pub"]["allow"] += [subjects.kv(CONFIG_BUCKET, str(scope)) for scope in addressed]
+    rights["pub"]["allow"] += [subjects.document(scope) for scope in addressed]
     rights["pub"]["allow"] += [subjects.command_log(scope) for scope in addressed]
     return {**rights, "payload": _MAX_PAYLOAD_BYTES}
 
@@ -158,7 +157,7 @@ def group_operator(*, micro: bool) -> Template:
 def admin(*, micro: bool) -> Template:
     """An operator who may also order the hub's services about and say who may sign. Never ``>`` here."""
     rights = operator(micro=micro)
-    rights["pub"]["allow"] += [subjects.kv(CONFIG_BUCKET, str(subjects.SIGNERS)), subjects.admin(_NAME, "*")]
+    rights["pub"]["allow"] += [subjects.document(subjects.SIGNERS), subjects.admin(_NAME, "*")]
     return rights
 
 

@@ -17,7 +17,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from edgeagent import subjects
 from edgeagent.errors import Failed, UsageProblem
-from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET
+from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET, TRUST_BUCKET
 
 __all__ = [
     "ARTIFACTS",
@@ -130,6 +130,11 @@ def _live(what: str) -> str:
     return subjects.live("{{wildcard(1)}}", what)
 
 
+def _bucket(name: str, **more: Any) -> Stream:
+    """A KV bucket. It refuses what it has no room for: the oldest record of one thing must not give way to the newest of another."""
+    return Stream(name=f"KV_{name}", subjects=(f"$KV.{name}.>",), refuse_when_full=True, **more)
+
+
 #: In the order in which they are made. EDGE_AUDIT must be there before the first command or config is written, so that the audit
 #: does not depend on the honesty of a client.
 STREAMS = (
@@ -180,55 +185,51 @@ STREAMS = (
         history=None,
         republish=(_upward("data.*"), _live("data.{{wildcard(2)}}")),
     ),
-    Stream(
-        name=f"KV_{CONFIG_BUCKET}",
+    _bucket(
+        CONFIG_BUCKET,
         share=0.04,
-        subjects=(f"$KV.{CONFIG_BUCKET}.>",),
         max_message_bytes=64 << 10,
         history=64,
-        refuse_when_full=True,
         republish=(f"$KV.{CONFIG_BUCKET}.*.*", "edge.to.{{wildcard(1)}}.{{wildcard(2)}}.config"),
         doorbell=True,
     ),
-    Stream(
-        name=f"KV_{PRESENCE_BUCKET}",
+    _bucket(
+        PRESENCE_BUCKET,
         share=0.01,
-        subjects=(f"$KV.{PRESENCE_BUCKET}.>",),
         max_message_bytes=4 << 10,
-        refuse_when_full=True,
         republish=(f"$KV.{PRESENCE_BUCKET}.*", _live("presence")),
     ),
-    Stream(
-        name=f"KV_{DEVICES_BUCKET}",
+    _bucket(
+        DEVICES_BUCKET,
         share=0.01,
-        subjects=(f"$KV.{DEVICES_BUCKET}.>",),
         max_message_bytes=16 << 10,
         history=8,
-        refuse_when_full=True,
         republish=(f"$KV.{DEVICES_BUCKET}.*", subjects.record_doorbell("{{wildcard(1)}}")),
         doorbell=True,
     ),
-    Stream(
-        name=f"KV_{PEOPLE_BUCKET}",
+    _bucket(
+        TRUST_BUCKET,
+        share=0.005,
+        max_message_bytes=256 << 10,
+        history=8,
+        republish=(f"$KV.{TRUST_BUCKET}.*", "edge.to.trust.{{wildcard(1)}}.config"),
+        doorbell=True,
+    ),
+    _bucket(
+        PEOPLE_BUCKET,
         share=0.003,
-        subjects=(f"$KV.{PEOPLE_BUCKET}.>",),
         max_message_bytes=16 << 10,
         history=8,
-        refuse_when_full=True,
     ),
-    Stream(
-        name=f"KV_{TOKENS_BUCKET}",
+    _bucket(
+        TOKENS_BUCKET,
         share=0.012,
-        subjects=(f"$KV.{TOKENS_BUCKET}.>",),
         max_message_bytes=256 << 10,
-        refuse_when_full=True,
     ),
-    Stream(
-        name=f"KV_{REVOCATIONS_BUCKET}",
+    _bucket(
+        REVOCATIONS_BUCKET,
         share=0.005,
-        subjects=(f"$KV.{REVOCATIONS_BUCKET}.>",),
         max_message_bytes=4 << 10,
-        refuse_when_full=True,
     ),
     Stream(
         name=f"OBJ_{ARTIFACTS}",
@@ -241,10 +242,10 @@ STREAMS = (
     ),
     Stream(
         name="EDGE_AUDIT",
-        share=0.04,
+        share=0.035,
         history=-1,
         never_purge=True,
-        sources=(f"KV_{CONFIG_BUCKET}", "EDGE_COMMANDS"),
+        sources=(f"KV_{CONFIG_BUCKET}", f"KV_{TRUST_BUCKET}", "EDGE_COMMANDS"),
     ),
 )
 

@@ -21,7 +21,7 @@ from edgeagent.trust.creds import GROUP_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair, verify
 from edgeagent.trust.pins import Pins
 
-__all__ = ["ACTION_TAG", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "check", "peek", "sign"]
+__all__ = ["ACTION_TAG", "DOCUMENTS", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "check", "peek", "sign"]
 
 #: The tag of a person's JWT that limits which commands it may sign, a glob.
 ACTION_TAG = "action"
@@ -31,6 +31,8 @@ KINDS: dict[str, frozenset[str]] = {
     "command": frozenset({"operator", "admin", "group-operator"}),
     "signers": frozenset({"admin"}),
 }
+#: Kinds of which only the newest counts. Their number is a time, Unix milliseconds, or one more than the last.
+DOCUMENTS = frozenset({"config", "signers"})
 #: How far the signer's clock may be from the one that issued the JWT, in seconds.
 SKEW_SECONDS = 300
 #: Larger ones are not even read. JetStream takes no larger command (docs/wire.md).
@@ -126,7 +128,7 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
         limits.get(GROUP_TAG, ()),
         limits.get(ACTION_TAG, ()),
     )
-    problem = _role_problem(found, kind, scope) or _time_problem(found, claims, pins)
+    problem = _role_problem(found, kind, scope) or _time_problem(found, kind, claims, pins)
     if problem:
         raise Refused(what, problem)
     return found
@@ -148,7 +150,7 @@ def _role_problem(found: Signature, kind: str, scope: Scope) -> str:
     return ""
 
 
-def _time_problem(found: Signature, claims: jwt.Claims, pins: Pins) -> str:
+def _time_problem(found: Signature, kind: str, claims: jwt.Claims, pins: Pins) -> str:
     """A login signs only while it is good. Whether it is good *now* does not matter: what it signed stays."""
     issued, expires = int(claims.get("iat", 0)), claims.get("exp")
     if found.at < issued - SKEW_SECONDS:
@@ -157,6 +159,8 @@ def _time_problem(found: Signature, claims: jwt.Claims, pins: Pins) -> str:
         return f"{found.signer}'s login had expired when it was signed"
     if issued <= pins.revoked.get(found.key, -1):
         return f"{found.signer}'s login was revoked"
+    if kind in DOCUMENTS and found.number > (found.at + SKEW_SECONDS) * 1000:
+        return "its number is ahead of the time at which it was signed, so that nothing could ever replace it"
     if found.at < pins.floor:
         return "it was signed before what this device still accepts"
     return ""

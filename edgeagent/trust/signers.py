@@ -103,20 +103,24 @@ def changed(
     revoke: dict[str, int] | None = None,
     unrevoke: set[str] | None = None,
     signers: dict[str, str] | None = None,
+    only_a_link: bool = False,
 ) -> bytes:
     """The next document to store, signed with an administrator's ``login``.
 
     before: the stored one that it replaces, None for the first. now: Unix seconds.
     revoke: public user key -> Unix seconds, added. unrevoke: public user keys. signers: role keys that replace all; None leaves them.
+    only_a_link: it will be followed at once by another one that says who is revoked; so the chain stays short.
     """
     was = body_of(before) if before else SignersBody()
+    kept = {} if only_a_link else was.revoked
     body = SignersBody(
         signers=was.signers if signers is None else signers,
-        revoked={key: until for key, until in {**was.revoked, **(revoke or {})}.items() if key not in (unrevoke or set())},
+        revoked={key: until for key, until in {**kept, **(revoke or {})}.items() if key not in (unrevoke or set())},
         floor=was.floor,
     )
     number = max((number_of(before) if before else 0) + 1, int(now * 1000))
-    envelope = sign(login, kind="signers", scope=SIGNERS, number=number, at=int(now), body=msgspec.json.encode(body))
+    at = max(int(now), number // 1000)  # this clock may be behind that of whoever signed the last one
+    envelope = sign(login, kind="signers", scope=SIGNERS, number=number, at=at, body=msgspec.json.encode(body))
     return wire.encode(_Stored(document=envelope.decode(), chain=_chain(login, before)))
 
 

@@ -100,7 +100,6 @@ DEVICE_WAYS = [
     (direct_get("KV_edge_config", "$KV.edge_config.fleet.all"), b""),
     (direct_get("EDGE_COMMANDS", "edge.to.fleet.all.cmd.*"), b""),
     (direct_get("OBJ_edge_artifacts", "$O.edge_artifacts.C.chunk"), b""),
-    (direct_get("OBJ_edge_artifacts"), b'{"seq":1,"batch":5}'),
     (f"edge.from.{ATTACKER}.report", b"FORGED"),
     (f"edge.from.{ATTACKER}.event.info", b"FORGED"),
     (f"edge.from.{ATTACKER}.reply.nobody.1", b"FORGED"),
@@ -229,10 +228,11 @@ DEVICE_MAY_NOT_PUBLISH = [
         )
     ],
     "$JS.API.INFO",
-    direct_get("KV_edge_config", "$KV.edge_config.trust.*"),
+    direct_get("KV_edge_trust", "$KV.edge_trust.*"),
     direct_get("KV_edge_tokens", "$KV.edge_tokens.token.abc234"),
     direct_get("KV_edge_revocations", "$KV.edge_revocations.>"),
     direct_get("KV_edge_people", "$KV.edge_people.olga"),
+    direct_get("OBJ_edge_artifacts"),
     f"edge.admin.{ATTACKER}.device_groups",
     f"provision.renew.{ATTACKER}",
     "$SYS.REQ.SERVER.PING.LEAFZ",
@@ -392,8 +392,8 @@ VIEWER_MAY_NOT_PUBLISH = [
     "$JS.API.STREAM.DELETE.EDGE_REPORTS",
     "$SYS.REQ.CLAIMS.UPDATE",
     "$SRV.anything",
-    "$KV.edge_config.trust.signers",
-    "$KV.edge_config.trust.authorities",
+    "$KV.edge_trust.signers",
+    "$KV.edge_trust.authorities",
     "$KV.edge_people.eve",
     "$KV.edge_tokens.token.abc234",
     "$KV.edge_revocations.FLEET.UABC",
@@ -412,7 +412,7 @@ OPERATOR_MAY_NOT_PUBLISH = [
 ]
 #: An administrator is an operator who orders the hub about in the own name and says who may sign; no more than that.
 ADMIN_MAY_NOT_PUBLISH = [
-    *[s for s in OPERATOR_MAY_NOT_PUBLISH if s != "$KV.edge_config.trust.signers" and not s.startswith("edge.admin.ada.")],
+    *[s for s in OPERATOR_MAY_NOT_PUBLISH if s != "$KV.edge_trust.signers" and not s.startswith("edge.admin.ada.")],
     "edge.admin.you.device_revoke",
     "edge.admin.ada.device.revoke",
 ]

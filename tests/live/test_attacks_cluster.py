@@ -253,7 +253,7 @@ PUBLISHED = [
     f"edge.from.{VICTIM}.reply.olga.7",
     "edge.to.fleet.all.cmd.999999",
     f"edge.to.device.{VICTIM}.query",
-    "$KV.edge_config.trust.signers",
+    "$KV.edge_trust.signers",
     f"$KV.edge_devices.{ATTACKER}",
     direct_get("EDGE_REPORTS", f"edge.from.{VICTIM}.report"),
     direct_get("KV_edge_config", f"$KV.edge_config.device.{VICTIM}"),

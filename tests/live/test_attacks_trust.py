@@ -33,7 +33,7 @@ from tests.support.hub import Hub, new_hub, started
 from tests.support.rogue import Rogue
 from tests.support.servers import until
 
-SIGNERS = subjects.kv(subjects.CONFIG_BUCKET, str(subjects.SIGNERS))
+SIGNERS = subjects.document(subjects.SIGNERS)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ RENEWAL_MAY_NOT = [
     "edge.admin.{id}.device_groups",
     "edge.api.DIRECT.GET.KV_edge_config.$KV.edge_config.device.{id}",
     "edge.api.DIRECT.GET.KV_edge_devices.$KV.edge_devices.{id}",
-    "$KV.edge_config.trust.signers",
+    "$KV.edge_trust.signers",
     "$JS.API.STREAM.INFO.EDGE_REPORTS",
     "$SYS.REQ.CLAIMS.LIST",
     "$MQTT.sess.x",

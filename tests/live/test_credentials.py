@@ -150,7 +150,7 @@ async def test_who_is_limited_to_groups_speaks_to_no_other_device(running: Hub) 
             for scope in ("fleet.all", "group.munich", "device.pi-01")
             for subject in (f"edge.to.{scope}.query", f"edge.to.{scope}.cmd.1", f"$KV.edge_config.{scope}")
         ]
-        for subject in ("edge.to.group.berlin.query", *forbidden, "$KV.edge_config.trust.signers", "edge.admin.gus.token_create"):
+        for subject in ("edge.to.group.berlin.query", *forbidden, "$KV.edge_trust.signers", "edge.admin.gus.token_create"):
             await client.publish(subject, b"{}")
         await client.flush()
         await until(lambda: len(refused) >= len(forbidden) + 2, "the server has refused them")

@@ -183,7 +183,7 @@ async def test_a_device_does_not_follow_what_the_hub_itself_writes(fleet: LiveFl
     from edgeagent.trust import signers as documents
 
     forged = documents.changed(thief, None, now=2_000_000_000, signers={thief.public_key: "admin"})
-    await hub.jetstream().publish("$KV.edge_config.trust.signers", forged)
+    await hub.jetstream().publish("$KV.edge_trust.signers", forged)
 
     async def told() -> bool:
         return bool(await events(hub, "trust.signers_refused", DEVICE))
@@ -193,7 +193,7 @@ async def test_a_device_does_not_follow_what_the_hub_itself_writes(fleet: LiveFl
     with pytest.raises(Refused, match="not signed by an administrator of yours"):
         async with Fleet() as person:
             await signers.change(person.client, person.login, revoke={"U": 1})
-    await hub.jetstream().publish("$KV.edge_config.trust.signers", good.data)
+    await hub.jetstream().publish("$KV.edge_trust.signers", good.data)
 
 
 async def test_a_role_gets_a_new_key_and_every_device_follows_it(fleet: LiveFleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ async def test_new_authorities_reach_the_devices(fleet: LiveFleet, hub: Client) 
     await until(lambda: file.read_text() == two, "and the newer ones")
     task.cancel()
     fleet.whole()
-    stored = [item async for item in read_all(hub, "KV_edge_config", "$KV.edge_config.trust.authorities", prefix="$JS.API")][-1]
+    stored = [item async for item in read_all(hub, "KV_edge_trust", "$KV.edge_trust.authorities", prefix="$JS.API")][-1]
     assert wire.decode(stored.data, Authorities).authorities == [two]
 
 

@@ -27,6 +27,10 @@ GETS = {
 }
 
 
+#: Many answers for one request: the hub remembers each for as long as its inbox is listened to, so devices don't have it.
+BATCHES = ("AHUB", "service", "$JS.API.DIRECT.GET.*", "edge.api.DIRECT.GET.*")
+
+
 def same(exporter, kind, *subjects):
     return {(exporter, kind, subject, subject) for subject in subjects}
 
@@ -34,7 +38,7 @@ def same(exporter, kind, *subjects):
 def test_ops_imports_exactly_this():
     assert crossing("OPS") == GETS | {
         ("AHUB", "service", "$JS.API.STREAM.INFO.*", "edge.api.STREAM.INFO.*"),
-        *same("AHUB", "service", "edge.to.*.*.cmd.*", "$KV.edge_config.*.*", "edge.admin.*.*"),
+        *same("AHUB", "service", "edge.to.*.*.cmd.*", "$KV.edge_config.*.*", "$KV.edge_trust.*", "edge.admin.*.*"),
         *same("AHUB", "stream", "edge.live.>"),
     }
 
@@ -43,7 +47,7 @@ def test_fleet_imports_exactly_this():
     events = [f"event.{severity}" for severity in ("debug", "info", "warning", "error", "critical")]
     uploads = ("report", "heartbeat", "result.*", *events, "metric", "data.*", "request.*")
     plain = {
-        *GETS,
+        min(GETS - {BATCHES}),
         *same("AHUB", "service", *[f"edge.from.*.{what}" for what in uploads]),
         *same("AHUB", "stream", "edge.to.*.*.config", "edge.to.*.*.cmd.*", "edge.to.*.*.record"),
         *same("AOPS", "service", "edge.from.*.reply.*.*"),
@@ -109,3 +113,19 @@ def test_each_role_is_signed_for_in_its_own_account():
 
 def test_claims_and_renewals_are_bounded():
     assert made("PROVISION")["limits"] == {"conn": 600, "leaf": 500}
+
+
+def test_a_request_that_nobody_answers_is_soon_forgotten():
+    """nats-server would keep it for two minutes: 90 MB for 200,000 answers to queries that named a reply."""
+    held = {
+        claim["subject"]: claim.get("response_threshold", 0) / 1e9 for name in ("HUB", "OPS") for claim in made(name)["exports"]
+    }
+    assert held["edge.from.*.reply.*.*"] == held["_INBOX.srv.>"] == 0.1
+    assert held["edge.from.>"] == held["$JS.API.DIRECT.GET.*.>"] == 10
+
+
+def test_every_service_that_crosses_has_a_wildcard():
+    """What is sent to a literal import's subject as a reply enters the import; tests/live/test_attacks.py shows it for others."""
+    for name in ("OPS", "FLEET"):
+        for claim in made(name)["imports"]:
+            assert claim["type"] == "stream" or "*" in claim["subject"] or ">" in claim["subject"]

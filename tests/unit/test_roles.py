@@ -27,8 +27,8 @@ def test_a_device_has_exactly_these_rights():
                 GET + "KV_edge_config.$KV.edge_config.device.{{name()}}",
                 GET + "KV_edge_config.$KV.edge_config.group.{{tag(group)}}",
                 GET + "KV_edge_config.$KV.edge_config.fleet.all",
-                GET + "KV_edge_config.$KV.edge_config.trust.signers",
-                GET + "KV_edge_config.$KV.edge_config.trust.authorities",
+                GET + "KV_edge_trust.$KV.edge_trust.signers",
+                GET + "KV_edge_trust.$KV.edge_trust.authorities",
                 GET + "KV_edge_devices.$KV.edge_devices.{{name()}}",
                 GET + "EDGE_COMMANDS.edge.to.device.{{name()}}.cmd.*",
                 GET + "EDGE_COMMANDS.edge.to.group.{{tag(group)}}.cmd.*",
@@ -38,7 +38,6 @@ def test_a_device_has_exactly_these_rights():
                 GET + "EDGE_RESULTS.edge.from.{{name()}}.result.*",
                 GET + "EDGE_METRICS.edge.from.{{name()}}.metric",
                 GET + "EDGE_DATA.edge.from.{{name()}}.data.*",
-                GET + "OBJ_edge_artifacts",
                 GET + "OBJ_edge_artifacts.>",
             ],
             "deny": ["$MQTT.>"],
@@ -116,7 +115,7 @@ def test_making_one_role_does_not_change_another():
 def test_an_admin_adds_orders_to_the_hub_in_the_own_name_and_who_may_sign():
     admin, operator = roles.admin(micro=True), roles.operator(micro=True)
     more = set(admin["pub"]["allow"]) - set(operator["pub"]["allow"])
-    assert more == {"edge.admin.{{name()}}.*", "$KV.edge_config.trust.signers"}
+    assert more == {"edge.admin.{{name()}}.*", "$KV.edge_trust.signers"}
     assert admin["sub"] == operator["sub"]
 
 

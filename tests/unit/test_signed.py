@@ -141,6 +141,13 @@ def test_the_floor_ends_everything_older() -> None:
     assert "before what this device still accepts" in refusal(signed(login("operator"), at=NOW - 1), pins=pins)
 
 
+def test_a_number_that_nothing_could_ever_exceed_is_refused() -> None:
+    latest = (NOW + SKEW_SECONDS) * 1000
+    check(signed(login("operator"), number=latest), kind="config", scope=FLEET_ALL, pins=PINS)
+    assert "ahead of the time" in refusal(signed(login("operator"), number=latest + 1))
+    check(signed(login("operator"), kind="command", number=10**18), kind="command", scope=FLEET_ALL, pins=PINS)
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b"\xff", b'{"kind":"config"}', b"x" * (MAX_BYTES + 1)])
 def test_rubbish_is_no_envelope(data: bytes) -> None:
     with pytest.raises(Failed):

@@ -59,6 +59,7 @@ def test_the_number_grows_though_a_clock_went_back() -> None:
     first = changed(login(ADMIN), None, now=ISSUED)
     second = changed(login(ADMIN), first, now=ISSUED - 60)
     assert number_of(second) == number_of(first) + 1
+    assert followed(followed(PINS, first), second).generation == number_of(second)
 
 
 def test_only_an_admin_changes_it() -> None:
@@ -112,6 +113,17 @@ def test_the_chain_is_bounded() -> None:
     assert document is not None
     assert len(json.loads(document)["chain"]) == MAX_CHAIN
     assert len(document) < 64 << 10  # what the bucket takes
+
+
+def test_a_thousand_revoked_logins_and_many_rotations_fit() -> None:
+    revoked = {KeyPair.generate("user").public: ISSUED for _ in range(1000)}
+    document, before = changed(login(ADMIN), None, now=ISSUED, revoke=revoked), ADMIN
+    for number in range(MAX_CHAIN):
+        after = KeyPair.generate("account")
+        link = changed(login(before), document, now=ISSUED + number, signers=rotated(after), only_a_link=True)
+        document, before = changed(login(after), link, now=ISSUED + number, signers=rotated(after), revoke=revoked), after
+    assert followed(PINS, document).revoked == revoked
+    assert len(document) < 256 << 10  # what the bucket takes
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"document":"{}"}', b'{"document":5}'])

@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 
 def test_all_are_declared_once():
-    assert len(BY_NAME) == len(STREAMS) == 14
+    assert len(BY_NAME) == len(STREAMS) == 15
 
 
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB, 2000 * GIB])
@@ -98,7 +98,7 @@ def test_a_changed_record_rings_at_its_device_without_saying_anything():
 def test_the_audit_copies_what_people_write_and_cannot_be_purged():
     made = BY_NAME["EDGE_AUDIT"].configuration(GIB)
     assert made.subjects is None and made.sources is not None
-    assert [source.name for source in made.sources] == ["KV_edge_config", "EDGE_COMMANDS"]
+    assert [source.name for source in made.sources] == ["KV_edge_config", "KV_edge_trust", "EDGE_COMMANDS"]
     assert made.deny_purge and made.deny_delete
     earlier = [stream.name for stream in STREAMS[: STREAMS.index(BY_NAME["EDGE_AUDIT"])]]
     assert {source.name for source in made.sources} <= set(earlier)
