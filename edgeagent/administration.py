@@ -9,10 +9,24 @@ import msgspec
 
 from edgeagent.wire import VERSION
 
-__all__ = ["ChangeGroups", "ChangeLabels", "Done", "Forget", "Outcomes", "Person", "Revoke", "RevokePerson", "Unrevoke"]
+__all__ = [
+    "ChangeGroups",
+    "ChangeLabels",
+    "Done",
+    "Forget",
+    "Outcomes",
+    "Person",
+    "Revoke",
+    "RevokePerson",
+    "Unrevoke",
+    "refused_until",
+]
 
 #: An order about more devices than this does not fit into the answer that the hub can send.
 MAX_DEVICES = 5_000
+#: A revocation of a person's key reaches so far past the newest date that is known: clocks of those who issue logins may be ahead of the
+#: hub's. It refuses nothing else, for every login has a key of its own.
+_AHEAD_SECONDS = 366 * 86_400
 
 
 class Revoke(msgspec.Struct, omit_defaults=True):
@@ -79,8 +93,9 @@ class Person(msgspec.Struct, omit_defaults=True):
 
     role: as the person calls it (``viewer``, ``operator``, ``admin``). groups: those that the role is limited to; none: all.
     actions: those that the person may order, empty where the role alone decides.
-    key: the newest public user nkey. issued_at, expires_at: of its JWT, Unix seconds (0 = never). older: as in
-    :class:`edgeagent.wire.DeviceRecord`. revoked, reason: the newest key is kept out, and why.
+    key: the newest public user nkey. issued_at, expires_at: of its JWT, Unix seconds (0 = never).
+    older: the keys before it -> when their JWTs end, also of those that have expired: they can still sign with a date in their past.
+    revoked, reason: the newest key is kept out, and why. kept_out: every key that is, of those that had not expired.
     """
 
     name: str
@@ -93,6 +108,7 @@ class Person(msgspec.Struct, omit_defaults=True):
     older: dict[str, int] = {}
     revoked: bool = False
     reason: str = ""
+    kept_out: list[str] = []
     v: int = VERSION
 
 
@@ -102,3 +118,8 @@ class RevokePerson(msgspec.Struct, omit_defaults=True):
     who: str
     reason: str = ""
     v: int = VERSION
+
+
+def refused_until(person: Person, now: float) -> int:
+    """Up to which second what was issued for a key of the ``person`` is refused once it is revoked. now: Unix seconds."""
+    return max(int(now), person.issued_at) + _AHEAD_SECONDS

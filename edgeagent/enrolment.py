@@ -11,7 +11,10 @@ import msgspec
 from edgeagent.errors import UsageProblem
 from edgeagent.wire import VERSION
 
-__all__ = ["Admission", "Authorities", "Claim", "ClaimToken", "Renewal", "Renewed", "claim_proof"]
+__all__ = ["NO_ID", "Admission", "Authorities", "Claim", "ClaimToken", "Renewal", "Renewed", "claim_proof"]
+
+#: How the reason begins for which the hub refuses a claim without an id: the device may then name its own. Part of the protocol.
+NO_ID = "the token says no id"
 
 
 class _About(msgspec.Struct, omit_defaults=True):

@@ -2,6 +2,9 @@
 
 An SD card loses what was not flushed, so a file is replaced whole: written beside the old one, flushed, renamed, and the folder
 flushed too. Afterwards there is the old content or the new one, never half of it.
+
+Root also writes into folders of other users, who may put a link there at any moment. So rights are changed by descriptor, never by
+path, and a link is not followed where something is opened to be written.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
 
 from edgeagent.errors import EdgeError, Failed, Refused
 
-__all__ = ["Lock", "failure", "give_to_folders_owner", "make_folder", "read_bytes", "read_if_there", "read_text", "write_atomic"]
+__all__ = ["Lock", "failure", "folders_owner", "make_folder", "read_bytes", "read_if_there", "read_text", "write_atomic"]
 
 #: What the usual errors of a disk mean for its owner: errno -> (why, remedy).
 _MEANINGS = {
@@ -28,6 +32,7 @@ _MEANINGS = {
     errno.ENOENT: ("there is no such file or folder", "check the path"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "check the path"),
     errno.EISDIR: ("it is a folder, not a file", "check the path"),
+    errno.ELOOP: ("it is a link, or no file", "remove it"),
     errno.EIO: ("the disk reports an error (EIO)", "the SD card or disk may be failing: `dmesg | tail` shows more"),
 }
 
@@ -68,22 +73,25 @@ def read_if_there(path: Path) -> bytes | None:
         raise failure(f"read {path}", error) from None
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` by a file with ``data``; when this returns it is on the disk.
+def write_atomic(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replace ``path`` by a file with ``data``; when this returns it is on the disk. A link at ``path`` is replaced, not followed.
 
     mode: permission bits, whatever the umask; use 0o600 for anything secret.
+    owner: user and group id that it shall have, -1 for one that stays; None: ours.
     Raises EdgeError; the old file is then untouched.
     """
     try:
-        _replace(path, data, mode)
+        _replace(path, data, mode, owner)
     except OSError as error:
         raise failure(f"write {path}", error) from None
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
+def _replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as out:
+            if owner:
+                os.fchown(out.fileno(), *owner)
             os.fchmod(out.fileno(), mode)
             out.write(data)
             out.flush()
@@ -108,18 +116,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def give_to_folders_owner(path: Path) -> None:
-    """Let the file belong to whoever owns the folder that it is in, if we are root: a service that is not root has to read it.
+def folders_owner(folder: Path) -> tuple[int, int] | None:
+    """User and group of the folder, to whom root gives what it writes there: a service that is not root has to read it.
 
-    Raises EdgeError when it can't be given away.
+    None when we are not root. Raises EdgeError when there is no such folder.
     """
     if os.geteuid() != 0:
-        return
+        return None
     try:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)
+        found = folder.stat()
     except OSError as error:
-        raise failure(f"give {path} to its folder's owner", error) from None
+        raise failure(f"write to {folder}", error) from None
+    return found.st_uid, found.st_gid
 
 
 def make_folder(path: Path, mode: int = 0o755) -> Path:
@@ -131,7 +139,7 @@ def make_folder(path: Path, mode: int = 0o755) -> Path:
     try:
         if not path.is_dir():
             path.mkdir(parents=True, exist_ok=True)
-            path.chmod(mode)  # whatever the umask
+            _set_mode(path, mode)  # whatever the umask
         open_to_all = path.stat().st_mode & 0o002 & ~mode
     except FileExistsError:
         raise Failed(f"make the folder {path}", "a file of that name is in the way", "remove or rename it") from None
@@ -140,6 +148,14 @@ def make_folder(path: Path, mode: int = 0o755) -> Path:
     if open_to_all:
         raise Refused(f"use the folder {path}", "everybody on this machine may write in it", "name a folder of its own instead")
     return path
+
+
+def _set_mode(folder: Path, mode: int) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 class Lock:
@@ -158,7 +174,7 @@ class Lock:
     def acquire(self) -> None:
         """Take the lock; raise Refused with the owner's pid when another has it, EdgeError when the file can't be written."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = _open_lock(self._path)
         except OSError as error:
             raise failure(f"write {self._path}", error) from None
         try:
@@ -188,3 +204,23 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def _open_lock(path: Path) -> int:
+    """Open the file, made for its folder's owner when it is not there. Raises OSError, also for what is no plain file of one name:
+    its content is about to be replaced, and with a link that would be another's.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        descriptor = os.open(path, flags)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(descriptor)
+            raise OSError(errno.ELOOP, "it is a link, or no file") from None
+    else:
+        if os.geteuid() == 0:
+            folder = path.parent.stat()
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    return descriptor

@@ -34,6 +34,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     counted, but perhaps not registered yet: their claim may go on where it stopped.
     device: the only id that it gives. replaces: the same, but the id is taken from the board that has it.
     boards: how many boards are listed below the key ``boards.<id>``; 0: whichever comes.
+    key: the public user key of its JWT, by which it is kept out of PROVISION; empty in records of older hubs.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     replaces: str = ""
     boards: int = 0
     revoked: bool = False
+    key: str = ""
     v: int = VERSION
 
 
@@ -70,7 +72,7 @@ class TokenWanted(msgspec.Struct, frozen=True, omit_defaults=True):
 class TokenMade(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to ``token_create``. token: the secret, as :class:`edgeagent.enrolment.ClaimToken` writes it; ``repr`` hides it.
 
-    leaf_port: where the hub takes devices.
+    leaf_port: where the hub takes devices. host: its address as it tells others; empty: as the asker reaches it.
     """
 
     id: str
@@ -78,6 +80,7 @@ class TokenMade(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: int
     uses: int = 1
     leaf_port: int = 7422
+    host: str = ""
     v: int = VERSION
 
     def __repr__(self) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import secrets
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from edgeagent import files, places, services
 from edgeagent import status as statuses
 from edgeagent.assembly.appsdoor import RELOAD
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.leaf import apps
-from edgeagent.leaf.apps import App
+from edgeagent.leaf.apps import CLI_INBOX, App
 from edgeagent.leaf.conf import AGENT_USER
-from edgeagent.leaf.secrets import load_or_make
+from edgeagent.leaf.secrets import load
 from edgeagent.link import connect, request
 from edgeagent.settings import Settings
 
@@ -44,34 +46,67 @@ async def add(
     publish, subscribe: subjects below ``local.`` besides its own. group: of the files, so that the program's user may read them.
     """
     what = f"add the program {name!r}"
-    known = apps.load(_file(settings))
-    if apps.check_name(name) in known:
-        raise Refused(what, "it has a login already", f"`edgeagent app rm {name}` takes it away")
-    target = (target or folder(settings) / f"{name}.env").absolute()
-    if target.exists():
-        raise Refused(what, f"{target} is there already", "move it away, or name another with --out")
     grants = [tuple(map(apps.check_grant, subjects)) for subjects in (publish, subscribe)]
-    seed_file = target.with_suffix(".nk") if nkey else None
-    password, public = ("", _new_key(seed_file, group)) if seed_file else (secrets.token_urlsafe(24), "")
-    app = App(name=name, password=password, nkey=public, publish=grants[0], subscribe=grants[1])
-    _hand_over(target, apps.environment(app, _url(settings), seed_file), group)
-    apps.save(_file(settings), {**known, name: app})
+    app = App(name=apps.check_name(name), publish=grants[0], subscribe=grants[1])
+    with _changing(settings, what):
+        target = _add(settings, app, what, target, nkey, group)
     return target, await _tell(settings)
 
 
-async def remove(settings: Settings, name: str) -> bool:
-    """Take the login away; whether a running agent knows it now. The environment file stays: it opens nothing any more."""
+def _add(settings: Settings, app: App, what: str, target: Path | None, nkey: bool, group: str) -> Path:
     known = apps.load(_file(settings))
-    if name not in known:
-        has = ", ".join(sorted(known)) or "none"
-        raise UsageProblem(f"remove the program {name!r}", f"it has no login (those that have one: {has})")
-    apps.save(_file(settings), {key: app for key, app in known.items() if key != name})
+    if app.name in known:
+        raise Refused(what, "it has a login already", f"`edgeagent app rm {app.name}` takes it away")
+    target = (target or folder(settings) / f"{app.name}.env").absolute()
+    seed_file = target.with_suffix(".nk") if nkey else None
+    for path in filter(None, (target, seed_file)):
+        if os.path.lexists(path):
+            raise Refused(what, f"{path} is there already", "move it away, or name another with --out")
+    if seed_file:
+        app = msgspec.structs.replace(app, nkey=_new_key(seed_file, group))
+    else:
+        app = msgspec.structs.replace(app, password=secrets.token_urlsafe(24))
+    app = msgspec.structs.replace(app, file=str(target))
+    with contextlib.ExitStack() as undo:
+        if seed_file:
+            undo.callback(seed_file.unlink)
+        _hand_over(target, apps.environment(app, _url(settings), seed_file), group)
+        undo.callback(target.unlink)
+        apps.save(_file(settings), {**known, app.name: app})
+        undo.pop_all()
+    return target
+
+
+async def remove(settings: Settings, name: str) -> bool:
+    """Take the login away, and the files that were written for it; whether a running agent knows it now."""
+    what = f"remove the program {name!r}"
+    with _changing(settings, what):
+        known = apps.load(_file(settings))
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise UsageProblem(what, f"it has no login (those that have one: {has})")
+        apps.save(_file(settings), {key: app for key, app in known.items() if key != name})
+        _take_back(known[name])
     return await _tell(settings)
+
+
+def _take_back(app: App) -> None:
+    """Remove the environment file, unless it was changed into another, and the seed beside it."""
+    path = Path(app.file)
+    with contextlib.suppress(OSError):
+        if app.file and f"EDGEAGENT_APP={app.name}\n" in path.read_text(errors="replace"):
+            path.unlink()
+            path.with_suffix(".nk").unlink(missing_ok=True)
 
 
 def folder(settings: Settings) -> Path:
     """Where environment files go unless told otherwise: the state folder is closed to the programs' users."""
     return places.SYSTEM_SETTINGS.parent / "apps" if settings.is_system else settings.state_folder / "apps"
+
+
+def _changing(settings: Settings, what: str) -> files.Lock:
+    """One change at a time: each writes all of them."""
+    return files.Lock(_file(settings).with_name("apps.lock"), what)
 
 
 def _file(settings: Settings) -> Path:
@@ -98,28 +133,28 @@ def _new_key(seed_file: Path, group: str) -> str:
 
 
 def _hand_over(path: Path, text: str, group: str) -> None:
-    files.make_folder(path.parent, 0o755)
-    files.write_atomic(path, text.encode(), 0o640)
+    """Write a file of the program's. Its owner is who runs us, also where the folder is another's: what it says is for ``group``."""
+    owner = None
     if group:
         try:
-            shutil.chown(path, group=group)
-        except (LookupError, OSError) as error:
-            path.unlink(missing_ok=True)
-            raise UsageProblem(f"give {path} to the group {group!r}", str(error)) from None
+            owner = (-1, grp.getgrnam(group).gr_gid)
+        except KeyError:
+            raise UsageProblem(f"give {path} to the group {group!r}", "there is no such group") from None
+    files.make_folder(path.parent, 0o755)
+    files.write_atomic(path, text.encode(), 0o640, owner)
 
 
 async def _tell(settings: Settings) -> bool:
     """Tell the agent, if one runs. Raises what it answers when it can't take the change."""
-    secrets_file = settings.state_folder / "secrets.json"
-    if not secrets_file.exists():
-        return False  # the agent makes it at its first start
-    login = load_or_make(secrets_file)
+    login = load(settings.state_folder / "secrets.json")
+    if login is None:
+        return False  # the agent makes it at its next start
     try:
         client = await connect(
             _url(settings),
             what="tell the agent",
             name="edgeagent app",
-            inbox_prefix=f"_INBOX.cli.{os.getpid()}",
+            inbox_prefix=f"{CLI_INBOX}.{os.getpid()}",
             password=(AGENT_USER, login.agent),
             reconnect=False,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeagent import services
 from edgeagent.errors import EdgeError
+from edgeagent.leaf.apps import CLI_INBOX
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.link import Client
 
@@ -24,7 +25,7 @@ async def obey(client: Client, leaf: Leaf) -> None:
             answer = services.answer()
         except EdgeError as error:
             answer = services.refusal(error)
-        if message.reply.startswith("_INBOX.cli."):
+        if message.reply.startswith(f"{CLI_INBOX}."):
             await client.publish(message.reply, answer)
 
     await client.subscribe(RELOAD, cb=asked)

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeagent import enrolled
+from edgeagent import enrolled, status
 from edgeagent.assembly.deviceleaf import leaf_options
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.renewal import renew_at
 from edgeagent.assembly.renewer import known
 from edgeagent.enrolled import RENEWAL_FILE
-from edgeagent.errors import EdgeError, Failed, UsageProblem
+from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 from edgeagent.identity import Identity, Installation, device_id
+from edgeagent.leaf.linkfailures import explain_last
 from edgeagent.machine import Machine
-from edgeagent.natsserver import binary, ports
+from edgeagent.natsserver import binary, logtail, ports
 from edgeagent.places import is_there
 from edgeagent.settings import Settings
 from edgeagent.times import duration
@@ -28,7 +29,7 @@ __all__ = ["Finding", "check"]
 
 def check(settings: Settings) -> list[Finding]:
     """Every finding, good and bad. The settings themselves were read already: what is wrong in them was raised by then."""
-    looks: list[Callable[[Settings], Iterator[str]]] = [_settings, _identity, _server, _leaf, _folders, _credentials]
+    looks: list[Callable[[Settings], Iterator[str]]] = [_settings, _identity, _server, _leaf, _folders, _credentials, _link]
     findings = []
     for look in looks:
         try:
@@ -92,6 +93,20 @@ def _credentials(settings: Settings) -> Iterator[str]:
         )
     yield from _life(settings, login)
     yield f"hub          {', '.join(settings.hub.urls)}"
+
+
+def _link(settings: Settings) -> Iterator[str]:
+    """Nothing good: only `edgeagent status` knows that. Why an agent that runs has no link, where its leaf's log is certain."""
+    if settings.leaf.mode == "external" or not settings.hub.urls:
+        return
+    try:
+        seen = status.read(settings.status_file)
+    except EdgeError:
+        return  # it never ran, or is another user's
+    found = explain_last(logtail.since(settings.state_folder / "leaf.log", 0))
+    if status.is_running(seen) and not seen.link.up and found and found.kind != "silence":
+        raise Unreachable("link to the hub", found.why, found.remedy)
+    yield from ()
 
 
 def _life(settings: Settings, login: Credentials) -> Iterator[str]:

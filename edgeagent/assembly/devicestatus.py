@@ -12,6 +12,8 @@ from edgeagent import __version__, status
 from edgeagent.assembly.renewal import renew_at
 from edgeagent.assembly.renewer import Renewer, known
 from edgeagent.errors import EdgeError, Failed, Refused
+from edgeagent.leaf.linkfailures import LinkFailure, explain_last
+from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
 from edgeagent.status import CredentialsStatus, LeafStatus, LinkStatus, Problem, Status
@@ -130,15 +132,27 @@ class StatusKeeper:
             return Problem("no hub is set: this device stays on its own", "set `hub.urls` in agent.toml and restart the agent")
         path = self._settings.credentials_file
         if not path.exists():
-            return Problem(f"there are no credentials at {path}", "get them from whoever runs the hub (`edgeagent device add`)")
+            return Problem(
+                f"there are no credentials at {path}", "`edgeagent enroll` gets them, with a token of whoever runs the hub"
+            )
         if self._renewing:
             return Problem("the hub accepts this device's credentials no longer, so it asks for new ones")
         if self._kept_out and self._renewal_problem:
             return self._renewal_problem
+        found = self._leafs_word()
+        why = found.why if found else error.why if error else ""
+        remedy = found.remedy if found and found.remedy else "check the network and the hub"
         return _bad_credentials(path) or Problem(
-            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {error.why}" if error else ""),
-            f"check the network and the hub; the leaf's log: {self._leaf_log()}",
+            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
+            f"{remedy}; the leaf's log: {self._leaf_log()}",
         )
+
+    def _leafs_word(self) -> LinkFailure | None:
+        """Why the leaf is not linked, where its log is certain of that."""
+        if self._settings.leaf.mode == "external":
+            return None
+        found = explain_last(logtail.since(self._settings.state_folder / "leaf.log", 0))
+        return found if found and found.kind != "silence" else None
 
     def _credentials(self) -> CredentialsStatus | None:
         """What is known of the credentials as they are now."""

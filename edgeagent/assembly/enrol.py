@@ -11,7 +11,7 @@ from edgeagent import enrolled, files, subjects
 from edgeagent.assembly.enrolfiles import WHAT, EnrolmentFiles
 from edgeagent.assembly.reach import candidates, endpoint, silence
 from edgeagent.enrolled import Enrolment
-from edgeagent.enrolment import Admission, Claim, ClaimToken, claim_proof
+from edgeagent.enrolment import NO_ID, Admission, Claim, ClaimToken, claim_proof
 from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
 from edgeagent.identity import device_id, serial
 from edgeagent.leaf.visit import NotLinked, Visit, VisitOptions
@@ -130,6 +130,8 @@ class _Claimant:
                         f"the hub at {url} does not know this token",
                         "it is of another hub, or expired long ago: ask for another (`edgeagent token create`)",
                     ) from None
+                if error.failure.kind == "full":
+                    raise Unreachable(WHAT, error.why, error.remedy) from None
                 self._say(f"  {error.why}")
                 failures.append((url, error))
         why = "; ".join(f"{url}: {error.why}" for url, error in failures)
@@ -166,11 +168,11 @@ class _Claimant:
         try:
             return await self._claim(visit, self._wish)
         except Refused as error:
+            if self._wish or not error.why.startswith(NO_ID):
+                raise
             try:
-                own = "" if self._wish else device_id(self._machine)
+                own = device_id(self._machine)
             except UsageProblem:
-                own = ""
-            if not own:
                 raise error from None
         return await self._claim(visit, own)
 

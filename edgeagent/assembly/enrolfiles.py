@@ -11,6 +11,7 @@ import contextlib
 import os
 import pwd
 import ssl
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,11 +137,32 @@ def become(user: str, folder: Path) -> bool:
         return False
     files.make_folder(folder, 0o700)
     try:
-        for path in (folder, *(entry for entry in folder.iterdir() if entry.is_file() and not entry.is_symlink())):
-            os.chown(path, found.pw_uid, found.pw_gid, follow_symlinks=False)
+        _give(folder, found.pw_uid, found.pw_gid)
         os.initgroups(user, found.pw_gid)
         os.setgid(found.pw_gid)
         os.setuid(found.pw_uid)
     except OSError as error:
         raise files.failure(f"go on as the user {user}", error) from None
     return True
+
+
+def _give(folder: Path, user: int, group: int) -> None:
+    """The folder and the plain files in it. Raises OSError.
+
+    By descriptor, and nothing that has a second name: the folder may be that user's already, and a link would give away another's file.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(opened) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        for name in names:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=opened)
+            try:
+                found = os.fstat(file)
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    os.fchown(file, user, group)
+            finally:
+                os.close(file)
+        os.fchown(opened, user, group)
+    finally:
+        os.close(opened)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeagent import direct, files, runtime, subjects, wire
+from edgeagent import files, runtime, subjects, wire
 from edgeagent.assembly import hubtls
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import HubServices, sign_in
@@ -52,7 +52,7 @@ async def serve(place: HubFolder) -> None:
     runtime.set_up_logging("info")
     options, keyring = place.options(), Keyring.load(place.path)
     stop = runtime.stop_on_signals()
-    services = HubServices(place, options, keyring)
+    services = HubServices(place, options, keyring, templates=False)
     async with contextlib.AsyncExitStack() as stack:
         if not await runtime.unless(stop, stack.enter_async_context(services)):
             return
@@ -63,7 +63,7 @@ async def serve(place: HubFolder) -> None:
 
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
-    async with HubServer(place, options, keyring) as server, HubServices(place, options, keyring) as services:
+    async with HubServer(place, options, keyring) as server, HubServices(place, options, keyring, templates=True) as services:
         services.tasks.start("nats-server", server.until_hopeless())
         services.tasks.start("certificates", hubtls.keep(place, options, server.reload))
         up.set()
@@ -148,9 +148,7 @@ async def look(place: HubFolder) -> dict[str, Any]:
         answer = await request(system, "$SYS.REQ.SERVER.PING.VARZ", b"{}", what="ask the hub how it is")
         varz = json.loads(answer.data)["data"]
         found = [await _stream(hub, stream.name) for stream in streams.STREAMS]
-        registered = [
-            item async for item in direct.read_all(hub, "KV_edge_devices", subjects.kv("edge_devices", ">"), prefix="$JS.API")
-        ]
+        registered = await register.every(hub)
     return {
         "pid": int(files.read_text(place.server_pid)),
         "urls": {"operators": urls.operators, "devices": urls.devices},

@@ -48,8 +48,15 @@ def check(place: HubFolder, options: HubOptions, admin: str, keys: Path | None =
         raise Refused(
             what,
             f"there is the owner's file of a hub of that name already: {file}",
-            "choose another --name, or move that file to where you keep backups",
+            "choose another --name, or move that file to where you keep backups"
+            + ("" if place.exists else f"; if `hub init` was broken off, remove it{_and_keys(place)}"),
         )
+    if place.keys.exists():  # the same words later would come too late
+        raise Refused(what, f"there are keys in {place.keys}, and their owner's file is not at {file}", "name another folder")
+
+
+def _and_keys(place: HubFolder) -> str:
+    return f" and {place.keys}, which nobody uses yet" if places.is_there(place.keys) else ""
 
 
 def make(
@@ -58,7 +65,8 @@ def make(
     """Make a hub in ``place`` and a context for its first administrator, which becomes the current one.
 
     passphrase: of the owner's file; None does not encrypt it. keys: where that file goes; None: :func:`owner_file`.
-    What cannot be is said before anything is written; what was written is removed again when a later step fails.
+    What cannot be is said before anything is written; what was written is removed again when a later step fails. The owner's file comes
+    first, so that there are never keys without it, wherever this is broken off.
     """
     check(place, options, admin, keys)
     owner = Owner.create(options.name)
@@ -66,6 +74,9 @@ def make(
         if not place.path.exists():
             undo.callback(_remove_if_empty, place.path)
         files.make_folder(place.path, 0o700)
+        file = keys or owner_file(options.name)
+        undo.callback(_unlink, file)
+        owner.save(file, passphrase)
         owner.write_hub(place.path)
         undo.callback(shutil.rmtree, place.keys, ignore_errors=True)
         undo.callback(place.options_file.unlink, missing_ok=True)
@@ -73,9 +84,7 @@ def make(
         undo.callback(shutil.rmtree, place.tls, ignore_errors=True)
         hubtls.prepare(place, options)
         owner.remembered = remembered(place, options)
-        file = keys or owner_file(options.name)
-        undo.callback(_unlink, file)
-        owner.save(file, passphrase)
+        owner.save(file, passphrase, replace=True)
         login = owner.operator_credentials(admin, "admin")
         undo.callback(place.founder.unlink, missing_ok=True)
         files.write_atomic(place.founder, wire.encode(person_of(login, "admin")), 0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent import files, wire
@@ -13,7 +14,7 @@ from edgeagent.backoff import delays
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest, streams
 from edgeagent.hub.accounts_keeper import AccountsKeeper
-from edgeagent.hub.address import local_url
+from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
@@ -22,7 +23,7 @@ from edgeagent.hub.keyring import Keyring, Service
 from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
-from edgeagent.hub.tokenoffice import token_handlers
+from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
 from edgeagent.trust import creds
@@ -34,7 +35,7 @@ log = logging.getLogger("edgeagent.hub")
 #: Bounds of the pause after the streams could not be looked at, in seconds.
 RETRY_SECONDS = (0.5, 15.0)
 #: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
-KEYS_SECONDS = 10.0
+KEYS_SECONDS = 2.0
 
 
 async def sign_in(
@@ -64,11 +65,13 @@ async def sign_in(
 class HubServices:
     """Runs within ``async with``, in ``tasks``; stateless, so it may run several times.
 
+    templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
+
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
     """
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
-        self._place, self._options, self._keyring = place, options, keyring
+    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
+        self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -90,6 +93,8 @@ class HubServices:
         self._hub = await self._connection("hub", self._hub_came_back)
         self._system = await self._connection("sys", self._system_came_back)
         self._provision = await self._connection("provision", None)
+        # Its own: devices can fill it, and orders, the store and revocations must go on then.
+        self._requests = await self._connection("hub", None)
         self._fleet = await self._connection("fleet", None)
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
@@ -97,24 +102,26 @@ class HubServices:
         await self._ensure_streams()
         accounts = self._accounts = await self._keep_accounts()
         orders = DeviceOrders(self._hub, accounts)
-        await self._keep_presence(orders)
+        self._presence = await self._keep_presence(orders)
         self.tasks.start("streams", self._keep_streams())
         self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
-        await self._let_devices_in(orders)
-        await self._listen_to_administrators(orders, People(self._hub, accounts))
+        provisioning = await self._let_devices_in(orders, self._presence)
+        office = self._token_office(accounts)
+        self.tasks.start("tokens", office.run())
+        await self._listen_to_administrators(orders, People(self._hub, accounts), office)
+        self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
 
     async def _keep_accounts(self) -> AccountsKeeper:
-        keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro)
+        keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
         try:
             await keeper.apply()
         except EdgeError as error:  # it is tried again, and everything else can go on meanwhile
             log.warning("%s", error)
         keeper.wake()
         self.tasks.start("accounts", keeper.run())
-        self.tasks.start("keys", self._follow_keys(keeper))
         return keeper
 
-    async def _follow_keys(self, accounts: AccountsKeeper) -> None:
+    async def _follow_keys(self, users: Sequence[Callable[[Keyring], None]]) -> None:
         """Sign with the keys that are in the folder, whenever its owner changed them. For ever."""
         before, said = self._keyring.public, ""
         while True:
@@ -129,40 +136,50 @@ class HubServices:
             if keyring.public != before:
                 before = keyring.public
                 log.info("the hub's keys were changed by its owner")
-                accounts.use(keyring)
+                for use in users:
+                    use(keyring)
 
-    async def _keep_presence(self, orders: DeviceOrders) -> None:
+    async def _keep_presence(self, orders: DeviceOrders) -> PresenceKeeper:
         fleet, provision = self._keyring.account_public("FLEET"), self._keyring.account_public("PROVISION")
         tampered = orders.revoke_tampered
-        keeper = self._presence = PresenceKeeper(self._system, self._hub, fleet, provision=provision, on_tampered=tampered)
+        keeper = PresenceKeeper(self._system, self._hub, fleet, provision=provision, on_tampered=tampered)
         await keeper.start()
         self.tasks.start("presence", keeper.write_events())
         self.tasks.start("reconcile presence", keeper.reconciliations())
         self.tasks.start("guard", keeper.guard())
+        self.tasks.start("end links", keeper.end_links())
+        return keeper
 
-    async def _let_devices_in(self, orders: DeviceOrders) -> None:
+    async def _let_devices_in(self, orders: DeviceOrders, presence: PresenceKeeper) -> Provisioning:
         provisioning = Provisioning(
             self._hub,
             self._provision,
             self._keyring,
+            requests=self._requests,
             hub_name=self._options.name,
             authorities=self._authorities,
             revoke=orders.keep_key_out,
+            flooded=presence.flooded,
         )
         self._stack.push_async_callback(provisioning.close)
         await provisioning.start()
+        return provisioning
 
-    async def _listen_to_administrators(self, orders: DeviceOrders, people: People) -> None:
-        tokens = token_handlers(
+    def _token_office(self, accounts: AccountsKeeper) -> TokenOffice:
+        return TokenOffice(
             self._hub,
             self._keyring,
             hub_name=self._options.name,
             tls=bool(self._options.tls),
             authorities=self._authorities,
             leaf_port=self._options.leaf_port,
+            host=known_host(self._options),
+            push=accounts.apply,
         )
+
+    async def _listen_to_administrators(self, orders: DeviceOrders, people: People, office: TokenOffice) -> None:
         await self._take_the_founder_in(people)
-        handlers: dict[str, Handler] = {**orders.handlers(), **people.handlers(), **tokens}
+        handlers: dict[str, Handler] = {**orders.handlers(), **people.handlers(), **office.handlers()}
         await self._stack.enter_async_context(Administration(self._hub, handlers))
 
     async def _take_the_founder_in(self, people: People) -> None:
@@ -202,7 +219,7 @@ class HubServices:
         why = next(
             (
                 str(client.last_error)
-                for client in (self._hub, self._system, self._provision, self._fleet)
+                for client in (self._hub, self._system, self._provision, self._fleet, self._requests)
                 if client.is_closed and client.last_error
             ),
             "",

@@ -138,7 +138,7 @@ def look(place: HubFolder, options: HubOptions) -> dict[str, Any]:
 
 def _authorities(place: HubFolder) -> list[dict[str, Any]]:
     state = TlsFolder(place).state()
-    signing, handed_out = tls.signer(state.authorities, now()), tls.current(state.authorities, now())
+    signing, handed_out = tls.signer(state.authorities, now()), tls.current(state, now())
     return [
         {
             "number": one.number,

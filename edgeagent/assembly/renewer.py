@@ -20,8 +20,10 @@ from edgeagent.enrolled import RENEWAL_FILE
 from edgeagent.enrolment import Renewal, Renewed
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
 from edgeagent.leaf.leaf import Leaf
+from edgeagent.leaf.linkfailures import explain
 from edgeagent.leaf.uplink import ask_hub
 from edgeagent.link import Client
+from edgeagent.natsserver import logtail
 from edgeagent.services import result
 from edgeagent.settings import Settings
 from edgeagent.trust import creds
@@ -207,9 +209,10 @@ class Renewer:
         """Renew with the renewal credentials, and go back to the device's own, renewed or not."""
         self.visiting, self._refused = True, False
         self._tell(self)
+        begun = logtail.end(self._leaf.options.log_file)
         try:
             await self._leaf.apply(credentials=self._renewal)
-            await self._until_linked()
+            await self._until_linked(begun)
             await self._take(subjects.renewal(self._id))
             self._succeeded()
         except EdgeError as error:
@@ -228,13 +231,20 @@ class Renewer:
         except EdgeError as error:
             self._failed(error)
 
-    async def _until_linked(self) -> None:
-        """Wait for the link of a visit: as long as it takes where the device has nothing else, a moment where its own may yet do."""
+    async def _until_linked(self, begun: int) -> None:
+        """Wait for the link of a visit: as long as it takes where the device has nothing else, a moment where its own may yet do.
+
+        begun: how long the leaf's log was before.
+        """
         deadline = self._monotonic() + VISIT_SECONDS
         while not self._linked:
             if self._refused:
-                why = "the hub accepts neither this device's credentials nor its renewal credentials"
-                raise Refused(WHAT, why, "it was revoked or forgotten there: ask whoever runs the hub")
+                # An external leaf has its log elsewhere.
+                found = explain(logtail.since(self._leaf.options.log_file, begun))
+                if found and found.kind == "full":
+                    raise Unreachable(WHAT, found.why, found.remedy)
+                why = "it was revoked or forgotten: the hub takes neither its credentials nor its renewal credentials"
+                raise Refused(WHAT, why, "ask whoever runs the hub")
             if not self._situation().is_expired and self._monotonic() >= deadline:
                 raise Unreachable(WHAT, "the hub does not answer", "check the network and the hub")
             self._news.clear()

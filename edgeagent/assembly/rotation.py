@@ -6,21 +6,25 @@ are told, in a document that the old administrators' key signs and the new one s
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from edgeagent.assembly.asowner import administrator, connected_as
+from edgeagent.assembly.asowner import NAME, administrator, connected_as
 from edgeagent.assembly.people import Reached, public_keys
-from edgeagent.errors import Refused
+from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.fleet import signers
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.owner import Owner
-from edgeagent.hub.roles import PEOPLE, Role
+from edgeagent.hub.roles import LIMITED, PEOPLE, Role
 from edgeagent.trust.creds import Credentials
 
 __all__ = ["ROTATED", "rotate"]
 
 #: The roles whose keys can be exchanged so. Devices' and claims' keys are the hub's, and devices do not pin them.
 ROTATED: tuple[Role, ...] = (*PEOPLE, "group-viewer", "group-operator")
+
+#: How long the hub may take to end the old logins, and how often to look, in seconds.
+HUB_SECONDS, LOOK_SECONDS = 60.0, 0.5
 
 
 async def rotate(owner: Owner, role: Role, place: HubFolder, where: Reached, keys: Path, passphrase: str | None) -> str:
@@ -35,9 +39,31 @@ async def rotate(owner: Owner, role: Role, place: HubFolder, where: Reached, key
     async with connected_as(where, await _accepted(where, old, new)) as fleet:
         await signers.hand_over(fleet.client, old, new, owner.signers())
     owner.rewrite_hub(place.path)  # the running hub notices
+    await _until_refused(where, owner.before_rotation(role), role)
     owner.end_rotation(role)
     owner.save(keys, passphrase, replace=True)
     return owner.role_public(role)
+
+
+async def _until_refused(where: Reached, before: Owner, role: Role) -> None:
+    """Until a login that was signed with the old key is let in no longer. Raises Failed when the hub does not do it."""
+    kind = next((plain for plain, limited in LIMITED.items() if limited == role), role)
+    groups = ("any",) if kind != role else ()
+    old = before.operator_credentials(NAME, kind, groups=groups, expires_in_seconds=HUB_SECONDS)  # type: ignore[arg-type]  # a role of people
+    deadline = asyncio.get_running_loop().time() + HUB_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            async with connected_as(where, old):
+                await asyncio.sleep(LOOK_SECONDS)
+        except Refused:
+            return
+        except EdgeError:  # it is being told just now
+            await asyncio.sleep(LOOK_SECONDS)
+    raise Failed(
+        f"end the logins of the role {role}",
+        f"the hub has let an old one in for {HUB_SECONDS:g} s",
+        "does `edgeagent hub up` run? Do it again",
+    )
 
 
 async def _accepted(where: Reached, first: Credentials, other: Credentials) -> Credentials:

@@ -64,7 +64,12 @@ def forget(
     Example: edgeagent device forget pi-07 --yes
     """
     if not yes:
-        typer.confirm(f"Forget {', '.join(ids)}? This cannot be undone", abort=True, err=True)
+        from edgeagent import context as contexts
+
+        hub = contexts.load(context).name
+        typer.confirm(
+            f"Forget {', '.join(ids)} at the hub {hub!r} (--yes does not ask)? This cannot be undone", abort=True, err=True
+        )
     _order(context, ids, "forgotten", "", lambda admin: admin.forget(ids))
 
 

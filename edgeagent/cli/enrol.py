@@ -44,9 +44,22 @@ def enroll(
     device_id: Annotated[
         str, typer.Option("--id", help="The id that this device shall have, where the token leaves it open.", metavar="ID")
     ] = "",
-    proxy: Annotated[str, typer.Option(help="HTTP proxy to the hub, e.g. http://proxy.example:3128.", metavar="URL")] = "",
+    proxy: Annotated[
+        str,
+        typer.Option(
+            help="HTTP proxy to the hub, e.g. http://proxy.example:3128. Others may see a password in it for a moment; "
+            "`hub.proxy` in agent.toml is safer.",
+            metavar="URL",
+        ),
+    ] = "",
     settings_file: SettingsFile = None,
     force: Annotated[bool, typer.Option("--force", help="Give up the hub that this device is enrolled with.")] = False,
+    proxy_follows: Annotated[
+        bool,
+        typer.Option(
+            "--proxy-follows", help="For `edgeagent` itself: the proxy is the second line of the token's file.", hidden=True
+        ),
+    ] = False,
 ) -> None:
     """Make this device one of a hub's, with a claim token that `edgeagent token create` made there.
 
@@ -55,28 +68,32 @@ def enroll(
 
     Example: sudo edgeagent enroll --hub hub.example --token-file token.txt
     """
-    if token or (not token_file and os.environ.get(TOKEN_VARIABLE)):
-        words = ["--hub", hub, "--id", device_id, "--proxy", proxy, *(["--force"] if force else [])]
-        _begin_anew(token or os.environ[TOKEN_VARIABLE], [*words, *(["--settings", str(settings_file)] if settings_file else [])])
+    shown = token or ("" if token_file else os.environ.get(TOKEN_VARIABLE, ""))
+    if shown or "@" in proxy:
+        words = ["--hub", hub, "--id", device_id, *(["--force"] if force else [])]
+        words += ["--settings", str(settings_file)] if settings_file else []
+        _begin_anew(shown or _read_token(token_file), proxy, words)
     own = settings.load_own(settings_file)
     text = _read_token(token_file)
+    if proxy_follows:
+        text, _, proxy = text.partition("\n")
     found = _enrol(own, hub, text, device_id, proxy, force=force)
     typer.echo(f"enrolled as {found.id} with hub {found.hub} over {found.urls[0]}")
     for line in _next(own, found):
         typer.echo(line)
 
 
-def _begin_anew(token: str, words: list[str]) -> None:
-    """Become the same command with the token in memory only.
+def _begin_anew(token: str, proxy: str, words: list[str]) -> None:
+    """Become the same command with the token, and the proxy with its password, in memory only.
 
     Everybody on the machine can read the words of a process for as long as it runs, and whoever it starts inherits its environment;
     nobody else can read an unnamed file.
     """
     memory = os.memfd_create("token", 0)
-    os.write(memory, token.encode())
+    os.write(memory, "\n".join((token.strip(), proxy)).encode())
     os.lseek(memory, 0, os.SEEK_SET)
     os.environ.pop(TOKEN_VARIABLE, None)
-    os.execv(sys.executable, argv("edgeagent", "enroll", *words, "--token-file", f"/dev/fd/{memory}"))
+    os.execv(sys.executable, argv("edgeagent", "enroll", *words, "--proxy-follows", "--token-file", f"/dev/fd/{memory}"))
 
 
 def _read_token(source: str) -> str:

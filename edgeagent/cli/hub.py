@@ -113,8 +113,11 @@ def init(
         typer.echo(urls.note)
     if not is_loopback(listen) and not options.tls:
         typer.echo("There is no TLS on these ports (--tls-self): keep them on a network you trust.", err=True)
-    typer.echo("Back the owner's keys up away from this machine: `edgeagent hub keys backup --out FILE`. Nothing replaces them.")
-    typer.echo("Next: `edgeagent hub up`, then `edgeagent device add ID`.")
+    where = "" if folder is None else f" --dir {place.path}"
+    typer.echo(
+        f"Back the owner's keys up away from this machine: `edgeagent hub keys backup{where} --out FILE`. Nothing replaces them."
+    )
+    typer.echo(f"Next: `edgeagent hub up{where}`, then `edgeagent token create`, which says what to type on a device.")
 
 
 @app.command()

@@ -103,7 +103,7 @@ def rotate(
     running.run(exchange(owner, chosen, place, people.reached(owner, place), keys, secret))
     typer.echo(f"the role {role} has a new key; devices follow it as soon as they are linked")
     typer.echo(
-        f"Every login of that role has ended: `edgeagent operator add NAME --role {role.removeprefix('group-')}` makes new ones."
+        f"Every login of that role has ended, yours too if it was one: `edgeagent operator add NAME --role {role.removeprefix('group-')}` makes new ones."
     )
     typer.echo(f"Make a new backup: `edgeagent hub keys backup --out FILE`. The key is in {keys}, older backups do not have it.")
 

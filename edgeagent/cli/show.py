@@ -76,7 +76,7 @@ def footer(outcome: Outcome, form: Form, *, cached: bool = False) -> None:
     if outcome.unreadable:
         typer.echo(f"{outcome.unreadable} records of the hub make no sense (of a tampered device?) and were left out", err=True)
     if not (outcome.answered or outcome.refused or quiet or away or others):
-        typer.echo("There are no devices yet: `edgeagent device add ID` makes the first one's credentials.", err=True)
+        typer.echo("There are no devices yet: `edgeagent token create` lets the first one in.", err=True)
 
 
 def end(outcome: Outcome, *, strict: bool) -> None:

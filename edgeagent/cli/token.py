@@ -55,7 +55,7 @@ def create(
         typer.Option(
             "--from",
             help="A list of boards, a CSV with the columns serial, mac, id, groups, labels: each gets its own id, once. "
-            "1000 boards and 200 KB at most.",
+            "Groups as a;b or a,b, labels as k=v;k=v. 1000 boards and 200 KB at most.",
             metavar="FILE",
         ),
     ] = None,
@@ -117,7 +117,7 @@ async def _create(context: str | None, wanted: TokenWanted) -> tuple[TokenMade, 
 
     async with admin.connected(context) as (_, orders):
         made = await Tokens(orders).create(wanted)
-    host = urlsplit(contexts.load(context).url).hostname or "HOST"
+    host = made.host or urlsplit(contexts.load(context).url).hostname or "HOST"
     host = f"[{host}]" if ":" in host else host
     return made, host if made.leaf_port == USUAL_PORT else f"{host}:{made.leaf_port}"
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import context as contexts
-from edgeagent import places, subjects, wire
+from edgeagent import files, places, subjects, wire
 from edgeagent.cel import Evaluator
-from edgeagent.errors import Refused, UsageProblem
+from edgeagent.direct import get_last
+from edgeagent.enrolment import Authorities
+from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.ask import Asker, Question
 from edgeagent.fleet.outcome import Outcome, Row
@@ -87,6 +89,7 @@ class Fleet:
             authorities=authorities,
         )
         await self._refuse_a_leaf(url)
+        await self._renew_authorities(authorities)
         self._evaluator = Evaluator()
         self._suspects = Suspects(places.operator_cache_folder() / f"suspects-{name}.json" if name else None)
         self._asker = Asker(self._client, login.name, judge=self._evaluator, suspects=self._suspects)
@@ -99,6 +102,19 @@ class Fleet:
         await self._evaluator.close()
         with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
             await client.close()
+
+    async def _renew_authorities(self, file: Path | None) -> None:
+        """Keep the hub's certificate authorities as the hub hands them out: the next one must be known before it counts.
+
+        Whoever answers here has just proved with one of those in ``file`` that it is the hub.
+        """
+        if file is None:
+            return
+        with contextlib.suppress(EdgeError):  # an older hub, or no room on the disk: the ones that there are go on
+            found = await get_last(self.client, f"KV_{subjects.TRUST_BUCKET}", subjects.document(subjects.AUTHORITIES))
+            text = "".join(wire.decode(found.data, Authorities).authorities).encode() if found else b""
+            if text and files.read_if_there(file) not in (text, None):
+                files.write_atomic(file, text, 0o600)
 
     async def _refuse_a_leaf(self, url: str) -> None:
         """A leaf takes anybody in and answers nothing of ours; it is easily met, for its default port is the hub's."""
@@ -151,7 +167,8 @@ class Fleet:
         first: end at the first match. matches_only: the others stay silent; ends at the deadline.
         cached: from the hub's reports only. on_answer: called with each match as it comes.
         """
-        selector = Selector.of(devices=tuple(devices), groups=tuple(groups), labels=tuple(labels), where=where)
+        devices, groups = self._allowed(tuple(devices), tuple(groups))
+        selector = Selector.of(devices=devices, groups=groups, labels=tuple(labels), where=where)
         question = Question(
             selector=selector, select=tuple(select), timeout_seconds=timeout, first=first, matches_only=matches_only
         )
@@ -164,6 +181,20 @@ class Fleet:
             return await self._asker.ask(question, reading, on_answer=on_answer)
         finally:
             reading.cancel()
+
+    def _allowed(self, devices: tuple[str, ...], groups: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Whom a login that is limited to groups may ask: those when it says nothing. Raises UsageProblem for anybody else.
+
+        The server would drop such a question, and every device seem silent.
+        """
+        own = self.login.groups
+        if not own or (not devices and set(groups) <= set(own) and groups):
+            return devices, groups
+        if not devices and not groups:
+            return (), own
+        asked = devices[0] if devices else next(group for group in groups if group not in own)
+        remedy = "name a group with -g, and devices with --where 'id == ...'" if devices else "leave it out"
+        raise UsageProblem(f"ask {asked!r}", f"this login is limited to the groups {', '.join(own)}", remedy)
 
     async def _checked_roster(self, selector: Selector, select: Sequence[str]) -> Roster:
         named = () if selector.groups else selector.devices

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from edgeagent import subjects
-from edgeagent.administration import Person
+from edgeagent.administration import Person, refused_until
 from edgeagent.direct import Stored, get_last
 from edgeagent.errors import Failed, Refused
 from edgeagent.link import Client, request
@@ -65,8 +65,8 @@ async def revoke(client: Client, login: Credentials, person: Person, key: str = 
 
     key: one public user key, where not all of them are meant. Raises as :func:`change`.
     """
-    now = int(time.time())
-    await change(client, login, revoke=dict.fromkeys([key] if key else [person.key, *person.older], now))
+    until = refused_until(person, time.time())
+    await change(client, login, revoke=dict.fromkeys([key] if key else [person.key, *person.older], until))
 
 
 async def hand_over(client: Client, old: Credentials, new: Credentials, role_keys: Mapping[str, str]) -> None:

@@ -11,13 +11,14 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from edgeagent.errors import EdgeError, Failed, Refused
-from edgeagent.hub import leafs
+from edgeagent.hub import leafs, refusals
 from edgeagent.hub.accounts import ACCOUNTS, Account
-from edgeagent.hub.keyring import Keyring
-from edgeagent.hub.revocations import Revocations
+from edgeagent.hub.keyring import SERVICES, Keyring
+from edgeagent.hub.runningclock import RunningClock
 from edgeagent.link import Client, request
 from edgeagent.runtime import jittered
 from edgeagent.trust import jwt
@@ -48,14 +49,20 @@ assert set(_ORDER) == set(ACCOUNTS)
 _DEAFENING = ("HUB", "OPS")
 
 Signed = dict[Account, "tuple[str, str]"]
+#: By account: public user key -> the second up to which its JWTs are refused.
+_Refused = Mapping[str, Mapping[str, int]]
 
 
 class AccountsKeeper:
-    """system, hub: connections to SYS and HUB. micro: as in :class:`edgeagent.hub.folder.HubOptions`."""
+    """system, hub: connections to SYS and HUB. micro: as in :class:`edgeagent.hub.folder.HubOptions`.
 
-    def __init__(self, system: Client, hub: Client, keyring: Keyring, *, micro: bool) -> None:
-        self._system, self._keyring, self._micro = system, keyring, micro
-        self._revocations = Revocations(hub)
+    templates: it says what accounts and roles may do. Of several instances only one does, the one that runs nats-server: two of other
+    options or another version would push against each other for ever. The others change only who is kept out, in what is there.
+    """
+
+    def __init__(self, system: Client, hub: Client, keyring: Keyring, *, micro: bool, templates: bool = True) -> None:
+        self._system, self._keyring, self._micro, self._templates = system, keyring, micro, templates
+        self._refusals = refusals.Refusals(hub, RunningClock(hub), own=self._own_keys, now=time.time)
         self._wanted, self._deaf = asyncio.Event(), False
         self._next: asyncio.Future[None] | None = None
         self._one = asyncio.Lock()
@@ -112,13 +119,17 @@ class AccountsKeeper:
 
     async def _look(self) -> bool:
         """Push what differs; whether anything did."""
+        known = await self._refusals.read()
         actual = {account: await self._actual(account) for account in _ORDER}
         now = time.time()
         # Later than what is there, so that the servers of a cluster agree about which one counts.
         issued_at = max([int(now), *(int(claims.get("iat", 0)) + 1 for claims in actual.values() if claims)])
-        refused = await self._revocations.in_force(now)
-        wanted = self._keyring.account_jwts(micro=self._micro, revocations=refused, issued_at=issued_at)
-        changed = [account for account in _ORDER if differs(actual[account], jwt.claims(wanted[account][1]))]
+        at_server: dict[str, dict[str, int]] = {
+            account: claims["nats"].get("revocations", {}) for account, claims in actual.items() if claims
+        }
+        refused = await self._refusals.in_force(known, at_server)
+        wanted = self._signed(actual, refused, issued_at)
+        changed = [account for account in wanted if differs(actual[account], jwt.claims(wanted[account][1]))]
         for account in changed:
             await self._pace()
             await self._push(account, wanted[account][1])
@@ -126,6 +137,20 @@ class AccountsKeeper:
                 self._deaf = True
                 self.wake()
         return bool(changed)
+
+    def _signed(self, actual: Mapping[Account, jwt.Claims | None], refused: _Refused, issued_at: int) -> Signed:
+        """What is wanted of every account that is ours to change, in the order in which to push it."""
+        if self._templates:
+            signed = self._keyring.account_jwts(micro=self._micro, revocations=refused, issued_at=issued_at)
+            return {account: signed[account] for account in _ORDER}
+        return {
+            account: (str(claims["sub"]), self._keyring.with_revocations(claims, refused.get(account, {}), issued_at))
+            for account, claims in actual.items()
+            if claims is not None
+        }
+
+    def _own_keys(self) -> set[str]:
+        return {self._keyring.service_credentials(service).public_key for service in SERVICES}
 
     async def _actual(self, account: Account) -> jwt.Claims | None:
         """What the server has; None when it has none, or one that is not ours."""

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 from edgeagent.hub.folder import HubOptions
 
-__all__ = ["Addresses", "addresses", "authority", "is_loopback", "is_wildcard", "local_host", "local_url", "own_address"]
+__all__ = [
+    "Addresses",
+    "addresses",
+    "authority",
+    "is_loopback",
+    "is_wildcard",
+    "known_host",
+    "local_host",
+    "local_url",
+    "own_address",
+]
 
 #: Printed where the hub listens everywhere and this machine has no route to anywhere.
 PLACEHOLDER = "<this machine's address>"
@@ -42,6 +52,12 @@ def addresses(options: HubOptions) -> Addresses:
         websocket=websocket if options.websocket_port else "",
         note="Only this machine can reach these addresses: set `listen` in hub.toml for others." if is_loopback(host) else "",
     )
+
+
+def known_host(options: HubOptions) -> str:
+    """The hub's name or address as others know it; empty when it does not know that itself."""
+    host = options.advertise or options.listen
+    return (own_address(host) or "") if is_wildcard(host) else host
 
 
 def local_url(options: HubOptions) -> str:

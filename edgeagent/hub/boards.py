@@ -28,6 +28,8 @@ MAX_BOARDS = 1000
 MAX_BYTES = 200_000
 
 MAX_LABEL_CHARACTERS = 256
+#: All labels of a device as JSON, so that its record in the register stays far below what the store takes, whatever their characters.
+MAX_LABELS_BYTES = 4 << 10
 _COLUMNS = ("serial", "mac", "id", "groups", "labels")
 _SERIAL = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\Z")
 _HEX_12 = re.compile(r"[0-9a-f]{12}\Z")
@@ -102,6 +104,15 @@ def _header_problems(header: Sequence[str]) -> Iterator[str]:
         yield "a column 'serial' or 'mac' is missing"
 
 
+def _label_parts(text: str) -> list[str]:
+    """``k=v;k=v``. A value may hold blanks, but what looks like two labels with a blank between them is a mistake. Raises ValueError."""
+    parts = [part.strip() for part in text.split(";") if part.strip()]
+    for part in parts:
+        if part.count("=") > 1 and re.search(r"[\s,][a-z_][a-z0-9_]*=", part):
+            raise ValueError(f"{part!r} looks like several labels: put ';' between them")
+    return parts
+
+
 def _board(cells: dict[str, str], too_long: bool) -> Board:
     """Raises ValueError."""
     if too_long:
@@ -111,8 +122,8 @@ def _board(cells: dict[str, str], too_long: bool) -> Board:
         id=values["id"],
         serial=serial_of(values["serial"]),
         mac=mac_of(values["mac"]) if values["mac"] else "",
-        groups=re.split(r"[;\s]+", values["groups"].strip("; ")) if values["groups"].strip("; ") else [],
-        labels=read_labels(part for part in values["labels"].split(";") if part.strip()),
+        groups=[group for group in re.split(r"[;,\s]+", values["groups"]) if group],
+        labels=read_labels(part for part in _label_parts(values["labels"])),
     )
 
 
@@ -164,6 +175,8 @@ def label_problems(labels: dict[str, str]) -> Iterator[str]:
             yield f"{key!r} is no name of a label: {LABEL_KEY_RULE}"
         elif len(value) > MAX_LABEL_CHARACTERS:
             yield f"the label {key} is longer than {MAX_LABEL_CHARACTERS} characters"
+    if (size := len(msgspec.json.encode(labels))) > MAX_LABELS_BYTES:
+        yield f"all labels together are {size} bytes long, {MAX_LABELS_BYTES} are the most"
 
 
 def board_of(boards: Iterable[Board], serial: str, macs: Iterable[str], what: str) -> Board:

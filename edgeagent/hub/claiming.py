@@ -20,7 +20,9 @@ from edgeagent import wire
 from edgeagent.enrolment import Admission, Claim, claim_proof
 from edgeagent.errors import Failed, Refused
 from edgeagent.hub import register, tokens
+from edgeagent.hub.desk import MAX_BYTES
 from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.registeredkeys import Keys
 from edgeagent.hub.tokens import WHAT, Place
 from edgeagent.hub.tokenstore import ATTEMPTS, TokenStore, pause
 from edgeagent.link import Client
@@ -30,8 +32,6 @@ from edgeagent.trust.nkeys import is_public, verify
 
 __all__ = ["MAX_BYTES", "Admitted", "Claims", "authorities_of", "read_claim"]
 
-#: What the role of a claim token may send at once, too.
-MAX_BYTES = 8 << 10
 _MAX_MACS = 64
 #: A serial number is what some firmware says: one line of printable ASCII.
 _SERIAL = re.compile(r"[\x20-\x7e]{0,64}\Z")
@@ -104,10 +104,14 @@ class Claims:
     ) -> None:
         self._hub, self._keyring, self._hub_name = hub, keyring, hub_name
         self._authorities, self._revoke, self._clock = authorities, revoke, clock
-        # Only other instances need to be raced against; claims of this one wait for each other.
         self._tokens = TokenStore(hub)
+        self._keys = Keys(hub)
         # Only other instances need to be raced against; claims of this one wait for each other.
         self._counting = asyncio.Lock()
+
+    def use(self, keyring: Keyring) -> None:
+        """Sign with other keys from now on."""
+        self._keyring = keyring
 
     async def admit(self, token_id: str, claim: Claim) -> Admitted:
         """Let the device in. Raises Refused with a sentence for the person at the device, another EdgeError when the hub is not well."""
@@ -135,6 +139,7 @@ class Claims:
                 return token, place
             record = await register.find(self._hub, place.device)
             _check_record(record[0] if record else None, claim, token, place)
+            await self._keys.check(claim.key, place.device)
             if await self._tokens.replace(tokens.counted(token, claim.key, place.device), sequence):
                 return token, place
             await pause(attempt)

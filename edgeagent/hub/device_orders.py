@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
@@ -27,6 +27,8 @@ from edgeagent.link import Client
 
 __all__ = ["TAMPERED", "DeviceOrders"]
 
+#: Longer reasons are cut: the order matters more, and the records of it must stay small.
+MAX_REASON_CHARACTERS = 200
 #: Why the hub itself keeps a device out.
 TAMPERED = "its leaf claimed to be the hub"
 #: Who orders what the hub does by itself.
@@ -66,17 +68,17 @@ class DeviceOrders:
 
     async def keep_key_out(self, public: str, record: wire.DeviceRecord) -> None:
         """Refuse one key of a device for good, and return when it is: another board took its place. Raises EdgeError."""
-        ends = register.keys_of(record).get(public, 0)
-        refused = Revocation(until=_until(record), forget_at=ends, name=record.id, reason="replaced by another board")
-        await self._revocations.add("FLEET", public, refused)
+        ends, reason = register.keys_of(record).get(public, 0), "replaced by another board"
+        await self._refuse_key(public, Revocation(until=_until(record), forget_at=ends, name=record.id, reason=reason))
         await self._keeper.apply()
 
     async def _revoke(self, user: str, body: bytes) -> Outcomes:
         order = wire.decode(body, Revoke)
-        outcomes = await _each(order.ids, lambda device: self._keep_out(user, device, order.reason))
-        await self._pushed(outcomes)
-        why = f" ({order.reason})" if order.reason else ""
-        await self._tell(outcomes, "warning", "device.revoked", f"{user} revoked {{id}}{why}", user=user, reason=order.reason)
+        reason = order.reason[:MAX_REASON_CHARACTERS]
+        outcomes = await _each(order.ids, lambda device: self._keep_out(user, device, reason))
+        await self._keeper.apply()  # also what could not be written down everywhere
+        why = f" ({reason})" if reason else ""
+        await self._tell(outcomes, "warning", "device.revoked", f"{user} revoked {{id}}{why}", user=user, reason=reason)
         return outcomes
 
     async def _keep_out(self, user: str, device: str, reason: str) -> Done:
@@ -86,34 +88,52 @@ class DeviceOrders:
             same = record.revoked and (record.reason == reason or not reason)
             return None if same else msgspec.structs.replace(record, revoked=True, reason=reason or f"by {user}")
 
-        changed = await register.change(self._hub, device, made, what=what)
-        # Also when the record says so already: whoever wrote that may have died before this.
-        await self._refuse(await self._known(device, what), reason=reason)
+        try:
+            changed = await register.change(self._hub, device, made, what=what)
+        finally:
+            # Also when the record says so already: whoever wrote that may have died before this. And when it cannot be written.
+            await self._refuse(await self._known(device, what), reason=reason)
         return Done(changed=changed is not None)
 
     async def _unrevoke(self, user: str, body: bytes) -> Outcomes:
-        outcomes = await _each(wire.decode(body, Unrevoke).ids, self._let_in)
+        order = wire.decode(body, Unrevoke)
+        staying = await self._revoked_beside(set(order.ids))
+        outcomes = await _each(order.ids, lambda device: self._let_in(device, staying))
         await self._pushed(outcomes)
         await self._tell(outcomes, "info", "device.unrevoked", f"{user} lets {{id}} in again", user=user)
         return outcomes
 
-    async def _let_in(self, device: str) -> Done:
+    async def _let_in(self, device: str, staying: set[str]) -> Done:
+        """staying: keys that stay out whosever they are."""
         what = f"let {device} in again"
+        record = await self._known(device, what)
+        if not record.revoked:
+            return Done(changed=False)
+        keys = register.keys_of(record).keys() - staying
+        await self._lift(keys)  # before the record: an order that was cut short can be given again
 
         def made(record: wire.DeviceRecord) -> wire.DeviceRecord | None:
             return msgspec.structs.replace(record, revoked=False, reason="") if record.revoked else None
 
         changed = await register.change(self._hub, device, made, what=what)
-        record = await self._known(device, what)
-        for key in register.keys_of(record):
-            await self._revocations.lift("FLEET", key)
+        await self._lift(keys)  # whoever read the record before may have written anew what it owes
         return Done(changed=changed is not None)
+
+    async def _lift(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            await self._revocations.lift("FLEET", key)
+            await self._revocations.lift("PROVISION", key)
+
+    async def _revoked_beside(self, devices: set[str]) -> set[str]:
+        """The keys of other devices that are revoked: should one be a key of these too, it stays out."""
+        records = (await register.every(self._hub)).values()
+        return {key for other in records if other.revoked and other.id not in devices for key in register.keys_of(other)}
 
     async def _forget(self, user: str, body: bytes) -> Outcomes:
         """In two steps: an order that was cut short leaves revoked devices, about which it can be given again."""
         order = wire.decode(body, Forget)
         kept_out = await _each(order.ids, lambda device: self._keep_out(user, device, "forgotten"))
-        await self._pushed(kept_out)
+        await self._keeper.apply()
         cut = [device for device, done in kept_out.devices.items() if not done.code]
         removed = await _each(cut, self._remove) if cut else Outcomes(devices={})
         outcomes = Outcomes(devices={**kept_out.devices, **removed.devices})
@@ -143,6 +163,7 @@ class DeviceOrders:
     async def _groups(self, user: str, body: bytes) -> Outcomes:
         order = wire.decode(body, ChangeGroups)
         _check(order.add, subjects.check_group, "change groups")
+        await self._revocations.check_room("FLEET", len(order.ids), "change groups")
         outcomes = await _each(order.ids, lambda device: self._regroup(device, order))
         if any(done.changed and not done.code for done in outcomes.devices.values()):
             await asyncio.sleep(SWITCH_SECONDS)
@@ -184,6 +205,8 @@ class DeviceOrders:
             labels = {key: value for key, value in {**record.labels, **order.set}.items() if key not in order.remove}
             if len(labels) > MAX_LABELS:
                 raise UsageProblem(f"change the labels of {device}", f"it would have more than {MAX_LABELS}")
+            if problems := list(label_problems(labels)):
+                raise UsageProblem(f"change the labels of {device}", "; ".join(problems))
             return None if labels == record.labels else msgspec.structs.replace(record, labels=labels)
 
         record = await register.change(self._hub, device, made, what=f"change the labels of {device}")
@@ -199,7 +222,15 @@ class DeviceOrders:
         """Refuse every JWT that the device was given up to now. floor: because of its groups, up to then; 0: because of itself."""
         for key, ends in register.keys_of(record).items():
             refused = Revocation(until=floor or _until(record), floor=floor, forget_at=ends, name=record.id, reason=reason)
-            await self._revocations.add("FLEET", key, refused)
+            if floor:  # it is to renew
+                await self._revocations.add("FLEET", key, refused)
+            else:
+                await self._refuse_key(key, refused)
+
+    async def _refuse_key(self, key: str, refused: Revocation) -> None:
+        """In PROVISION too, and for ever, since its renewal logins never end: else it could go on taking the places of newcomers."""
+        await self._revocations.add("FLEET", key, refused)
+        await self._revocations.add("PROVISION", key, msgspec.structs.replace(refused, forget_at=0))
 
     async def _pushed(self, outcomes: Outcomes) -> None:
         if any(not done.code for done in outcomes.devices.values()):

@@ -20,7 +20,7 @@ __all__ = ["hand_out", "keep_handing_out", "split"]
 log = logging.getLogger("edgeagent.hub")
 
 #: How often to look whether they are others now, in seconds. The look is a file and a Direct Get.
-LOOK_SECONDS = 60.0
+LOOK_SECONDS = 10.0
 
 _SUBJECT = subjects.document(subjects.AUTHORITIES)
 _WHAT = "hand out the hub's certificate authorities"

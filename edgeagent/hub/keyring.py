@@ -159,6 +159,14 @@ class Keyring:
             signed[name] = public, token
         return signed
 
+    def with_revocations(self, account: jwt.Claims, revocations: Mapping[str, int], issued_at: int) -> str:
+        """The same account with only other users kept out; all else as it is. account: the claims of one of this hub."""
+        nats = {key: value for key, value in account["nats"].items() if key != "revocations"}
+        if revocations:
+            nats["revocations"] = dict(revocations)
+        signer = self._keys[SIGNING_KEY]
+        return jwt.encode(signer, subject=account["sub"], name=account["name"], nats=nats, issued_at=issued_at)
+
     def device_credentials(
         self,
         device_id: str,

@@ -53,18 +53,22 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     hub: str
     seeds: dict[str, str]
     remembered: Remembered = Remembered()
+    exchanged: int = 0
 
 
 class Owner(Keyring):
     """Can do all that a Keyring can, and signs people. The text form shows no seed."""
 
-    def __init__(self, hub: str, seeds: Mapping[str, KeyPair], remembered: Remembered | None = None) -> None:
+    def __init__(self, hub: str, seeds: Mapping[str, KeyPair], remembered: Remembered | None = None, exchanged: int = 0) -> None:
         self.hub, self._seeds = hub, dict(seeds)
+        #: How often a role has got a new key.
+        self.exchanged = exchanged
         self.remembered = remembered or Remembered()
         self._derive()
 
     def _derive(self) -> None:
-        super().__init__(founding.public(self.hub, self._seeds), self._seeds, founding.services(self._seeds))
+        public = msgspec.structs.replace(founding.public(self.hub, self._seeds), exchanged=self.exchanged)
+        super().__init__(public, self._seeds, founding.services(self._seeds))
 
     @classmethod
     def create(cls, hub: str) -> Owner:
@@ -92,7 +96,7 @@ class Owner(Keyring):
         wrong += [name for name in (founding.OPERATOR_KEY, SIGNING_KEY, founding.account_key("SYS")) if name not in seeds]
         if wrong:
             raise Failed(what, f"the key {wrong[0]} is missing or of another kind", "take a backup of it")
-        return cls(hub, seeds, body.remembered)
+        return cls(hub, seeds, body.remembered, body.exchanged)
 
     def save(self, path: Path, passphrase: str | None, *, replace: bool = False) -> None:
         """Write the file. passphrase: None does not encrypt it. Raises Refused when there is one already, unless ``replace``."""
@@ -103,7 +107,12 @@ class Owner(Keyring):
                 "there is one already",
                 "move it away; if it is of a hub that is in use, nothing can replace it",
             )
-        body = _Body(hub=self.hub, seeds={name: key.seed for name, key in self._seeds.items()}, remembered=self.remembered)
+        body = _Body(
+            hub=self.hub,
+            seeds={name: key.seed for name, key in self._seeds.items()},
+            remembered=self.remembered,
+            exchanged=self.exchanged,
+        )
         files.write_atomic(path, ownerfile.seal(self.hub, msgspec.json.encode(body), passphrase), 0o600)
 
     def write_hub(self, hub_folder: Path) -> None:
@@ -141,12 +150,13 @@ class Owner(Keyring):
             return False
         self._seeds[_old(role)] = self._seeds[role_key(role)]
         self._seeds[role_key(role)] = KeyPair.generate("account")
+        self.exchanged += 1
         self._derive()
         return True
 
     def before_rotation(self, role: roles.Role) -> Owner:
         """The same owner with the role's old key."""
-        return Owner(self.hub, {**self._seeds, role_key(role): self._seeds[_old(role)]}, self.remembered)
+        return Owner(self.hub, {**self._seeds, role_key(role): self._seeds[_old(role)]}, self.remembered, self.exchanged)
 
     def end_rotation(self, role: roles.Role) -> None:
         """Forget the role's old key."""
@@ -163,6 +173,12 @@ class Owner(Keyring):
                 f"use the owner's file of the hub {self.hub!r}",
                 f"the hub in {where} is another one",
                 "name its own file with --keys",
+            )
+        if self.exchanged < public.exchanged:
+            raise Refused(
+                f"use this owner's file of the hub {self.hub!r}",
+                f"a role's key was exchanged since it was made ({public.exchanged - self.exchanged} times), and it would bring the old one back",
+                "take a newer backup, made after `edgeagent hub keys rotate`",
             )
 
     def operator_credentials(

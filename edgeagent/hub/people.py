@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edgeagent import subjects, wire
-from edgeagent.administration import Person, RevokePerson
+from edgeagent.administration import Person, RevokePerson, refused_until
 from edgeagent.errors import Refused, UsageProblem
 from edgeagent.hub import events
 from edgeagent.hub.accounts_keeper import AccountsKeeper
@@ -24,19 +24,35 @@ from edgeagent.link import Client
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import is_public
 
-__all__ = ["People", "keys_of", "person_of", "registered"]
+__all__ = ["MAX_OLDER", "People", "keys_of", "person_of", "registered"]
+
+#: How many former keys of one person are remembered, which is sixteen years of monthly logins, and what a record has room for.
+MAX_OLDER = 200
+#: Characters; a longer reason would not fit into the record of what is refused.
+MAX_REASON = 200
 
 
 def registered(kept: Person | None, new: Person, now: float) -> Person:
-    """What the register says of somebody who was given another login. What it said of older ones is not forgotten: they still count.
+    """What the register says of somebody who was given another login. What it said of older ones is not forgotten: they still sign.
 
     now: Unix seconds.
     """
     if kept is None or (kept.key == new.key and kept.issued_at > new.issued_at):
-        return kept or msgspec.structs.replace(new, older={})
-    older = {key: ends for key, ends in keys_of(kept).items() if key != new.key and (ends == 0 or ends > now)}
-    revoked = {"revoked": kept.revoked, "reason": kept.reason} if kept.key == new.key else {"revoked": False, "reason": ""}
-    return msgspec.structs.replace(new, older=older, **revoked)
+        return kept or msgspec.structs.replace(new, older={}, kept_out=[])
+    older = _newest({key: ends for key, ends in keys_of(kept).items() if key != new.key})
+    kept_out = [key for key in kept.kept_out if key == new.key or _is_good(older.get(key, 1), now)]
+    revoked = new.key in kept_out or (kept.key == new.key and kept.revoked)
+    return msgspec.structs.replace(new, older=older, kept_out=kept_out, revoked=revoked, reason=kept.reason if revoked else "")
+
+
+def _newest(keys: Mapping[str, int]) -> dict[str, int]:
+    """Those that end last, at most :data:`MAX_OLDER`."""
+    by_end = sorted(keys.items(), key=lambda item: (item[1] == 0, item[1]))
+    return dict(by_end[-MAX_OLDER:])
+
+
+def _is_good(ends: int, now: float) -> bool:
+    return ends == 0 or ends > now
 
 
 def keys_of(person: Person) -> dict[str, int]:
@@ -91,14 +107,18 @@ class People:
             )
         person = await self._whose(order.who)
         keys = keys_of(person) if person.name == order.who else {order.who: keys_of(person).get(order.who, 0)}
-        reason = order.reason or f"by {user}"
+        reason = order.reason[:MAX_REASON] or f"by {user}"
+        # Those that have expired, too: this clock may be ahead. What is of no use is not kept for long (edgeagent.hub.refusals).
         for key, ends in keys.items():
-            refused = Revocation(until=int(time.time()), forget_at=ends, name=person.name or key, reason=reason)
-            await self._revocations.add("OPS", key, refused)
+            until = refused_until(person, time.time())
+            await self._revocations.add(
+                "OPS", key, Revocation(until=until, forget_at=ends, name=person.name or key, reason=reason)
+            )
+        good = [key for key, ends in keys.items() if _is_good(ends, time.time())]
         marked = await self._mark(person, keys, reason)
         await self._keeper.apply()
         text = f"{user} revoked {person.name or order.who} ({reason})"
-        await events.tell(self._hub, "warning", "person.revoked", text, user=user, name=person.name, keys=list(keys))
+        await events.tell(self._hub, "warning", "person.revoked", text, user=user, name=person.name, keys=good)
         return marked
 
     async def _whose(self, who: str) -> Person:
@@ -115,9 +135,14 @@ class People:
 
     async def _mark(self, person: Person, keys: Mapping[str, int], reason: str) -> Person:
         def made(kept: Person | None) -> Person | None:
-            if kept is None or kept.key not in keys or kept.revoked:
+            if kept is None:
                 return None
-            return msgspec.structs.replace(kept, revoked=True, reason=reason)
+            good = [key for key, ends in keys.items() if key not in kept.kept_out and _is_good(ends, time.time())]
+            revoked = kept.revoked or kept.key in keys
+            if not good and revoked == kept.revoked:
+                return None
+            why = reason if revoked and not kept.revoked else kept.reason
+            return msgspec.structs.replace(kept, revoked=revoked, reason=why, kept_out=[*kept.kept_out, *good])
 
         if not person.name:
             return person

@@ -9,6 +9,7 @@ Several hub processes may do this at once: every write is a compare-and-set, and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +18,23 @@ import msgspec
 
 from edgeagent import wire
 from edgeagent.errors import EdgeError
+from edgeagent.hub.visitors import Visitor
 from edgeagent.subjects import is_id
 from edgeagent.times import parse_rfc3339
 from edgeagent.trust import jwt
 
-__all__ = ["Event", "Leaf", "connected", "disconnected", "owned", "read_event", "read_leafz", "reconciled", "twins"]
+__all__ = [
+    "Event",
+    "Leaf",
+    "connected",
+    "disconnected",
+    "owned",
+    "read_event",
+    "read_leafz",
+    "read_visitor",
+    "reconciled",
+    "twins",
+]
 
 #: The reason we give for the end of a connection whose event was missed.
 UNKNOWN = "unknown"
@@ -71,17 +84,38 @@ def read_event(subject: str, data: bytes) -> Event | None:
         connection=f"{server.get('id')}:{client.get('id')}",
         online=subject.endswith(".CONNECT"),
         time=str(event.get("timestamp", "")),
-        address=str(client.get("host", "")),
-        reason=str(event.get("reason", "")),
+        address=_plain(client.get("host", "")),
+        reason=_plain(event.get("reason", "")),
     )
+
+
+def read_visitor(data: bytes) -> Visitor | None:
+    """Read a CONNECT or DISCONNECT of the account PROVISION; None if it is not a leaf node's."""
+    event = json.loads(data)
+    client = event.get("client", {})
+    read = _claims(client.get("jwt", ""))
+    if client.get("kind") != "Leafnode" or not read.get("sub"):
+        return None
+    connection = f"{event.get('server', {}).get('id')}:{client.get('id')}"
+    # Renewal logins never end.
+    return Visitor(connection, str(read["sub"]), str(read.get("name", "")), claims="exp" in read)
 
 
 def _name(token: str) -> str:
     """The name in the JWT that the server let in; its own field ``name_tag`` holds the account's name instead (2.15.1)."""
+    return str(_claims(token).get("name", ""))
+
+
+def _claims(token: str) -> jwt.Claims:
     try:
-        return str(jwt.claims(token).get("name", ""))
+        return jwt.claims(token)
     except EdgeError:
-        return ""
+        return {}
+
+
+def _plain(text: object) -> str:
+    """What somebody else chose, fit for a line of a log: printable ASCII, and not long."""
+    return re.sub(r"[^\x20-\x7e]", "?", str(text)[:MAX_NAME_CHARACTERS])
 
 
 def read_leafz(data: bytes) -> tuple[str, list[Leaf]]:
@@ -94,8 +128,8 @@ def read_leafz(data: bytes) -> tuple[str, list[Leaf]]:
             connection=f"{server}:{leaf.get('id')}",
             # What one that claims to be the hub subscribes to is checked by nobody: it would be taken for its victim.
             device=None if leaf.get("is_spoke") else _device_of(leaf),
-            name=str(leaf.get("name", ""))[:MAX_NAME_CHARACTERS],
-            address=str(leaf.get("ip", "")),
+            name=_plain(leaf.get("name", "")),
+            address=_plain(leaf.get("ip", "")),
             is_hub=bool(leaf.get("is_spoke")),
         )
         for leaf in leafs

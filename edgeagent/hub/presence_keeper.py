@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from edgeagent import subjects, wire
 from edgeagent.direct import get_last, hub_time, read_all
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub import events, leafs, presence
+from edgeagent.hub.visitors import Visitors
 from edgeagent.link import Client, request
+from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import jittered
 from edgeagent.times import rfc3339
 
@@ -27,6 +30,14 @@ PREFIX = "$JS.API"
 RECONCILE_SECONDS = 60.0
 #: How long after a leaf came to look whether it is an honest one, in seconds.
 GUARD_SECONDS = 0.2
+#: At least so long from look to look, in seconds: each costs the servers a list of all their leafs.
+GUARD_PAUSE_SECONDS = 1.0
+#: What of one device is written and logged, a second and at once. One that comes and goes more often is put right by looking.
+EVENTS_PER_SECOND, EVENTS_AT_ONCE = 1.0, 20
+#: Devices of which that is counted.
+COUNTED = 20_000
+#: Links that are to be ended.
+KICKS = 10_000
 #: Events waiting to be written; when more come at once, the lists are read again instead.
 QUEUE = 20_000
 WRONG_LAST_SEQUENCE = 10071
@@ -53,13 +64,17 @@ class PresenceKeeper:
         self._events: asyncio.Queue[presence.Event] = asyncio.Queue(QUEUE)
         self._look, self._came = asyncio.Event(), asyncio.Event()
         self._kept: dict[str, tuple[wire.Presence, int]] = {}
+        self._rates = RateLimits(EVENTS_PER_SECOND, EVENTS_AT_ONCE, shared=COUNTED, remembered=COUNTED)
+        self._visitors, self._kicks = Visitors(), asyncio.Queue[str](KICKS)
+        self._telling = RateLimits(1 / 60, 1, shared=10, remembered=1000)
 
     async def start(self) -> None:
         """Listen, then put right what happened before."""
         for event in ("CONNECT", "DISCONNECT"):
             await self._system.subscribe(f"$SYS.ACCOUNT.{self._fleet}.{event}", cb=self._heard)
         if self._provision:
-            await self._system.subscribe(f"$SYS.ACCOUNT.{self._provision}.CONNECT", cb=self._passer_by)
+            await self._system.subscribe(f"$SYS.ACCOUNT.{self._provision}.CONNECT", cb=self._visitor_came)
+            await self._system.subscribe(f"$SYS.ACCOUNT.{self._provision}.DISCONNECT", cb=self._visitor_went)
         await self._load()
         await self.reconcile()
 
@@ -86,8 +101,28 @@ class PresenceKeeper:
             try:
                 await self._load()
                 await self.reconcile()
+                await self._look_at_visitors()
             except EdgeError as error:
                 log.warning("%s", error)
+
+    async def end_links(self) -> None:
+        """End the links that are too many or belong to one that floods, for ever."""
+        while True:
+            connection = await self._kicks.get()
+            try:
+                await leafs.kick(self._system, presence.Leaf(connection=connection), what="end a link")
+            except EdgeError as error:
+                log.warning("%s", error)
+
+    def flooded(self, device: str) -> None:
+        """End the links of a device that asks and asks although nobody answers it."""
+        own = [connection for connection, owner in self._owners.items() if owner == device]
+        self._end([*own, *self._visitors.of(device)])
+
+    def _end(self, connections: list[str]) -> None:
+        for connection in connections:
+            if not self._kicks.full():
+                self._kicks.put_nowait(connection)
 
     async def guard(self) -> None:
         """End links of tampered leafs, for ever.
@@ -105,6 +140,7 @@ class PresenceKeeper:
             except EdgeError as error:
                 log.warning("%s", error)
                 self._came.set()
+            await asyncio.sleep(GUARD_PAUSE_SECONDS)
 
     async def end_tampered(self) -> list[str]:
         """Kick every leaf that claims to be our hub, whenever it came, and report its device; their connections."""
@@ -129,12 +165,12 @@ class PresenceKeeper:
 
     async def reconcile(self) -> None:
         """Write what the servers' lists say. Raises EdgeError when they, or the store, do not answer."""
-        time = rfc3339(await hub_time(self._hub, prefix=PREFIX))  # before the lists: events that come meanwhile are newer
+        asked = rfc3339(await hub_time(self._hub, prefix=PREFIX))  # before the lists: events that come meanwhile are newer
         listed = await self._listed()
         if any(leaf.is_hub for leaf in listed):
             self._came.set()  # it came while we did not listen: the guard's turn
         now = {device: kept for device, (kept, _) in self._kept.items()}
-        for device, changed in presence.reconciled(now, listed, time).items():
+        for device, changed in presence.reconciled(now, listed, asked).items():
             await self._correct(device, now.get(device), changed)
 
     async def _listed(self) -> list[presence.Leaf]:
@@ -167,13 +203,33 @@ class PresenceKeeper:
             self._owners[event.connection] = event.device
         else:
             self._owners.pop(event.connection, None)
+        if not self._rates.allow(event.device):
+            return
         try:
             self._events.put_nowait(event)
         except asyncio.QueueFull:
             self._look.set()
 
-    async def _passer_by(self, message: Any) -> None:
+    async def _visitor_came(self, message: Any) -> None:
         self._came.set()
+        visitor = presence.read_visitor(message.data)
+        if visitor is None:
+            return
+        ended = self._visitors.came(visitor, time.monotonic())
+        if ended and self._telling.allow(visitor.user):
+            log.warning("%s is linked too often to claim or renew: its oldest links are ended", visitor.name)
+        self._end(ended)
+
+    async def _visitor_went(self, message: Any) -> None:
+        visitor = presence.read_visitor(message.data)
+        if visitor is not None:
+            self._visitors.gone(visitor.connection)
+
+    async def _look_at_visitors(self) -> None:
+        """End those that stay too long."""
+        if self._provision:
+            listed = {leaf.connection for leaf in await leafs.listed(self._system, self._provision)}
+            self._end(self._visitors.looked(listed, time.monotonic()))
 
     async def _apply(self, event: presence.Event) -> None:
         """Write the event's effect; when another instance wrote first, look at what it wrote."""

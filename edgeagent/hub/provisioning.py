@@ -14,11 +14,11 @@ from typing import Any
 import nats.errors
 
 from edgeagent import subjects
-from edgeagent.enrolment import Admission, Renewed
+from edgeagent.enrolment import NO_ID, Admission, Renewed
 from edgeagent.errors import Refused
 from edgeagent.hub import events
 from edgeagent.hub.claiming import Admitted, Claims, Revoke, read_claim
-from edgeagent.hub.desk import Desk
+from edgeagent.hub.desk import PENDING_BYTES, PENDING_MESSAGES, Desk, Flooded
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.renewing import Renewals, read_renewal
 from edgeagent.hub.tokens import MAX_USES, WHAT, is_token_id
@@ -33,6 +33,8 @@ QUEUE = "edgeagent-provisioning"
 class Provisioning:
     """hub, provision: connections to the accounts HUB and PROVISION with every right there.
 
+    requests: another one to HUB, on which devices' requests come in. Nothing else may depend on it, nor on ``provision``: what floods
+    them holds up nobody else. flooded: told which device goes on asking although it is not answered.
     hub_name: what devices call it. authorities: PEM text of the hub's own certificate authorities, empty if it has none.
     revoke: keeps a key of the account FLEET out, and returns when it is; called for the board that another one replaces.
     clock: Unix seconds.
@@ -44,23 +46,27 @@ class Provisioning:
         provision: Client,
         keyring: Keyring,
         *,
+        requests: Client,
         hub_name: str,
         authorities: Callable[[], str],
         revoke: Revoke,
+        flooded: Flooded | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._hub, self._provision = hub, provision
+        self._hub, self._provision, self._requests = hub, provision, requests
         self._claims = Claims(hub, keyring, hub_name=hub_name, authorities=authorities, revoke=revoke, clock=clock)
         self._renewals = Renewals(hub, keyring, clock)
         # Of one token: all its devices may be switched on at once; one that loops is slowed down.
-        self._claim_rates = RateLimits(20, MAX_USES, shared=4, remembered=1000)
+        claim_rates = RateLimits(20, MAX_USES, shared=4, remembered=1000)
         # Of one device, which should ask once in 60 days. All together: a fleet that was regrouped.
-        self._renewal_rates = RateLimits(0.5, 10, shared=400, remembered=20_000)
-        self._telling, self._untold = RateLimit(1, 1), 0
+        renewal_rates = RateLimits(0.5, 10, shared=400, remembered=20_000)
+        # Whoever holds a token could wipe the hub's warnings out of the stream with refusals: one an hour of each, and ten a minute.
+        self._telling, self._telling_all = RateLimits(1 / 3600, 1, shared=100_000, remembered=1000), RateLimit(10 / 60, 10)
+        self._untold = 0
         self._desks = (
-            Desk(WHAT, self._claim, _claim_inbox),
-            Desk("renew", self._renew, subjects.agent_inbox),
-            Desk("renew", self._renew),
+            Desk(WHAT, self._claim, _claim_inbox, rates=claim_rates),
+            Desk("renew", self._renew, subjects.agent_inbox, rates=renewal_rates, flooded=flooded),
+            Desk("renew", self._renew, rates=renewal_rates, flooded=flooded),
         )
         self._subscriptions: list[Any] = []
 
@@ -71,9 +77,22 @@ class Provisioning:
             (self._provision, subjects.claim("*"), claims),
             (self._provision, subjects.renewal("*"), renewals),
             # Through the service import comes a reply subject that nats-server made up.
-            (self._hub, subjects.request_to_hub("*", "renew"), imported),
+            (self._requests, subjects.request_to_hub("*", "renew"), imported),
         ):
-            self._subscriptions.append(await client.subscribe(subject, queue=QUEUE, cb=desk.heard))
+            self._subscriptions.append(
+                await client.subscribe(
+                    subject,
+                    queue=QUEUE,
+                    cb=desk.heard,
+                    pending_msgs_limit=PENDING_MESSAGES,
+                    pending_bytes_limit=PENDING_BYTES,
+                )
+            )
+
+    def use(self, keyring: Keyring) -> None:
+        """Sign with other keys from now on: the hub's owner exchanged some."""
+        self._claims.use(keyring)
+        self._renewals.use(keyring)
 
     async def close(self) -> None:
         """Listen no more, and end what is being worked on."""
@@ -86,8 +105,6 @@ class Provisioning:
 
     async def _claim(self, token_id: str, data: bytes) -> Admission:
         try:
-            if not self._claim_rates.allow(token_id):
-                raise Refused(WHAT, "too many devices ask with this token at once", "try again in a minute")
             admitted = await self._claims.admit(token_id, read_claim(token_id, data))
         except Refused as error:
             await self._tell_refused(token_id, error)
@@ -97,8 +114,6 @@ class Provisioning:
 
     async def _renew(self, device_id: str, data: bytes) -> Renewed:
         request = read_renewal(device_id, data)
-        if not self._renewal_rates.allow(device_id):
-            raise Refused(f"renew {device_id}", "it asks too often", "it tries again by itself")
         return await self._renewals.renew(device_id, request.key)
 
     async def _tell(self, admitted: Admitted) -> None:
@@ -118,15 +133,16 @@ class Provisioning:
         )
 
     async def _tell_refused(self, token_id: str, error: Refused) -> None:
-        """At most one a second: whoever holds a token could fill the stream with them."""
-        if not self._telling.allow():
+        if error.why.startswith(NO_ID):  # the device asks again by itself, with an id
+            return
+        if not (self._telling_all.open and self._telling.allow(token_id) and self._telling_all.allow()):
             self._untold += 1
             return
         untold, self._untold = self._untold, 0
         token = token_id if is_token_id(token_id) else "of no valid id"
         await events.tell(
             self._hub,
-            "warning",
+            "info",
             "device.claim_refused",
             f"a device was refused with the token {token}: {error.why}" + (f" (and {untold} more)" if untold else ""),
             token=token,

@@ -37,6 +37,7 @@ class PublicKeys(msgspec.Struct, frozen=True, kw_only=True):
     """hub: its name when its keys were made. operator: the operator's JWT. accounts, roles: their public keys.
 
     activations: the exporters' tokens for everything that crosses between accounts.
+    exchanged: how often a role has got a new key; an owner's file with a smaller number is older than the hub.
     """
 
     hub: str
@@ -44,6 +45,7 @@ class PublicKeys(msgspec.Struct, frozen=True, kw_only=True):
     accounts: dict[str, str]
     roles: dict[str, str]
     activations: list[Signed]
+    exchanged: int = 0
     v: int = VERSION
 
     def account(self, name: Account) -> str:

@@ -11,6 +11,7 @@ from edgeagent import subjects
 from edgeagent.enrolment import Renewal, Renewed
 from edgeagent.errors import Failed, Refused
 from edgeagent.hub import register
+from edgeagent.hub.desk import MAX_BYTES
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.tokenstore import ATTEMPTS, pause
 from edgeagent.link import Client
@@ -18,8 +19,6 @@ from edgeagent.trust.nkeys import is_public
 from edgeagent.wire import DeviceRecord
 
 __all__ = ["MAX_BYTES", "Renewals", "check", "read_renewal"]
-
-MAX_BYTES = 8 << 10
 
 
 def read_renewal(device_id: str, data: bytes) -> Renewal:
@@ -58,6 +57,10 @@ class Renewals:
 
     def __init__(self, hub: Client, keyring: Keyring, clock: Callable[[], float] = time.time) -> None:
         self._hub, self._keyring, self._clock = hub, keyring, clock
+
+    def use(self, keyring: Keyring) -> None:
+        """Sign with other keys from now on."""
+        self._keyring = keyring
 
     async def renew(self, device_id: str, key: str) -> Renewed:
         """Sign anew for what the register says now. Raises Refused, another EdgeError when the hub is not well."""

@@ -25,6 +25,7 @@ __all__ = [
     "server_due",
     "server_ends",
     "signer",
+    "signing_since",
 ]
 
 #: Since when every certificate is valid. A Raspberry Pi boots at the date of its image, a Pico in 2021.
@@ -32,8 +33,8 @@ START = datetime(2020, 1, 1, tzinfo=timezone.utc)
 AUTHORITY_LIFE = timedelta(days=20 * 365)
 #: Browsers and some libraries refuse server certificates of more than 398 days.
 SERVER_LIFE = timedelta(days=365)
-#: How long an authority is handed out before it signs: by then every device that is now and then online has it. And how long the one
-#: before it is handed out after that, should the hub's clock go back.
+#: How long an authority is handed out before it signs: by then every device that is now and then online has it. And how long it has
+#: signed before those before it are no longer handed out, should the hub's clock go back.
 SPREAD = timedelta(days=30)
 #: A new authority is made when less than this is left of the newest.
 AUTHORITY_DUE = timedelta(days=365)
@@ -49,12 +50,16 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's certificate. authority: the number of the one that signed it. names: sorted."""
+    """The server's certificate. authority: the number of the one that signed it. names: sorted.
+
+    since: when that authority signed the first one, others not in between; None in what older software wrote: unknown, so as ``made``.
+    """
 
     authority: int
     made: datetime
     ends: datetime
     names: tuple[str, ...]
+    since: datetime | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,30 +76,44 @@ def signer(authorities: Sequence[Authority], now: datetime) -> Authority | None:
     return ready[-1] if ready else valid[0] if valid else None
 
 
-def current(authorities: Sequence[Authority], now: datetime) -> list[Authority]:
-    """Those that are handed out: the one that signs, all newer ones, and the one before it for a while."""
-    signing = signer(authorities, now)
+def current(state: State, now: datetime) -> list[Authority]:
+    """Those that are handed out: the one that signs, all newer ones, and those before it until it has signed for a while.
+
+    A clock may be wrong by years for an hour, and a device that was told to forget an authority in that hour is outside when the clock is
+    right again. So one look at it retires nothing: the certificates must have been the newer one's for a month. Until then an older
+    authority is handed out although it has ended by that clock.
+    """
+    signing = signer(state.authorities, now)
     if signing is None:
         return []
-    retired = signing.signs_from + SPREAD <= now
-    return [one for one in authorities if one.ends > now and (one.number >= signing.number or not retired)]
+    in_use = state.server
+    retired = in_use is not None and in_use.authority == signing.number and (in_use.since or in_use.made) + SPREAD <= now
+    return [one for one in state.authorities if one.number >= signing.number or not retired]
 
 
 def authority_due(authorities: Sequence[Authority], now: datetime) -> bool:
-    """Whether a new authority is to be made: there is none, or the newest ends within a year."""
+    """Whether a new authority is to be made: there is none, or the newest ends within a year. So by one clock at most one in 19 years."""
     return not any(one.ends - now > AUTHORITY_DUE for one in authorities)
 
 
 def next_authority(authorities: Sequence[Authority], now: datetime, *, at_once: bool = False) -> Authority:
-    """The authority to make now. at_once: it signs from now on; so does the first one, and one whose predecessors have all ended."""
+    """The authority to make now. at_once: it signs from now on; so does one whose predecessors have all ended, and the first one always.
+
+    When they have ended only because the clock is wrong, they sign again once it is right: the new one's time has not come then.
+    """
     number = max((one.number for one in authorities), default=0) + 1
-    alone = signer(authorities, now) is None
+    at_once = at_once or signer(authorities, now) is None
     return Authority(
         number=number,
         made=now,
-        signs_from=START if alone else now if at_once else now + SPREAD,
+        signs_from=START if not authorities else now if at_once else now + SPREAD,
         ends=now + AUTHORITY_LIFE,
     )
+
+
+def signing_since(before: Issued | None, authority: int, now: datetime) -> datetime:
+    """What :attr:`Issued.since` is for a certificate that ``authority`` signs now. before: the certificate that it replaces."""
+    return (before.since or before.made) if before and before.authority == authority else now
 
 
 def server_ends(authority: Authority, now: datetime) -> datetime:

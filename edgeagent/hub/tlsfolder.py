@@ -124,12 +124,13 @@ class TlsFolder:
         self._hand_out(state, now)
         files.write_atomic(self.key, pair.key, 0o600)
         files.write_atomic(self.certificate, pair.certificate, 0o644)
-        issued = tls.Issued(authority=signing.number, made=now, ends=ends, names=wanted)
+        since = tls.signing_since(state.server, signing.number, now)
+        issued = tls.Issued(authority=signing.number, made=now, ends=ends, names=wanted, since=since)
         return self._keep(msgspec.structs.replace(state, server=issued))
 
     def _hand_out(self, state: tls.State, now: datetime) -> bool:
         """Write ``ca.pem``; whether it changed."""
-        text = b"".join(files.read_bytes(self._file(one.number, "pem")) for one in tls.current(state.authorities, now))
+        text = b"".join(files.read_bytes(self._file(one.number, "pem")) for one in tls.current(state, now))
         if files.read_if_there(self.authorities) == text:
             return False
         files.write_atomic(self.authorities, text, 0o644)

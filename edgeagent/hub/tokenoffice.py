@@ -1,7 +1,13 @@
-"""What administrators order about claim tokens: make, list, revoke. Registered with the hub's admin service."""
+"""What administrators order about claim tokens: make, list, revoke. Registered with the hub's admin service.
+
+The JWT of a token that lets nobody in any more is kept out by nats-server too: else its holders could take all the places that the
+account PROVISION has for newcomers.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
@@ -10,69 +16,113 @@ import msgspec
 from edgeagent import tokens as shapes
 from edgeagent import wire
 from edgeagent.enrolment import ClaimToken
-from edgeagent.errors import Refused, UsageProblem
+from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.hub import events, register, tokens
 from edgeagent.hub.claiming import authorities_of
 from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.revocations import Revocation, Revocations
 from edgeagent.hub.tokenstore import TokenStore
 from edgeagent.link import Client
+from edgeagent.runtime import jittered
 from edgeagent.tokens import TokenIds, TokenList, TokenMade, TokenRow, TokenWanted
+from edgeagent.trust import jwt
 
-__all__ = ["Handler", "token_handlers"]
+__all__ = ["Handler", "TokenOffice"]
+
+log = logging.getLogger("edgeagent.hub")
 
 #: The user, the body -> the answer. As edgeagent.hub.administration has it.
 Handler = Callable[[str, bytes], Awaitable[msgspec.Struct | None]]
 
 #: A list must fit into one message (1 MB).
 _MAX_LIST_BYTES = 500_000
+#: How often to look for tokens that are over, in seconds. One that is used up or expired is answered so long at least: a device whose
+#: answer was lost asks again, and a person reads why.
+TIDY_SECONDS = 86_400.0
+#: The pause after the store did not answer, in seconds.
+RETRY_SECONDS = 60.0
 
 
-def token_handlers(
-    hub: Client,
-    keyring: Keyring,
-    *,
-    hub_name: str,
-    tls: bool,
-    authorities: Callable[[], str],
-    leaf_port: int = 7422,
-    clock: Callable[[], float] = time.time,
-) -> dict[str, Handler]:
-    """The handlers by what is ordered. hub: a connection to the account HUB. tls: devices must use TLS. clock: Unix seconds.
+class TokenOffice:
+    """hub: a connection to the account HUB. tls: devices must use TLS. clock: Unix seconds.
 
     authorities: PEM text of the hub's own certificate authorities, empty if it has none. leaf_port: where it takes devices.
+    host: its address as it tells others; empty when it does not know.
+    push: makes nats-server keep out whom the revocations name, and returns when it does.
     """
-    office = _Office(hub, keyring, hub_name, tls, authorities, leaf_port, clock)
-    return {shapes.CREATE: office.create, shapes.LIST: office.ls, shapes.REVOKE: office.revoke}
 
-
-class _Office:
     def __init__(
         self,
         hub: Client,
         keyring: Keyring,
+        *,
         hub_name: str,
         tls: bool,
         authorities: Callable[[], str],
-        leaf_port: int,
-        clock: Callable[[], float],
+        push: Callable[[], Awaitable[None]],
+        leaf_port: int = 7422,
+        host: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._leaf_port = leaf_port
+        self._leaf_port, self._host = leaf_port, host
         self._hub, self._keyring, self._hub_name = hub, keyring, hub_name
-        self._tls, self._authorities, self._clock = tls, authorities, clock
-        self._store = TokenStore(hub)
+        self._tls, self._authorities, self._push, self._clock = tls, authorities, push, clock
+        self._store, self._revocations = TokenStore(hub), Revocations(hub)
+        self._over: set[str] = set()
+
+    def handlers(self) -> dict[str, Handler]:
+        """By what is ordered."""
+        return {shapes.CREATE: self.create, shapes.LIST: self.ls, shapes.REVOKE: self.revoke}
+
+    def use(self, keyring: Keyring) -> None:
+        """Sign with other keys from now on: the hub's owner exchanged some."""
+        self._keyring = keyring
+
+    async def run(self) -> None:
+        """Tidy up once a day, for ever."""
+        while True:
+            pause = TIDY_SECONDS
+            try:
+                await self.tidy()
+            except EdgeError as error:
+                log.warning("%s", error)
+                pause = RETRY_SECONDS
+            await asyncio.sleep(jittered(pause))
+
+    async def tidy(self) -> None:
+        """Remove what is kept of tokens whose JWT has ended, and keep out those that were over at the last look already."""
+        now = self._clock()
+        await self._store.prune(now)
+        over = [token for token in await self._store.all() if tokens.is_over(token, now)]
+        long_over = [token for token in over if token.id in self._over or now >= token.expires_at + TIDY_SECONDS]
+        self._over = {token.id for token in over}
+        if long_over:
+            await self._keep_out(long_over, "it is over")
+
+    async def _keep_out(self, over: list[shapes.Token], reason: str) -> None:
+        for token in over:
+            if token.key:
+                # Its key has no other JWT, so that any time after this one's will do.
+                ends = token.expires_at + tokens.GRACE_SECONDS
+                refused = Revocation(until=token.expires_at, forget_at=ends, name=f"token {token.id}", reason=reason)
+                await self._revocations.add("PROVISION", token.key, refused)
+        await self._push()
 
     async def create(self, user: str, body: bytes) -> TokenMade:
         wanted = wire.decode(body, TokenWanted)
         tokens.check_wanted(wanted)
         await self._check_devices(wanted)
         now = self._clock()
-        token = tokens.made(tokens.new_id(), wanted, user, now)
-        jwt = self._keyring.claim_jwt(token.id, token.expires_at + tokens.GRACE_SECONDS - now)
+        await self._store.prune(now)  # first: a bucket that is full of old ones has no room for a new one
+        token_id = tokens.new_id()
+        login = self._keyring.claim_jwt(token_id, wanted.expires_in_seconds + tokens.GRACE_SECONDS)
+        token = tokens.made(token_id, wanted, user, now, str(jwt.claims(login)["sub"]))
         await self._store.create(token, wanted.boards)
-        text = ClaimToken(jwt, self._hub_name, self._tls, tuple(authorities_of(self._authorities()))).format()
+        text = ClaimToken(login, self._hub_name, self._tls, tuple(authorities_of(self._authorities()))).format()
         await self._tell(user, "token.created", f"{user} made the token {token.id} for {_whom(token)}", token.id)
-        await self._store.prune(now)
-        return TokenMade(id=token.id, token=text, expires_at=token.expires_at, uses=token.uses, leaf_port=self._leaf_port)
+        return TokenMade(
+            id=token.id, token=text, expires_at=token.expires_at, uses=token.uses, leaf_port=self._leaf_port, host=self._host
+        )
 
     async def _check_devices(self, wanted: TokenWanted) -> None:
         """What would be refused at the device is said to the administrator."""
@@ -102,6 +152,7 @@ class _Office:
             if not tokens.is_token_id(token_id) or await self._store.find(token_id) is None:
                 raise Refused(what, f"there is no token {token_id!r}", "`edgeagent token ls` shows all")
         for token_id in ids:
+            # Its login ends at a later look (:meth:`tidy`): until then the service tells its holder in words that it was revoked.
             await self._store.change(token_id, lambda token: msgspec.structs.replace(token, revoked=True))
             await self._tell(user, "token.revoked", f"{user} revoked the token {token_id}", token_id)
         return TokenIds(ids=ids)

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from edgeagent import subjects
-from edgeagent.enrolment import Claim
+from edgeagent.enrolment import NO_ID, Claim
 from edgeagent.errors import Refused, UsageProblem
 from edgeagent.hub import boards as lists
 from edgeagent.tokens import Board, Token, TokenRow, TokenWanted
@@ -28,6 +28,7 @@ __all__ = [
     "State",
     "check_wanted",
     "counted",
+    "is_over",
     "is_token_id",
     "made",
     "new_id",
@@ -118,10 +119,11 @@ def _bad_names(wanted: TokenWanted) -> Iterator[str]:
     yield from lists.label_problems(wanted.labels)
 
 
-def made(token_id: str, wanted: TokenWanted, by: str, now: float) -> Token:
-    """The record of a new token. by: the administrator. now: Unix seconds."""
+def made(token_id: str, wanted: TokenWanted, by: str, now: float, key: str = "") -> Token:
+    """The record of a new token. by: the administrator. now: Unix seconds. key: the public key of its JWT."""
     return Token(
         id=token_id,
+        key=key,
         created_at=int(now),
         expires_at=int(now + wanted.expires_in_seconds),
         created_by=by,
@@ -142,6 +144,11 @@ def state(token: Token, now: float) -> State:
     if len(token.used) >= token.uses:
         return "used up"
     return "expired" if now >= token.expires_at else "ready"
+
+
+def is_over(token: Token, now: float) -> bool:
+    """Whether it lets nobody in any more, whom it has not let in, to the end, already."""
+    return not token.pending and state(token, now) != "ready"
 
 
 def row(token: Token, now: float) -> TokenRow:
@@ -214,7 +221,7 @@ def _check_wish(wish: str, given: str) -> None:
 
 def _usable(device: str) -> str:
     if not device:
-        raise Refused(WHAT, "the token says no id, and the device none either", "choose one with --id")
+        raise Refused(WHAT, f"{NO_ID}, and the device none either", "choose one with --id")
     if device == subjects.HUB:
         raise Refused(WHAT, "no device may be called hub", "choose another id with --id")
     if not subjects.is_id(device):

@@ -1,12 +1,13 @@
 """Local programs with a login of their own: who they are, what they may use, and the file that tells them. Pure but for one file.
 
-A program without a login may use everything below ``local.``. One with a login may use its own subjects only, so that it can't be
-taken for another, and so that what it does not need is closed to it.
+A program without a login may use everything below ``local.`` but what belongs to one with a login. That one may use its own subjects
+only, so that it can't be taken for another, and so that what it does not need is closed to it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,15 +16,34 @@ from edgeagent import files
 from edgeagent.errors import Failed, UsageProblem
 from edgeagent.subjects import ID_RULE, is_id
 
-__all__ = ["App", "check_name", "environment", "load", "permissions", "save"]
+__all__ = [
+    "AGENT_INBOX",
+    "CLI_INBOX",
+    "NEVER_PUBLISHED",
+    "App",
+    "check_name",
+    "environment",
+    "load",
+    "owned",
+    "permissions",
+    "save",
+]
 
-#: The leaf's own users.
-_TAKEN = ("agent", "app", "sys")
+#: Below this the agent waits for answers of local programs. Never ask them with another reply: they may not publish there.
+AGENT_INBOX = "_INBOX.agent"
+#: Below this `edgeagent app` waits for the agent's answer.
+CLI_INBOX = "_INBOX.cli"
+#: Where no local program may answer: inboxes of people and of their tools, which cross the link and are answered in the device's name.
+NEVER_PUBLISHED = ("_INBOX.ops.>", "_INBOX.srv.>")
+
+#: The leaf's own users, and the inboxes of others.
+_TAKEN = ("agent", "app", "sys", "cli", "ops", "srv")
 _GRANT = re.compile(r"local(\.([A-Za-z0-9_-]+|\*))+(\.>)?\Z")
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One program. It has a password or an nkey. publish, subscribe: subjects below ``local.`` besides its own.
+    file: its environment file; the seed of an nkey is beside it.
 
     ``repr`` does not show the password.
     """
@@ -33,6 +53,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nkey: str = ""
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+    file: str = ""
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -41,7 +62,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def check_name(name: str) -> str:
     """Return the name if a program may be called so; raise UsageProblem otherwise."""
     if not is_id(name) or name in _TAKEN:
-        why = "it is one of the leaf's own users" if name in _TAKEN else f"it must be {ID_RULE}"
+        why = "it is one of the leaf's own names" if name in _TAKEN else f"it must be {ID_RULE}"
         raise UsageProblem(f"call a program {name!r}", why, "choose another name")
     return name
 
@@ -58,17 +79,34 @@ def check_grant(subject: str) -> str:
 
 
 def permissions(app: App) -> dict[str, list[str]]:
-    """What it may publish and subscribe to; docs/wire.md says what is where.
+    """What it may publish and subscribe to; docs/wire.md says what is where. :data:`NEVER_PUBLISHED` is denied besides.
 
-    Answers to what it is asked (its actions) are allowed by the server, once for each request.
+    It answers what it is asked (its actions) in inboxes. nats-server could allow each answer by itself (``allow_responses``), but then
+    wherever the asker wants it, so whoever may ask would publish as the device, or to the leaf's store.
     """
-    own = [f"local.{kind}.{app.name}" for kind in ("metric", "data", "config")]
-    below = [f"local.{kind}.{app.name}.>" for kind in ("metric", "data")]
     inbox, actions = f"_INBOX.{app.name}.>", f"local.action.{app.name}.>"
     return {
-        "publish": [*own, *below, *app.publish],
+        "publish": [*_spoken(app), "_INBOX.>", *app.publish],
         "subscribe": [f"local.config.{app.name}", actions, inbox, *app.subscribe],
     }
+
+
+def _spoken(app: App) -> list[str]:
+    """Where it speaks as itself."""
+    own = [f"local.{kind}.{app.name}" for kind in ("metric", "data", "config")]
+    return [*own, *(f"local.{kind}.{app.name}.>" for kind in ("metric", "data"))]
+
+
+def owned(apps: Iterable[App]) -> dict[str, list[str]]:
+    """What those without a login may not publish and subscribe to, because it is the agent's or of one of ``apps``.
+
+    They may still ask a program for an action.
+    """
+    publish, subscribe = [], [f"{AGENT_INBOX}.>", f"{CLI_INBOX}.>"]
+    for app in apps:
+        publish += _spoken(app)
+        subscribe += [*_spoken(app), f"local.action.{app.name}.>", f"_INBOX.{app.name}.>"]
+    return {"publish": publish, "subscribe": subscribe}
 
 
 def environment(app: App, url: str, seed_file: Path | None = None) -> str:
@@ -92,5 +130,5 @@ def load(path: Path) -> dict[str, App]:
 
 def save(path: Path, apps: dict[str, App]) -> None:
     """Write them, readable by the agent only."""
-    files.write_atomic(path, msgspec.json.format(msgspec.json.encode(list(apps.values()))) + b"\n", 0o600)
-    files.give_to_folders_owner(path)
+    data = msgspec.json.format(msgspec.json.encode(list(apps.values()))) + b"\n"
+    files.write_atomic(path, data, 0o600, files.folders_owner(path.parent))

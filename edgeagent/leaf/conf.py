@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from edgeagent.leaf.apps import App, permissions
+from edgeagent.leaf.apps import NEVER_PUBLISHED, App, owned, permissions
 
 __all__ = ["ACCOUNT", "AGENT_USER", "APP_USER", "LOCAL_ONLY", "SYSTEM_USER", "LeafConf", "leafnodes", "quote", "render"]
 
@@ -25,8 +25,6 @@ SYSTEM_USER = "sys"
 LOCAL_ONLY = ("local.>", "mcu.>")
 #: What a local program may use: the device's own subjects and answers to its requests.
 APP_SUBJECTS = ("local.>", "_INBOX.>")
-#: Where it must not answer: inboxes of people and of their tools, which cross the link and are answered in the device's name.
-APP_NEVER_PUBLISHES = ("_INBOX.ops.>", "_INBOX.srv.>")
 
 #: Equal to the payload limit of the hub's role `device`: one larger message on an exported subject closes the whole link
 #: ("Maximum Payload Violation").
@@ -110,8 +108,9 @@ def _jetstream(conf: LeafConf) -> str:
 
 
 def _accounts(conf: LeafConf) -> str:
-    app, never = _list(APP_SUBJECTS), _list(APP_NEVER_PUBLISHES)
-    rights = f"{{ publish: {{ allow: {app}, deny: {never} }}, subscribe: {{ allow: {app} }} }}"
+    app, others = _list(APP_SUBJECTS), owned(conf.apps)
+    speaks, hears = _list((*NEVER_PUBLISHED, *others["publish"])), _list(tuple(others["subscribe"]))
+    rights = f"{{ publish: {{ allow: {app}, deny: {speaks} }}, subscribe: {{ allow: {app}, deny: {hears} }} }}"
     return f"""accounts {{
   {ACCOUNT} {{
     jetstream: enabled
@@ -129,7 +128,7 @@ no_auth_user: {APP_USER}"""
 def _app(app: App) -> str:
     rights = {way: _list(tuple(subjects)) for way, subjects in permissions(app).items()}
     login = f"nkey: {app.nkey}" if app.nkey else f"user: {quote(app.name)}, password: {quote(app.password)}"
-    allowed = f"publish: {{ allow: {rights['publish']} }}, subscribe: {{ allow: {rights['subscribe']} }}, allow_responses: true"
+    allowed = f"publish: {{ allow: {rights['publish']}, deny: {_list(NEVER_PUBLISHED)} }}, subscribe: {{ allow: {rights['subscribe']} }}"
     return f"\n      {{ {login}, permissions: {{ {allowed} }} }}"
 
 

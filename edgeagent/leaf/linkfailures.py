@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["LinkFailure", "explain"]
+__all__ = ["LinkFailure", "explain", "explain_last"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkFailure:
     """why, remedy: as for EdgeError.
 
-    kind: a word for programs: ``refused`` (the other end is a hub and does not let us in), ``distrust`` (its certificate), ``protocol``
-    (it is something else, or speaks TLS otherwise), ``proxy``, or ``silence`` (it may yet work).
+    kind: a word for programs: ``refused`` (the other end is a hub and does not let us in), ``full`` (it would, but has no room now),
+    ``credentials`` (ours cannot be used), ``distrust`` (its certificate), ``protocol`` (it is something else, or speaks TLS otherwise),
+    ``proxy``, or ``silence`` (it may yet work).
     """
 
     why: str
@@ -27,7 +28,7 @@ class LinkFailure:
 _CLOCK = "is this machine's clock right (`date`)?"
 _STRANGER = LinkFailure(
     why="its certificate is not signed by an authority that is trusted here",
-    remedy="use a token of this very hub; if it is one, somebody may be in between",
+    remedy="is it the hub that this device or its token is of? Then somebody may be in between",
     kind="distrust",
 )
 _ANOTHER_NAME = LinkFailure(
@@ -44,8 +45,21 @@ _UNKNOWN_NAME = LinkFailure(
     remedy="check the spelling, and the DNS of this machine, which is asked also where there is a proxy",
 )
 
+#: A server began, or a connection: what was said before is of an earlier one.
+_ANEW = re.compile(r"Server is ready|Leafnode connection created")
+
 #: First match counts.
 _PATTERNS = (
+    (
+        r"Leafnode Error 'maximum account active connections",
+        LinkFailure(why="the hub has no room for newcomers just now", remedy="try again in a minute", kind="full"),
+    ),
+    (
+        r"[Cc]redentials file (?:.*? )?has malformed seed",
+        LinkFailure(
+            why="the seed in this device's credentials file is damaged", remedy="enrol the device again", kind="credentials"
+        ),
+    ),
     (r"Leafnode Error '(?:Authorization|User Authentication)", LinkFailure(why="it does not accept the login", kind="refused")),
     (r"certificate signed by unknown authority", _STRANGER),
     (r"x509: certificate has expired or is not yet valid", _DATES),
@@ -53,7 +67,7 @@ _PATTERNS = (
     (r"failed to verify certificate", _BAD_CERTIFICATE),
     (
         r"proxy CONNECT failed: 407",
-        LinkFailure(why="the proxy wants another user or password", remedy="name them in --proxy", kind="proxy"),
+        LinkFailure(why="the proxy wants another user or password", remedy="name them in --proxy, or `hub.proxy`", kind="proxy"),
     ),
     (
         r"proxy CONNECT failed",
@@ -61,7 +75,9 @@ _PATTERNS = (
     ),
     (
         r"failed to read proxy response",
-        LinkFailure(why="the proxy does not answer as one", remedy="check --proxy: it must be an HTTP proxy", kind="proxy"),
+        LinkFailure(
+            why="the proxy does not answer as one", remedy="check --proxy, or `hub.proxy`: it must be an HTTP proxy", kind="proxy"
+        ),
     ),
     (r"attempted to connect to wrong port", LinkFailure(why="it is another port of a nats-server", kind="protocol")),
     (
@@ -82,3 +98,9 @@ _PATTERNS = (
 def explain(log: str) -> LinkFailure | None:
     """What the log says of the tries to link; None when it tells of no failure. One that is certain goes before ``silence``."""
     return next((failure for pattern, failure in _PATTERNS if re.search(pattern, log)), None)
+
+
+def explain_last(log: str) -> LinkFailure | None:
+    """What the log says of the newest try, for a leaf that goes on trying. None as well while that try has not failed yet."""
+    begun = list(_ANEW.finditer(log))
+    return explain(log[begun[-1].start() :] if begun else log)

@@ -16,12 +16,13 @@ import pytest
 from nats.aio.client import Client
 
 from edgeagent import subjects
-from edgeagent.errors import Refused
+from edgeagent.errors import Failed, Refused
 from edgeagent.hub import accounts_keeper, interest, leafs, roles, streams
+from edgeagent.hub.accounts import ACCOUNTS
 from edgeagent.hub.accounts_keeper import AccountsKeeper, differs, differs_beside_revocations
 from edgeagent.hub.keyring import PRELOAD_ISSUED_AT
 from edgeagent.hub.owner import Owner
-from edgeagent.hub.revocations import Revocation, Revocations
+from edgeagent.hub.revocations import LIMIT, Revocation, Revocations, in_force
 from edgeagent.link import connect, request
 from edgeagent.natsserver import binary, ports
 from edgeagent.trust import creds, jwt
@@ -272,8 +273,7 @@ async def test_a_decision_is_pushed_before_apply_returns_and_pruned_when_it_is_o
     assert claims["nats"]["revocations"] == {public: 7}
     await keeper.apply()
     assert (await server.at_server("FLEET"))["jti"] == claims["jti"], "what is true already is not pushed again"
-    found = await server.hub.jetstream().stream_info("KV_edge_revocations")
-    assert found.state.messages == 1
+    assert set(await revocations.all()) == {f"FLEET.{public}"}
 
 
 async def test_a_decision_during_a_push_is_not_missed(server: Server) -> None:
@@ -287,6 +287,28 @@ async def test_a_decision_during_a_push_is_not_missed(server: Server) -> None:
 
     await asyncio.gather(*(decide(number) for number in range(len(keys))))
     assert (await server.at_server("FLEET"))["nats"]["revocations"] == {key: n + 1 for n, key in enumerate(keys)}
+
+
+async def test_two_of_different_options_do_not_push_against_each_other(server: Server) -> None:
+    """The one beside nats-server says what roles may do; the other one keeps people out all the same, and changes nothing else."""
+    main = AccountsKeeper(server.system, server.hub, server.owner, micro=True)
+    other = AccountsKeeper(server.system, server.hub, server.owner, micro=False, templates=False)
+    revocations, keys = Revocations(server.hub), [KeyPair.generate("user").public for _ in range(2)]
+    await main.apply()
+    before = {account: await server.at_server(account) for account in ACCOUNTS}
+    await other.apply()
+    assert {account: (await server.at_server(account))["jti"] for account in ACCOUNTS} == {
+        account: claims["jti"] for account, claims in before.items()
+    }
+    await revocations.add("FLEET", keys[0], Revocation(until=7))
+    await other.apply()
+    pushed = await server.at_server("FLEET")
+    assert pushed["nats"] == {**before["FLEET"]["nats"], "revocations": {keys[0]: 7}} and pushed["iat"] > before["FLEET"]["iat"]
+    await main.apply()
+    assert (await server.at_server("FLEET"))["jti"] == pushed["jti"], "and the first one has nothing to put right"
+    await revocations.add("OPS", keys[1], Revocation(until=8))
+    await asyncio.gather(main.apply(), other.apply())
+    assert (await server.at_server("OPS"))["nats"] == {**before["OPS"]["nats"], "revocations": {keys[1]: 8}}
 
 
 async def test_a_foreign_account_is_replaced_and_none_is_pushed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +331,30 @@ async def test_a_foreign_account_is_replaced_and_none_is_pushed(server: Server, 
     with pytest.raises(Refused, match="another account"):
         await keeper.apply()
     assert (await server.at_server("FLEET"))["sub"] == public
+
+
+async def test_as_many_revocations_as_fit_are_pushed_and_the_server_takes_them(server: Server) -> None:
+    """nats-server takes no JWT of more than 1 MiB, whatever its max_payload is; then nobody could be kept out any more."""
+    login = server.owner.device_credentials("pi-1")
+    stem = KeyPair.generate("user").public[:-5]
+    floors = {f"FLEET.{stem}{number:05}": Revocation(until=1_795_237_373, floor=1_795_237_373) for number in range(LIMIT + 2_000)}
+    records = {**floors, f"FLEET.{login.public_key}": Revocation(until=login.issued_at)}
+    keeper = AccountsKeeper(server.system, server.hub, server.owner, micro=True)
+
+    def signed(revocations: dict[str, dict[str, int]], later: int) -> str:
+        return server.owner.account_jwts(revocations=revocations, issued_at=int(time.time()) + later)["FLEET"][1]
+
+    everyone = {"FLEET": {key.partition(".")[2]: record.until for key, record in records.items()}}
+    with pytest.raises(Failed, match=r"too large|maximum payload"):
+        await keeper._push("FLEET", signed(everyone, 1))
+    fitting = in_force(records)
+    await keeper._push("FLEET", signed(fitting, 2))
+    assert (await server.at_server("FLEET"))["nats"]["revocations"] == fitting["FLEET"]
+    async with await Rogue.connect(server.leaf_port, login) as rogue:
+        assert not await rogue.settle()
+    for account in ("OPS", "PROVISION"):
+        token = server.owner.account_jwts(revocations={account: fitting["FLEET"]}, issued_at=int(time.time()) + 3)[account][1]
+        await keeper._push(account, token)
 
 
 def test_what_counts_as_a_difference() -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeagent import subjects, wire
@@ -19,15 +20,17 @@ from edgeagent.assembly import asowner
 from edgeagent.assembly.people import Reached
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import Refused, Unreachable, UsageProblem
-from edgeagent.fleet import Fleet
+from edgeagent.fleet import Fleet, signers
 from edgeagent.fleet.admin import Admin, connected, people
-from edgeagent.hub import register
+from edgeagent.hub import keyring, register
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.people import person_of
 from edgeagent.link import Client, connect, request
 from edgeagent.trust import creds
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
+from edgeagent.trust.pins import Pins
+from edgeagent.trust.signers import followed
 from tests.support.fleet import PATIENCE_SECONDS, LiveFleet, cli, online
 from tests.support.hub import Hub, ended, new_hub, started
 from tests.support.rogue import Rogue
@@ -136,6 +139,57 @@ async def test_the_answer_comes_when_the_leaf_is_cut(hub: LiveFleet) -> None:
         assert not await let_in(hub, login)
         await admin.unrevoke(["cut-1"])
         assert await let_in(hub, login)
+
+
+async def test_who_was_put_out_takes_no_place_of_newcomers(hub: LiveFleet) -> None:
+    keyring = Keyring.load(hub.hub.path)
+    login, gone = await registered(hub, "place-1"), await registered(hub, "place-2")
+    renewal, of_gone = (Credentials(keyring.renewal_jwt(one.name, one.public_key), one.seed) for one in (login, gone))
+    async with connected() as (_, admin):
+        for anybody in (renewal, of_gone):
+            assert await let_in(hub, anybody)
+        await admin.revoke(["place-1"])
+        await admin.forget(["place-2"])
+        assert not await let_in(hub, renewal) and not await let_in(hub, of_gone)
+        await admin.unrevoke(["place-1"])
+        assert await let_in(hub, renewal) and await let_in(hub, login) and not await let_in(hub, of_gone)
+
+
+async def test_letting_one_in_does_not_let_in_another_of_the_same_key(hub: LiveFleet) -> None:
+    login = await registered(hub, "same-1")
+    async with inside(hub) as client:  # as an older hub may have registered it
+        await register.add(client, msgspec.structs.replace(register.record_of(login, ()), id="same-2"))
+    async with connected() as (_, admin):
+        await admin.revoke(["same-1"])
+        assert not await let_in(hub, login)
+        await admin.unrevoke(["same-2"])  # it was not revoked
+        assert not await let_in(hub, login)
+        await admin.revoke(["same-2"])
+        await admin.unrevoke(["same-2"])
+        assert not await let_in(hub, login) and (await record(hub, "same-1")).revoked
+        await admin.unrevoke(["same-1"])
+        assert await let_in(hub, login)
+
+
+async def test_neither_a_long_reason_nor_a_full_record_prevents_a_revocation(hub: LiveFleet) -> None:
+    login, full = await registered(hub, "long-1"), await registered(hub, "long-2")
+    async with connected() as (_, admin):
+        with pytest.raises(UsageProblem, match="all labels together"):
+            await admin.change_labels(["long-1"], set={f"label_{number}": "\u0001" * 250 for number in range(4)})
+        done = await admin.revoke(["long-1"], reason="\U0001f4a5" * 20_000)
+        assert not done["long-1"].code and not await let_in(hub, login)
+        assert (await record(hub, "long-1")).reason == "\U0001f4a5" * 200
+
+        # A record as large as the store takes: that it says so cannot be written, but the device stays out.
+        async with inside(hub) as client:
+            await register.change(client, "long-2", lambda old: filled(old), what="fill it")
+        done = await admin.revoke(["long-2"], reason="x" * 200)
+        assert done["long-2"].code and not await let_in(hub, full)
+
+
+def filled(record: wire.DeviceRecord) -> wire.DeviceRecord:
+    room = (16 << 10) - len(wire.encode(msgspec.structs.replace(record, labels={"x": "-"}))) - 150
+    return msgspec.structs.replace(record, labels={"x": "-" * room})
 
 
 async def test_older_logins_of_a_device_are_kept_out_too(hub: LiveFleet) -> None:
@@ -344,6 +398,34 @@ async def test_people_are_listed_and_kept_out(hub: LiveFleet) -> None:
         assert await admin.revoke_person(stranger) == Person(name="", role="", key=stranger)
 
 
+async def test_a_login_of_a_clock_that_was_ahead_is_kept_out(hub: LiveFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner's laptop issued it two minutes, or a month, after what the hub takes for now. By name, and by a key that it does not know."""
+    known, unknown = [], []
+    for ahead in (120, 30 * 86_400):
+        monkeypatch.setattr(keyring, "_now", lambda ahead=ahead: int(time.time()) + ahead)
+        known.append(hub.owner.operator_credentials("bob", "operator"))
+        unknown.append(hub.owner.operator_credentials("bob", "operator"))
+    async with connected() as (fleet, admin):
+        for login in known:
+            await admin.register_person(person_of(login, "operator"))
+        revoked = await admin.revoke_person("bob", "x" * 5_000)
+        assert revoked.revoked and len(revoked.reason) == 200
+        await signers.revoke(fleet.client, fleet.login, revoked)
+        for login in unknown:
+            stranger = await admin.revoke_person(login.public_key)
+            await signers.revoke(fleet.client, fleet.login, stranger, login.public_key)
+        document = await signers.stored(fleet.client)
+    for login in (*known, *unknown):
+        with pytest.raises(Refused):
+            await connect(
+                hub.url, what="x", name="bob", inbox_prefix="_INBOX.ops.bob", jwt=creds.callbacks(login), reconnect=False
+            )
+    assert document is not None
+    pins = followed(Pins(signers=hub.owner.signers()), document.data)
+    for login in (*known, *unknown):
+        assert login.issued_at <= pins.revoked[login.public_key]
+
+
 # ---- twins and tampered leafs ------------------------------------------------------------------------------------------------
 
 
@@ -400,6 +482,63 @@ async def test_a_device_with_a_tampered_leaf_is_revoked(hub: LiveFleet) -> None:
 def alone(tmp_path: Path) -> Iterator[Hub]:
     with new_hub(tmp_path) as hub:
         yield hub
+
+
+async def test_a_revocation_outlives_the_record_of_it(alone: Hub) -> None:
+    """The store was lost, or an older one was brought back: who was revoked stays out, and nobody else does."""
+    place = alone.place.path
+    store, accounts = place / "store" / "jetstream", place / "accounts"
+
+    def add(device: str) -> Credentials:
+        out = place.parent / f"{device}.creds"
+        assert alone.command("device", "add", device, "--out", str(out)).code == 0
+        return creds.load(out)
+
+    async def may(login: Credentials) -> bool:
+        async with await Rogue.connect(alone.leaf_port, login) as rogue:
+            return await rogue.settle()
+
+    def is_ordered(label: str) -> bool:
+        return cli("device", "label", "pi-02", f"round={label}").code == 0
+
+    with started(alone.up()) as running:
+        await until(alone.answers, "the hub answers")
+        gone, other = add("pi-01"), add("pi-02")
+        assert cli("device", "revoke", "pi-01").code == 0 and not await may(gone)
+        ended(running, signal.SIGTERM)
+    for lost in ("the record", "the record and the accounts"):
+        (found,) = store.rglob("KV_edge_revocations")
+        shutil.rmtree(found)
+        if "accounts" in lost:
+            shutil.rmtree(accounts)
+        if lost == "the record":  # nor does the register say so: it is what the server refuses that counts
+            (found,) = store.rglob("KV_edge_devices")
+            shutil.rmtree(found)
+        with started(alone.up()) as running:
+            await until(alone.answers, "the hub answers")
+            if lost == "the record":
+                async with services_login(alone) as client:
+                    for login in (gone, other):
+                        await register.add(client, register.record_of(login, ()))
+                    assert not await may(gone) and await may(other)
+                assert cli("device", "revoke", "pi-01").code == 0
+            await until(lambda lost=lost: is_ordered(lost[-3:]), "the services answer")  # type: ignore[misc]  # a default
+            assert not await may(gone) and await may(other), lost
+            if "accounts" in lost:
+                assert cli("device", "unrevoke", "pi-01").code == 0 and await may(gone)
+            ended(running, signal.SIGTERM)
+
+
+@asynccontextmanager
+async def services_login(hub: Hub) -> AsyncIterator[Client]:
+    """A connection to the account HUB."""
+    login = Keyring.load(hub.place.path).service_credentials("hub")
+    url = f"nats://127.0.0.1:{hub.client_port}"
+    client = await connect(url, what="reach the hub", name="test", inbox_prefix="_INBOX.test", jwt=creds.callbacks(login))
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def test_a_revocation_outlives_the_hub_and_the_folder_of_accounts(alone: Hub) -> None:

@@ -71,14 +71,16 @@ async def program(leaf: Leaf, app: App) -> Program:
 
 
 async def test_a_program_speaks_for_itself_and_a_running_one_is_not_disturbed(leaf: Leaf) -> None:
-    async with await Program().connect(leaf) as before:
+    display = App(name="display", password="secret", subscribe=("local.metric.*",))
+    await give(leaf, display)
+    async with await program(leaf, display) as before, await Program().connect(leaf) as stranger:
         heard = await before.client.subscribe("local.metric.*")
-        await give(leaf, DOORS)
+        await give(leaf, DOORS, display)
         async with await program(leaf, DOORS) as doors:
             await doors.client.publish("local.metric.doors", b"1")
             assert not await doors.refused()
         assert (await heard.next_msg(timeout=PATIENCE_SECONDS)).subject == "local.metric.doors"
-        assert before.client.is_connected
+        assert before.client.is_connected and stranger.client.is_connected
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,89 @@ async def test_it_answers_what_it_is_asked_and_no_more(leaf: Leaf) -> None:
         assert (await agent.client.request("local.action.doors.open", timeout=PATIENCE_SECONDS)).data == b"open"
         await doors.client.publish("edge.to.device.pi-01.in.1", b"unasked")
         assert await doors.refused()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "edge.from.pi-01.report",
+        "edge.from.pi-01.reply.olga.1",
+        "edge.to.device.pi-01.in.1",
+        "$JS.API.STREAM.DELETE.kept",
+        "_INBOX.ops.olga.1",
+    ],
+)
+async def test_whoever_asks_it_does_not_speak_through_its_answer(leaf: Leaf, reply: str) -> None:
+    """The asker names where the answer goes."""
+    await give(leaf, DOORS)
+    user, password = leaf.agent_login
+    async with await program(leaf, DOORS) as doors, await Program().connect(leaf, user=user, password=password) as agent:
+        await agent.client.jetstream().add_stream(name="kept", subjects=["local.metric.>"])
+        heard = await agent.client.subscribe(reply)
+        answered = asyncio.Event()
+
+        async def answer(message: Any) -> None:
+            await message.respond(b"")
+            answered.set()
+
+        await doors.client.subscribe("local.action.doors.open", cb=answer)
+        assert not await doors.refused() and not await agent.refused()
+        async with await Program().connect(leaf) as stranger:
+            await stranger.client.publish("local.action.doors.open", b"", reply=reply)
+            assert not await stranger.refused()
+        await asyncio.wait_for(answered.wait(), PATIENCE_SECONDS)
+        assert await doors.refused() and await agent.client.jetstream().stream_info("kept")
+        await agent.client.publish(reply, b"the last word")
+        assert (await heard.next_msg(timeout=PATIENCE_SECONDS)).data == b"the last word"
+
+
+@pytest.mark.parametrize("subject", ["local.metric.doors", "local.data.doors.a", "local.config.doors"])
+async def test_a_program_without_a_login_cannot_speak_for_one_that_has_one(leaf: Leaf, subject: str) -> None:
+    async with await Program().connect(leaf) as stranger:
+        await stranger.client.publish(subject, b"its own until then")
+        assert not await stranger.refused()
+        await give(leaf, DOORS)
+        await stranger.client.publish("local.action.doors.open", b"asked")
+        assert not await stranger.refused()
+        await stranger.client.publish(subject, b"forged")
+        assert await stranger.refused() and stranger.client.is_connected
+
+
+async def test_a_program_without_a_login_overhears_none_that_has_one(leaf: Leaf) -> None:
+    """Not even with what it subscribed to before that one came."""
+    theirs = ["local.metric.doors", "local.config.doors", "local.action.doors.open", "_INBOX.doors.1", f"{apps.AGENT_INBOX}.1"]
+    user, password = leaf.agent_login
+    heard: list[str] = []
+
+    async def note(message: Any) -> None:
+        heard.append(message.subject)
+
+    async with await Program().connect(leaf) as stranger, await Program().connect(leaf, user=user, password=password) as agent:
+        await stranger.client.subscribe("local.>", cb=note)
+        await stranger.client.subscribe("_INBOX.>", cb=note)
+        assert not await stranger.refused()
+        await give(leaf, DOORS)
+        await stranger.client.subscribe("local.>", "queue", cb=note)
+        for subject in (*theirs, "local.metric.other"):
+            await agent.client.publish(subject, b"x")
+        assert not await agent.refused()
+        await until(lambda: "local.metric.other" in heard, "what is nobody's was heard")
+        await stranger.client.flush()
+        assert {*heard} == {"local.metric.other"}
+        await stranger.client.subscribe("local.config.doors")
+        assert await stranger.refused()
+
+
+async def test_a_literal_subscription_of_before_ends_with_the_login(leaf: Leaf) -> None:
+    async with await Program().connect(leaf) as stranger:
+        heard = await stranger.client.subscribe("local.metric.doors")
+        assert not await stranger.refused()
+        await give(leaf, DOORS)
+        async with await program(leaf, DOORS) as doors:
+            await doors.client.publish("local.metric.doors", b"1")
+            assert not await doors.refused()
+        await stranger.client.flush()
+        assert heard.pending_msgs == 0 and await stranger.refused()
 
 
 async def test_a_wrong_password_and_a_login_that_was_taken_away(leaf: Leaf) -> None:

@@ -17,10 +17,12 @@ import pytest_asyncio
 
 from edgeagent import settings
 from edgeagent.assembly.enrol import EnrolOptions
-from edgeagent.enrolment import Admission, ClaimToken
+from edgeagent.enrolment import NO_ID, Admission, ClaimToken
 from edgeagent.errors import Refused
-from edgeagent.hub import certificates
+from edgeagent.hub import accounts, certificates
+from edgeagent.identity import device_id
 from edgeagent.leaf.visit import VisitOptions
+from edgeagent.machine import Machine
 from edgeagent.trust import creds
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
@@ -188,7 +190,26 @@ async def test_the_services_refusals_are_shown_as_they_are(hub: TrustHub, device
     hub.refuses = Refused("enrol this device", "this token is used up", "ask whoever runs the hub for another")
     said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", token=hub.token())
     assert said.code == 1 and said.err.splitlines()[-1] == f"edgeagent: {hub.refuses}"
-    assert left(device) == ["enrolment.nk"]
+    assert left(device) == ["enrolment.nk"] and hub.seen == ["provision.claim.t1"], "a second try would only get another reason"
+
+
+async def test_a_token_that_says_no_id_is_asked_again_with_the_machines_own(hub: TrustHub, device: NewDevice) -> None:
+    own = device_id(Machine())
+    hub.refuses = Refused("enrol this device", f"{NO_ID}, and the device none either", "choose one with --id")
+    said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", token=hub.token())
+    assert own and said.code == 1 and hub.seen == ["provision.claim.t1"] * 2
+    hub.seen.clear()
+    said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", "--id", "pi-1", token=hub.token())
+    assert said.code == 1 and hub.seen == ["provision.claim.t1"], "it named one"
+
+
+async def test_a_hub_that_is_full_says_so(hub: TrustHub, device: NewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(accounts._LIMITS, "PROVISION", {"conn": 600, "leaf": 0})
+    hub.kill()
+    await hub.start()
+    said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", token=hub.token())
+    assert said.code == 1 and "the hub has no room for newcomers just now. Try again in a minute" in said.err, said
+    assert said.err.count("trying") == 1
 
 
 OTHER = KeyPair.generate("user").public
@@ -325,6 +346,28 @@ async def test_secrets_are_shown_to_nobody(hub: TrustHub, device: NewDevice, way
         assert secret.encode() not in shown + log and secret not in said.out + said.err + "\n".join(err)
     assert not visit.exists()
     assert json.loads((device.state / "enrolment.json").read_text())["id"]
+
+
+@pytest.mark.parametrize("way", ["--token", "stdin"])
+async def test_the_proxys_password_is_shown_to_nobody(hub: TrustHub, device: NewDevice, way: str) -> None:
+    hub.open.clear()
+    address, token = f"ws://127.0.0.1:{hub.ws_port}", hub.token()
+    async with Proxy("kim:long-secret") as proxy:
+        words = [
+            "--proxy",
+            f"http://kim:long-secret@127.0.0.1:{proxy.port}",
+            *(["--token", token.format()] if way == "--token" else []),
+        ]
+        process = await device.begin(address, *words, token=None if way == "--token" else token)
+        async for line in lines(process):
+            if line == "linked":
+                break
+        pids = [process.pid, int((device.state / "visit" / "leaf.pid").read_text())]
+        shown = b"".join(Path(f"/proc/{pid}/{what}").read_bytes() for pid in pids for what in ("cmdline", "environ"))
+        hub.open.set()
+        assert (await ended(process)).code == 0
+    assert b"enroll" in shown and b"long-secret" not in shown and token.jwt.encode() not in shown
+    assert "long-secret" in device.enrolment.proxy
 
 
 def test_no_repr_shows_a_secret(tmp_path: Path, hub_token: ClaimToken) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent import context
 from edgeagent.assembly import hubtls
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import sign_in
@@ -106,6 +107,22 @@ async def test_a_new_certificate_disturbs_nobody(tmp_path: Path) -> None:
             await stays(hub, fleet, leaf)
         doctor = hub.command("hub", "doctor")
         assert doctor.code == 0 and "TLS on every port" in doctor.out and "WARN" not in doctor.out, doctor.out
+
+
+async def test_the_next_authority_reaches_people_before_it_counts(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, "--tls-self")
+    mine = Path(context.load("t").authorities)
+    before = mine.read_text()
+    with started(start_cli("hub", "up", "--dir", str(hub.place.path))):
+        await until(lambda: hub.command("hub", "status").code == 0, "the hub answers", PATIENCE_SECONDS)
+        assert hub.command("hub", "tls", "rotate").code == 0
+
+        async def learned() -> bool:
+            async with Fleet():
+                return mine.read_text().count("BEGIN CERTIFICATE") == before.count("BEGIN CERTIFICATE") + 1
+
+        await until(learned, "who connects has it", PATIENCE_SECONDS)
+        assert mine.stat().st_mode & 0o777 == 0o600
 
 
 async def stays(hub: Hub, fleet: Fleet, leaf: Leaf) -> None:

@@ -18,6 +18,7 @@ from edgeagent.assembly.device import Agent
 from edgeagent.assembly.renewer import first_credentials, known
 from edgeagent.enrolment import Renewed
 from edgeagent.errors import Refused
+from edgeagent.hub import accounts
 from edgeagent.link import connect
 from edgeagent.natsserver import binary
 from edgeagent.trust import creds
@@ -188,6 +189,17 @@ async def test_revoked_and_let_in_again(hub: TrustHub, device: NewDevice) -> Non
             await hub.unrevoke(device.login.public_key)
             await until(lambda: device.is_linked, "back without anybody touching it")
         await until(lambda: not device.problems and is_at_home(device), "all is well")
+
+
+async def test_a_hub_that_is_full_has_not_forgotten_it(hub: TrustHub, device: NewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.keep(hub.device_jwt("pi-1", device.login.public_key, -5))
+    monkeypatch.setitem(accounts._LIMITS, "PROVISION", {"conn": 600, "leaf": 0})
+    hub.kill()
+    await hub.start()
+    with device.running():
+        await until(lambda: "no room for newcomers" in device.problems, "it says why")
+        assert "revoked" not in device.problems
+    assert "revoked or forgotten" not in device.log
 
 
 async def test_a_visit_is_not_taken_for_a_link(hub: TrustHub, device: NewDevice) -> None:

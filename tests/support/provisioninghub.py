@@ -21,7 +21,7 @@ from edgeagent.hub import streams
 from edgeagent.hub.administration import Administration
 from edgeagent.hub.owner import Owner
 from edgeagent.hub.provisioning import QUEUE, Provisioning
-from edgeagent.hub.tokenoffice import token_handlers
+from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Client, connect
 from edgeagent.natsserver import binary, ports
 from edgeagent.tokens import CREATE, TokenMade, TokenWanted
@@ -100,6 +100,12 @@ class Services:
     provision: Client
     instances: list[Provisioning] = field(default_factory=list)
     handlers: dict[str, Any] = field(default_factory=dict)
+    office: TokenOffice = field(init=False)
+    pushes: int = 0
+
+    async def pushed(self) -> None:
+        """Nobody makes this server's accounts true: only that it was asked for is known."""
+        self.pushes += 1
 
     async def token(self, by: str = "olga", **wanted: Any) -> TokenMade:
         """Make a token as the administrator ``by`` would."""
@@ -120,6 +126,7 @@ class Services:
             hub,
             provision,
             self.place.owner,
+            requests=hub,
             hub_name=self.place.name,
             authorities=lambda: self.place.authorities,
             revoke=revoke,
@@ -144,14 +151,16 @@ async def running(place: ProvisioningHub, instances: int = 1) -> AsyncIterator[S
         provision = await place.connect(place.owner.service_credentials("provision"), "_INBOX.provision")
         stack.push_async_callback(provision.close)
         services = Services(place, hub, provision)
-        services.handlers = token_handlers(
+        services.office = TokenOffice(
             hub,
             place.owner,
             hub_name=place.name,
             tls=False,
             authorities=lambda: place.authorities,
+            push=services.pushed,
             clock=lambda: _now() + place.offset,
         )
+        services.handlers = services.office.handlers()
         await stack.enter_async_context(Administration(hub, services.handlers))
         for _ in range(instances):
             await services.another()

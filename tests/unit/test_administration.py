@@ -19,7 +19,7 @@ from edgeagent.hub import bucket, events
 from edgeagent.hub.administration import AT_ONCE, Administration
 from edgeagent.hub.bucket import Bucket, said
 from edgeagent.hub.device_orders import DeviceOrders
-from edgeagent.hub.people import keys_of, registered
+from edgeagent.hub.people import MAX_OLDER, keys_of, registered
 from edgeagent.link import request
 from tests.support.accounts import AccountsServer, running
 
@@ -121,14 +121,32 @@ async def test_an_event_that_cannot_be_stored_is_logged(hub: Client, caplog: pyt
 # ---- people ------------------------------------------------------------------------------------------------------------------
 
 
-def test_logins_before_the_newest_are_remembered_while_they_count() -> None:
+def test_logins_before_the_newest_are_remembered_for_they_sign_still() -> None:
     first = registered(None, Person(name="olga", role="viewer", key="U1", issued_at=1, expires_at=100, older={"UX": 1}), 1)
     assert first.older == {}, "what was before, only the hub says"
     second = registered(first, Person(name="olga", role="operator", key="U2", issued_at=2, expires_at=200), 50)
     assert (second.role, keys_of(second)) == ("operator", {"U1": 100, "U2": 200})
     third = registered(second, Person(name="olga", role="operator", key="U3", issued_at=3), 150)
-    assert keys_of(third) == {"U2": 200, "U3": 0}
-    assert keys_of(registered(third, Person(name="olga", role="viewer", key="U4", expires_at=9999), 999)) == {"U3": 0, "U4": 9999}
+    assert keys_of(third) == {"U1": 100, "U2": 200, "U3": 0}
+    fourth = registered(third, Person(name="olga", role="viewer", key="U4", expires_at=9999), 999)
+    assert keys_of(fourth) == {"U1": 100, "U2": 200, "U3": 0, "U4": 9999}
+
+
+def test_of_very_many_logins_the_newest_are_remembered_and_the_record_has_room_for_them() -> None:
+    end = 1_800_000_000
+    person = Person(name="o" * 64, role="operator", key="", reason="r" * 200, groups=["g" * 63], actions=["service.*"])
+    for number in range(MAX_OLDER + 5):
+        new = msgspec.structs.replace(person, key=f"U{number:055}", expires_at=0 if number == 1 else end + number)
+        person = registered(person if number else None, new, end)
+    assert len(person.older) == MAX_OLDER and f"U{1:055}" in person.older and f"U{2:055}" not in person.older
+    assert len(wire.encode(person)) < 15 << 10
+
+
+def test_a_key_that_is_kept_out_stays_out_and_is_noted_while_it_is_good() -> None:
+    kept = Person(name="olga", role="viewer", key="U2", expires_at=200, older={"U1": 100}, revoked=True, kept_out=["U1", "U2"])
+    new = registered(kept, Person(name="olga", role="viewer", key="U3", issued_at=150, expires_at=300, kept_out=["UX"]), 150)
+    assert (new.revoked, new.kept_out) == (False, ["U2"])
+    assert registered(new, Person(name="olga", role="viewer", key="U2", expires_at=200), 150).revoked
 
 
 def test_the_same_login_again_does_not_let_a_revoked_person_in() -> None:

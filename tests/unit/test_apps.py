@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import grp
+import os
 from pathlib import Path
 
 import pytest
 
-from edgeagent import settings
+from edgeagent import files, settings
 from edgeagent.assembly import apps as jobs
 from edgeagent.errors import Failed, Refused, UsageProblem
 from edgeagent.leaf import apps
@@ -38,13 +40,22 @@ def test_a_program_may_use_its_own_subjects_only() -> None:
             "local.config.doors",
             "local.metric.doors.>",
             "local.data.doors.>",
+            "_INBOX.>",
             "local.data.locks",
         ],
         "subscribe": ["local.config.doors", "local.action.doors.>", "_INBOX.doors.>"],
     }
 
 
-@pytest.mark.parametrize("name", ["", "Doors", "a.b", "a*", ">", "agent", "app", "sys", "a b", "-a"])
+def test_what_belongs_to_a_program_is_closed_to_those_without_a_login() -> None:
+    closed = apps.owned([App(name="doors", publish=("local.data.locks",))])
+    own = ["local.metric.doors", "local.data.doors", "local.config.doors", "local.metric.doors.>", "local.data.doors.>"]
+    assert closed["publish"] == own, "its actions can be asked for"
+    inboxes = ["_INBOX.agent.>", "_INBOX.cli.>"]
+    assert closed["subscribe"] == [*inboxes, *own, "local.action.doors.>", "_INBOX.doors.>"]
+
+
+@pytest.mark.parametrize("name", ["", "Doors", "a.b", "a*", ">", "agent", "app", "sys", "cli", "ops", "srv", "a b", "-a"])
 def test_a_name_cannot_reach_beyond_itself(name: str) -> None:
     with pytest.raises(UsageProblem):
         apps.check_name(name)
@@ -113,7 +124,83 @@ def test_a_group_that_is_not_there_leaves_no_secret_behind(wanted: settings.Sett
     with pytest.raises(UsageProblem, match="no-such-group"):
         add(wanted, "doors", group="no-such-group")
     assert jobs.listed(wanted) == []
-    assert list((wanted.state_folder / "apps").iterdir()) == []
+    assert not list(wanted.state_folder.glob("apps/*"))
+
+
+def test_a_key_that_is_there_is_never_replaced(wanted: settings.Settings, tmp_path: Path) -> None:
+    (tmp_path / "own.nk").write_text("mine")
+    with pytest.raises(Refused, match=r"own\.nk is there already"):
+        add(wanted, "doors", nkey=True, target=tmp_path / "own.env")
+    assert (tmp_path / "own.nk").read_text() == "mine" and jobs.listed(wanted) == []
+
+
+def test_what_fails_leaves_no_login_behind(wanted: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, known: object) -> None:
+        raise Failed(f"write {path}", "no space left on the disk")
+
+    monkeypatch.setattr(apps, "save", full)
+    with pytest.raises(Failed, match="no space"):
+        add(wanted, "doors", nkey=True)
+    assert jobs.listed(wanted) == [] and not list(wanted.state_folder.glob("apps/*"))
+
+
+def test_two_changes_at_once_lose_none(wanted: settings.Settings) -> None:
+    add(wanted, "doors")
+    with files.Lock(wanted.state_folder / "apps.lock", "change them"):
+        with pytest.raises(Refused, match="cannot add the program 'windows': already running as pid"):
+            add(wanted, "windows")
+        with pytest.raises(Refused, match="cannot remove the program 'doors': already running as pid"):
+            asyncio.run(jobs.remove(wanted, "doors"))
+    assert [known.name for known in jobs.listed(wanted)] == ["doors"]
+
+
+def test_the_leafs_passwords_are_only_read(wanted: settings.Settings) -> None:
+    damaged = wanted.state_folder / "secrets.json"
+    damaged.write_text("{")
+    add(wanted, "doors")
+    assert damaged.read_text() == "{", "the agent makes new ones, as its own user"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_gives_away_what_it_wrote_and_not_what_a_link_leads_to(
+    wanted: settings.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(wanted.state_folder, 65534, 65534)
+    victim = tmp_path / "shadow"
+    victim.write_text("[]")
+    (wanted.state_folder / "apps.json").symlink_to(victim)
+    add(wanted, "doors")
+    found = {name: (wanted.state_folder / name).lstat() for name in ("apps.json", "apps.lock")}
+    assert {one.st_uid for one in found.values()} == {65534}
+
+    def flushed(folder: Path) -> None:
+        """The agent's user, who owns the folder, in the moment after the file is in its place."""
+        path = wanted.state_folder / "apps.json"
+        path.unlink()
+        path.symlink_to(victim)
+
+    monkeypatch.setattr(files, "_sync_folder", flushed)
+    add(wanted, "windows")
+    assert (wanted.state_folder / "apps.json").is_symlink()
+    assert victim.stat().st_uid == 0 and victim.read_text() == "[]"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_group_gets_the_file_and_not_what_a_link_leads_to(
+    wanted: settings.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "shadow"
+    victim.write_text("")
+    assert add(wanted, "doors", group="daemon").stat().st_gid == grp.getgrnam("daemon").gr_gid
+
+    def flushed(folder: Path) -> None:
+        if (folder / "windows.env").exists():
+            (folder / "windows.env").unlink()
+            (folder / "windows.env").symlink_to(victim)
+
+    monkeypatch.setattr(files, "_sync_folder", flushed)
+    add(wanted, "windows", group="daemon")
+    assert victim.stat().st_gid == 0
 
 
 def test_removing(wanted: settings.Settings) -> None:
@@ -122,6 +209,13 @@ def test_removing(wanted: settings.Settings) -> None:
         asyncio.run(jobs.remove(wanted, "windows"))
     assert asyncio.run(jobs.remove(wanted, "doors")) is False
     assert jobs.listed(wanted) == []
+    assert list((wanted.state_folder / "apps").iterdir()) == []
+    again, other = add(wanted, "doors", nkey=True), add(wanted, "windows")
+    other.write_text("mine\n")
+    for name in ("doors", "windows"):
+        asyncio.run(jobs.remove(wanted, name))
+    assert not again.exists() and not again.with_suffix(".nk").exists()
+    assert other.read_text() == "mine\n", "what somebody made of it is left alone"
 
 
 def test_a_damaged_file_says_what_to_do(wanted: settings.Settings) -> None:

@@ -143,3 +143,10 @@ def test_labels_are_read() -> None:
     assert read_labels(["site=a=b", "rack ="]) == {"site": "a=b", "rack": ""}
     with pytest.raises(ValueError, match="write key=value"):
         read_labels(["site"])
+
+
+def test_groups_take_any_separator_and_labels_that_run_together_are_a_mistake() -> None:
+    text = 'mac,id,groups,labels\ndc:a6:32:01:02:03,pi-1,"munich, shops",site=munich\n'
+    assert parse(text, "x")[0].groups == ["munich", "shops"]
+    for labels in ("site=munich floor=2", "site=munich,floor=2"):
+        assert "put ';' between them" in problems(f'mac,id,labels\ndc:a6:32:01:02:03,pi-1,"{labels}"\n')[0]

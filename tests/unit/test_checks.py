@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from edgeagent import settings
+from edgeagent import settings, status
 from edgeagent.assembly.checks import Finding, check
 from edgeagent.hub.owner import Owner
+from edgeagent.status import LeafStatus, LinkStatus, Status
 
 
 def write(folder: Path, text: str) -> list[Finding]:
@@ -126,3 +129,19 @@ def test_what_the_leaf_could_not_run_with(tmp_path: Path, keyring: Owner, old: s
     give(tmp_path, keyring, "pi-01")
     assert f"set up the leaf: {problem}" in bad(write(tmp_path, BASE.replace(old, new)))
     assert not (tmp_path / "state" / "instance").exists(), "a check makes nothing"
+
+
+def test_why_an_agent_that_runs_has_no_link(tmp_path: Path, keyring: Owner) -> None:
+    give(tmp_path, keyring, "pi-01")
+    (tmp_path / "state" / "leaf.log").write_text("[ERR] lid:6 - Leafnode Error 'Authorization Violation'\n")
+    assert bad(write(tmp_path, BASE)) == [], "none runs here, so the log is of the past"
+    kept = settings.load(tmp_path / "agent.toml")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "edgeagent"]) as agent:
+        for up in (True, False):
+            leaf, link = LeafStatus(mode="managed", state="running"), LinkStatus(up=up)
+            kept.runtime_folder.mkdir(exist_ok=True)
+            text = Status(id="pi-01", version="1", pid=agent.pid, started="", written="", leaf=leaf, link=link)
+            status.write(kept.status_file, text)
+            found = bad(write(tmp_path, BASE))
+            assert found == ([] if up else ["link to the hub: it does not accept the login"])
+        agent.kill()

@@ -54,6 +54,22 @@ async def test_the_reason_is_shown(tmp_path: Path, keyring: Owner) -> None:
     assert kept.wrong() == [] and kept.read().link.up and kept.read().link.acknowledged
 
 
+async def test_the_leafs_log_knows_better(tmp_path: Path, keyring: Owner) -> None:
+    give(tmp_path, keyring)
+    log = tmp_path / "leaf.log"
+    log.write_text("[ERR] lid:6 - TLS leafnode handshake error: tls: x509: certificate signed by unknown authority\n")
+    kept = Kept(tmp_path)
+    kept.keeper.link_tried(Unreachable("store it", "no answer within 5 s"))
+    (problem,) = kept.read().problems
+    assert problem.what.startswith(f"the hub does not acknowledge ({URL}): its certificate is not signed by an authority")
+    assert "the network" not in problem.remedy and problem.remedy.endswith(f"the leaf's log: {log}")
+    log.write_text("[ERR] Error trying to connect as leafnode to remote server: connection refused\n")
+    kept.keeper.link_lost()
+    assert kept.read().problems[0].remedy.startswith("check the network"), "that may pass"
+    log.write_text("[ERR] lid:6 - Credentials file has malformed seed\n")
+    assert Kept(tmp_path, '[leaf]\nmode = "external"').wrong() == [f"the hub does not acknowledge ({URL})"], "not its log"
+
+
 async def test_a_report_that_the_hub_refuses_is_no_missing_link(tmp_path: Path, keyring: Owner) -> None:
     give(tmp_path, keyring)
     kept = Kept(tmp_path)

@@ -154,6 +154,10 @@ def test_root_goes_on_as_whom_the_agent_runs_as(tmp_path: Path) -> None:
     folder = base / "state"
     folder.mkdir(0o700)
     (folder / "instance").write_text("made by root")
+    victim = base / "victim"
+    victim.write_text("root's")
+    (folder / "hard").hardlink_to(victim)
+    (folder / "soft").symlink_to(victim)
 
     def work() -> None:
         assert become("nobody", folder) and os.geteuid() == somebody.pw_uid
@@ -163,6 +167,10 @@ def test_root_goes_on_as_whom_the_agent_runs_as(tmp_path: Path) -> None:
 
     try:
         assert not dies_at(0, work)
+        assert victim.stat().st_uid == 0
+        victim.unlink()
+        (folder / "hard").unlink()
+        (folder / "soft").unlink()
         assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {somebody.pw_uid}
         (folder / "instance").unlink()
         check(folder, "pi-1", "berlin")

@@ -131,3 +131,46 @@ def test_lock_names_the_owner_and_is_never_stale(tmp_path: Path) -> None:
         assert path.read_text() == f"{os.getpid()}\n"
     with files.Lock(path, "start the agent"):
         pass  # released by the block above
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard", "fifo", "dangling"])
+def test_a_lock_writes_into_no_other_file(tmp_path: Path, link: str) -> None:
+    """The folder's owner put it there, and we may be root."""
+    victim, path = tmp_path / "victim", tmp_path / "agent.lock"
+    victim.write_text("precious")
+    if link == "hard":
+        path.hardlink_to(victim)
+    elif link == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(victim if link == "symbolic" else tmp_path / "new")
+    with pytest.raises(EdgeError, match="it is a link, or no file"):
+        files.Lock(path, "start the agent").acquire()
+    assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_writes_belongs_to_whom_it_says(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65533)
+    assert files.folders_owner(tmp_path) == (65534, 65533)
+    files.write_atomic(tmp_path / "theirs", b"x", 0o600, files.folders_owner(tmp_path))
+    files.write_atomic(tmp_path / "groups", b"x", 0o640, (-1, 65533))
+    with files.Lock(tmp_path / "lock", "start the agent"):
+        pass
+    found = {path.name: (path.stat().st_uid, path.stat().st_gid, mode(path)) for path in tmp_path.iterdir()}
+    assert found == {"theirs": (65534, 65533, 0o600), "groups": (0, 65533, 0o640), "lock": (65534, 65533, 0o644)}
+
+
+def test_the_mode_of_a_new_folder_is_not_given_to_what_a_link_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, folder, make = tmp_path / "victim", tmp_path / "state", Path.mkdir
+    victim.mkdir(0o700)
+
+    def swapped(path: Path, *, parents: bool, exist_ok: bool) -> None:
+        make(path, parents=parents, exist_ok=exist_ok)
+        path.rmdir()
+        path.symlink_to(victim)
+
+    monkeypatch.setattr(Path, "mkdir", swapped)
+    with pytest.raises(EdgeError):
+        files.make_folder(folder, 0o755)
+    assert mode(victim) == 0o700

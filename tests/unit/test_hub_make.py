@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgeagent import context, places
-from edgeagent.assembly import hubserver
+from edgeagent.assembly import hubmake, hubserver, hubtls
 from edgeagent.assembly.hubmake import make, owner_file
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.errors import EdgeError, Refused, SettingsProblem, UsageProblem
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.owner import Owner
 from edgeagent.trust import jwt
 from tests.support.home import PASSPHRASE, own_home
 
@@ -67,6 +71,37 @@ def test_what_was_there_stays(place: HubFolder) -> None:
         make(place, GOOD, "olga", passphrase=PASSPHRASE)
     assert [path.name for path in place.path.iterdir()] == ["notes"] and context.names() == []
     assert not owner_file("berlin").exists()
+
+
+@pytest.mark.parametrize("broken_at", ["write_hub", "prepare", "remembered"])
+def test_killed_on_the_way_it_leaves_no_keys_without_their_owner(
+    place: HubFolder, monkeypatch: pytest.MonkeyPatch, broken_at: str
+) -> None:
+    """A child is killed there: nothing is undone."""
+    child = os.fork()
+    if child == 0:
+        where: object = {"write_hub": Owner, "prepare": hubtls, "remembered": hubmake}[broken_at]
+        monkeypatch.setattr(where, broken_at, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            make(place, GOOD, "olga", passphrase=PASSPHRASE)
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    file = owner_file("berlin")
+    owner = Owner.load(file, PASSPHRASE)
+    assert not place.keys.exists() or Keyring.load(place.path).account_public("HUB") == owner.account_public("HUB")
+    if place.exists:
+        return  # `edgeagent hub keys restore` knows what to do with it
+    with pytest.raises(Refused, match="was broken off, remove it") as refused:
+        make(place, GOOD, "olga", passphrase=PASSPHRASE)
+    file.unlink()
+    if place.keys.exists():
+        assert f"and {place.keys}" in str(refused.value)
+        with pytest.raises(Refused, match="there are keys in"):
+            make(place, GOOD, "olga", passphrase=PASSPHRASE)
+        assert not file.exists()
+        shutil.rmtree(place.keys)
+    make(place, GOOD, "olga", passphrase=PASSPHRASE)
 
 
 def test_a_second_hub_of_the_same_name_is_refused_before_anything_is_written(place: HubFolder, tmp_path: Path) -> None:

@@ -175,3 +175,25 @@ def test_the_passphrase_is_changed(keys: Path, new: str | None) -> None:
         with pytest.raises(EdgeError, match="the passphrase is wrong"):
             Owner.load(keys, PASSPHRASE)
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+
+
+def test_a_backup_that_is_older_than_an_exchanged_key_does_not_bring_the_old_one_back(
+    place: HubFolder, keys: Path, tmp_path: Path
+) -> None:
+    medium = tmp_path / "usb.keys"
+    hubkeys.backup(keys, PASSPHRASE, medium)
+    owner = Owner.load(keys, PASSPHRASE)
+    assert owner.begin_rotation("admin") and not owner.begin_rotation("admin")
+    owner.rewrite_hub(place.path)
+    owner.end_rotation("admin")
+    owner.save(keys, PASSPHRASE, replace=True)
+    before = everything(place.path), keys.read_bytes()
+    keys.unlink()
+    with pytest.raises(Refused, match="a role's key was exchanged since it was made"):
+        hubkeys.restore(medium, PASSPHRASE, place)
+    shutil.copy(medium, keys)
+    with pytest.raises(Refused, match="a role's key was exchanged"):
+        hubkeys.update(keys, PASSPHRASE, place)
+    keys.write_bytes(before[1])
+    assert everything(place.path) == before[0]
+    assert Owner.load(keys, PASSPHRASE).role_public("admin") == owner.role_public("admin")

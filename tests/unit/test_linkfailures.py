@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.leaf.linkfailures import explain
+from edgeagent.leaf.linkfailures import explain, explain_last
 
 DIAL = '[ERR] Error trying to connect as leafnode to remote server "10.0.0.1:443" (attempt 1)'
 X509 = "[ERR] 127.0.0.1:57919 - lid:6 - TLS leafnode handshake error: tls: failed to verify certificate: x509: "
@@ -14,6 +14,13 @@ X509 = "[ERR] 127.0.0.1:57919 - lid:6 - TLS leafnode handshake error: tls: faile
     ("line", "kind", "why"),
     [
         ("[ERR] 127.0.0.1:1 - lid:6 - Leafnode Error 'Authorization Violation'", "refused", "does not accept the login"),
+        (
+            "[ERR] 127.0.0.1:1 - lid:6 - Leafnode Error 'maximum account active connections exceeded'",
+            "full",
+            "no room for newcomers",
+        ),
+        ("[ERR] 127.0.0.1:1 - lid:6 - Credentials file has malformed seed", "credentials", "the seed in"),
+        ('[ERR] LeafNode Remote Credentials file "/s/device.creds" has malformed seed', "credentials", "the seed in"),
         ("[ERR] 127.0.0.1:1 - lid_ws:6 - Leafnode Error 'User Authentication Expired'", "refused", "does not accept the login"),
         (f"{X509}certificate signed by unknown authority (CN=hub SHA-256: 4111)", "distrust", "not signed by an authority"),
         (f"{X509}cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs", "distrust", "another name"),
@@ -51,4 +58,16 @@ def test_no_failure_in_the_log_of_a_good_link() -> None:
 def test_what_is_certain_goes_before_what_may_pass() -> None:
     log = "closed: Read Error\nLeafnode Error 'Authorization Violation'\n"
     found = explain(log)
+    assert found and found.kind == "refused"
+
+
+@pytest.mark.parametrize(
+    "anew", ["[INF] Server is ready", "[INF] 127.0.0.1:1 - lid:7 - Leafnode connection created for account: EDGE"]
+)
+def test_what_was_wrong_before_the_newest_try_is_past(anew: str) -> None:
+    log = f"{X509}certificate signed by unknown authority\n"
+    before = explain_last(log)
+    assert before and before.kind == "distrust"
+    assert explain_last(f"{log}{anew}\n") is None
+    found = explain_last(f"{log}{anew}\n[ERR] 127.0.0.1:1 - lid:7 - Leafnode Error 'Authorization Violation'\n")
     assert found and found.kind == "refused"

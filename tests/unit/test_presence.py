@@ -330,11 +330,26 @@ async def test_events_are_written(empty: AccountsServer) -> None:
 
 async def test_several_instances_come_to_the_same(empty: AccountsServer) -> None:
     async with instance(empty) as one, instance(empty) as two, instance(empty):
-        for number in range(1, 30):
+        for number in range(1, 10):  # fewer than are written of one device at once
             await one.happens(came(f"S:{number}", number))
             await two.happens(came(f"T:{number}", number + 0.1, device="pi-02"))
             await one.happens(went(f"S:{number}", number + 0.2))
-        await one.until_kept({"pi-01": (False, "S:29"), "pi-02": (True, "T:29")})
+        await one.until_kept({"pi-01": (False, "S:9"), "pi-02": (True, "T:9")})
+
+
+async def test_one_that_comes_and_goes_all_the_time_is_written_and_logged_so_often_only(
+    empty: AccountsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with instance(empty) as hub:
+        for number in range(1, 200):
+            await hub.happens(came(f"S:{number}", number / 10))
+            await hub.happens(went(f"S:{number}", number / 10 + 0.05))
+        await hub.happens(came("S:200", 20))
+        await hub.happens(came("T:1", 1, device="pi-02"))  # another one is written, after all of these
+        await until(lambda: "pi-02 is online" in caplog.text, "the others are heard")
+    assert 1 <= caplog.text.count("pi-01 is ") <= 60
+    assert hub.keeper._owners["S:200"] == "pi-01", "whose connection is whose is known all the same"
 
 
 async def test_what_happened_while_nobody_listened_is_found_by_looking(empty: AccountsServer) -> None:

@@ -15,6 +15,7 @@ from edgeagent.errors import Failed, Refused, UsageProblem
 from edgeagent.hub.claiming import MAX_BYTES, authorities_of, read_claim
 from edgeagent.hub.desk import AT_ONCE, Desk
 from edgeagent.hub.renewing import check, read_renewal
+from edgeagent.ratelimit import RateLimits
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.wire import DeviceRecord
 from tests.support.provisioninghub import claim_of
@@ -170,6 +171,36 @@ async def test_nobody_is_answered_where_he_may_not_hear() -> None:
     desk = Desk("renew", work, lambda who: f"edge.to.device.{who}.in")
     for reply in ("", "edge.to.device.pi-2.in.1", "edge.to.device.pi-1.in", "edge.to.device.pi-1.inside.1", "_INBOX.x"):
         await desk.heard(Asked(reply=reply))
+    assert not desk._working
+
+
+async def test_whoever_floods_is_dropped_before_he_takes_anybodys_place(caplog: pytest.LogCaptureFixture) -> None:
+    worked, called = [], list[str]()
+
+    async def work(who: str, data: bytes) -> msgspec.Struct:
+        worked.append(who)
+        return Renewal(key="U")
+
+    desk = Desk("renew", work, rates=RateLimits(0.001, 10, shared=100), flooded=called.append)
+    flood = [Asked() for _ in range(5000)]
+    for message in flood:
+        # It never waits: the queue behind it is not the flooder's.
+        with pytest.raises(StopIteration):
+            desk.heard(message).send(None)
+    other = Asked(subject="provision.renew.pi-2")
+    await desk.heard(other)
+    await other.answered.wait()
+    assert worked == ["pi-1"] * 10 + ["pi-2"]
+    assert called == ["pi-1"] and caplog.text.count("pi-1 asks to renew far too often") == 1
+    assert sum(len(message.answers) for message in flood) == 10
+
+
+async def test_what_is_too_large_is_dropped() -> None:
+    async def work(who: str, data: bytes) -> msgspec.Struct:
+        raise AssertionError("it is not worked on")
+
+    desk = Desk("renew", work)
+    await desk.heard(Asked(data=b"x" * (MAX_BYTES + 1)))
     assert not desk._working
 
 

@@ -5,20 +5,21 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from nats.aio.client import Client
 
-from edgeagent.hub.revocations import Revocation, Revocations, in_force, lifted, merged
+from edgeagent.hub.revocations import Revocation, Revocations, in_force, is_over, lifted, merged
 from tests.support.accounts import AccountsServer, running
 
 
-def test_what_is_in_force_is_by_account_and_key_and_not_over() -> None:
+def test_what_is_in_force_is_by_account_and_key() -> None:
     records = {
         "FLEET.UA": Revocation(until=5),
         "FLEET.UB": Revocation(until=6, forget_at=100),
-        "FLEET.UC": Revocation(until=7, forget_at=99),
         "OPS.UA": Revocation(until=8),
         "OPS.UB": Revocation(until=0),
     }
-    assert in_force(records, 99.5) == {"FLEET": {"UA": 5, "UB": 6}, "OPS": {"UA": 8}}
-    assert in_force({}, 0) == {}
+    assert in_force(records) == {"FLEET": {"UA": 5, "UB": 6}, "OPS": {"UA": 8}}
+    assert in_force({}) == {}
+    assert [key for key, record in records.items() if is_over(record, 100)] == ["FLEET.UB"]
+    assert not is_over(records["FLEET.UB"], 99.5)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,10 @@ def test_two_revocations_of_a_key_refuse_what_either_does(one: Revocation, two: 
 
 
 def test_a_floor_is_not_lifted() -> None:
-    assert lifted(Revocation(until=7)) is None
     left = lifted(Revocation(until=7, floor=5, reason="stolen"))
-    assert left is not None and (left.until, left.floor, left.reason) == (5, 5, "")
+    assert (left.until, left.floor, left.lifted, left.reason) == (5, 5, 7, "")
+    assert lifted(left) == left
+    assert (lifted(Revocation(until=7)).until, merged(lifted(Revocation(until=7)), Revocation(until=7)).until) == (0, 7)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +58,23 @@ async def hub(server: AccountsServer) -> AsyncIterator[Client]:
     await client.close()
 
 
-async def test_revoked_lifted_and_over(hub: Client) -> None:
+async def in_the_bucket(revocations: Revocations) -> dict[str, dict[str, int]]:
+    return in_force({key: record for key, (record, _) in (await revocations.all()).items()})
+
+
+async def test_revoked_and_lifted(hub: Client) -> None:
     revocations = Revocations(hub)
     await revocations.add("FLEET", "UA", Revocation(until=5, floor=5))
     await revocations.add("FLEET", "UA", Revocation(until=9))
     await revocations.add("FLEET", "UB", Revocation(until=9))
     await revocations.add("OPS", "UC", Revocation(until=9, forget_at=50))
-    assert await revocations.in_force(10) == {"FLEET": {"UA": 9, "UB": 9}, "OPS": {"UC": 9}}
+    assert await in_the_bucket(revocations) == {"FLEET": {"UA": 9, "UB": 9}, "OPS": {"UC": 9}}
     for key in ("UA", "UB", "nobody"):
         await revocations.lift("FLEET", key)
-    assert await revocations.in_force(50) == {"FLEET": {"UA": 5}}
-    info = await hub.jetstream().stream_info("KV_edge_revocations")
-    assert info.state.messages == 1, "what is over is gone from the store"
+    assert await in_the_bucket(revocations) == {"FLEET": {"UA": 5}, "OPS": {"UC": 9}}
+    (_, sequence) = (await revocations.all())["OPS.UC"]
+    await revocations.remove("OPS.UC", sequence)
+    assert set(await revocations.all()) == {"FLEET.UA", "FLEET.UB"}, "that it was lifted is remembered"
 
 
 async def test_the_same_again_writes_nothing(hub: Client) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -8,9 +9,13 @@ import pytest_asyncio
 from edgeagent import wire
 from edgeagent.cel import Evaluator
 from edgeagent.errors import UsageProblem
+from edgeagent.fleet import Fleet
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.states import Known
 from edgeagent.subjects import Scope
+from edgeagent.trust import jwt
+from edgeagent.trust.creds import Credentials
+from edgeagent.trust.nkeys import KeyPair
 from tests.support.cel import needs_engine
 
 
@@ -132,3 +137,17 @@ def test_whom_a_selection_covers(selector: Selector, covered: list[str]) -> None
     fleet = {"pi-01": ["berlin"], "pi-02": ["berlin", "kitchen"], "pi-03": []}
     known = [Known(name, record=wire.DeviceRecord(id=name, groups=groups)) for name, groups in fleet.items()]
     assert [device.id for device in known if selector.covers(device)] == covered
+
+
+def test_a_limited_login_asks_its_groups_and_is_told_about_others(tmp_path: Path) -> None:
+    key, role = KeyPair.generate("user"), KeyPair.generate("account")
+    token = jwt.scoped_user(role, subject=key.public, name="vic", account="A", issued_at=1, tags=["group:kitchen", "group:shop"])
+    fleet = Fleet(url="nats://127.0.0.1", credentials=tmp_path / "vic.creds")
+    fleet.login = Credentials(token, key.seed)
+    assert fleet._allowed((), ()) == ((), ("kitchen", "shop"))
+    assert fleet._allowed((), ("shop",)) == ((), ("shop",))
+    for devices, groups in ((("pi-1",), ()), ((), ("shop", "berlin")), (("pi-1",), ("shop",))):
+        with pytest.raises(UsageProblem, match="limited to the groups kitchen, shop"):
+            fleet._allowed(devices, groups)
+    fleet.login = Credentials(jwt.scoped_user(role, subject=key.public, name="olga", account="A", issued_at=1), key.seed)
+    assert fleet._allowed(("pi-1",), ()) == (("pi-1",), ())

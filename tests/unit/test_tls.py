@@ -17,6 +17,7 @@ from edgeagent.hub.tls import (
     server_due,
     server_ends,
     signer,
+    signing_since,
 )
 
 NOW = datetime(2030, 6, 1, tzinfo=timezone.utc)
@@ -43,14 +44,44 @@ def test_the_first_authority_signs_at_once_even_if_the_clock_goes_back() -> None
 
 def test_a_new_authority_is_handed_out_for_a_month_before_it_signs() -> None:
     found = made(NOW, NOW + YEAR)
+    assert numbers(current(State(authorities=tuple(found)), NOW + YEAR)) == [1, 2]
     assert [signer(found, NOW + YEAR + wait) for wait in (timedelta(), SPREAD - DAY, SPREAD)] == [found[0], found[0], found[1]]
-    assert numbers(current(found, NOW + YEAR)) == [1, 2]
+
+
+def served(found: list[Authority], authority: int, when: datetime, before: State | None = None) -> State:
+    """The state after ``authority`` signed the server's certificate."""
+    since = signing_since(before.server if before else None, authority, when)
+    issued = Issued(authority=authority, made=when, ends=when + YEAR, names=NAMES, since=since)
+    return State(authorities=tuple(found), server=issued)
 
 
 def test_the_old_one_is_handed_out_for_a_month_more_and_no_longer() -> None:
-    found = made(NOW, NOW + YEAR)
-    assert numbers(current(found, NOW + YEAR + 2 * SPREAD - DAY)) == [1, 2]
-    assert numbers(current(found, NOW + YEAR + 2 * SPREAD)) == [2]
+    found, begins = made(NOW, NOW + YEAR), NOW + YEAR + SPREAD
+    first = served(found, 2, begins)
+    assert numbers(current(first, begins + SPREAD - DAY)) == [1, 2]
+    assert numbers(current(first, begins + SPREAD)) == [2]
+    renewed = served(found, 2, begins + 200 * DAY, first)
+    assert numbers(current(renewed, begins + 200 * DAY)) == [2], "what was retired does not come back with a renewal"
+
+
+@pytest.mark.parametrize("jump", [2 * SPREAD + DAY, 2 * YEAR, 19.5 * YEAR, 25 * YEAR, 100 * YEAR])
+def test_a_clock_that_was_wrong_for_an_hour_locks_nobody_out(jump: timedelta) -> None:
+    """What a device was told then has the authority that signs afterwards, and every other one has the one that signs then."""
+    found, right = made(NOW), NOW + YEAR
+    if jump < 19 * YEAR:  # an authority is being exchanged
+        found.append(next_authority(found, right))
+    before = served(found, 1, NOW)
+    wrong = right + jump
+    if authority_due(found, wrong):
+        found.append(next_authority(found, wrong))
+    assert not authority_due(found, wrong) and not authority_due(found, wrong + DAY)
+    signing = signer(found, wrong)
+    assert signing is not None
+    then = served(found, signing.number, wrong, before)
+    assert 1 in numbers(current(then, wrong)), "devices that listen in that hour do not forget it"
+    back = signer(found, right)
+    assert back is not None and back.number == 1
+    assert 1 in numbers(current(then, right)) and 1 in numbers(current(served(found, 1, right, then), right))
 
 
 def test_one_that_is_needed_now_signs_now() -> None:
@@ -61,7 +92,7 @@ def test_one_that_is_needed_now_signs_now() -> None:
 def test_without_a_valid_authority_the_next_one_signs_at_once() -> None:
     old = made(NOW)
     later = old[0].ends + DAY
-    assert signer(old, later) is None and current(old, later) == [] and authority_due(old, later)
+    assert signer(old, later) is None and current(State(authorities=tuple(old)), later) == [] and authority_due(old, later)
     assert signer([*old, next_authority(old, later)], later) == next_authority(old, later)
 
 

@@ -100,6 +100,21 @@ def test_twenty_years_later(own: TlsFolder) -> None:
     assert served(own).issuer == "CN=edgeagent berlin CA 2"
 
 
+@pytest.mark.parametrize("years", [2, 19.5, 25])
+def test_a_clock_that_was_wrong_for_an_hour_takes_no_authority_from_the_devices(own: TlsFolder, years: float) -> None:
+    for now in (NOW + years * 365 * DAY, NOW + DAY):
+        own.ensure(OPTIONS, now)
+        assert "CN=edgeagent berlin CA 1" in handed_out(own)
+    assert served(own).issuer == "CN=edgeagent berlin CA 1"
+
+
+def test_a_renewed_certificate_does_not_bring_a_retired_authority_back(own: TlsFolder) -> None:
+    own.rotate(OPTIONS, NOW, at_once=True)
+    for days in (1, 200, 300, 301):
+        own.ensure(OPTIONS, NOW + days * DAY)
+    assert served(own).ends == NOW + (300 + 365) * DAY and handed_out(own) == ["CN=edgeagent berlin CA 2"]
+
+
 def test_two_do_not_change_it_at_once(own: TlsFolder) -> None:
     with Lock(own.path / "lock", "hold it"), pytest.raises(Refused, match="already running"):
         own.renew(OPTIONS, NOW)
