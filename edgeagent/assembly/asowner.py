@@ -37,7 +37,7 @@ async def connected_as(where: Reached, login: Credentials) -> AsyncIterator[Flee
             yield fleet
 
 
-async def register(owner: Owner, where: Reached, person: Person) -> None:
-    """Tell the hub of somebody who was given a login. Raises EdgeError: it may be down, or out of reach from here."""
+async def register(owner: Owner, where: Reached, person: Person) -> Person:
+    """Tell the hub of somebody who was given a login; what its register says now. Raises EdgeError: it may be down, or out of reach."""
     async with connected_as(where, administrator(owner)) as fleet:
-        await Admin(fleet.client).register_person(person)
+        return await Admin(fleet.client).register_person(person)

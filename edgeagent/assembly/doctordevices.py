@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from edgeagent import wire
+from edgeagent import subjects, wire
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubservices import sign_in
+from edgeagent.direct import hub_time, read_all
 from edgeagent.errors import EdgeError
 from edgeagent.hub import register
 from edgeagent.hub.bucket import Bucket
@@ -14,8 +15,11 @@ from edgeagent.hub.device_orders import TAMPERED
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.streams import PRESENCE_BUCKET
+from edgeagent.link import Client
 
 __all__ = ["devices", "findings"]
+
+DAY_SECONDS = 86_400
 
 
 async def devices(place: HubFolder, options: HubOptions) -> list[Finding]:
@@ -26,14 +30,27 @@ async def devices(place: HubFolder, options: HubOptions) -> list[Finding]:
         return []
     try:
         presences = await Bucket(client, PRESENCE_BUCKET, wire.Presence).all()
-        return findings(await register.every(client), {device: presence for device, (presence, _) in presences.items()})
+        known = {device: presence for device, (presence, _) in presences.items()}
+        return findings(await register.every(client), known, await _told_of_twins(client))
     finally:
         with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
             await client.close()
 
 
-def findings(records: dict[str, wire.DeviceRecord], presences: dict[str, wire.Presence]) -> list[Finding]:
-    """records, presences: by the device's id."""
+async def _told_of_twins(client: Client) -> dict[str, str]:
+    """What the hub has told of copied cards within a day: device -> sentence."""
+    now, found = await hub_time(client, prefix="$JS.API"), {}
+    async for item in read_all(client, "EDGE_EVENTS", subjects.event(subjects.HUB, "error"), prefix="$JS.API"):
+        event = wire.decode(item.data, wire.Event)
+        if event.kind == "device.twins" and (now - item.time).total_seconds() < DAY_SECONDS:
+            found[str(event.data.get("id", ""))] = event.text
+    return found
+
+
+def findings(
+    records: dict[str, wire.DeviceRecord], presences: dict[str, wire.Presence], told: dict[str, str] | None = None
+) -> list[Finding]:
+    """records, presences: by the device's id. told: sentences about copied cards, of the last day."""
     found = [
         Finding(
             "wrong",
@@ -51,5 +68,10 @@ def findings(records: dict[str, wire.DeviceRecord], presences: dict[str, wire.Pr
         )
         for device, record in sorted(records.items())
         if record.revoked and record.reason == TAMPERED
+    ]
+    found += [
+        Finding("warn", f"devices      {text}", f"look at both; `edgeagent device show {device}` says where it is now")
+        for device, text in sorted((told or {}).items())
+        if not (device in presences and presences[device].twins)
     ]
     return found or [Finding("good", f"devices      {len(records)} registered, none copied or tampered with as far as is known")]

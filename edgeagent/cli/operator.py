@@ -106,7 +106,10 @@ def _tell_the_hub(owner: Owner, where: Reached, person: Registered) -> None:
     from edgeagent.assembly.asowner import register
 
     try:
-        running.run(register(owner, where, person))
+        older = [key for key, ends in running.run(register(owner, where, person)).older.items() if not ends or ends > time.time()]
+        if older:
+            typer.echo(f"{person.name} has older logins, each good until it ends, with the rights that it was given:")
+            typer.echo(f"  `edgeagent operator revoke KEY` ends one: {', '.join(older)}")
     except EdgeError as error:
         typer.echo(f"The hub was not told: {error}", err=True)
         typer.echo(f"`edgeagent operator ls` will not list it; to revoke it name its key, {person.key}.", err=True)

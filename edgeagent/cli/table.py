@@ -66,6 +66,8 @@ class Column:
         return self.name.replace("_", " ").upper()
 
 
+#: The longest cell of a table, in characters.
+MAX_CELL = 400
 #: How a state looks on a terminal that has colours.
 STYLES = {"online": "green", "suspect": "yellow", "offline": "red", "never seen": "dim", "revoked": "dim", "refused": "yellow"}
 
@@ -119,6 +121,11 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, bool) else value
 
 
+def _bounded(text: str) -> str:
+    """One device's value must not push the others' out of the table; JSON has it whole."""
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+
+
 def _table(records: Sequence[Record], columns: Sequence[Column]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -132,7 +139,7 @@ def _table(records: Sequence[Record], columns: Sequence[Column]) -> None:
         for column in columns:
             value = record.get(column.name)
             style = STYLES.get(str(value), "") if column.name == "state" else ""
-            cells.append(Text(column.show(value), style=style))
+            cells.append(Text(_bounded(column.show(value)), style=style))
         table.add_row(*cells)
     # Not on a terminal there is no width to keep to: nothing may be cut.
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)

@@ -31,6 +31,20 @@ __all__ = ["Admin", "connected", "people"]
 
 T = TypeVar("T")
 
+#: What was asked for, for errors.
+_WORDS = {
+    "device_revoke": "revoke devices",
+    "device_unrevoke": "let devices in again",
+    "device_forget": "forget devices",
+    "device_groups": "change groups",
+    "device_labels": "change labels",
+    "operator_revoke": "revoke somebody's logins",
+    "people_register": "register somebody's login",
+    "token_create": "make a token",
+    "token_ls": "list the tokens",
+    "token_revoke": "revoke tokens",
+}
+
 #: A push to a server with thousands of leafs takes seconds, and an order about thousands of devices a minute.
 PATIENCE_SECONDS = 120.0
 #: How often to look whether the server has said meanwhile that it is not allowed, in seconds: it says so beside the request.
@@ -51,23 +65,21 @@ class Admin:
 
         Raises what the handler raised; Refused without the role admin, Unreachable when no hub's services run.
         """
-        subject = subjects.admin(self.user, what)
-        asking = asyncio.ensure_future(
-            request(self._client, subject, wire.encode(order), what="order the hub about", timeout=PATIENCE_SECONDS)
-        )
+        subject, doing = subjects.admin(self.user, what), _WORDS.get(what, "have the hub do that")
+        asking = asyncio.ensure_future(request(self._client, subject, wire.encode(order), what=doing, timeout=PATIENCE_SECONDS))
         try:
             while not (await asyncio.wait({asking}, timeout=LOOK_SECONDS))[0]:
-                self._check_allowed(subject)
+                self._check_allowed(doing, subject)
             return services.result((await asking).data, shape)
         except Unreachable as error:
             raise Unreachable(error.what, error.why, "is `edgeagent hub up` running?") from None
         finally:
             asking.cancel()
 
-    def _check_allowed(self, subject: str) -> None:
+    def _check_allowed(self, what: str, subject: str) -> None:
         said = str(self._client.last_error or "").lower()
         if "permissions violation" in said and f'"{subject}"'.lower() in said:
-            raise Refused("order the hub about", f"this needs the role admin, which {self.user} does not have")
+            raise Refused(what, f"this needs the role admin, which {self.user} does not have")
 
     async def revoke(self, ids: Sequence[str], reason: str = "") -> dict[str, Done]:
         """Keep the devices out; when it returns they are cut off."""

@@ -13,6 +13,7 @@ from edgeagent import subjects, wire
 from edgeagent.direct import get_last, hub_time, read_all
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub import events, leafs, presence
+from edgeagent.hub.evictions import Evictions, is_eviction
 from edgeagent.hub.visitors import Visitors
 from edgeagent.link import Client, request
 from edgeagent.ratelimit import RateLimits
@@ -47,6 +48,9 @@ WRONG_LAST_SEQUENCE = 10071
 OnTampered = Callable[[str], Awaitable[None]]
 
 
+TAKEN_AWAY = "another leaf takes the link of {} away again and again: its card was copied, or somebody has its credentials"
+
+
 class PresenceKeeper:
     """Writes presence. system: a connection to SYS. hub: one to HUB. fleet: the public key of the account FLEET.
 
@@ -66,6 +70,7 @@ class PresenceKeeper:
         self._kept: dict[str, tuple[wire.Presence, int]] = {}
         self._rates = RateLimits(EVENTS_PER_SECOND, EVENTS_AT_ONCE, shared=COUNTED, remembered=COUNTED)
         self._visitors, self._kicks = Visitors(), asyncio.Queue[str](KICKS)
+        self._evictions = Evictions()
         self._telling = RateLimits(1 / 60, 1, shared=10, remembered=1000)
 
     async def start(self) -> None:
@@ -233,6 +238,8 @@ class PresenceKeeper:
 
     async def _apply(self, event: presence.Event) -> None:
         """Write the event's effect; when another instance wrote first, look at what it wrote."""
+        if is_eviction(event.reason) and self._evictions.heard(event.device, time.monotonic()):
+            await events.tell(self._hub, "error", "device.twins", TAKEN_AWAY.format(event.device), id=event.device, twins=[])
         for _ in range(5):
             kept, _sequence = self._kept.get(event.device, (None, 0))
             if kept and kept.twins:

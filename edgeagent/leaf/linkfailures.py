@@ -60,6 +60,14 @@ _PATTERNS = (
             why="the seed in this device's credentials file is damaged", remedy="enrol the device again", kind="credentials"
         ),
     ),
+    (
+        r"Duplicate Remote LeafNode Connection",
+        LinkFailure(
+            why="another leaf of this device's name takes the link away",
+            remedy="was its card copied? Enrol the copy under an id of its own: `edgeagent enroll --force --id ...`",
+            kind="duplicate",
+        ),
+    ),
     (r"Leafnode Error '(?:Authorization|User Authentication)", LinkFailure(why="it does not accept the login", kind="refused")),
     (r"certificate signed by unknown authority", _STRANGER),
     (r"x509: certificate has expired or is not yet valid", _DATES),

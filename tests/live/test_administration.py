@@ -457,6 +457,21 @@ async def test_a_cloned_card_is_told_once_and_forgotten_when_it_ends(hub: LiveFl
     assert (await events("twin-1")).count("device.twins") == 1
 
 
+async def test_copies_of_one_name_that_take_the_link_from_each_other_are_told(hub: LiveFleet) -> None:
+    """Boards without a serial number keep the name that was copied with the card."""
+    login, port = await registered(hub, "copied-1"), hub.hub.options().leaf_port
+    for _ in range(3):
+        first, second = [await Rogue.connect(port, login, name="copied-1-aaaa", account="EDGE") for _ in range(2)]
+        await asyncio.wait_for(first.closed.wait(), PATIENCE_SECONDS)
+        await second.close()
+
+    async def told() -> bool:
+        return "device.twins" in await events("copied-1")
+
+    await until(told, "it is told")
+    assert "another leaf takes the link of copied-1 away" in cli("hub", "doctor", "--dir", str(hub.hub.path)).out
+
+
 async def test_a_device_with_a_tampered_leaf_is_revoked(hub: LiveFleet) -> None:
     login, other = await registered(hub, "tampered-1"), await registered(hub, "victim-1")
     async with await Rogue.connect(hub.hub.options().leaf_port, login, is_hub=True) as rogue:
