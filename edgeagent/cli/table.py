@@ -67,7 +67,7 @@ class Column:
 
 
 #: The longest cell of a table, in characters.
-MAX_CELL = 400
+MAX_CELL = 1000
 #: How a state looks on a terminal that has colours.
 STYLES = {"online": "green", "suspect": "yellow", "offline": "red", "never seen": "dim", "revoked": "dim", "refused": "yellow"}
 

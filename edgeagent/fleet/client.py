@@ -199,7 +199,7 @@ class Fleet:
     async def _checked_roster(self, selector: Selector, select: Sequence[str]) -> Roster:
         named = () if selector.groups else selector.devices
         roster = await read_roster(self.client, named)
-        _check_devices(selector, roster if set(named) <= roster.devices.keys() else await self.roster())
+        _check_devices(selector, roster if set(named) <= roster.devices.keys() else await self.roster(), self.login.groups)
         if selector.where or select:
             await field_names.check(self._evaluator, selector.where, select, _reported(roster))
         return roster
@@ -224,12 +224,13 @@ def _reported(roster: Roster) -> list[wire.Facts]:
     return [known.facts for known in roster.devices.values() if known.facts]
 
 
-def _check_devices(selector: Selector, roster: Roster) -> None:
+def _check_devices(selector: Selector, roster: Roster, own: Sequence[str]) -> None:
+    """own: the groups that the login is limited to; they need have no device yet."""
     for device in selector.devices:
         if device not in roster.devices:
             near = field_names.nearest(device, roster.devices)
             raise UsageProblem(f"ask {device!r}", "the hub knows no such device", near or "`edgeagent fleet ls` shows all")
-    known_groups = {group for known in roster.devices.values() for group in known.groups}
+    known_groups = {*own, *(group for known in roster.devices.values() for group in known.groups)}
     for group in selector.groups:
         if group not in known_groups:
             near = field_names.nearest(group, known_groups)

@@ -150,7 +150,7 @@ def test_a_hub_is_made_with_a_context_for_its_maker(tmp_path: Path) -> None:
     code, said = run(
         "hub", "init", "--dir", str(tmp_path / "hub"), "--name", "berlin", "--store-bytes", str(64 << 20), "--admin", "olga"
     )
-    assert code == 0 and "Next: `edgeagent hub up`" in said
+    assert code == 0 and "Next: `edgeagent hub up --dir " in said
     made = context.load()
     assert (made.name, made.url) == ("berlin", "nats://127.0.0.1:4222") and Path(made.credentials).exists()
     assert HubFolder(tmp_path / "hub").options() == HubOptions(name="berlin", store_max_bytes=64 << 20)

@@ -237,7 +237,7 @@ def test_what_programs_read_has_no_footer(capsys: pytest.CaptureFixture[str], fo
 
 def test_an_empty_fleet_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     show.footer(Outcome(), Form.table)
-    assert "`edgeagent device add ID`" in capsys.readouterr().err
+    assert "`edgeagent token create`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
