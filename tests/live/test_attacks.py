@@ -113,7 +113,7 @@ PERSON_WAYS = [
     (direct_get("KV_edge_config", "$KV.edge_config.fleet.all"), b""),
     ("edge.api.STREAM.INFO.EDGE_REPORTS", b""),
 ]
-OPERATOR_WAYS = [*PERSON_WAYS, ("$KV.edge_config.group.paris", b"FORGED"), ("edge.to.group.paris.cmd.{}", b"FORGED")]
+OPERATOR_WAYS = [*PERSON_WAYS, ("$KV.edge_config.group.{}", b"FORGED"), ("edge.to.group.paris.cmd.{}", b"FORGED")]
 OPERATOR_STORES: Growth = {"KV_edge_config": (1, 1), "EDGE_COMMANDS": (1, 1)}
 
 
