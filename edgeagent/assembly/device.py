@@ -212,6 +212,8 @@ class Agent:
         self.status.link_tried(error)
         if error is None:
             self.doubt.acknowledged()
+            if not self.uplink.connected:  # the leaf's word that it is linked was sent before we listened
+                self.tasks.start("look at the link", self.uplink.look())
         elif isinstance(error, Unreachable) and self.uplink.connected and not self.renewer.visiting and self.doubt.failed():
             self.tasks.start("end the link", self._end_link())
 

@@ -25,6 +25,8 @@ __all__ = ["NotLinked", "Visit", "VisitOptions"]
 
 #: How often its log is looked at while it links, in seconds.
 LOOK_SECONDS = 0.1
+#: How often its server is asked whether it is linked, beside what it tells by itself, in seconds.
+LOOK_AGAIN_SECONDS = 1.0
 #: How long its server may take to write down where it listens, in seconds.
 PORTS_SECONDS = 10.0
 
@@ -136,10 +138,15 @@ system_account: SYS
 
     async def linked(self) -> None:
         """Return when the hub has let it in. Raises NotLinked with the reason as soon as that is certain, or after ``link_seconds``."""
-        deadline = asyncio.get_running_loop().time() + self._options.link_seconds
+        clock = asyncio.get_running_loop().time
+        deadline, look = clock() + self._options.link_seconds, clock() + LOOK_AGAIN_SECONDS
         while not self._uplink.connected:
+            if clock() > look:  # the event was sent before we listened, and the list was read before it was in it
+                look = clock() + LOOK_AGAIN_SECONDS
+                await self._uplink.look()
+                continue
             failure = explain(logtail.since(self._log, 0))
-            late = asyncio.get_running_loop().time() > deadline
+            late = clock() > deadline
             if late or (failure is not None and failure.kind != "silence"):
                 raise NotLinked("link", failure or LinkFailure(why=f"it did not answer within {self._options.link_seconds:g} s"))
             self._changed.clear()
