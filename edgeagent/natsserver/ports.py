@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 __all__ = ["HOST", "banner", "is_free", "listens", "pick", "read"]
 
 HOST = "127.0.0.1"
+#: Linux takes ports for outgoing connections from 32768 on (net.ipv4.ip_local_port_range).
+BELOW_EPHEMERAL = (16_384, 32_000)
+TRIES = 100
 
 
 def is_free(port: int) -> bool:
@@ -51,7 +55,11 @@ def _open_files(pid: int) -> set[str]:
 
 
 def pick() -> int:
-    """A port that is free now."""
+    """A port that is free now, and that no outgoing connection will take meanwhile: one below the kernel's own range, if it can be."""
+    for _ in range(TRIES):
+        chosen = random.randint(*BELOW_EPHEMERAL)
+        if is_free(chosen):
+            return chosen
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -270,7 +270,9 @@ async def damaged(story: Story, device: NewDevice) -> None:
     bad = good.replace(seed, seed[:20] + seed[21:])
     story.secret["a damaged seed"] = seed[:20].encode()
     assert bad != good
+    renewal = (device.state / "renewal.creds").read_text()
     (device.state / "device.creds").write_text(bad)
+    (device.state / "renewal.creds").write_text(renewal.replace(seed, seed[:20] + seed[21:]))  # else it would heal itself
     story.said.append(cli("check", "--settings", str(device.settings)))
     with device.running():
         await until(lambda: b"malformed seed" in (device.state / "leaf.log").read_bytes(), "the leaf has tried it")
@@ -282,6 +284,7 @@ async def damaged(story: Story, device: NewDevice) -> None:
     story.said += [added, cli("fleet", "ls", "--context", "broken")]
     assert story.said[-1].code != 0
     (device.state / "device.creds").write_text(good)
+    (device.state / "renewal.creds").write_text(renewal)
 
 
 async def plant(story: Story, watch: Watch) -> bytes:
