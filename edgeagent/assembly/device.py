@@ -186,7 +186,11 @@ class Agent:
         path = self.settings.credentials_file
         if not path.exists():
             return
-        login = creds.peek(path)
+        try:
+            login = creds.peek(path)
+        except Failed as error:  # local programs need the leaf all the same, and the renewal credentials may mend it
+            log.error("%s", error)
+            return
         if login.name != self.identity.id:
             raise UsageProblem(
                 f"be {self.identity.id}",

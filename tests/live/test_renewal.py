@@ -290,3 +290,12 @@ async def test_it_does_not_begin_with_secrets_that_others_can_read(hub: TrustHub
     for command in ("run", "check"):
         said = cli(command, "--settings", str(device.settings))
         assert said.code == 1 and f"`chmod 600 {device.state / name}`" in (said.err + said.out).lower(), said
+
+
+async def test_a_damaged_login_heals_by_a_visit_and_the_device_works_meanwhile(hub: TrustHub, device: NewDevice) -> None:
+    own, seed = device.state / "device.creds", device.login.seed
+    own.write_text(own.read_text().replace(seed, seed[:20] + seed[21:]))
+    with device.running():
+        await until(lambda: device.is_linked, "it is linked again")
+        assert device.login.seed == seed
+        assert BY_A_VISIT in hub.seen
