@@ -31,7 +31,7 @@ from edgeagent.trust.nkeys import KeyPair
 from tests.support.rogue import Rogue
 from tests.support.servers import until
 
-REAL, RAW = 10, 20
+REAL, RAW = 10, 40
 
 
 class Server:
