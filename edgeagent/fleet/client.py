@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fleet"]
 
+#: nats-py may wait for ever for a connection that is just being lost, in seconds: whoever pressed Ctrl-C does not.
+CLOSE_SECONDS = 5.0
 #: The JetStream domain of every hub.
 HUB_DOMAIN = "hub"
 
@@ -101,7 +103,7 @@ class Fleet:
             return
         await self._evaluator.close()
         with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
-            await client.close()
+            await asyncio.wait_for(client.close(), CLOSE_SECONDS)
 
     async def _renew_authorities(self, file: Path | None) -> None:
         """Keep the hub's certificate authorities as the hub hands them out: the next one must be known before it counts.
