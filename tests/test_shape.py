@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 FLOORS = {
     0: "errors subjects wire services administration enrolment tokens times backoff ratelimit interpreter",
     1: "machine files places sections enrolled settings identity registry runtime context status",
-    2: "link direct documents trust cel natsserver",
+    2: "link direct publish documents trust cel natsserver",
     3: "leaf patterns demo.cable",
     4: "builtin hub",
     5: "fleet",

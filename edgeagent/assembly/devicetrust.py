@@ -6,7 +6,6 @@ Three things are followed (:mod:`edgeagent.documents`): the device's own record 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -14,23 +13,21 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent import files, services, subjects, wire
+from edgeagent import files, subjects, wire
 from edgeagent.direct import Stored
 from edgeagent.documents import Source
+from edgeagent.enrolled import AUTHORITIES_FILE, TRUST_FILE
 from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError, Failed
-from edgeagent.interpreter import argv
 from edgeagent.subjects import DEVICES_BUCKET, TRUST_BUCKET
-from edgeagent.trust.pins import Pins, load
+from edgeagent.trust.pins import load
+from edgeagent.trust.signers import followed
 
 __all__ = ["DeviceTrust", "sources"]
 
 log = logging.getLogger("edgeagent")
 
 RECORD, SIGNERS, AUTHORITIES = "record", "signers", "authorities"
-#: How long checking a document may take, in seconds: a Python of its own starts slowly on a Pi Zero.
-CHECK_SECONDS = 60.0
-
 Tell = Callable[..., None]
 
 
@@ -64,11 +61,11 @@ class DeviceTrust:
 
     @property
     def pins_file(self) -> Path:
-        return self._folder / "trust.json"
+        return self._folder / TRUST_FILE
 
     @property
     def authorities_file(self) -> Path:
-        return self._folder / "authorities.pem"
+        return self._folder / AUTHORITIES_FILE
 
     async def changed(self, key: str, stored: Stored | None) -> None:
         """For the :class:`~edgeagent.documents.Follower`. What is not there (any more) changes nothing."""
@@ -100,7 +97,7 @@ class DeviceTrust:
         if not before.signers:
             return  # this device was not enrolled; it follows nobody
         try:
-            after = services.result(await self._checked(stored.data), Pins)
+            after = followed(before, stored.data)
         except EdgeError as error:
             if stored.sequence != self._refused:
                 self._refused = stored.sequence
@@ -109,20 +106,3 @@ class DeviceTrust:
         if after != before:
             files.write_atomic(self.pins_file, msgspec.json.encode(after) + b"\n", 0o600)
             self._tell("info", "trust.signers_changed", "who may sign for this device changed", generation=after.generation)
-
-    async def _checked(self, data: bytes) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            *argv("edgeagent.trust.signers", str(self.pins_file)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            out, _ = await asyncio.wait_for(process.communicate(data), CHECK_SECONDS)
-        except asyncio.TimeoutError:
-            raise Failed("check who may sign", f"it took more than {CHECK_SECONDS:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return out

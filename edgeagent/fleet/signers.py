@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -10,7 +9,8 @@ from edgeagent import subjects
 from edgeagent.administration import Person, refused_until
 from edgeagent.direct import Stored, get_last
 from edgeagent.errors import Failed, Refused
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.publish import published_if
 from edgeagent.trust import jwt, signers
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
@@ -21,7 +21,6 @@ _SUBJECT = subjects.document(subjects.SIGNERS)
 _WHAT = "change who may sign"
 #: Two administrators at once are rare, three in a row are something else.
 TRIES = 5
-WRONG_LAST_SEQUENCE = 10071
 
 
 async def stored(client: Client) -> Stored | None:
@@ -115,8 +114,4 @@ def check_known(login: Credentials, document: bytes) -> None:
 
 async def _store(client: Client, data: bytes, sequence: int) -> bool:
     """Write it if the stored one still has ``sequence`` (0: there is none); whether it was so."""
-    fence = {"Nats-Expected-Last-Subject-Sequence": str(sequence)}
-    error = json.loads((await request(client, _SUBJECT, data, what=_WHAT, headers=fence)).data).get("error")
-    if error and error.get("err_code") != WRONG_LAST_SEQUENCE:
-        raise Failed(_WHAT, str(error.get("description")))
-    return error is None
+    return await published_if(client, _SUBJECT, data, sequence, what=_WHAT) is not None

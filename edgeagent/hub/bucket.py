@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -14,13 +14,12 @@ from edgeagent import subjects, wire
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.link import Client, request
+from edgeagent.publish import published_if
 
 __all__ = ["Bucket"]
 
 #: The JetStream API inside the account HUB.
 PREFIX = "$JS.API"
-#: nats-server's word for a fence that did not hold (``err_code``).
-WRONG_LAST_SEQUENCE = 10071
 #: How often a change is tried again because somebody else wrote meanwhile.
 TRIES = 16
 #: The bound of the pause before the second try, in seconds; those of many who write the same must differ.
@@ -54,12 +53,8 @@ class Bucket(Generic[Record]):
 
         what: as for :class:`EdgeError`.
         """
-        fence = {"Nats-Expected-Last-Subject-Sequence": str(sequence)}
-        body = await self._ask(subjects.kv(self._name, key), wire.encode(record), what, fence)
-        error = body.get("error")
-        if error and error.get("err_code") != WRONG_LAST_SEQUENCE:
-            raise Failed(what, str(error.get("description")))
-        return error is None
+        subject = subjects.kv(self._name, key)
+        return await published_if(self._hub, subject, wire.encode(record), sequence, what=what) is not None
 
     async def change(self, key: str, make: Callable[[Record | None], Record | None], *, what: str) -> Record | None:
         """Write what ``make`` makes of the record (None: there is none); return it, None when ``make`` wants nothing written.
@@ -77,11 +72,6 @@ class Bucket(Generic[Record]):
     async def remove(self, key: str, sequence: int, *, what: str) -> None:
         """Remove the record with ``sequence``, and its history; a newer one stays. Nothing happens when it is gone already."""
         await purge(self._hub, f"KV_{self._name}", subjects.kv(self._name, key), before=sequence + 1, what=what)
-
-    async def _ask(self, subject: str, data: bytes, what: str, headers: dict[str, str]) -> dict[str, Any]:
-        answer = await request(self._hub, subject, data, what=what, headers=headers)
-        body: dict[str, Any] = json.loads(answer.data)
-        return body
 
 
 async def purge(hub: Client, stream: str, subject: str, *, what: str, before: int | None = None) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 from edgeagent import subjects, wire
 from edgeagent.errors import EdgeError
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.publish import published
 
 __all__ = ["tell"]
 
@@ -26,9 +26,6 @@ async def tell(hub: Client, severity: str, kind: str, text: str, **data: Any) ->
     log.log(logging.getLevelName(severity.upper()), "%s", text)
     event = wire.Event(kind=kind, text=text, data=data)
     try:
-        answer = await request(hub, subjects.event(subjects.HUB, severity), wire.encode(event), what=_WHAT)
+        await published(hub, subjects.event(subjects.HUB, severity), wire.encode(event), what=_WHAT)
     except EdgeError as error:
         log.warning("%s", error)
-        return
-    if refused := json.loads(answer.data).get("error"):
-        log.warning("cannot %s: %s", _WHAT, refused.get("description"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from collections.abc import Callable
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.enrolment import Authorities
-from edgeagent.errors import EdgeError, Failed
-from edgeagent.link import Client, request
+from edgeagent.errors import EdgeError
+from edgeagent.link import Client
+from edgeagent.publish import published_if
 from edgeagent.runtime import jittered
 
 __all__ = ["hand_out", "keep_handing_out", "split"]
@@ -24,7 +24,6 @@ LOOK_SECONDS = 10.0
 
 _SUBJECT = subjects.document(subjects.AUTHORITIES)
 _WHAT = "hand out the hub's certificate authorities"
-WRONG_LAST_SEQUENCE = 10071
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -43,11 +42,8 @@ async def hand_out(hub: Client, text: str) -> bool:
     found = await get_last(hub, f"KV_{subjects.TRUST_BUCKET}", _SUBJECT, prefix="$JS.API")
     if (found is None and not text) or (found is not None and found.data == wanted):
         return False
-    fence = {"Nats-Expected-Last-Subject-Sequence": str(found.sequence if found else 0)}
-    error = json.loads((await request(hub, _SUBJECT, wanted, what=_WHAT, headers=fence)).data).get("error")
-    if error and error.get("err_code") != WRONG_LAST_SEQUENCE:  # else another instance was first
-        raise Failed(_WHAT, str(error.get("description")))
-    return error is None
+    # None: another instance was first.
+    return await published_if(hub, _SUBJECT, wanted, found.sequence if found else 0, what=_WHAT) is not None
 
 
 async def keep_handing_out(hub: Client, current: Callable[[], str]) -> None:

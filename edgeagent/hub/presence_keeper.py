@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -11,11 +10,12 @@ from typing import Any
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last, hub_time, read_all
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError
 from edgeagent.hub import events, leafs, presence
 from edgeagent.hub.evictions import Evictions, is_eviction
 from edgeagent.hub.visitors import Visitors
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.publish import published_if
 from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import jittered
 from edgeagent.times import rfc3339
@@ -41,7 +41,6 @@ COUNTED = 20_000
 KICKS = 10_000
 #: Events waiting to be written; when more come at once, the lists are read again instead.
 QUEUE = 20_000
-WRONG_LAST_SEQUENCE = 10071
 
 
 #: Told the id of a device whose leaf was tampered with.
@@ -263,21 +262,12 @@ class PresenceKeeper:
 
     async def _put(self, device: str, value: wire.Presence) -> bool:
         """Compare-and-set; False, with the newer value read, when somebody else was first."""
-        subject = subjects.kv(BUCKET, device)
+        what, subject = f"store the presence of {device}", subjects.kv(BUCKET, device)
         expected = self._kept[device][1] if device in self._kept else 0
-        answer = await request(
-            self._hub,
-            subject,
-            wire.encode(value),
-            what=f"store the presence of {device}",
-            headers={"Nats-Expected-Last-Subject-Sequence": str(expected)},
-        )
-        ack = json.loads(answer.data)
-        if "error" not in ack:
-            self._kept[device] = value, int(ack["seq"])
+        sequence = await published_if(self._hub, subject, wire.encode(value), expected, what=what)
+        if sequence is not None:
+            self._kept[device] = value, sequence
             return True
-        if ack["error"].get("err_code") != WRONG_LAST_SEQUENCE:
-            raise Failed(f"store the presence of {device}", str(ack["error"].get("description")))
         await self._read(device)
         return False
 

@@ -13,7 +13,7 @@ from edgeagent import subjects, wire
 from edgeagent.backoff import delays
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
-from edgeagent.patterns.report import published
+from edgeagent.publish import published
 from edgeagent.times import rfc3339
 
 __all__ = ["Events"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -17,30 +16,20 @@ from typing import Protocol
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.errors import EdgeError, Failed
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.publish import published
 from edgeagent.runtime import jittered
 
-__all__ = ["Reporter", "published"]
+__all__ = ["Reporter"]
 
 log = logging.getLogger(__name__)
 
-#: How long to wait for the hub's acknowledgement, in seconds.
-ACK_TIMEOUT_SECONDS = 5.0
 #: After a failed heartbeat on a link that looks connected, try again after this long at first.
 RETRY_SECONDS = 2.0
 
 
 class StableFacts(Protocol):
     def stable(self) -> wire.Facts: ...
-
-
-async def published(client: Client, subject: str, data: bytes) -> int:
-    """Publish to a stream of the hub; the sequence it was stored under. Raises EdgeError when it was not stored."""
-    answer = await request(client, subject, data, what=f"store {subject}", timeout=ACK_TIMEOUT_SECONDS)
-    ack = json.loads(answer.data)
-    if "error" in ack:
-        raise Failed(f"store {subject}", str(ack["error"].get("description", ack["error"])))
-    return int(ack["seq"])
 
 
 class Reporter:

@@ -1,24 +1,17 @@
-"""The document that says who may sign: made by an administrator, followed by devices. Pure, but for its use as a program.
-
-``python -m edgeagent.trust.signers TRUST_JSON`` reads a stored document from standard input and prints the pins after it, or an error
-in the form of :mod:`edgeagent.services`. An agent does it that way: the document changes once in a blue moon, and checking a
-signature loads 8 MB that it would keep.
-"""
+"""The document that says who may sign: made by an administrator, followed by devices. Pure."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-from pathlib import Path
 
 import msgspec
 
-from edgeagent import services, wire
+from edgeagent import wire
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.subjects import SIGNERS
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
-from edgeagent.trust.pins import Pins, load
+from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import check, peek, sign
 
 __all__ = ["MAX_CHAIN", "SignersBody", "body_of", "changed", "followed", "number_of"]
@@ -132,15 +125,3 @@ def _chain(login: Credentials, before: bytes | None) -> list[str]:
     signer_before = jwt.claims(peek(stored.document.encode()).signer).get("iss")
     same = signer_before == jwt.claims(login.jwt).get("iss")
     return [*stored.chain, *([] if same else [stored.document])][-MAX_CHAIN:]
-
-
-def main() -> None:
-    try:
-        outcome = services.answer(followed(load(Path(sys.argv[1])), sys.stdin.buffer.read()))
-    except EdgeError as error:
-        outcome = services.refusal(error)
-    sys.stdout.buffer.write(outcome)
-
-
-if __name__ == "__main__":
-    main()

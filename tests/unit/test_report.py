@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.client import Client
 
-from edgeagent import __version__, direct, wire
+from edgeagent import __version__, direct, link, publish, wire
 from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.link import settle
 from edgeagent.patterns import report
 from edgeagent.patterns.micro import Micro
-from edgeagent.patterns.report import Reporter, published
+from edgeagent.patterns.report import Reporter
+from edgeagent.publish import published
 from tests.support.accounts import AccountsServer, running
 from tests.support.servers import until
 
@@ -137,7 +138,7 @@ async def test_a_hub_that_lost_our_report_gets_it_again_when_the_link_comes(rig:
 
 async def test_a_hub_that_does_not_acknowledge_is_no_link(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(report, "ACK_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(publish, "ACK_TIMEOUT_SECONDS", 0.2)
     await rig.hub.jetstream().delete_stream("EDGE_REPORTS")
     async with rig.running():
         await rig.beats(2)
@@ -208,4 +209,4 @@ async def test_nats_own_tools_list_the_agent(rig: Rig) -> None:
     answer = await rig.client.request("$SRV.INFO.edgeagent", b"", timeout=60)
     assert b'"device":"pi-01"' in answer.data.replace(b" ", b"") and __version__.encode() in answer.data
     with pytest.raises(EdgeError):
-        await report.request(rig.hub, "$SRV.INFO.edgeagent", what="ask")
+        await link.request(rig.hub, "$SRV.INFO.edgeagent", what="ask")
