@@ -1,6 +1,6 @@
 """A TOML text of sections, read as frozen, typed values, with everything that is wrong in it said at once.
 
-What may stand in a section is declared elsewhere (:mod:`edgeagent.settings`): as msgspec's Structs, whose ``Meta`` may say a
+What may stand in a section is declared elsewhere (:mod:`edgeagent.schema`): as msgspec's Structs, whose ``Meta`` may say a
 pattern in words for people: ``extra={"form": "..."}``.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -22,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["parse_sections"]
+__all__ = ["check", "parse_sections", "unknown"]
 
 
 def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> 
         raise SettingsProblem(what, [f"it is not valid TOML: {error}"], "mend the line and try again") from None
     problems: list[str] = []
     sections = {name: _section(name, shape, tables.get(name, {}), problems) for name, shape in shapes.items()}
-    problems += [_unknown(name, shapes) for name in tables if name not in shapes]
+    problems += [unknown(name, shapes) for name in tables if name not in shapes]
     if problems:
         raise SettingsProblem(what, problems, "see docs/settings.md for every setting")
     return sections
@@ -51,13 +51,22 @@ def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> An
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
-            problems.append(_unknown(f"{name}.{key}", [f"{name}.{field}" for field in fields]))
+            problems.append(unknown(f"{name}.{key}", [f"{name}.{field}" for field in fields]))
             continue
         try:
             values[key] = msgspec.convert(value, fields[key])
         except msgspec.ValidationError:
             problems += _problems(f"{name}.{key}", value, fields[key])
     return shape(**values)
+
+
+def check(name: str, value: Any, hint: Any) -> list[str]:
+    """Everything that is wrong with ``value`` as the setting ``name`` of type ``hint``; nothing when it may be so."""
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return _problems(name, value, hint)
+    return []
 
 
 def _problems(key: str, value: Any, hint: Any) -> list[str]:
@@ -89,7 +98,8 @@ def _problem(name: str, value: Any, hint: Any) -> str | None:
     return None
 
 
-def _unknown(key: str, known: Any) -> str:
+def unknown(key: str, known: Iterable[str]) -> str:
+    """That there is no such setting, and which one may be meant."""
     near = difflib.get_close_matches(key, list(known), n=1)
     return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 

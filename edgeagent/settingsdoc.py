@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the declarations in :mod:`edgeagent.settings`: ``make docs``. A test fails when the page is stale."""
+"""Writes docs/settings.md from the declarations in :mod:`edgeagent.schema`: ``make docs``. A test fails when the page is stale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from edgeagent.hub.folder import HubOptions
-from edgeagent.settings import SECTIONS
+from edgeagent.schema import SECTIONS
 
 __all__ = ["page"]
 

@@ -31,6 +31,7 @@ __all__ = [
     "heartbeat",
     "is_id",
     "live",
+    "local_config",
     "operator_inbox",
     "parse_reply",
     "query",
@@ -221,6 +222,11 @@ def reply_user(inbox: str) -> str | None:
 def live(device_id: str, what: str) -> str:
     """Where the hub republishes what it has stored from a device, for people who watch."""
     return f"edge.live.{device_id}.{what}"
+
+
+def local_config(app: str = "*") -> str:
+    """On the leaf only: a request is answered with what the configuration has for the program ``app``; a change is published there."""
+    return f"local.config.{app}"
 
 
 def direct_get(stream: str, subject: str = "", prefix: str = API_PREFIX) -> str:

@@ -14,6 +14,7 @@ from edgeagent.errors import Failed
 
 __all__ = [
     "Answer",
+    "ConfigState",
     "DeviceRecord",
     "Event",
     "Facts",
@@ -21,6 +22,8 @@ __all__ = [
     "Presence",
     "Query",
     "Report",
+    "ScopeState",
+    "check_depth",
     "decode",
     "encode",
 ]
@@ -73,13 +76,43 @@ class Answer(msgspec.Struct, omit_defaults=True):
     v: int = VERSION
 
     def __post_init__(self) -> None:
-        _check_depth(self.facts)
+        check_depth(self.facts, "facts")
+
+
+class ScopeState(msgspec.Struct, omit_defaults=True):
+    """What a device did with the configuration of one scope.
+
+    desired: the generation of the document that the hub has, 0 for none. applied: of the one that the device follows, 0 for none.
+    ``desired < applied``: the hub went back, and the device did not. error: why it does not follow the hub's; empty: it does.
+    ignored: dotted names in it that this agent does not know.
+    """
+
+    desired: int = 0
+    applied: int = 0
+    error: str = ""
+    ignored: list[str] = []
+
+
+class ConfigState(msgspec.Struct, omit_defaults=True):
+    """What a device does with its configuration.
+
+    scopes: by ``<kind>.<name>``; only those that have, or had, a document. values: by dotted name, what counts now and comes from a
+    document. settings: the same of its own agent.toml, whether a document goes before it or not. left_out: these two were too large.
+    restart: dotted names whose values count from the agent's next start on.
+    """
+
+    scopes: dict[str, ScopeState] = {}
+    values: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    left_out: bool = False
+    restart: list[str] = []
 
 
 class Report(msgspec.Struct, omit_defaults=True):
     """What a device says about itself when it changed; the hub keeps the newest one.
 
     facts: the stable facts (nothing that changes by itself, such as uptime).
+    config: what it does with its configuration; None: an agent that knows of none.
     boot: random id of this boot of the machine.
     instance: random id of this run of the agent.
     heartbeat_seconds: how often to expect a heartbeat.
@@ -90,10 +123,11 @@ class Report(msgspec.Struct, omit_defaults=True):
     boot: str = ""
     instance: str = ""
     heartbeat_seconds: float = 60.0
+    config: ConfigState | None = None
     v: int = VERSION
 
     def __post_init__(self) -> None:
-        _check_depth(self.facts)
+        check_depth(self.facts, "facts")
 
 
 class Heartbeat(msgspec.Struct, omit_defaults=True):
@@ -183,9 +217,10 @@ def decode(data: bytes, shape: type[T]) -> T:
         raise Failed(f"read {'an' if name[0] in 'aeiou' else 'a'} {name}", str(error)) from None
 
 
-def _check_depth(facts: Facts) -> None:
-    level: list[Any] = [facts]
-    for _ in range(MAX_FACTS_DEPTH):
+def check_depth(table: dict[str, Any], what: str, depth: int = MAX_FACTS_DEPTH) -> None:
+    """Raise ValueError when ``what`` is nested deeper than ``depth``: others must not run out of stack."""
+    level: list[Any] = [table]
+    for _ in range(depth):
         level = [
             item
             for outer in level
@@ -194,4 +229,4 @@ def _check_depth(facts: Facts) -> None:
         ]
         if not level:
             return
-    raise ValueError(f"facts are nested deeper than {MAX_FACTS_DEPTH} levels")
+    raise ValueError(f"{what} are nested deeper than {depth} levels")

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent.settings import AgentSettings, LeafSettings
+from edgeagent.schema import AgentSettings, LeafSettings
 
 __all__ = ["QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
 

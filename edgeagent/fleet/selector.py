@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgeagent import subjects
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet.states import Known
-from edgeagent.settings import LABEL_KEY, LABEL_KEY_RULE
+from edgeagent.schema import LABEL_KEY, LABEL_KEY_RULE
 from edgeagent.subjects import FLEET_ALL, Scope
 from edgeagent.wire import MAX_EXPRESSION_BYTES
 

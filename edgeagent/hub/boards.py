@@ -18,7 +18,7 @@ import msgspec
 
 from edgeagent import subjects
 from edgeagent.errors import Refused, SettingsProblem
-from edgeagent.settings import LABEL_KEY, LABEL_KEY_RULE
+from edgeagent.schema import LABEL_KEY, LABEL_KEY_RULE
 from edgeagent.tokens import Board
 
 __all__ = ["MAX_BOARDS", "MAX_BYTES", "board_of", "label_problems", "mac_of", "parse", "problems_of", "read_labels", "serial_of"]

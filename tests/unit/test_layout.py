@@ -6,7 +6,7 @@ import pytest
 
 from edgeagent import settings
 from edgeagent.demo.layout import QUICK, SHIPPED, DemoDevice, DemoFolder, devices
-from edgeagent.settings import AgentSettings, LeafSettings
+from edgeagent.schema import AgentSettings, LeafSettings
 
 
 def test_devices_differ_in_what_filters_can_tell_apart() -> None:

@@ -10,8 +10,10 @@ import pytest
 from edgeagent import places, settings, settingsdoc
 from edgeagent.errors import EdgeError, SettingsProblem
 from edgeagent.hub.folder import HubOptions
+from edgeagent.schema import LABEL_KEY_RULE
 from edgeagent.sections import parse_sections
 from edgeagent.settings import Settings
+from edgeagent.subjects import ID_RULE
 
 SOURCE = Path("/etc/shop/agent.toml")
 
@@ -78,8 +80,8 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
     ) == [
         "device.id = 'Till 3': it must be 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit",
         "device.lables: there is no such setting; did you mean device.labels?",
-        f"device.labels.Site: it must be {settings.LABEL_KEY_RULE}",
-        f"device.labels.in: it must be {settings.LABEL_KEY_RULE}",
+        f"device.labels.Site: it must be {LABEL_KEY_RULE}",
+        f"device.labels.in: it must be {LABEL_KEY_RULE}",
         "device.labels.floor = 3: expected str, got int",
         f"device.labels.long = '{'y' * 257}': expected str of length <= 256",
         "hub.urls[0] = 'hub.example:7422': it must be an address such as nats-leaf://hub.example:7422",
@@ -106,7 +108,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         ("[leaf]\nport = 0", "leaf.port = 0: expected int >= 1"),
         ("[leaf]\nport = 4222.5", "leaf.port = 4222.5: expected int, got float"),
         ("[leaf]\nping_seconds = inf", "leaf.ping_seconds = inf: expected float <= 600.0"),
-        ('[device]\nid = "pi-01\\n"', f"device.id = 'pi-01\\n': it must be {settings.ID_RULE}"),
+        ('[device]\nid = "pi-01\\n"', f"device.id = 'pi-01\\n': it must be {ID_RULE}"),
         ("[device.labels]\n" + "\n".join(f"k{n} = ''" for n in range(65)), None),
     ],
 )

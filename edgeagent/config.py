@@ -1,0 +1,268 @@
+"""Configuration: what the hub wants of a device, in layers. Pure.
+
+Each scope (the fleet, a group, a device) has one document: a table of the same keys as agent.toml, and ``app.<name>`` for the user's
+own programs. The layers, each going before the one in front of it: built-in defaults, agent.toml, the fleet's document, those of the
+device's groups in their order, the device's own. Tables merge key by key; lists and everything else are replaced.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import msgspec
+
+from edgeagent import sections, wire
+from edgeagent.errors import Failed
+from edgeagent.schema import SECTIONS
+from edgeagent.settings import Settings
+from edgeagent.subjects import ID_RULE, Scope, is_id
+
+__all__ = [
+    "AGENT_TOML",
+    "APP",
+    "DEFAULT",
+    "KEYS",
+    "Document",
+    "Key",
+    "Layer",
+    "Value",
+    "defaults",
+    "document_of",
+    "flat",
+    "ignored",
+    "invalid",
+    "key_of",
+    "layer_name",
+    "merged",
+    "misplaced",
+    "nested",
+    "of_settings",
+    "with_config",
+]
+
+#: The table of the user's own programs: ``app.<name>.<any key>``.
+APP = "app"
+#: The two layers that no document makes.
+DEFAULT, AGENT_TOML = "default", "agent.toml"
+
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+WORD_RULE = "1 to 64 of A-Z, a-z, 0-9, '_' and '-'"
+_MAX_DEPTH = 16
+_INT64 = range(-(1 << 63), 1 << 63)
+
+Values = Mapping[str, Any]
+
+
+class Document(msgspec.Struct, omit_defaults=True):
+    """What is signed: the whole of a scope's configuration. values: nested tables. note: why, for the history."""
+
+    values: dict[str, Any] = {}
+    note: str = ""
+    v: int = wire.VERSION
+
+    def __post_init__(self) -> None:
+        wire.check_depth(self.values, "values", _MAX_DEPTH)
+
+
+class Key(NamedTuple):
+    """One setting that configuration may change. live: at once; else from the next start of the agent on."""
+
+    name: str
+    hint: Any
+    default: Any
+    live: bool
+    description: str
+
+
+class Layer(NamedTuple):
+    """values: nested tables. name: as in :func:`layer_name`."""
+
+    name: str
+    values: Values
+
+
+class Value(NamedTuple):
+    """A value, and the name of the layer that it comes from."""
+
+    value: Any
+    layer: str
+
+
+def _keys() -> Iterator[Key]:
+    for section, shape in SECTIONS.items():
+        hints = typing.get_type_hints(shape, include_extras=True)
+        for field in msgspec.structs.fields(shape):
+            hint = hints[field.name]
+            metas = (
+                [meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta)] if get_origin(hint) is Annotated else []
+            )
+            how = next((meta.extra["config"] for meta in metas if meta.extra and "config" in meta.extra), None)
+            if how:
+                description = next(meta.description for meta in metas if meta.description)
+                default = getattr(shape(), field.name)
+                yield Key(f"{section}.{field.name}", hint, default, how == "live", str(description))
+
+
+#: Every key but those of programs, by its dotted name.
+KEYS: dict[str, Key] = {key.name: key for key in _keys()}
+
+
+def document_of(body: bytes) -> Document:
+    """The body of a signed envelope. Raises Failed when it is no configuration."""
+    try:
+        return msgspec.json.decode(body, type=Document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failed("read a configuration", str(error)) from None
+
+
+def layer_name(scope: Scope) -> str:
+    """How the layer of a scope's document is called: ``fleet``, ``group.<name>`` or ``device``."""
+    return str(scope) if scope.kind == "group" else scope.kind
+
+
+def flat(values: Values, prefix: str = "") -> dict[str, Any]:
+    """``{"agent": {"micro": true}}`` as ``{"agent.micro": true}``. Empty tables vanish."""
+    found: dict[str, Any] = {}
+    for word, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{word}."))
+        else:
+            found[f"{prefix}{word}"] = value
+    return found
+
+
+def nested(values: Values) -> dict[str, Any]:
+    """The opposite of :func:`flat`. Raises Failed when one key is a value and a table at once."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *path, last = name.split(".")
+        table = found
+        for word in path:
+            table = table.setdefault(word, {})
+            if not isinstance(table, dict):
+                raise Failed(f"set {name}", f"{word} is a value, so nothing can be below it")
+        if isinstance(table.get(last), dict):
+            raise Failed(f"set {name}", "it is a table, so it can't be a value")
+        table[last] = value
+    return found
+
+
+def merged(layers: Iterable[Layer]) -> dict[str, Value]:
+    """Each key's last value and where it comes from, by dotted name. A value replaces a table, and a table a value."""
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        _merge(tree, layer.values, layer.name)
+    return flat(tree)
+
+
+def _merge(tree: dict[str, Any], values: Values, layer: str) -> None:
+    for word, value in values.items():
+        if not isinstance(value, Mapping):
+            tree[word] = Value(value, layer)
+        elif value:
+            if not isinstance(tree.get(word), dict):
+                tree[word] = {}
+            _merge(tree[word], value, layer)
+
+
+def defaults() -> Layer:
+    """The built-in values of every key."""
+    return Layer(DEFAULT, nested({name: key.default for name, key in KEYS.items()}))
+
+
+def of_settings(settings: Settings) -> Layer:
+    """What agent.toml says of the keys that configuration may change, where it says something else than the defaults."""
+    found = {}
+    for name, key in KEYS.items():
+        section, field = name.split(".")
+        value = getattr(getattr(settings, section), field)
+        if value != key.default:
+            found[name] = value
+    return Layer(AGENT_TOML, nested(found))
+
+
+def with_config(settings: Settings, values: Mapping[str, Value]) -> Settings:
+    """The settings with what :func:`merged` found. values must be valid."""
+    tables = nested({name: value.value for name, value in values.items()})
+    changes: dict[str, Any] = {}
+    for section in {name.split(".")[0] for name in KEYS}:
+        table = tables.get(section, {})
+        fields = {
+            field: msgspec.convert(table[field], key.hint)
+            for field, key in ((name.split(".")[1], key) for name, key in KEYS.items() if name.startswith(f"{section}."))
+            if field in table
+        }
+        changes[section] = msgspec.structs.replace(getattr(settings, section), **fields)
+    return msgspec.structs.replace(settings, **changes)
+
+
+def key_of(name: str) -> Key | None:
+    """The key that the dotted ``name`` is, or is a part of (``device.labels.site``); None for what is none of ours."""
+    return next((key for key in KEYS.values() if name == key.name or name.startswith(f"{key.name}.")), None)
+
+
+def ignored(values: Values) -> list[str]:
+    """The dotted names of what this version does not know: a newer operator may mean a newer agent, so it is no error on a device."""
+    return [name for name in flat(values) if key_of(name) is None and not name.startswith(f"{APP}.")]
+
+
+def misplaced(values: Values) -> list[str]:
+    """What is wrong with the names: keys that there are not, or that are agent.toml's alone. For whoever writes a document."""
+    return [_misplaced(name) for name in ignored(values)]
+
+
+def _misplaced(name: str) -> str:
+    section, _, rest = name.partition(".")
+    field = rest.partition(".")[0]
+    if section in SECTIONS and field in SECTIONS[section].__struct_fields__:
+        return f"{name}: it is set in agent.toml on the device itself, not from the hub"
+    hint = "" if section in SECTIONS else f"; keys of your own programs are {APP}.<program>.<key>"
+    return sections.unknown(name, KEYS) + hint
+
+
+def invalid(values: Values) -> list[str]:
+    """What is wrong with the values, all of it. Names that this version does not know are not looked at."""
+    problems: list[str] = []
+    for word, value in values.items():
+        if word == APP:
+            problems += _apps_problems(value)
+        elif not isinstance(value, Mapping):
+            problems += [f"{word}: it is a section, so it must be a table"] if word in SECTIONS else []
+        else:
+            for field, inner in value.items():
+                key = KEYS.get(f"{word}.{field}")
+                problems += sections.check(key.name, inner, key.hint) if key else []
+    return problems
+
+
+def _apps_problems(apps: Any) -> list[str]:
+    if not isinstance(apps, Mapping):
+        return [f"{APP}: it must be a table of programs, each a table of its own"]
+    problems = []
+    for name, table in apps.items():
+        if not is_id(str(name)):
+            problems.append(f"{APP}.{name}: a program's name is {ID_RULE}")
+        elif not isinstance(table, Mapping):
+            problems.append(f"{APP}.{name}: it must be a table")
+        else:
+            problems += _free(f"{APP}.{name}", table)
+    return problems
+
+
+def _free(name: str, value: Any) -> list[str]:
+    """What is wrong with a value of a program's own: it must be the same in TOML and JSON."""
+    if isinstance(value, Mapping):
+        named = [f"{name}.{word}: a key is {WORD_RULE}" for word in value if not _WORD.match(str(word))]
+        return named + [problem for word, item in value.items() for problem in _free(f"{name}.{word}", item)]
+    if isinstance(value, list):
+        return [problem for index, item in enumerate(value) for problem in _free(f"{name}[{index}]", item)]
+    if isinstance(value, (bool, str)):
+        return []
+    if isinstance(value, int):
+        return [] if value in _INT64 else [f"{name}: {value} does not fit into 64 bits"]
+    if isinstance(value, float):
+        return [] if value - value == 0 else [f"{name}: {value} is no number that JSON has"]
+    return [f"{name}: it must be text, a number, true or false, a list or a table; write a date as text"]
