@@ -1,0 +1,78 @@
+"""The last known good configuration on a device: ``config.json`` in the state folder.
+
+It is what the agent starts with when there is no link, and what a document must be newer than.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeagent import files
+from edgeagent.config import Layer, Value, defaults, layer_name, merged, of_settings
+from edgeagent.errors import Failed
+from edgeagent.settings import Settings
+from edgeagent.subjects import FLEET_ALL, Scope
+
+__all__ = ["FILE", "Documents", "Kept", "effective", "load", "save", "scopes"]
+
+FILE = "config.json"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document of a scope that this device follows. It was checked before it was kept.
+
+    generation, at: as signed; at in Unix seconds. signer: who signed it. digest: SHA-256 of the whole envelope, in hex.
+    """
+
+    generation: int
+    at: int
+    signer: str
+    digest: str
+    values: dict[str, Any] = {}
+    note: str = ""
+
+
+#: By scope, ``<kind>.<name>``.
+Documents = Mapping[str, Kept]
+
+
+class _File(msgspec.Struct, omit_defaults=True):
+    documents: dict[str, Kept] = {}
+    v: int = 1
+
+
+def load(folder: Path) -> dict[str, Kept]:
+    """What was kept last; nothing when there is no file. Raises Failed when it is damaged, EdgeError when it can't be read."""
+    data = files.read_if_there(folder / FILE)
+    if data is None:
+        return {}
+    try:
+        return msgspec.json.decode(data, type=_File).documents
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failed(
+            f"read {folder / FILE}", str(error), "remove it; the agent reads its configuration from the hub again"
+        ) from None
+
+
+def save(folder: Path, documents: Documents) -> None:
+    """Keep them; when this returns they are on the disk, and before that the old ones are. Raises EdgeError."""
+    data = msgspec.json.format(msgspec.json.encode(_File(documents=dict(documents)), order="deterministic")) + b"\n"
+    files.write_atomic(folder / FILE, data, 0o600)
+
+
+def scopes(device_id: str, groups: Iterable[str]) -> Iterator[Scope]:
+    """The scopes whose documents count for a device, in the order of their layers. groups: in the device's order."""
+    yield FLEET_ALL
+    yield from (Scope.group(group) for group in groups)
+    yield Scope.device(device_id)
+
+
+def effective(settings: Settings, device_id: str, groups: Iterable[str], documents: Documents) -> dict[str, Value]:
+    """Every key with its value and layer. Documents of groups that the device has left do not count."""
+    wanted = {str(scope): layer_name(scope) for scope in scopes(device_id, groups)}
+    layers = [Layer(name, documents[scope].values) for scope, name in wanted.items() if scope in documents]
+    return merged([defaults(), of_settings(settings), *layers])
