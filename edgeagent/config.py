@@ -33,7 +33,9 @@ __all__ = [
     "document_of",
     "flat",
     "ignored",
+    "impossible",
     "invalid",
+    "is_known",
     "key_of",
     "layer_name",
     "merged",
@@ -185,28 +187,45 @@ def of_settings(settings: Settings) -> Layer:
 
 
 def with_config(settings: Settings, values: Mapping[str, Value]) -> Settings:
-    """The settings with what :func:`merged` found. values must be valid."""
-    tables = nested({name: value.value for name, value in values.items()})
-    changes: dict[str, Any] = {}
-    for section in {name.split(".")[0] for name in KEYS}:
-        table = tables.get(section, {})
-        fields = {
-            field: msgspec.convert(table[field], key.hint)
-            for field, key in ((name.split(".")[1], key) for name, key in KEYS.items() if name.startswith(f"{section}."))
-            if field in table
-        }
-        changes[section] = msgspec.structs.replace(getattr(settings, section), **fields)
-    return msgspec.structs.replace(settings, **changes)
+    """The settings with what :func:`merged` found. A value that is not possible leaves the one that is there."""
+    changes: dict[str, dict[str, Any]] = {}
+    for key, value in _of_keys(values):
+        if not sections.check(key.name, value, key.hint):
+            section, field = key.name.split(".")
+            changes.setdefault(section, {})[field] = msgspec.convert(value, key.hint)
+    return msgspec.structs.replace(
+        settings,
+        **{section: msgspec.structs.replace(getattr(settings, section), **fields) for section, fields in changes.items()},
+    )
+
+
+def impossible(values: Mapping[str, Value]) -> list[str]:
+    """What is wrong with what :func:`merged` found although each layer is valid: labels may be too many together."""
+    return [problem for key, value in _of_keys(values) for problem in sections.check(key.name, value, key.hint)]
+
+
+def _of_keys(values: Mapping[str, Value]) -> Iterator[tuple[Key, Any]]:
+    """Every key that has a value, with it."""
+    tables = nested({name: value.value for name, value in values.items() if is_known(name)})
+    for key in KEYS.values():
+        section, field = key.name.split(".")
+        if field in tables.get(section, {}):
+            yield key, tables[section][field]
 
 
 def key_of(name: str) -> Key | None:
     """The key that the dotted ``name`` is, or is a part of (``device.labels.site``); None for what is none of ours."""
-    return next((key for key in KEYS.values() if name == key.name or name.startswith(f"{key.name}.")), None)
+    return KEYS.get(".".join(name.split(".")[:2]))
+
+
+def is_known(name: str) -> bool:
+    """Whether this version has a use for the dotted ``name``."""
+    return name.startswith(f"{APP}.") or key_of(name) is not None
 
 
 def ignored(values: Values) -> list[str]:
     """The dotted names of what this version does not know: a newer operator may mean a newer agent, so it is no error on a device."""
-    return [name for name in flat(values) if key_of(name) is None and not name.startswith(f"{APP}.")]
+    return [name for name in flat(values) if not is_known(name)]
 
 
 def misplaced(values: Values) -> list[str]:
@@ -224,8 +243,10 @@ def _misplaced(name: str) -> str:
 
 
 def invalid(values: Values) -> list[str]:
-    """What is wrong with the values, all of it. Names that this version does not know are not looked at."""
-    problems: list[str] = []
+    """What is wrong with the values, all of it. Of what this version does not know only the form is looked at."""
+    problems = _form_problems("", values)
+    if problems:
+        return problems
     for word, value in values.items():
         if word == APP:
             problems += _apps_problems(value)
@@ -247,18 +268,17 @@ def _apps_problems(apps: Any) -> list[str]:
             problems.append(f"{APP}.{name}: a program's name is {ID_RULE}")
         elif not isinstance(table, Mapping):
             problems.append(f"{APP}.{name}: it must be a table")
-        else:
-            problems += _free(f"{APP}.{name}", table)
     return problems
 
 
-def _free(name: str, value: Any) -> list[str]:
-    """What is wrong with a value of a program's own: it must be the same in TOML and JSON."""
+def _form_problems(name: str, value: Any) -> list[str]:
+    """What is wrong with the form of a value: it must be the same in TOML and JSON, and its name a path without doubt."""
     if isinstance(value, Mapping):
-        named = [f"{name}.{word}: a key is {WORD_RULE}" for word in value if not _WORD.match(str(word))]
-        return named + [problem for word, item in value.items() for problem in _free(f"{name}.{word}", item)]
+        head = f"{name}." if name else ""
+        named = [f"{head}{word}: a key is {WORD_RULE}" for word in value if not _WORD.match(str(word))]
+        return named + [problem for word, item in value.items() for problem in _form_problems(f"{head}{word}", item)]
     if isinstance(value, list):
-        return [problem for index, item in enumerate(value) for problem in _free(f"{name}[{index}]", item)]
+        return [problem for index, item in enumerate(value) for problem in _form_problems(f"{name}[{index}]", item)]
     if isinstance(value, (bool, str)):
         return []
     if isinstance(value, int):

@@ -18,13 +18,14 @@ from edgeagent.backoff import delays
 from edgeagent.direct import Stored, get_last
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
-from edgeagent.runtime import jittered
+from edgeagent.runtime import jittered, woken
 
 __all__ = ["Follower", "Source"]
 
 log = logging.getLogger(__name__)
 
-#: At most one read of a source in so many seconds, however often it rings: whoever can ring must not be able to cause more.
+#: At most one read of a source in so many seconds because it rang: whoever can ring must not be able to cause more. The first ring
+#: after a look unrung is answered at once.
 SPACING_SECONDS = 1.0
 #: On a cluster the server that answers may lag behind the one that rang (6 ms were seen): so many more reads, so many seconds apart.
 LAG_TRIES, LAG_SECONDS = 5, 0.05
@@ -70,6 +71,7 @@ class Follower:
         self._states: dict[str, _State] = {}
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
+        self._unrung = self._clock() + jittered(every_seconds)
 
     async def set_sources(self, sources: Iterable[Source]) -> None:
         """Follow just these from now on; those that stay keep what was seen."""
@@ -83,22 +85,30 @@ class Follower:
 
     def link_came(self) -> None:
         """Read everything again: what rang meanwhile was not heard."""
-        for state in self._states.values():
-            state.due, state.seen = True, None
+        self.again(self._states)
+
+    def again(self, keys: Iterable[str]) -> None:
+        """Read these again, and offer what is found even if it was offered before."""
+        for key in self._states.keys() & set(keys):
+            self._states[key].due, self._states[key].seen = True, None
         self._wake.set()
+
+    def set_every(self, seconds: float) -> None:
+        """Look unrung as often as this from now on."""
+        if seconds != self._every:
+            self._every, self._unrung = seconds, self._clock() + jittered(seconds)
+            self._wake.set()
 
     async def run(self) -> None:
         """Look for ever."""
-        pauses, unrung = delays(*RETRY_SECONDS), self._clock() + jittered(self._every)
+        pauses = delays(*RETRY_SECONDS)
         while True:
             failed = not await self._look()
             pauses = pauses if failed else delays(*RETRY_SECONDS)
-            next_look = self._clock() + next(pauses) if failed else self._next_due(unrung)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, next_look - self._clock()))
-            self._wake.clear()
-            if self._clock() >= unrung:
-                unrung = self._clock() + jittered(self._every)
+            next_look = self._clock() + next(pauses) if failed else self._next_due()
+            await woken(self._wake, max(0.0, next_look - self._clock()))
+            if self._clock() >= self._unrung:
+                self._unrung = self._clock() + jittered(self._every)
                 for state in self._states.values():
                     state.due = True
 
@@ -118,14 +128,16 @@ class Follower:
 
         return rung
 
-    def _next_due(self, unrung: float) -> float:
-        return min([unrung, *(state.not_before for state in self._states.values() if state.due)])
+    def _next_due(self) -> float:
+        return min([self._unrung, *(state.not_before for state in self._states.values() if state.due)])
 
     async def _look(self) -> bool:
         """Read what is due and may be read; whether all of it worked."""
         now, good = self._clock(), True
         for state in [state for state in self._states.values() if state.due and state.not_before <= now]:
-            state.due, state.not_before = False, now + SPACING_SECONDS
+            state.due = False
+            if state.rung_sequence:
+                state.not_before = now + SPACING_SECONDS
             try:
                 await self._read(state)
             except EdgeError as error:

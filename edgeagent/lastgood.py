@@ -5,19 +5,19 @@ It is what the agent starts with when there is no link, and what a document must
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgeagent import files
-from edgeagent.config import Layer, Value, defaults, layer_name, merged, of_settings
+from edgeagent.config import Layer, Value, defaults, is_known, layer_name, merged, of_settings
 from edgeagent.errors import Failed
 from edgeagent.settings import Settings
-from edgeagent.subjects import FLEET_ALL, Scope
+from edgeagent.subjects import scopes_of
 
-__all__ = ["FILE", "Documents", "Kept", "effective", "load", "save", "scopes"]
+__all__ = ["FILE", "Documents", "Kept", "effective", "load", "save"]
 
 FILE = "config.json"
 
@@ -64,15 +64,12 @@ def save(folder: Path, documents: Documents) -> None:
     files.write_atomic(folder / FILE, data, 0o600)
 
 
-def scopes(device_id: str, groups: Iterable[str]) -> Iterator[Scope]:
-    """The scopes whose documents count for a device, in the order of their layers. groups: in the device's order."""
-    yield FLEET_ALL
-    yield from (Scope.group(group) for group in groups)
-    yield Scope.device(device_id)
-
-
 def effective(settings: Settings, device_id: str, groups: Iterable[str], documents: Documents) -> dict[str, Value]:
-    """Every key with its value and layer. Documents of groups that the device has left do not count."""
-    wanted = {str(scope): layer_name(scope) for scope in scopes(device_id, groups)}
+    """Every key with its value and layer. Documents of groups that the device has left do not count, nor do names that are not known.
+
+    The values must be valid.
+    """
+    wanted = {str(scope): layer_name(scope) for scope in scopes_of(device_id, groups)}
     layers = [Layer(name, documents[scope].values) for scope, name in wanted.items() if scope in documents]
-    return merged([defaults(), of_settings(settings), *layers])
+    found = merged([defaults(), of_settings(settings), *layers])
+    return {name: value for name, value in found.items() if is_known(name)}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import nats.errors
+import nats.protocol.parser
 from nats.aio.client import Client
 
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
@@ -30,6 +32,25 @@ CONNECT_TIMEOUT_SECONDS = 5
 Callback = Callable[[], Awaitable[None]]
 #: What nats-py wants for a login by JWT: give the JWT, sign the server's nonce.
 JwtLogin = tuple[Callable[[], bytearray | bytes], Callable[[str], bytes]]
+#: The same for a login by nkey: the public key, sign the server's nonce.
+NkeyLogin = tuple[str, Callable[[str], bytes]]
+
+# The server splits a line at blanks and tabs only, and passes any other byte of a subject on. nats-py 2.16 splits at \v and \f too, so
+# whoever may publish anywhere that we listen could choose which of our subscriptions hears it, an administrator's for example.
+_WORD = rb"([^ \t\r\n]+)[ \t]+"
+nats.protocol.parser.MSG_RE = re.compile(rb"\AMSG[ \t]+%(w)s([0-9]+)[ \t]+(%(w)s)?([0-9]+)\r\n" % {b"w": _WORD})
+nats.protocol.parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+%(w)s([0-9]+)[ \t]+(%(w)s)?([0-9]+)[ \t]+([0-9]+)\r\n" % {b"w": _WORD})
+
+
+class _Connection(tls.TlsClient):
+    """nats-py's client, which stays able to hear whatever is sent to it."""
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        # Subjects that are no UTF-8 and headers that are none raise; nats-py would stop reading then, and still call itself connected.
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except (ValueError, IndexError) as error:
+            log.debug("dropped a message that makes no sense: %s", error)
 
 
 async def connect(
@@ -40,6 +61,7 @@ async def connect(
     inbox_prefix: str,
     password: tuple[str, str] | None = None,
     jwt: JwtLogin | None = None,
+    nkey: NkeyLogin | None = None,
     authorities: Path | None = None,
     server_name: str = "",
     reconnect: bool = True,
@@ -51,7 +73,7 @@ async def connect(
 
     what: names the other end in errors (``"reach the hub"``).
     name: how this client is listed by the server.
-    password: ``(user, password)``. jwt: ``(user_jwt_cb, signature_cb)``. Neither: no login.
+    password: ``(user, password)``. jwt: ``(user_jwt_cb, signature_cb)``. nkey: ``(public key, signature_cb)``. None of them: no login.
     authorities: PEM file with the certificate authorities that may have signed the server's certificate, read anew at every dial;
     None: the system's. With it, or with a url of ``tls://`` or ``wss://``, nothing is said to a server without TLS.
     server_name: whom the certificate must name; empty: the host of ``url``.
@@ -64,13 +86,16 @@ async def connect(
     """
     scheme = url.partition("://")[0]
     tls.check_usable(scheme, what)
-    client = tls.TlsClient(authorities, secure=authorities is not None or scheme in ("tls", "wss"))
+    client = _Connection(authorities, secure=authorities is not None or scheme in ("tls", "wss"))
     seen: list[Exception] = []
     login: dict[str, Any] = {}
     if password:
         login = {"user": password[0], "password": password[1]}
     if jwt:
         login = {"user_jwt_cb": jwt[0], "signature_cb": jwt[1]}
+    if nkey:
+        login = {"signature_cb": nkey[1]}
+        client._public_nkey, client._auth_configured = nkey[0], True  # nats-py's own way needs the package nkeys
 
     async def on_error(error: Exception) -> None:
         seen[:] = [*seen[-3:], error]

@@ -48,9 +48,13 @@ class RateLimits:
     def __init__(
         self, per_second: float, burst: int, *, shared: int = 4, remembered: int = 64, clock: Clock = time.monotonic
     ) -> None:
-        self._new: Callable[[], RateLimit] = lambda: RateLimit(per_second, burst, clock)
-        self._remembered = remembered
-        self._common = RateLimit(per_second * shared, burst * shared, clock)
+        self._remembered, self._shared, self._clock = remembered, shared, clock
+        self.set(per_second, burst)
+
+    def set(self, per_second: float, burst: int) -> None:
+        """Count from now on with these; what was used up before is forgotten."""
+        self._new: Callable[[], RateLimit] = lambda: RateLimit(per_second, burst, self._clock)
+        self._common = RateLimit(per_second * self._shared, burst * self._shared, self._clock)
         self._each: OrderedDict[str, RateLimit] = OrderedDict()
 
     def allow(self, name: str) -> bool:

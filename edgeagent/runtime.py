@@ -13,7 +13,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["Tasks", "feed_watchdog", "jittered", "notify_systemd", "set_up_logging", "stop_on_signals", "unless"]
+__all__ = ["Tasks", "feed_watchdog", "jittered", "notify_systemd", "set_up_logging", "stop_on_signals", "unless", "woken"]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,21 @@ class Tasks:
             self._failed.cancel()
         elif not self._failed.cancelled():
             self._failed.exception()  # retrieved, so that asyncio does not report it a second time
+
+
+async def woken(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until the event is set, at most so many seconds (None: for ever); clear it, and say whether it was set.
+
+    For loops: ``asyncio.wait_for`` before Python 3.12 may swallow a cancellation that comes with its timeout.
+    """
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiter}, timeout=seconds)
+    finally:
+        waiter.cancel()
+    was_set = event.is_set()
+    event.clear()
+    return was_set
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -7,6 +7,7 @@ them for readers of other languages. This module has no I/O.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "reply_user",
     "report",
     "request_to_hub",
+    "scopes_of",
 ]
 
 #: Where the accounts OPS and FLEET see the hub's JetStream API. It must not be ``$JS.hub.API``: the server's own domain mapping
@@ -102,6 +104,15 @@ class Scope(NamedTuple):
 
 
 FLEET_ALL = Scope("fleet", "all")
+
+
+def scopes_of(device_id: str, groups: Iterable[str]) -> list[Scope]:
+    """Every scope that is for a device, the widest first: questions, commands, and the layers of its configuration in this order.
+
+    groups: in the device's order.
+    """
+    return [FLEET_ALL, *(Scope.group(name) for name in groups), Scope.device(device_id)]
+
 
 #: Two more documents beside the configuration, the same for every device: who may sign (written by an admin, and signed), and the
 #: certificate authorities of the hub's TLS (written by the hub itself).

@@ -13,7 +13,7 @@ __all__ = ["main"]
 def main() -> None:
     # nats-py loads aiohttp where it is installed, for websockets, which are the leaf's business here. On a Pi 10 MB are much.
     sys.modules["aiohttp"] = None  # type: ignore[assignment]  # Python's own way to say that there is no such module
-    from edgeagent.assembly.device import main as run
+    from edgeagent.assembly.deviceloop import main as run
 
     run()
 

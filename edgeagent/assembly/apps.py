@@ -22,7 +22,7 @@ from edgeagent.leaf.secrets import load
 from edgeagent.link import connect, request
 from edgeagent.settings import Settings
 
-__all__ = ["add", "listed", "remove"]
+__all__ = ["add", "leaf_url", "listed", "remove"]
 
 
 def listed(settings: Settings) -> list[App]:
@@ -70,7 +70,7 @@ def _add(settings: Settings, app: App, what: str, target: Path | None, nkey: boo
     with contextlib.ExitStack() as undo:
         if seed_file:
             undo.callback(seed_file.unlink)
-        _hand_over(target, apps.environment(app, _url(settings), seed_file), group)
+        _hand_over(target, apps.environment(app, leaf_url(settings), seed_file), group)
         undo.callback(target.unlink)
         apps.save(_file(settings), {**known, app.name: app})
         undo.pop_all()
@@ -115,8 +115,8 @@ def _file(settings: Settings) -> Path:
     return settings.state_folder / "apps.json"
 
 
-def _url(settings: Settings) -> str:
-    """The leaf's address: the port that it has now, else the one in the settings."""
+def leaf_url(settings: Settings) -> str:
+    """The address of this machine's leaf: the port that it has now, else the one in the settings."""
     with contextlib.suppress(EdgeError):
         found = statuses.read(settings.status_file)
         if found.leaf.port:
@@ -151,7 +151,7 @@ async def _tell(settings: Settings) -> bool:
         return False  # the agent makes it at its next start
     try:
         client = await connect(
-            _url(settings),
+            leaf_url(settings),
             what="tell the agent",
             name="edgeagent app",
             inbox_prefix=f"{CLI_INBOX}.{os.getpid()}",

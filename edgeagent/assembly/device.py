@@ -1,6 +1,6 @@
-"""What runs on a device, in which order: lock, identity, leaf, link, facts, answers. It stops in the reverse order.
+"""What runs on a device, in which order: lock, identity, configuration, leaf, link, facts, answers. It stops in the reverse order.
 
-``edgeagent run`` becomes :mod:`edgeagent.assembly.agent`, which runs :func:`main`.
+:mod:`edgeagent.assembly.deviceloop` has it run, and begin anew.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ import asyncio
 import contextlib
 import logging
 import os
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from edgeagent import __version__, enrolled, files, runtime, settings
+from edgeagent import __version__, enrolled, files, runtime
 from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
+from edgeagent.assembly.liveconfig import LiveSettings
 from edgeagent.assembly.renewer import Renewer, first_credentials
-from edgeagent.backoff import Backoff
 from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
+from edgeagent.config import with_config
+from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.uplink import Uplink
 from edgeagent.machine import Machine
 from edgeagent.natsserver.supervisor import State
+from edgeagent.patterns.appconfig import AppConfig, tables_of
+from edgeagent.patterns.config import Configuration
+from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
 from edgeagent.patterns.micro import Micro
 from edgeagent.patterns.query import QueryResponder
@@ -38,8 +41,9 @@ from edgeagent.patterns.report import Reporter
 from edgeagent.ratelimit import RateLimits
 from edgeagent.settings import Settings
 from edgeagent.trust import creds
+from edgeagent.trust.pins import load as load_pins
 
-__all__ = ["Agent", "main", "run"]
+__all__ = ["ANEW", "Agent"]
 
 log = logging.getLogger("edgeagent")
 
@@ -49,9 +53,7 @@ class LeafMoved(Failed):
 
 
 #: After these the agent begins anew in the same process, and its leaf goes on.
-_ANEW = (LeafMoved, ConnectionLost)
-#: Pauses before that, and how long it must have gone well for the first pause to come back.
-FIRST_SECONDS, CAP_SECONDS, GOOD_SECONDS = 1.0, 30.0, 60.0
+ANEW = (LeafMoved, ConnectionLost)
 
 
 class Agent:
@@ -77,7 +79,7 @@ class Agent:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if not isinstance(error, _ANEW):
+        if not isinstance(error, ANEW):
             runtime.notify_systemd("STOPPING=1")
         await self._stack.__aexit__(kind, error, trace)
 
@@ -89,8 +91,9 @@ class Agent:
         enter.enter_context(_lock(wanted.state_folder))
         files.write_atomic(wanted.runtime_folder / "agent.pid", f"{os.getpid()}\n".encode())
         self.identity: Identity = identify(self.machine, wanted.state_folder, wanted.device.id)
-        self._warn_of_a_moved_card(log.warning)
         self._learn_groups()
+        self.events = Events(self.identity.id)
+        wanted = self._with_configuration()
         self.status = StatusKeeper(wanted, self.identity.id, list(self.groups))
         enter.callback(self.status.close)
         self.tasks = runtime.Tasks()
@@ -109,26 +112,33 @@ class Agent:
 
         self.renewer = Renewer(self.leaf, self.links.agent, wanted, self.identity.id, tell=self.status.renewal_changed)
         self.word = HubsWord(
-            self.links.agent, self.identity.id, wanted, self.leaf, self.renewer, on_labels=lambda: self.reporter.facts_changed()
+            self.links.agent,
+            self.identity.id,
+            wanted,
+            self.leaf,
+            self.renewer,
+            self.configuration,
+            self.events,
+            on_labels=lambda: self.reporter.facts_changed(),
         )
-        self._warn_of_a_moved_card(lambda text: self.word.events.tell("warning", "device.moved_card", text))
 
         load_plugins()
         self.facts = Facts(self.machine, self._own_facts)
         self.evaluator = Evaluator()
         enter.push_async_callback(self.evaluator.close)
+        self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,
             self.identity.id,
             facts=self.facts,
             evaluator=self.evaluator,
-            limits=RateLimits(wanted.query.rate_per_second, wanted.query.burst),
+            limits=self.limits,
             on_answered=self.status.answered,
         )
         enter.push_async_callback(self.responder.close)
         await self.responder.start(self.groups)
-        self.micro = Micro(self.links.agent, self.identity.id, enabled=wanted.agent.micro)
-        await self.micro.start()
+        self.micro = Micro(self.links.agent, self.identity.id)
+        await self.micro.switch(on=wanted.agent.micro)
         self.reporter = Reporter(
             self.links.agent,
             self.identity.id,
@@ -138,14 +148,20 @@ class Agent:
             boot=self.identity.boot,
             on_link=self._link_tried,
             on_report=self.status.report_tried,
+            config=self.configuration.state,
         )
+        self.app_config = AppConfig(self.links.agent)
+        await self.app_config.set(tables_of(self.configuration.values))
+        await self.app_config.start()
+        self.configuration.on_change = LiveSettings(self, self.settings, wanted).take
+        self.configuration.on_state = self.reporter.facts_changed
         self.doubt = LinkDoubt()
         self.uplink = Uplink(self.links.system, self._uplink_changed, self.renewer.link_refused)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())
         self.tasks.start("renewal", self.renewer.keep())
-        await self.word.start(self.tasks)
+        await self.word.start(self.tasks, self.groups)
         await obey(self.links.agent, self.leaf)
         await self.uplink.start()
 
@@ -158,18 +174,35 @@ class Agent:
         log.info("stopping")
 
     async def _leave_the_leaf(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _ANEW):
+        if isinstance(error, ANEW):
             await self.leaf.release()
         else:
             await self.leaf.stop()
 
-    def _warn_of_a_moved_card(self, tell: Callable[[str], None]) -> None:
+    def _with_configuration(self) -> Settings:
+        """The settings to begin with: what agent.toml and the last known good configuration say."""
+        state = self.settings.state_folder
+        self._warn_of_a_moved_card()
+        self.configuration = Configuration(
+            state,
+            self.identity.id,
+            self.settings,
+            self.groups,
+            pins=lambda: load_pins(state / TRUST_FILE),
+            tell=self.events.tell,
+        )
+        wanted = with_config(self.settings, self.configuration.values)
+        logging.getLogger().setLevel(wanted.agent.log_level.upper())
+        return wanted
+
+    def _warn_of_a_moved_card(self) -> None:
         before = self.identity.installation.moved_from
         if before is not None:
-            tell(
+            text = (
                 f"this installation was made on another board ({before}): if its card was copied rather than moved, the copy needs an id "
                 "and credentials of its own"
             )
+            self.events.tell("warning", "device.moved_card", text)
 
     def _own_facts(self) -> dict[str, object]:
         """What the machine itself cannot know."""
@@ -247,6 +280,8 @@ class Agent:
         if self.groups != before:
             await self.responder.stop()
             await self.responder.start(self.groups)
+            self.configuration.set_groups(self.groups)
+            await self.word.set_groups(self.groups)
             self.status.groups = list(self.groups)
         self.reporter.link_came()
         self.word.link_came()
@@ -258,37 +293,3 @@ def _lock(state: Path) -> files.Lock:
     with contextlib.suppress(OSError):  # the lock itself says what is wrong
         path.touch(0o600)
     return files.Lock(path, "run the agent")
-
-
-async def run(wanted: Settings) -> None:
-    """Be the agent until SIGTERM, SIGINT or SIGHUP."""
-    stop = runtime.stop_on_signals()
-    watchdog = asyncio.create_task(runtime.feed_watchdog(), name="watchdog")
-    try:
-        await _live(wanted, stop)
-    finally:
-        watchdog.cancel()
-
-
-async def _live(wanted: Settings, stop: asyncio.Event) -> None:
-    """One agent after the other, until one is stopped or can't go on."""
-    pauses, clock = Backoff(FIRST_SECONDS, CAP_SECONDS, good_seconds=GOOD_SECONDS), asyncio.get_running_loop().time
-    while not stop.is_set():
-        begun = clock()
-        try:
-            async with Agent(wanted, stop) as agent:
-                await agent.run()
-        except _ANEW as reason:
-            log.warning("%s; the agent begins anew", reason.why)
-            await runtime.unless(stop, asyncio.sleep(pauses.next(clock() - begun)))
-
-
-def main() -> None:
-    """Be the agent with the settings in the file that the first argument names; without one, those at the default place."""
-    try:
-        wanted = settings.load(Path(sys.argv[1]) if sys.argv[1:] else None)
-        runtime.set_up_logging(wanted.agent.log_level)
-        asyncio.run(run(wanted))
-    except EdgeError as error:
-        sys.stderr.write(f"edgeagent: {error}\n")
-        sys.exit(error.exit_code)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edgeagent import files, wire
-from edgeagent.assembly.devicetrust import DeviceTrust, sources
+from edgeagent.assembly.devicetrust import TRUST_KEYS, DeviceTrust, sources
 from edgeagent.assembly.renewer import Renewer
+from edgeagent.direct import Stored
 from edgeagent.documents import Follower
 from edgeagent.errors import EdgeError
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.link import Client
+from edgeagent.patterns import config
+from edgeagent.patterns.config import Configuration
 from edgeagent.patterns.events import Events
 from edgeagent.runtime import Tasks
 from edgeagent.settings import Settings
@@ -41,29 +44,54 @@ def labels(settings: Settings, record: wire.DeviceRecord | None) -> dict[str, st
 
 
 class HubsWord:
-    """Follows what the hub says of this device and of whom to trust, and acts on it; sends the device's events.
+    """Follows what the hub says of this device, whom to trust and what the configuration is, and acts on it; sends events.
 
     on_labels: called when the labels are others.
     """
 
     def __init__(
-        self, client: Client, device_id: str, settings: Settings, leaf: Leaf, renewer: Renewer, *, on_labels: Callable[[], None]
+        self,
+        client: Client,
+        device_id: str,
+        settings: Settings,
+        leaf: Leaf,
+        renewer: Renewer,
+        configuration: Configuration,
+        events: Events,
+        *,
+        on_labels: Callable[[], None],
     ) -> None:
-        self._settings, self._renewer, self._on_labels = settings, renewer, on_labels
+        self._client, self._settings, self._renewer, self._on_labels = client, settings, renewer, on_labels
         self._id, self._record = device_id, last_record(settings.state_folder)
-        self.events = Events(client, device_id)
-        trust = DeviceTrust(settings.state_folder, on_record=self._take_record, on_authorities=leaf.redial, tell=self.events.tell)
-        self._follower = Follower(client, trust.changed)
+        self._configuration, self._events = configuration, events
+        self._trust = DeviceTrust(
+            settings.state_folder,
+            on_record=self._take_record,
+            on_signers=self._signers_changed,
+            on_authorities=leaf.redial,
+            tell=events.tell,
+        )
+        self._follower = Follower(client, self._changed, every_seconds=settings.agent.documents_seconds)
 
     @property
     def labels(self) -> dict[str, str]:
         return labels(self._settings, self._record)
 
-    async def start(self, tasks: Tasks) -> None:
+    def set_settings(self, settings: Settings) -> None:
+        """What agent.toml and the configuration say now: of the labels, and how often to look unasked."""
+        self._settings = settings
+        self._follower.set_every(settings.agent.documents_seconds)
+
+    async def start(self, tasks: Tasks, groups: Iterable[str]) -> None:
         """Follow and send from now on, until ``tasks`` are closed."""
-        await self._follower.set_sources(sources(self._id))
+        await self.set_groups(groups)
         tasks.start("documents", self._follower.run())
-        tasks.start("events", self.events.run())
+        tasks.start("events", self._events.run(self._client))
+
+    async def set_groups(self, groups: Iterable[str]) -> None:
+        """Follow the documents of these groups."""
+        # Whom to trust first: it decides what the configuration is worth.
+        await self._follower.set_sources([*sources(self._id), *config.sources(self._id, groups)])
 
     async def close(self) -> None:
         await self._follower.close()
@@ -71,7 +99,14 @@ class HubsWord:
     def link_came(self) -> None:
         """The hub can be reached (again)."""
         self._follower.link_came()
-        self.events.link_came()
+        self._events.link_came()
+
+    async def _changed(self, key: str, stored: Stored | None) -> None:
+        await (self._trust if key in TRUST_KEYS else self._configuration).changed(key, stored)
+
+    def _signers_changed(self) -> None:
+        """What was refused may be followed now."""
+        self._follower.again(self._configuration.refused())
 
     async def _take_record(self, record: wire.DeviceRecord) -> None:
         before, self._record = self._record, record

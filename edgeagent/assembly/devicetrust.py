@@ -23,11 +23,11 @@ from edgeagent.subjects import DEVICES_BUCKET, TRUST_BUCKET
 from edgeagent.trust.pins import load
 from edgeagent.trust.signers import followed
 
-__all__ = ["DeviceTrust", "sources"]
+__all__ = ["TRUST_KEYS", "DeviceTrust", "sources"]
 
 log = logging.getLogger("edgeagent")
 
-RECORD, SIGNERS, AUTHORITIES = "record", "signers", "authorities"
+RECORD, SIGNERS, AUTHORITIES = TRUST_KEYS = ("record", "signers", "authorities")
 Tell = Callable[..., None]
 
 
@@ -44,7 +44,7 @@ def sources(device_id: str) -> list[Source]:
 class DeviceTrust:
     """Keeps ``trust.json`` and ``authorities.pem`` in ``folder``, and tells who must know.
 
-    on_record: called with the device's record in the hub's register. on_authorities: called after other authorities were written.
+    on_record: called with the device's record in the hub's register. on_signers, on_authorities: called after they are others.
     tell: an event, as :meth:`edgeagent.patterns.events.Events.tell`.
     """
 
@@ -53,10 +53,12 @@ class DeviceTrust:
         folder: Path,
         *,
         on_record: Callable[[wire.DeviceRecord], Awaitable[None]],
+        on_signers: Callable[[], None],
         on_authorities: Callable[[], Awaitable[None]],
         tell: Tell,
     ) -> None:
-        self._folder, self._on_record, self._on_authorities, self._tell = folder, on_record, on_authorities, tell
+        self._folder, self._tell = folder, tell
+        self._on_record, self._on_signers, self._on_authorities = on_record, on_signers, on_authorities
         self._refused = 0
 
     @property
@@ -106,3 +108,4 @@ class DeviceTrust:
         if after != before:
             files.write_atomic(self.pins_file, msgspec.json.encode(after) + b"\n", 0o600)
             self._tell("info", "trust.signers_changed", "who may sign for this device changed", generation=after.generation)
+            self._on_signers()

@@ -81,6 +81,8 @@ class Renewer:
     ) -> None:
         self._leaf, self._client, self._settings, self._id = leaf, client, settings, device_id
         self._tell, self._clock, self._monotonic = tell, clock, monotonic
+        #: The first pause after a failure, in seconds.
+        self.retry_seconds = settings.hub.renew_retry_seconds
         self._own, self._renewal = settings.credentials_file, settings.state_folder / RENEWAL_FILE
         #: The leaf uses the renewal credentials: whatever link it has is of no use for anything else.
         self.visiting = leaf.options.credentials == self._renewal
@@ -94,8 +96,7 @@ class Renewer:
         self._news = asyncio.Event()
 
     def _pauses(self) -> Iterator[float]:
-        first = self._settings.hub.renew_retry_seconds
-        return delays(first, first * CAP, jitter=0.5)
+        return delays(self.retry_seconds, self.retry_seconds * CAP, jitter=0.5)
 
     # ---- what others tell it ----
 

@@ -24,6 +24,7 @@ __all__ = [
     "check_name",
     "environment",
     "load",
+    "may_answer",
     "owned",
     "permissions",
     "save",
@@ -38,6 +39,8 @@ NEVER_PUBLISHED = ("_INBOX.ops.>", "_INBOX.srv.>")
 
 #: The leaf's own users, and the inboxes of others.
 _TAKEN = ("agent", "app", "sys", "cli", "ops", "srv")
+#: A plain subject of an inbox. No client's is longer than a hundred characters or so.
+_INBOX = re.compile(r"(?=.{1,256}\Z)_INBOX(\.[A-Za-z0-9_$+=:/@-]+)+\Z")
 _GRANT = re.compile(r"local(\.([A-Za-z0-9_-]+|\*))+(\.>)?\Z")
 
 
@@ -95,6 +98,15 @@ def _spoken(app: App) -> list[str]:
     """Where it speaks as itself."""
     own = [f"local.{kind}.{app.name}" for kind in ("metric", "data", "config")]
     return [*own, *(f"local.{kind}.{app.name}.>" for kind in ("metric", "data"))]
+
+
+def may_answer(reply: str) -> bool:
+    """Whether the agent may answer a program there: in inboxes, where every program may publish itself, but in none of the agent's.
+
+    The asker chooses the reply, and the agent may publish everywhere: elsewhere the answer would be a message in the device's name.
+    """
+    others = (*NEVER_PUBLISHED, f"{AGENT_INBOX}.>")
+    return _INBOX.match(reply) is not None and not any(reply.startswith(inbox.removesuffix(">")) for inbox in others)
 
 
 def owned(apps: Iterable[App]) -> dict[str, list[str]]:

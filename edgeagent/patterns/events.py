@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections import deque
@@ -14,6 +13,7 @@ from edgeagent.backoff import delays
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
 from edgeagent.publish import published
+from edgeagent.runtime import woken
 from edgeagent.times import rfc3339
 
 __all__ = ["Events"]
@@ -34,8 +34,8 @@ _LEVELS = {
 class Events:
     """The events of one device. They are logged at once; those that wait when the agent ends are lost."""
 
-    def __init__(self, client: Client, device_id: str) -> None:
-        self._client, self._id = client, device_id
+    def __init__(self, device_id: str) -> None:
+        self._id = device_id
         self._waiting: deque[tuple[str, wire.Event]] = deque()
         self._wake = asyncio.Event()
         self.dropped = 0
@@ -54,21 +54,19 @@ class Events:
         """The hub can be reached (again)."""
         self._wake.set()
 
-    async def run(self) -> None:
+    async def run(self, client: Client) -> None:
         """Send for ever, in order; one that was not acknowledged is sent again."""
         pauses = delays(*RETRY_SECONDS)
         while True:
-            good = await self._send_all()
+            good = await self._send_all(client)
             pauses = delays(*RETRY_SECONDS) if good else pauses
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if good else next(pauses))
-            self._wake.clear()
+            await woken(self._wake, None if good else next(pauses))
 
-    async def _send_all(self) -> bool:
+    async def _send_all(self, client: Client) -> bool:
         while self._waiting:
             severity, event = first = self._waiting[0]
             try:
-                await published(self._client, subjects.event(self._id, severity), wire.encode(event))
+                await published(client, subjects.event(self._id, severity), wire.encode(event))
             except EdgeError:
                 return False
             if self._waiting and self._waiting[0] is first:

@@ -21,9 +21,9 @@ from edgeagent.cel import Verdict
 from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.patterns.facts import select
 from edgeagent.ratelimit import RateLimits
-from edgeagent.subjects import FLEET_ALL, Scope
+from edgeagent.subjects import scopes_of
 
-__all__ = ["QueryResponder", "answer", "scopes_of"]
+__all__ = ["QueryResponder", "answer"]
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,6 @@ class FactSource(Protocol):
 
 class Filter(Protocol):
     async def evaluate(self, expression: str, facts: wire.Facts) -> Verdict: ...
-
-
-def scopes_of(device_id: str, groups: Iterable[str]) -> list[Scope]:
-    """Every scope through which a device can be asked."""
-    return [FLEET_ALL, *(Scope.group(name) for name in groups), Scope.device(device_id)]
 
 
 async def answer(query: wire.Query, facts: FactSource, evaluator: Filter) -> wire.Answer:

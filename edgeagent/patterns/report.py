@@ -7,7 +7,6 @@ answer came back. "Connected" proves less.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from edgeagent.direct import get_last
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.link import Client
 from edgeagent.publish import published
-from edgeagent.runtime import jittered
+from edgeagent.runtime import jittered, woken
 
 __all__ = ["Reporter"]
 
@@ -38,6 +37,7 @@ class Reporter:
     on_link: called with None when the hub acknowledged a heartbeat, else with the error that says why it did not (Failed: it answered,
     and would not store it).
     on_report: called after each acknowledged heartbeat, with None when the hub has the report, else with the error that says why not.
+    config: gives what to say of the device's configuration.
     """
 
     def __init__(
@@ -51,13 +51,14 @@ class Reporter:
         boot: str,
         on_link: Callable[[EdgeError | None], None],
         on_report: Callable[[EdgeError | None], None] = lambda error: None,
+        config: Callable[[], wire.ConfigState | None] = lambda: None,
     ) -> None:
-        self._client, self._id, self._facts = client, device_id, facts
+        self._client, self._id, self._facts, self._config = client, device_id, facts, config
         self._heartbeat_seconds, self._facts_seconds = heartbeat_seconds, facts_seconds
         self._boot, self._instance = boot, secrets.token_hex(4)
         self._on_link, self._on_report = on_link, on_report
-        self._wake = asyncio.Event()
-        self._hub_has: wire.Facts | None = None
+        self._wake, self._intervals_changed = asyncio.Event(), asyncio.Event()
+        self._hub_has: wire.Report | None = None
 
     def link_came(self) -> None:
         """The leaf reached the hub (again): say so at once, and look whether the hub still has our report."""
@@ -67,6 +68,13 @@ class Reporter:
     def facts_changed(self) -> None:
         """Look at once whether there is something to report."""
         self._wake.set()
+
+    def set_intervals(self, *, heartbeat_seconds: float, facts_seconds: float) -> None:
+        """Go on with these."""
+        if (heartbeat_seconds, facts_seconds) != (self._heartbeat_seconds, self._facts_seconds):
+            self._heartbeat_seconds, self._facts_seconds = heartbeat_seconds, facts_seconds
+            self._wake.set()
+            self._intervals_changed.set()
 
     async def heartbeats(self) -> None:
         """Send heartbeats for ever."""
@@ -80,14 +88,12 @@ class Reporter:
     async def reports(self) -> None:
         """Look for changed facts for ever, and report them."""
         while True:
-            await asyncio.sleep(jittered(self._facts_seconds))
-            if self._hub_has is not None and self._facts.stable() != self._hub_has:
+            await woken(self._intervals_changed, jittered(self._facts_seconds))
+            if self._hub_has is not None and self._facts.stable() != self._hub_has.facts:
                 self._wake.set()
 
     async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        self._wake.clear()
+        await woken(self._wake, seconds)
 
     async def _beat(self) -> bool:
         beat = wire.encode(wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds))
@@ -110,26 +116,26 @@ class Reporter:
 
     async def _report_if_needed(self) -> None:
         """Publish the report unless the hub has just this one."""
-        stable = self._facts.stable()
+        report = wire.Report(
+            id=self._id,
+            facts=self._facts.stable(),
+            boot=self._boot,
+            instance=self._instance,
+            heartbeat_seconds=self._heartbeat_seconds,
+            config=self._config(),
+        )
         if self._hub_has is None:
             self._hub_has = await self._read_back()
-        if stable == self._hub_has:
+        if report == self._hub_has:
             return
-        report = wire.Report(
-            id=self._id, facts=stable, boot=self._boot, instance=self._instance, heartbeat_seconds=self._heartbeat_seconds
-        )
         await published(self._client, subjects.report(self._id), wire.encode(report))
-        self._hub_has = stable
-        log.info("reported %d facts to the hub", len(stable))
+        self._hub_has = report
+        log.info("reported %d facts to the hub", len(report.facts))
 
-    async def _read_back(self) -> wire.Facts | None:
-        """The facts of our newest report on the hub, if it is of this run of the agent and says the same otherwise."""
+    async def _read_back(self) -> wire.Report | None:
+        """Our newest report on the hub."""
         stored = await get_last(self._client, "EDGE_REPORTS", subjects.report(self._id))
-        if stored is None:
-            return None
         try:
-            report = wire.decode(stored.data, wire.Report)
+            return wire.decode(stored.data, wire.Report) if stored else None
         except Failed:
             return None
-        same_run = (report.instance, report.heartbeat_seconds) == (self._instance, self._heartbeat_seconds)
-        return report.facts if same_run else None

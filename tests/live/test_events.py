@@ -37,8 +37,8 @@ async def client(server: AccountsServer) -> AsyncIterator[Client]:
 
 @pytest_asyncio.fixture
 async def told(client: Client) -> AsyncIterator[Events]:
-    made = Events(client, "pi-01")
-    task = asyncio.create_task(made.run())
+    made = Events("pi-01")
+    task = asyncio.create_task(made.run(client))
     yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -37,15 +37,20 @@ def document(issuer: KeyPair = ADMIN) -> bytes:
 class Told:
     def __init__(self, folder: Path) -> None:
         self.records: list[wire.DeviceRecord] = []
-        self.reloads = 0
+        self.reloads = self.signers = 0
         self.events: list[tuple[str, str]] = []
-        self.trust = DeviceTrust(folder, on_record=self.record, on_authorities=self.reload, tell=self.tell)
+        self.trust = DeviceTrust(
+            folder, on_record=self.record, on_signers=self.signers_changed, on_authorities=self.reload, tell=self.tell
+        )
 
     async def record(self, record: wire.DeviceRecord) -> None:
         self.records.append(record)
 
     async def reload(self) -> None:
         self.reloads += 1
+
+    def signers_changed(self) -> None:
+        self.signers += 1
 
     def tell(self, severity: str, kind: str, text: str, **data: object) -> None:
         self.events.append((severity, kind))
@@ -88,14 +93,14 @@ async def test_what_is_gone_changes_nothing(told: Told, tmp_path: Path) -> None:
     assert (told.records, told.reloads, told.events, list(tmp_path.iterdir())) == ([], 0, [], [])
 
 
-async def test_signers_are_checked_in_a_process_of_their_own_and_kept(told: Told, tmp_path: Path) -> None:
+async def test_signers_are_checked_and_kept(told: Told, tmp_path: Path) -> None:
     pinned(tmp_path)
     await told.trust.changed(SIGNERS, stored(document()))
     assert load(tmp_path / "trust.json") == Pins(
         signers={ADMIN.public: "admin"}, revoked={THIEF: ISSUED}, generation=ISSUED * 1000
     )
     assert (tmp_path / "trust.json").stat().st_mode & 0o777 == 0o600
-    assert told.events == [("info", "trust.signers_changed")]
+    assert told.events == [("info", "trust.signers_changed")] and told.signers == 1
     await told.trust.changed(SIGNERS, stored(document(), 2))
     assert len(told.events) == 1
 
@@ -106,7 +111,7 @@ async def test_a_strangers_signers_are_refused_and_told_once(told: Told, tmp_pat
     before = (tmp_path / "trust.json").read_bytes()
     await told.trust.changed(SIGNERS, stored(data))
     await told.trust.changed(SIGNERS, stored(data))
-    assert told.events == [("error", "trust.signers_refused")]
+    assert told.events == [("error", "trust.signers_refused")] and told.signers == 0
     assert (tmp_path / "trust.json").read_bytes() == before
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 
 from edgeagent import __version__, direct, link, publish, wire
 from edgeagent.errors import EdgeError, Failed, Unreachable
@@ -35,6 +36,7 @@ class Rig:
 
     def __init__(self, client: Client, hub: Client) -> None:
         self.client, self.hub, self.facts = client, hub, Facts()
+        self.config = wire.ConfigState()
         self.links: list[EdgeError | None] = []
         self.reports: list[EdgeError | None] = []
         self.reporter = Reporter(
@@ -46,6 +48,7 @@ class Rig:
             boot="b",
             on_link=self.links.append,
             on_report=self.reports.append,
+            config=lambda: self.config,
         )
 
     async def stored(self, what: str) -> direct.Stored | None:
@@ -54,6 +57,13 @@ class Rig:
     async def facts_on_hub(self) -> wire.Facts | None:
         found = await self.stored("report")
         return wire.decode(found.data, wire.Report).facts if found else None
+
+    async def facts_are(self, wanted: wire.Facts) -> bool:
+        return await self.facts_on_hub() == wanted
+
+    async def config_is_reported(self) -> bool:
+        found = await self.stored("report")
+        return found is not None and wire.decode(found.data, wire.Report).config == self.config
 
     async def beats(self, count: int) -> None:
         await until(lambda: len(self.links) >= count, f"{count} heartbeats")
@@ -155,11 +165,11 @@ async def test_a_report_that_the_hub_refuses_does_not_unmake_the_link(rig: Rig, 
         name="EDGE_REPORTS",
         subjects=list(SUBJECTS),
         allow_direct=True,
-        max_msg_size=100,
+        max_msg_size=150,
         max_msgs_per_subject=1,
         storage="memory",
     )
-    rig.facts.now = {"model": "x" * 100}
+    rig.facts.now = {"model": "x" * 150}
     async with rig.running():
         await rig.beats(2)
         assert set(rig.links) == {None}
@@ -202,11 +212,50 @@ async def test_what_a_stream_refuses_is_no_success(rig: Rig) -> None:
 
 
 async def test_nats_own_tools_list_the_agent(rig: Rig) -> None:
-    micro, off = Micro(rig.client, "pi-01", enabled=True), Micro(rig.hub, "pi-02", enabled=False)
-    await micro.start()
-    await off.start()
+    micro, off = Micro(rig.client, "pi-01"), Micro(rig.hub, "pi-02")
+    await micro.switch(on=True)
+    await off.switch(on=False)
     await settle(rig.client, what="settle")
     answer = await rig.client.request("$SRV.INFO.edgeagent", b"", timeout=60)
     assert b'"device":"pi-01"' in answer.data.replace(b" ", b"") and __version__.encode() in answer.data
     with pytest.raises(EdgeError):
         await link.request(rig.hub, "$SRV.INFO.edgeagent", what="ask")
+
+
+async def test_answering_natss_own_tools_is_switched_while_it_runs(rig: Rig) -> None:
+    micro = Micro(rig.client, "pi-01")
+
+    async def answers() -> bool:
+        await settle(rig.client, what="settle")
+        try:
+            await rig.client.request("$SRV.PING.edgeagent", b"", timeout=1)
+        except NoRespondersError:
+            return False
+        return True
+
+    assert not await answers()
+    for on in (True, True, False, False, True):
+        await micro.switch(on=on)
+        assert await answers() == on
+
+
+async def test_other_intervals_count_at_once(rig: Rig) -> None:
+    async with rig.running():
+        await rig.beats(1)
+        rig.reporter.set_intervals(heartbeat_seconds=0.05, facts_seconds=3600)
+        await rig.beats(4)
+        beat = await rig.stored("heartbeat")
+        assert beat and wire.decode(beat.data, wire.Heartbeat).heartbeat_seconds == 0.05
+        rig.reporter.set_intervals(heartbeat_seconds=3600, facts_seconds=0.01)
+        rig.facts.now = {"model": "Pi 5"}
+        await until(lambda: rig.facts_are({"model": "Pi 5"}), "the facts are looked at again")
+
+
+async def test_what_is_said_of_the_configuration_is_reported_when_it_changed(rig: Rig) -> None:
+    async with rig.running():
+        await rig.beats(1)
+        rig.config = wire.ConfigState(
+            scopes={"fleet.all": wire.ScopeState(desired=2, applied=1, error="no")}, values={"a.b": [1, 2.5]}
+        )
+        rig.reporter.facts_changed()
+        await until(rig.config_is_reported, "it is reported")

@@ -1,0 +1,172 @@
+"""A program's configuration for whoever has no NATS client, such as a shell script: asked for on the leaf, once or for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeagent import files, settings, subjects, wire
+from edgeagent.assembly.apps import leaf_url
+from edgeagent.backoff import Backoff
+from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
+from edgeagent.link import Client, NkeyLogin, connect, request
+from edgeagent.runtime import jittered
+from edgeagent.subjects import ID_RULE, is_id
+from edgeagent.trust.nkeys import KeyPair
+
+__all__ = ["Way", "ask", "follow", "way"]
+
+#: How long the agent may take for an answer, in seconds.
+ANSWER_SECONDS = 3.0
+#: Whoever follows asks again after this long, in seconds, whether it was told of a change or not.
+LOOK_SECONDS = 30.0
+#: Pauses while the leaf or the agent is away, and how long it must have gone well for the first pause to come back, in seconds.
+FIRST_SECONDS, CAP_SECONDS, GOOD_SECONDS = 0.2, 5.0, 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """The leaf, and the login there. password: ``(user, password)``. nkey: see :func:`edgeagent.link.connect`. None of them: no login."""
+
+    url: str
+    inbox: str = "_INBOX"
+    password: tuple[str, str] | None = field(default=None, repr=False)
+    nkey: NkeyLogin | None = field(default=None, repr=False)
+
+
+def way(environment: Mapping[str, str], settings_file: Path | None = None) -> Way:
+    """What the environment says, as ``edgeagent app add`` writes it; without an address there, the leaf of this machine's agent.
+
+    Raises EdgeError when the settings or the key can't be read.
+    """
+    url = environment.get("NATS_URL") or leaf_url(settings.load(settings_file))
+    seed_file, user = environment.get("NATS_NKEY"), environment.get("NATS_USER")
+    return Way(
+        url=url,
+        inbox=environment.get("NATS_INBOX_PREFIX") or "_INBOX",
+        password=(user, environment.get("NATS_PASSWORD", "")) if user and not seed_file else None,
+        nkey=_nkey(Path(seed_file)) if seed_file else None,
+    )
+
+
+def _nkey(seed_file: Path) -> NkeyLogin:
+    key = KeyPair.from_seed(files.read_text(seed_file).strip())
+    return key.public, lambda nonce: base64.urlsafe_b64encode(key.sign(nonce.encode())).rstrip(b"=")
+
+
+async def ask(there: Way, name: str) -> str:
+    """The table of the program ``name``, as one line of JSON.
+
+    Raises UsageProblem for a name that no program has, Unreachable when the leaf or the agent does not answer, Refused when this login
+    may not ask.
+    """
+    async with _connected(there, _what(name)) as client:
+        return await _asked(client, name)
+
+
+async def follow(find: Callable[[], Way], name: str, say: Callable[[str], None], warn: Callable[[EdgeError], None]) -> None:
+    """Say the table now, and again whenever it has changed, for ever. Errors as for :func:`ask`, but while nobody answers it waits.
+
+    find: looked up at every connect, for the leaf's port may change. warn: called with the reason once each time that nobody answers.
+    """
+    what, clock = _what(name), asyncio.get_running_loop().time
+    pauses = Backoff(FIRST_SECONDS, CAP_SECONDS, good_seconds=GOOD_SECONDS)
+    told = _Told(say, warn)
+    while True:
+        begun = clock()
+        changed = asyncio.Event()
+        try:
+            async with _connected(find(), what, changed) as client:
+                await _listen(client, name, changed)
+                while True:
+                    changed.clear()
+                    told.table(await _asked(client, name))
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(changed.wait(), jittered(LOOK_SECONDS))
+        except (Refused, UsageProblem):
+            raise
+        except EdgeError as error:
+            told.trouble(error)
+        await asyncio.sleep(pauses.next(clock() - begun))
+
+
+class _Told:
+    """What was said before: each value and each outage is told once."""
+
+    def __init__(self, say: Callable[[str], None], warn: Callable[[EdgeError], None]) -> None:
+        self._say, self._warn = say, warn
+        self._table: str | None = None
+        self._in_trouble = False
+
+    def table(self, table: str) -> None:
+        self._in_trouble = False
+        if table != self._table:
+            self._table = table
+            self._say(table)
+
+    def trouble(self, error: EdgeError) -> None:
+        if not self._in_trouble:
+            self._in_trouble = True
+            self._warn(error)
+
+
+def _what(name: str) -> str:
+    """As for :class:`EdgeError`. Raises UsageProblem when no program is called so."""
+    what = f"read the configuration of the program {name!r}"
+    if not is_id(name):
+        raise UsageProblem(what, f"a program's name is {ID_RULE}")
+    return what
+
+
+@contextlib.asynccontextmanager
+async def _connected(there: Way, what: str, closed: asyncio.Event | None = None) -> AsyncIterator[Client]:
+    """closed: set when the connection has ended."""
+
+    async def ended() -> None:
+        if closed:
+            closed.set()
+
+    client = await connect(
+        there.url,
+        what=what,
+        name="edgeagent config app",
+        inbox_prefix=there.inbox,
+        password=there.password,
+        nkey=there.nkey,
+        reconnect=False,
+        on_closed=ended,
+    )
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
+            await client.close()
+
+
+async def _listen(client: Client, name: str, changed: asyncio.Event) -> None:
+    """What is published there is a reason to ask: the answers to our own questions never overtake each other."""
+
+    async def heard(message: Any) -> None:
+        if not message.reply:  # else it is a question, such as ours
+            changed.set()
+
+    await client.subscribe(subjects.local_config(name), cb=heard)
+
+
+async def _asked(client: Client, name: str) -> str:
+    what = _what(name)
+    try:
+        answer = await request(client, subjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
+    except Unreachable as error:
+        if "permissions violation" in str(client.last_error).lower():
+            env = f"`set -a; . /etc/edgeagent/apps/{name}.env; set +a`"
+            raise Refused(what, "this login may not ask for it", f"use the program's own login: {env}") from None
+        raise Unreachable(what, f"the agent did not answer ({error.why})", "`edgeagent status` says how it is") from None
+    # In the same words whoever answered: one line.
+    return json.dumps(wire.decode(answer.data, dict), ensure_ascii=False, separators=(",", ":"))
