@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
+from edgeagent.config import KEYS
 from edgeagent.hub.folder import HubOptions
 from edgeagent.schema import SECTIONS
 
@@ -22,7 +23,12 @@ This page is generated from the code (`make docs`). Two files are meant for a pe
 
 `/etc/edgeagent/agent.toml` for the system's agent, `~/.config/edgeagent/agent.toml` for a user's own, or any file named with
 `--settings` or `$EDGEAGENT_SETTINGS`. A missing file means all defaults. Relative folders count from the file's own folder.
-`edgeagent check` tries the file and says everything that is wrong with it at once. Changes need a restart of the agent.
+`edgeagent check` tries the file and says everything that is wrong with it at once. Changes of the file need a restart of the agent.
+
+The hub's configuration (`edgeagent config set`, [configuration.md](configuration.md)) may change the keys that say so below, under the
+same names, and goes before the file. `live`: it counts at once. `restart`: from the next start of the agent on; `edgeagent config
+status` says who waits for one. `-`: only the file decides: where the hub is, who this device is, and what must not be changed from
+afar. Besides, everything under `app.<program>` belongs to your own programs ([apps.md](apps.md)) and is live.
 """
 _HUB = """\
 ## hub.toml, in the hub's folder
@@ -33,18 +39,28 @@ _HUB = """\
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_sections(SECTIONS), _HUB, *_sections({"hub": HubOptions})])
+    return "\n".join([_HEAD, *_sections(SECTIONS, from_hub=True), _HUB, *_sections({"hub": HubOptions})])
 
 
-def _sections(shapes: Mapping[str, Any]) -> Iterator[str]:
+def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[str]:
+    """from_hub: with a column that says whether the hub's configuration may change the key."""
     for name, shape in shapes.items():
         yield f"### [{name}]\n"
-        yield "| key | default | what it does |\n|---|---|---|"
+        yield (
+            "| key | default | from the hub | what it does |\n|---|---|---|---|"
+            if from_hub
+            else "| key | default | what it does |\n|---|---|---|"
+        )
         hints = typing.get_type_hints(shape, include_extras=True)
         for field in msgspec.structs.fields(shape):
             default = field.default if field.default is not msgspec.NODEFAULT else _made(field.default_factory)
-            yield f"| `{field.name}` | `{_toml(default)}` | {_description(hints[field.name])} |"
+            how = f" {_from_hub(f'{name}.{field.name}')} |" if from_hub else ""
+            yield f"| `{field.name}` | `{_toml(default)}` |{how} {_description(hints[field.name])} |"
         yield ""
+
+
+def _from_hub(name: str) -> str:
+    return ("live" if KEYS[name].live else "restart") if name in KEYS else "-"
 
 
 def _made(factory: Any) -> Any:

@@ -39,7 +39,7 @@ def gist(rows: list[str]) -> list[str]:
     """Rows without what differs from run to run: numbers, times, and the spaces that follow from them."""
     found = []
     for row in rows:
-        words = [word for word in re.split(r"\s+", row.strip()) if not re.fullmatch(r"[(]?[\d.,:]+[a-z%)]*|-|ago|now", word)]
+        words = [word for word in re.split(r"\s+", row.strip()) if not re.fullmatch(r"[(]?[\d.,:-]+[a-z%)]*|ago|now", word)]
         found.append(" ".join(words))
     return found
 
