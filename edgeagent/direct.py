@@ -49,8 +49,10 @@ def _status(message: Any) -> str | None:
     return None if "Nats-Time-Stamp" in headers else headers.get("Status")
 
 
-async def get_last(client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX) -> Stored | None:
-    """The newest message on ``subject``, None when there is none (or only the mark of a deletion)."""
+async def get_last(
+    client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX, marks: bool = False
+) -> Stored | None:
+    """The newest message on ``subject``, None when there is none (or only the mark of a deletion, unless ``marks`` are wanted too)."""
     message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=TIMEOUT_SECONDS)
     status = _status(message)
     if status == "404":
@@ -58,12 +60,17 @@ async def get_last(client: Client, stream: str, subject: str, *, prefix: str = s
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
     stored = _stored(message)
-    return None if stored.deleted else stored
+    return None if stored.deleted and not marks else stored
 
 
-async def read_all(client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX) -> AsyncIterator[Stored]:
-    """Every message of ``stream`` on ``subject`` (wildcards allowed), in the order of their sequence."""
-    sequence, pending = 1, 1
+async def read_all(
+    client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX, first: int = 1, marks: bool = False
+) -> AsyncIterator[Stored]:
+    """Every message of ``stream`` on ``subject`` (wildcards allowed), in the order of their sequence.
+
+    first: the lowest sequence that is wanted. marks: those of deletions too.
+    """
+    sequence, pending = first, 1
     while pending > 0:
         last = None
         page = _page(client, subjects.direct_get(stream, prefix=prefix), {**PAGE, "seq": sequence, "next_by_subj": subject})
@@ -73,7 +80,7 @@ async def read_all(client: Client, stream: str, subject: str, *, prefix: str = s
                 pending = item
                 continue
             last = item
-            if not item.deleted:
+            if marks or not item.deleted:
                 yield item
         if last is None:
             return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeagent import __version__
-from edgeagent.cli import apps, context, demo, device, enrol, fleet, hub, local, operator, token
+from edgeagent.cli import apps, config, context, demo, device, enrol, fleet, hub, local, operator, token
 from edgeagent.errors import EdgeError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
+app.add_typer(config.app, name="config")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
 app.add_typer(apps.app, name="app")

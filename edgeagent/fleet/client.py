@@ -16,6 +16,7 @@ from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.ask import Asker, Question
+from edgeagent.fleet.config import Configuration
 from edgeagent.fleet.outcome import Outcome, Row
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.selector import Selector
@@ -143,6 +144,11 @@ class Fleet:
         if self._client is None:
             raise UsageProblem("ask the fleet", "this Fleet is not open", "use it as `async with Fleet() as fleet:`")
         return self._client
+
+    @property
+    def config(self) -> Configuration:
+        """What the devices shall be configured like."""
+        return Configuration(self)
 
     async def roster(self) -> Roster:
         """What the hub keeps about every device."""

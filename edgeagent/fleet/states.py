@@ -49,6 +49,11 @@ class Known:
         return self.report.facts if self.report else None
 
     @property
+    def config(self) -> wire.ConfigState | None:
+        """What it last said of its configuration; None when it never did."""
+        return self.report.config if self.report else None
+
+    @property
     def groups(self) -> list[str]:
         if self.record:
             return self.record.groups

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeagent.fleet.config import Written
+from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.outcome import Outcome
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.watch import Change
 from edgeagent.registry import Field
+from edgeagent.subjects import Scope
 
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
 
-__all__ = ["SyncFleet"]
+__all__ = ["SyncConfiguration", "SyncFleet"]
 
 T = TypeVar("T")
 
@@ -28,49 +31,79 @@ class SyncFleet:
     """
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+        self.fleet = self._fleet = fleet
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="edgeagent fleet", daemon=True)
 
     def __enter__(self) -> SyncFleet:
         self._thread.start()
         try:
-            self._run(self._fleet.__aenter__())
+            self.run(self._fleet.__aenter__())
         except BaseException:
             self._stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run(self._fleet.__aexit__())
+        self.run(self._fleet.__aexit__())
         self._stop()
 
     def query(self, where: str = "", **options: Any) -> Outcome:
         """See :meth:`Fleet.query <edgeagent.fleet.client.Fleet.query>`."""
-        return self._run(self._fleet.query(where, **options))
+        return self.run(self._fleet.query(where, **options))
 
     def ping(self, **selection: Any) -> Outcome:
-        return self._run(self._fleet.ping(**selection))
+        return self.run(self._fleet.ping(**selection))
 
     def fields(self) -> list[Field]:
-        return self._run(self._fleet.fields())
+        return self.run(self._fleet.fields())
 
     def roster(self) -> Roster:
-        return self._run(self._fleet.roster())
+        return self.run(self._fleet.roster())
+
+    @property
+    def config(self) -> SyncConfiguration:
+        return SyncConfiguration(self)
 
     def watch(self, *, ready: Callable[[], None] = lambda: None) -> Iterator[Change]:
         """Blocks between changes; end it by leaving the loop. ready: as in :meth:`Fleet.watch`, called in another thread."""
         changes = self._fleet.watch(ready=ready)
         try:
             while True:
-                yield self._run(changes.__anext__())
+                yield self.run(changes.__anext__())
         finally:
-            self._run(changes.aclose())
+            self.run(changes.aclose())
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, which runs in the loop of this connection."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class SyncConfiguration:
+    """Reading and writing configuration: see :class:`~edgeagent.fleet.config.Configuration`."""
+
+    def __init__(self, fleet: SyncFleet) -> None:
+        self._fleet, self._config = fleet, fleet.fleet.config
+
+    def read(self, scope: Scope) -> Version:
+        return self._fleet.run(self._config.read(scope))
+
+    def history(self, scope: Scope) -> list[Version]:
+        return self._fleet.run(self._config.history(scope))
+
+    def set(self, scope: Scope, values: Mapping[str, Any], **options: Any) -> Written:
+        return self._fleet.run(self._config.set(scope, values, **options))
+
+    def unset(self, scope: Scope, names: Iterable[str], **options: Any) -> Written:
+        return self._fleet.run(self._config.unset(scope, names, **options))
+
+    def replace(self, scope: Scope, tables: Mapping[str, Any], **options: Any) -> Written:
+        return self._fleet.run(self._config.replace(scope, tables, **options))
+
+    def rollback(self, scope: Scope, to: int | None = None, **options: Any) -> Written:
+        return self._fleet.run(self._config.rollback(scope, to, **options))

@@ -61,7 +61,7 @@ def claims(token: str) -> Claims:
     try:
         _, body, _ = token.split(".")
         read = json.loads(_unbase64(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Failed("read a JWT", "it is damaged or no JWT") from None
     if not isinstance(read, dict) or not isinstance(read.get("nats"), dict):
         raise Failed("read a JWT", "it is not one of NATS")

@@ -17,14 +17,12 @@ from edgeagent import wire
 from edgeagent.errors import Failed, Refused
 from edgeagent.subjects import Scope
 from edgeagent.trust import jwt
-from edgeagent.trust.creds import GROUP_TAG, Credentials
+from edgeagent.trust.creds import ACTION_TAG, GROUP_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair, verify
 from edgeagent.trust.pins import Pins
 
-__all__ = ["ACTION_TAG", "DOCUMENTS", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "check", "peek", "sign"]
+__all__ = ["DOCUMENTS", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "check", "peek", "self_consistent", "sign"]
 
-#: The tag of a person's JWT that limits which commands it may sign, a glob.
-ACTION_TAG = "action"
 #: kind -> the roles that may sign it. ``group-operator``: only for scopes of the groups in the JWT.
 KINDS: dict[str, frozenset[str]] = {
     "config": frozenset({"operator", "admin", "group-operator"}),
@@ -132,6 +130,23 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
     if problem:
         raise Refused(what, problem)
     return found
+
+
+def self_consistent(envelope: Signed) -> str:
+    """The name of the signer, if the signature is that of the user whose JWT is in the envelope.
+
+    This says that nobody has changed it since, not that the signer may be followed: who is pinned only devices know.
+    Raises Refused otherwise.
+    """
+    what = f"build on the {envelope.kind} for {envelope.scope}"
+    try:
+        claims = jwt.decode(envelope.signer)
+    except (Refused, Failed) as error:
+        raise Refused(what, f"its signer's JWT is not genuine ({error.why})") from None
+    name = str(claims.get("name", ""))
+    if not _is_genuine(str(claims.get("sub", "")), envelope):
+        raise Refused(what, f"its signature is not {name}'s")
+    return name
 
 
 def _is_genuine(key: str, envelope: Signed) -> bool:

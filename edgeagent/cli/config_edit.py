@@ -1,0 +1,186 @@
+"""``edgeagent config edit|apply``: a whole document at once, in an editor or from a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeagent.cli import config_show, config_status, editor
+from edgeagent.cli.config_options import (
+    Force,
+    ForDevice,
+    ForFleet,
+    ForGroup,
+    ForLabel,
+    Note,
+    Revision,
+    Wait,
+    WaitSeconds,
+    scope_of,
+    with_fleet,
+)
+from edgeagent.cli.options import ContextName
+from edgeagent.errors import Failed, Refused, UsageProblem
+
+if TYPE_CHECKING:
+    from edgeagent.fleet import Fleet
+    from edgeagent.fleet.config import Written
+    from edgeagent.fleet.configversion import Version
+    from edgeagent.subjects import Scope
+
+__all__ = ["add_to"]
+
+_HELP = """\
+# This is all of it: what you remove here is removed. Save it and end the editor to sign and store it; save nothing to change nothing.
+# `edgeagent config keys` lists the keys; those of your own programs are in [app.PROGRAM].
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the commands of this module commands of ``app``."""
+    app.command()(edit)
+    app.command()(apply)
+
+
+def edit(
+    fleet: ForFleet = False,
+    group: ForGroup = None,
+    device: ForDevice = None,
+    label: ForLabel = None,
+    note: Note = "",
+    force: Force = False,
+    wait: Wait = False,
+    timeout: WaitSeconds = 60.0,
+    context: ContextName = None,
+) -> None:
+    """Edit the document of the fleet, a group or a device in $EDITOR, as TOML. Your text is kept if it can't be stored.
+
+    Example: edgeagent config edit -g berlin
+    """
+    scope = scope_of(fleet, group, device, label)
+    base = _begin(context, scope, force=force)
+    path = editor.draft(f"config-{scope}", _text(base))
+    try:
+        tables = _edited(path, _text(base), f"change the configuration of {scope}")
+        if tables is not None:
+            made = with_fleet(context, lambda opened: opened.config.replace(scope, tables, note=note, base=base, force=force))
+    except BaseException:
+        _keep(path, _text(base))
+        raise
+    path.unlink(missing_ok=True)
+    if tables is None:
+        typer.echo("nothing was changed")
+        return
+    config_show.written(made, as_json=False)
+    if wait:
+        config_status.wait_for(context, timeout, scope)
+
+
+def _keep(path: Path, before: str) -> None:
+    """Say where the text is, unless nobody has written anything."""
+    if path.read_bytes() == before.encode():
+        path.unlink()
+    else:
+        typer.echo(f"Your text is in {path}", err=True)
+
+
+def _begin(context: str | None, scope: Scope, *, force: bool) -> Version:
+    """The document to begin with; an empty one with --force in place of what makes no sense."""
+    from edgeagent.fleet import configscope, configversion
+
+    async def work(opened: Fleet) -> Version:
+        configscope.check_own(scope, opened.login.groups)
+        if not force:
+            configscope.check_exists(await opened.roster(), scope, opened.login.groups)
+        return await opened.config.read(scope)
+
+    base = with_fleet(context, work)
+    try:
+        configversion.ready(base)
+    except Refused:
+        if not force:
+            raise
+    return base
+
+
+def _text(base: Version) -> str:
+    from edgeagent.fleet.configtext import format_toml
+
+    return f"{config_show.head(base)}\n{_HELP}\n{format_toml(base.values)}"
+
+
+def _edited(path: Path, before: str, what: str) -> dict[str, Any] | None:
+    """The tables that a person made of the file, None when nothing was done. Raises what is wrong when they give up."""
+    from edgeagent import files
+
+    while True:
+        editor.edit(path)
+        text = files.read_text(path)
+        if text == before:
+            return None
+        if not text.strip():
+            raise UsageProblem(
+                what, "the file is empty, even of its head", "`edgeagent config apply` takes an empty file, if that is meant"
+            )
+        try:
+            return _checked(text, what)
+        except UsageProblem as error:
+            if not sys.stdin.isatty():
+                raise
+            typer.echo(f"{error}", err=True)
+            if not typer.confirm("Edit it again?", default=True, err=True):
+                raise
+
+
+def _checked(text: str, what: str, *, json: bool = False) -> dict[str, Any]:
+    from edgeagent.fleet import configchange, configtext
+
+    tables = configtext.parse_json(text, what) if json else configtext.parse_toml(text, what)
+    configchange.check(tables, what)
+    return tables
+
+
+def apply(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .toml or .json file; - reads standard input.")],
+    fleet: ForFleet = False,
+    group: ForGroup = None,
+    device: ForDevice = None,
+    label: ForLabel = None,
+    note: Note = "",
+    revision: Revision = None,
+    force: Force = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    wait: Wait = False,
+    timeout: WaitSeconds = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    context: ContextName = None,
+) -> None:
+    """Make FILE the whole document of the fleet, a group or a device: what is not in it is removed.
+
+    Example: edgeagent config apply -g berlin berlin.toml --dry-run
+    """
+    scope = scope_of(fleet, group, device, label)
+    text = _read(file)
+    json = file.endswith(".json") or (file == "-" and text.lstrip().startswith("{"))
+    tables = _checked(text, f"apply {'standard input' if file == '-' else file}", json=json)
+
+    async def work(opened: Fleet) -> Written:
+        return await opened.config.replace(scope, tables, note=note, revision=revision, force=force, dry=dry)
+
+    config_show.written(with_fleet(context, work), as_json=as_json, dry=dry)
+    if wait and not dry:
+        config_status.wait_for(context, timeout, scope)
+
+
+def _read(file: str) -> str:
+    from edgeagent import files
+
+    if file != "-":
+        return files.read_text(Path(file))
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise Failed("read standard input", f"it is not UTF-8 text (byte {error.start})") from None

@@ -1,0 +1,89 @@
+"""``edgeagent config keys``: what there is to configure."""
+
+from __future__ import annotations
+
+import json
+import typing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeagent.cli.table import Column, Form, emit
+
+if TYPE_CHECKING:
+    from edgeagent.config import Key
+
+__all__ = ["add_to"]
+
+_TYPES = {str: "text", bool: "true or false", int: "integer", float: "number"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command of this module a command of ``app``."""
+    app.command()(keys)
+
+
+def keys(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List every key of edgeagent's own, with what it may be and when it counts. Keys of your programs are app.PROGRAM.KEY.
+
+    Example: edgeagent config keys --json
+    """
+    from edgeagent.config import KEYS
+
+    rows = [_row(key) for key in KEYS.values()]
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    columns = [
+        Column("key"),
+        Column("type"),
+        Column("default", lambda value: json.dumps(value, ensure_ascii=False)),
+        Column("bounds"),
+        Column("live", lambda live: "at once" if live else "next start"),
+        Column("description"),
+    ]
+    emit(rows, columns, Form.table)
+
+
+def _row(key: Key) -> dict[str, Any]:
+    return {
+        "key": key.name,
+        "type": _type(key.hint),
+        "default": key.default,
+        "bounds": _bounds(key.hint) or None,
+        "live": key.live,
+        "description": key.description,
+    }
+
+
+def _plain(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def _type(hint: Any) -> str:
+    inner = _plain(hint)
+    if typing.get_origin(inner) is typing.Literal:
+        return "one of " + ", ".join(str(word) for word in typing.get_args(inner))
+    if typing.get_origin(inner) is dict:
+        return f"table of {_type(typing.get_args(inner)[1])}"
+    if typing.get_origin(inner) is list:
+        return f"list of {_type(typing.get_args(inner)[0])}"
+    return _TYPES.get(inner, str(inner))
+
+
+def _bounds(hint: Any) -> str:
+    if typing.get_origin(hint) is not Annotated:
+        return ""
+    found = []
+    for meta in typing.get_args(hint)[1:]:
+        for word, name in (
+            ("at least", "ge"),
+            ("more than", "gt"),
+            ("at most", "le"),
+            ("less than", "lt"),
+            ("at most", "max_length"),
+        ):
+            bound = getattr(meta, name, None)
+            if bound is not None:
+                found.append(f"{word} {bound:,}{' entries' if name == 'max_length' else ''}")
+    return ", ".join(found)

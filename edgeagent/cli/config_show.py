@@ -1,0 +1,90 @@
+"""How configuration is shown: changes, heads of documents, times of generations."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edgeagent.cli.table import MAX_CELL, plain
+
+if TYPE_CHECKING:
+    from edgeagent.fleet.config import Written
+    from edgeagent.fleet.configchange import Changes
+    from edgeagent.fleet.configversion import Version
+
+__all__ = ["author", "changes", "generation", "head", "local", "value", "written"]
+
+
+def local(moment: datetime | None) -> str:
+    """The time of day here."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+
+
+def generation(number: Any) -> str:
+    """A generation as the time at which it was signed."""
+    from edgeagent.fleet.configversion import moment
+
+    if not isinstance(number, int) or number <= 0:
+        return "-"
+    signed = moment(number)
+    return local(signed) if signed else str(number)
+
+
+def value(found: Any) -> str:
+    """One value on one line, cut where it is very long: JSON has it whole."""
+    from edgeagent.fleet.configtext import format_value
+
+    text = "(not set)" if found is None else format_value(found)
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
+
+
+def changes(found: Changes) -> None:
+    """One line a key: what it was, and what it is."""
+    width = max((len(name) for name in found), default=0)
+    for name, (old, new) in found.items():
+        typer.echo(f"  {plain(name).ljust(width)}  {value(old)} -> {value(new)}")
+
+
+def author(version: Version) -> str:
+    """Who signed it and when, as it says itself."""
+    return f"{plain(version.by)}, {generation(version.generation)}"
+
+
+def head(version: Version) -> str:
+    """What is to be known about a document, as comments of TOML."""
+    if not version.is_there:
+        return f"# {version.scope} has no configuration"
+    lines = [f"# {version.scope}: revision {version.revision}, generation {version.generation}", f"# by {author(version)}"]
+    lines += [f"# note: {plain(version.note)}"] if version.note else []
+    lines += [f"# it makes no sense: {plain(version.problem)}"] if version.problem else []
+    return "\n".join(lines)
+
+
+def written(made: Written, *, as_json: bool, dry: bool = False) -> None:
+    """What became of a change."""
+    if as_json:
+        print(json.dumps(made.as_dict(), ensure_ascii=False))
+        return
+    stays = f"{made.scope} stays at revision {made.revision}" if made.revision else f"{made.scope} has no configuration"
+    if dry and made.changes:
+        typer.echo(f"{made.scope} would change:")
+    elif not made.written:
+        typer.echo(f"nothing changes: {stays}")
+    elif not made.changes:
+        typer.echo(f"{made.scope}: revision {made.revision}; the same, signed anew, for the hub had lost what devices follow")
+    else:
+        typer.echo(f"{made.scope}: revision {made.revision}")
+    changes(made.changes)
+    if made.written:
+        typer.echo(_followers(made))
+
+
+def _followers(made: Written) -> str:
+    if not made.devices:
+        return "no device follows it yet"
+    if made.devices == 1:
+        return f"1 device follows it; it is {'online now' if made.online else 'not online now'}"
+    return f"{made.devices} devices follow it; {made.online} of them {'is' if made.online == 1 else 'are'} online now"

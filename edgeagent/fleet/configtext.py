@@ -1,0 +1,117 @@
+"""Configuration as people write it: words of a command line, TOML, JSON. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tomli_w
+
+from edgeagent import sections
+from edgeagent.config import flat, invalid, key_of, nested
+from edgeagent.errors import EdgeError, UsageProblem
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["assignments", "format_toml", "format_value", "parse_json", "parse_toml"]
+
+_DATES = (datetime.date, datetime.time)
+
+
+def assignments(words: Iterable[str]) -> dict[str, Any]:
+    """``["agent.log_level=debug", "app.doors.open=07:00"]`` as values by dotted name. Raises UsageProblem for a word that is none.
+
+    A value is TOML where that is one and may stand at that key, else the text itself; so text needs no quotes of its own.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.strip():
+            raise UsageProblem(f"read {word!r}", "it is no key=value", "for example `agent.log_level=debug`")
+        if name.strip() in found:
+            raise UsageProblem(f"set {name.strip()}", "it is there twice")
+        found[name.strip()] = _value(name.strip(), text.strip())
+    return found
+
+
+def _value(name: str, text: str) -> Any:
+    parsed = _parsed(text)
+    # Of our own keys only those of text take text, and these take it as it is.
+    choices = [parsed, text] if key_of(name) is None else [text, parsed]
+    fitting = [choice for choice in choices if choice is not None and not _problems(name, choice)]
+    if fitting and not (isinstance(parsed, (dict, list)) and fitting[0] == text and key_of(name) is None):
+        return fitting[0]
+    return text if parsed is None or isinstance(parsed, _DATES) else parsed
+
+
+def _problems(name: str, value: Any) -> list[str]:
+    try:
+        tables = nested({name: value})
+    except EdgeError:
+        return []
+    key = key_of(name)
+    if key is None:
+        return invalid({"app": {"program": {"key": value}}})
+    if key.name == name:
+        return sections.check(name, value, key.hint)
+    return invalid(tables)
+
+
+def _parsed(text: str) -> Any:
+    """The one TOML value that ``text`` is; None when it is none."""
+    try:
+        found = tomllib.loads(f"x = {text}")
+        listed = tomllib.loads(f"x = [{text}]")  # fails where a comment would be dropped
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return None
+    return found["x"] if found.keys() == {"x"} and len(listed["x"]) == 1 else None
+
+
+def parse_toml(text: str, what: str) -> dict[str, Any]:
+    """The tables of a whole document. what: as for :class:`EdgeError`. Raises UsageProblem saying in which line it is no TOML."""
+    try:
+        found: dict[str, Any] = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageProblem(what, f"it is not valid TOML: {error}", "mend the line and try again") from None
+    return found
+
+
+def parse_json(text: str, what: str) -> dict[str, Any]:
+    """The same of JSON."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageProblem(what, f"it is not valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageProblem(what, "it must be a JSON object of sections")
+    return found
+
+
+def format_toml(values: Mapping[str, Any]) -> str:
+    """The tables as TOML that reads back as the same. Characters that would play tricks with a terminal are escaped."""
+    return _escaped(tomli_w.dumps(nested(flat(values))))
+
+
+def format_value(value: Any) -> str:
+    """One value as it stands in TOML, on one line."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{word} = {format_value(item)}" for word, item in value.items())
+        return _escaped(f"{{ {inner} }}" if inner else "{}")
+    if isinstance(value, list):
+        return f"[{', '.join(format_value(item) for item in value)}]"
+    return _escaped(tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n"))
+
+
+def _escaped(text: str) -> str:
+    # Inside a string of TOML an escape is the same character; outside of strings there are none of these.
+    return "".join(
+        f"\\U{ord(char):08x}" if char != "\n" and unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") else char
+        for char in text
+    )
