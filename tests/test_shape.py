@@ -42,6 +42,7 @@ ROOT_MODULE = "edgeagent"
 PROVED_OTHERWISE = {
     "edgeagent.__main__": "tests/support/fleet.py runs `python -m edgeagent`",
     "edgeagent.assembly.agent": "tests/live/test_device.py runs it as a program",
+    "edgeagent.assembly.deviceloop": "tests/live/test_device.py runs it as a program, through edgeagent.assembly.agent",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.builtin.facts.*": "tests/unit/test_facts_*.py read them as agents do, through the registry",

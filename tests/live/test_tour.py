@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from edgeagent.demo.story import until
 from tests.support.fleet import start_cli
 
@@ -52,6 +54,7 @@ def type_line(command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.timeout(300)
 def test_the_tour_shows_what_it_promises(tmp_path: Path) -> None:
     lines = tour()
     assert len(lines) >= 7, "the tour was found in the README"
