@@ -27,8 +27,9 @@ lint: $(BIN)/edgeagent
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Every worker takes whole files, in their order: tests of one file share servers, and the long files come first (tests/conftest.py).
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(BIN)/edgeagent
 	$(BIN)/python -m tests.bench

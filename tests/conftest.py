@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,36 @@ if TYPE_CHECKING:
     from tests.support.fleet import LiveFleet
 
 
+#: Files that take long, about longest first: when several workers share them, none is left with one of these at the end.
+_FIRST = [
+    *("test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
+    *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust"),
+]
+#: How many workers share a core with ``-n auto``, and how many there are at most: most of the time a test waits for processes of its own.
+_WORKERS_PER_CORE, _MOST_WORKERS = 2, 8
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For ``-n auto``; a machine with one core gets one."""
+    cores = len(os.sched_getaffinity(0))
+    return min(cores * _WORKERS_PER_CORE, _MOST_WORKERS) if cores > 1 else 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> None:
+    """Whatever started us may have had signals ignored (``nohup`` SIGHUP, ``&`` in a script SIGINT), also by what tests start and end by
+    them. A handler, unlike that, does not outlive the start of a program.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with own_home(tmp_path_factory.mktemp("home")):
@@ -23,9 +54,10 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
     """A hub and three devices at the demo's pace, started once. Ask for ``fleet`` instead, which is whole."""
+    from edgeagent.demo.layout import QUICK
     from tests.support.fleet import LiveFleet
 
-    with LiveFleet(tmp_path_factory.mktemp("fleet")) as fleet:
+    with LiveFleet(tmp_path_factory.mktemp("fleet"), pace=QUICK) as fleet:
         yield fleet
 
 

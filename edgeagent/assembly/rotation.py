@@ -15,13 +15,15 @@ from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.fleet import signers
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.owner import Owner
-from edgeagent.hub.roles import LIMITED, PEOPLE, Role
+from edgeagent.hub.roles import LIMITED, PEOPLE, PersonRole, Role
 from edgeagent.trust.creds import Credentials
 
 __all__ = ["ROTATED", "rotate"]
 
+#: role -> what a person who has it is called.
+_CALLED: dict[Role, PersonRole] = {**{role: role for role in PEOPLE}, **{limited: role for role, limited in LIMITED.items()}}
 #: The roles whose keys can be exchanged so. Devices' and claims' keys are the hub's, and devices do not pin them.
-ROTATED: tuple[Role, ...] = (*PEOPLE, "group-viewer", "group-operator")
+ROTATED: tuple[Role, ...] = tuple(_CALLED)
 
 #: How long the hub may take to end the old logins, and how often to look, in seconds.
 HUB_SECONDS, LOOK_SECONDS = 60.0, 0.5
@@ -47,9 +49,9 @@ async def rotate(owner: Owner, role: Role, place: HubFolder, where: Reached, key
 
 async def _until_refused(where: Reached, before: Owner, role: Role) -> None:
     """Until a login that was signed with the old key is let in no longer. Raises Failed when the hub does not do it."""
-    kind = next((plain for plain, limited in LIMITED.items() if limited == role), role)
-    groups = ("any",) if kind != role else ()
-    old = before.operator_credentials(NAME, kind, groups=groups, expires_in_seconds=HUB_SECONDS)  # type: ignore[arg-type]  # a role of people
+    called = _CALLED[role]
+    groups = ("any",) if called != role else ()
+    old = before.operator_credentials(NAME, called, groups=groups, expires_in_seconds=HUB_SECONDS)
     deadline = asyncio.get_running_loop().time() + HUB_SECONDS
     while asyncio.get_running_loop().time() < deadline:
         try:

@@ -53,7 +53,7 @@ def revoke(
     Example: edgeagent operator revoke olga --reason "laptop stolen"
     """
 
-    async def run() -> None:
+    async def run() -> Person:
         from edgeagent.fleet import admin, signers
 
         async with admin.connected(context) as (fleet, orders):
@@ -61,8 +61,11 @@ def revoke(
             one_key = "" if who == person.name else who
             typer.echo(f"{person.name or who} is kept out of the hub" + (f" with the key {who}" if one_key else ""))
             await signers.revoke(fleet.client, fleet.login, person, one_key)
+            return person
 
-    running.run(run())
+    person = running.run(run())
+    if person.role == "viewer" and not person.older:
+        return  # viewers sign nothing; under an older login it may have been another role
     typer.echo("Devices follow nothing any more that was signed with it; those that are away learn of it when they are back.")
     typer.echo("What is in force and was signed with it must be signed again by somebody else.")
 

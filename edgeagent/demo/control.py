@@ -57,13 +57,17 @@ def find() -> Running | None:
 
 @contextlib.asynccontextmanager
 async def offer(folder: Path, handle: Handler) -> AsyncIterator[None]:
-    """Answer requests while the block runs. Raises Refused when a demo runs already."""
+    """Answer requests while the block runs. Raises Refused when a demo runs already, Failed when there can be no socket."""
     other = find()
     if other:
         raise Refused("start a demo", f"one runs already in {other.folder} (pid {other.pid})", "end that one first with Ctrl-C")
     address = Path(tempfile.mkdtemp(prefix="edgeagent-demo-")) / "control.sock"  # a short path: sockets allow 107 bytes
     files.make_folder(_note().parent, 0o700)
-    server = await asyncio.start_unix_server(lambda r, w: _serve(r, w, handle), path=str(address))
+    try:
+        server = await asyncio.start_unix_server(lambda r, w: _serve(r, w, handle), path=str(address))
+    except OSError as error:
+        address.parent.rmdir()
+        raise Failed("start a demo", f"no socket can be made at {address} ({error})", "set TMPDIR to a short path") from None
     running = Running(pid=os.getpid(), folder=str(folder), socket=str(address), before=context.current_name() or "")
     files.write_atomic(_note(), msgspec.json.encode(running), 0o600)
     try:

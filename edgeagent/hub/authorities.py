@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.tls import covers
 from edgeagent.hub.tlsfolder import TlsFolder
 
-__all__ = ["Trust", "current", "current_file", "local"]
+__all__ = ["Trust", "current", "current_file", "local", "split"]
+
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
 class Trust(NamedTuple):
@@ -37,6 +40,11 @@ def current_file(place: HubFolder) -> Path | None:
     if options.tls == "files" and options.authorities_file:
         return place.named(options.authorities_file)
     return TlsFolder(place).authorities if options.tls == "self" else None
+
+
+def split(text: str) -> list[str]:
+    """The certificates of a PEM text, one by one, without what stands between them."""
+    return [found.rstrip("\n") + "\n" for found in _CERTIFICATE.findall(text)]
 
 
 def local(place: HubFolder, options: HubOptions) -> Trust:

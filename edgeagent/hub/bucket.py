@@ -12,17 +12,17 @@ import msgspec
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last, read_all
-from edgeagent.errors import EdgeError, Failed, Refused
+from edgeagent.errors import EdgeError, Failed
 from edgeagent.link import Client, request
 from edgeagent.publish import published_if
 
-__all__ = ["Bucket"]
+__all__ = ["TRIES", "Bucket", "pause"]
 
 #: The JetStream API inside the account HUB.
 PREFIX = "$JS.API"
 #: How often a change is tried again because somebody else wrote meanwhile.
 TRIES = 16
-#: The bound of the pause before the second try, in seconds; those of many who write the same must differ.
+#: The bound of the pause before the second try, in seconds; each further one is so much longer.
 PAUSE_SECONDS = 0.02
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -59,19 +59,24 @@ class Bucket(Generic[Record]):
     async def change(self, key: str, make: Callable[[Record | None], Record | None], *, what: str) -> Record | None:
         """Write what ``make`` makes of the record (None: there is none); return it, None when ``make`` wants nothing written.
 
-        ``make`` is called again when somebody else wrote meanwhile. Raises Refused when that happens again and again.
+        ``make`` is called again when somebody else wrote meanwhile. Raises Failed when that happens again and again.
         """
         for number in range(TRIES):
-            await asyncio.sleep(random.uniform(0, number * PAUSE_SECONDS))
+            await pause(number)
             found = await self.find(key)
             made = make(found[0] if found else None)
             if made is None or await self.put(key, made, found[1] if found else 0, what=what):
                 return made
-        raise Refused(what, "others change it all the time", "try again")
+        raise Failed(what, "others change it all the time", "try again")
 
     async def remove(self, key: str, sequence: int, *, what: str) -> None:
         """Remove the record with ``sequence``, and its history; a newer one stays. Nothing happens when it is gone already."""
         await purge(self._hub, f"KV_{self._name}", subjects.kv(self._name, key), before=sequence + 1, what=what)
+
+
+async def pause(number: int) -> None:
+    """Wait a moment before try ``number``, not at all before the first (0), so that those who compete do not meet again."""
+    await asyncio.sleep(random.uniform(0, number * PAUSE_SECONDS))
 
 
 async def purge(hub: Client, stream: str, subject: str, *, what: str, before: int | None = None) -> None:

@@ -19,23 +19,23 @@ import msgspec
 from edgeagent import wire
 from edgeagent.enrolment import Admission, Claim, claim_proof
 from edgeagent.errors import Failed, Refused
-from edgeagent.hub import register, tokens
-from edgeagent.hub.desk import MAX_BYTES
+from edgeagent.hub import desk, register, tokens
+from edgeagent.hub.authorities import split
+from edgeagent.hub.bucket import TRIES, pause
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.registeredkeys import Keys
 from edgeagent.hub.tokens import WHAT, Place
-from edgeagent.hub.tokenstore import ATTEMPTS, TokenStore, pause
+from edgeagent.hub.tokenstore import TokenStore
 from edgeagent.link import Client
 from edgeagent.times import rfc3339
 from edgeagent.tokens import Token
-from edgeagent.trust.nkeys import is_public, verify
+from edgeagent.trust.nkeys import verify
 
-__all__ = ["MAX_BYTES", "Admitted", "Claims", "authorities_of", "read_claim"]
+__all__ = ["Admitted", "Claims", "read_claim"]
 
 _MAX_MACS = 64
 #: A serial number is what some firmware says: one line of printable ASCII.
 _SERIAL = re.compile(r"[\x20-\x7e]{0,64}\Z")
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 #: Keep a key of the account FLEET out for good: its public key, and what the register says of its device.
 Revoke = Callable[[str, wire.DeviceRecord], Awaitable[None]]
@@ -53,14 +53,7 @@ def read_claim(token_id: str, data: bytes) -> Claim:
     """The claim in a message, whose sender has the seed of its key. Raises Refused."""
     if not tokens.is_token_id(token_id):
         raise Refused(WHAT, "the subject names no token")
-    if len(data) > MAX_BYTES:
-        raise Refused(WHAT, f"the claim is longer than {MAX_BYTES} bytes")
-    try:
-        claim = msgspec.json.decode(data, type=Claim)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refused(WHAT, "the hub cannot read the claim", "is edgeagent on this device much older or newer?") from None
-    if not is_public(claim.key, "user"):
-        raise Refused(WHAT, "the claim has no public user key")
+    claim = desk.read(data, Claim, WHAT, "claim")
     if not verify(claim.key, claim_proof(token_id, claim), _signature(claim.proof)):
         raise Refused(WHAT, "the claim's signature is not that of its key")
     if (
@@ -79,11 +72,6 @@ def _signature(text: str) -> bytes:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         return b""
-
-
-def authorities_of(pem: str) -> list[str]:
-    """The certificates of a PEM text, one each."""
-    return _CERTIFICATE.findall(pem)
 
 
 class Claims:
@@ -129,7 +117,8 @@ class Claims:
 
     async def _count(self, token_id: str, claim: Claim) -> tuple[Token, Place]:
         """Judge the claim by the newest token, and write the use down before anybody else changes it."""
-        for attempt in range(ATTEMPTS):
+        for number in range(TRIES):
+            await pause(number)
             found = await self._tokens.find(token_id)
             boards = await self._tokens.boards(found[0]) if found else []
             place = tokens.place(found[0] if found else None, claim, boards, self._clock())
@@ -142,12 +131,12 @@ class Claims:
             await self._keys.check(claim.key, place.device)
             if await self._tokens.replace(tokens.counted(token, claim.key, place.device), sequence):
                 return token, place
-            await pause(attempt)
         raise Failed(WHAT, "too many devices claim at once", "try again in a minute")
 
     async def _register(self, claim: Claim, token: Token, place: Place) -> tuple[wire.DeviceRecord, str, bool]:
         """Write the device into the register; the record, its JWT, and whether this key is new there."""
-        for attempt in range(ATTEMPTS):
+        for number in range(TRIES):
+            await pause(number)
             found = await register.find(self._hub, place.device)
             old = found[0] if found else None
             _check_record(old, claim, token, place)
@@ -155,15 +144,8 @@ class Claims:
             if new and old:
                 await self._put_out(old, claim.key)
             record, jwt = register.issue(self._keyring, self._record(old, claim, place), int(self._clock()))
-            try:
-                if found is None:
-                    await register.add(self._hub, record)
-                else:
-                    await register.replace(self._hub, record, found[1])
-            except Refused:  # somebody changed it just now: look again
-                await pause(attempt)
-                continue
-            return record, jwt, new
+            if await register.bucket(self._hub).put(place.device, record, found[1] if found else 0, what=WHAT):
+                return record, jwt, new
         raise Failed(WHAT, "its record in the register is changed all the time", "try again in a minute")
 
     async def _put_out(self, old: wire.DeviceRecord, key: str) -> None:
@@ -204,7 +186,7 @@ class Claims:
             renewal=self._keyring.renewal_jwt(record.id, record.key),
             hub=self._hub_name,
             signers=self._keyring.signers(),
-            authorities=authorities_of(self._authorities()),
+            authorities=split(self._authorities()),
             groups=record.groups,
             labels=record.labels,
         )

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from edgeagent import services, subjects
 from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
 from edgeagent.ratelimit import RateLimits
+from edgeagent.trust.nkeys import is_public
 
-__all__ = ["AT_ONCE", "MAX_BYTES", "PENDING_BYTES", "PENDING_MESSAGES", "Desk", "Flooded"]
+__all__ = ["AT_ONCE", "MAX_BYTES", "PENDING_BYTES", "PENDING_MESSAGES", "Desk", "Flooded", "read"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -36,6 +37,29 @@ FLOOD_MESSAGES = 100
 Work = Callable[[str, bytes], Awaitable[msgspec.Struct]]
 #: Told who goes on asking although nobody answers him, at most once a second each.
 Flooded = Callable[[str], None]
+
+
+class _Asked(Protocol):
+    key: str
+
+
+Asked = TypeVar("Asked", bound=_Asked)
+
+
+def read(data: bytes, shape: type[Asked], what: str, called: str) -> Asked:
+    """The body of what a device asks for a user's key of its own. what: as for :class:`EdgeError`. called: the body, for people.
+
+    Raises Refused with the reason.
+    """
+    if len(data) > MAX_BYTES:
+        raise Refused(what, f"the {called} is longer than {MAX_BYTES} bytes")
+    try:
+        asked = msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused(what, f"the hub cannot read the {called}", "is edgeagent on this device much older or newer?") from None
+    if not is_public(asked.key, "user"):
+        raise Refused(what, f"the {called} has no public user key")
+    return asked
 
 
 class Desk:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError
+from edgeagent.hub.authorities import split
 from edgeagent.link import Client
 from edgeagent.publish import published_if
 from edgeagent.runtime import jittered
 
-__all__ = ["hand_out", "keep_handing_out", "split"]
+__all__ = ["hand_out", "keep_handing_out"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -24,12 +24,6 @@ LOOK_SECONDS = 10.0
 
 _SUBJECT = subjects.document(subjects.AUTHORITIES)
 _WHAT = "hand out the hub's certificate authorities"
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
-
-
-def split(text: str) -> list[str]:
-    """The certificates of a PEM file, one by one, without what stands between them."""
-    return [found.rstrip("\n") + "\n" for found in _CERTIFICATE.findall(text)]
 
 
 async def hand_out(hub: Client, text: str) -> bool:

@@ -26,15 +26,13 @@ from edgeagent.hub.keyring import (
     role_key,
 )
 from edgeagent.hub.publickeys import PublicKeys
-from edgeagent.trust.creds import GROUP_TAG, Credentials
+from edgeagent.trust.creds import ACTION_TAG, GROUP_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair
 
-__all__ = ["ACTION_TAG", "PERSON_SECONDS", "Owner", "Remembered", "check_person"]
+__all__ = ["PERSON_SECONDS", "Owner", "Remembered", "check_person"]
 
 #: How long a person's credentials are good unless told otherwise: short, because a laptop may be stolen.
 PERSON_SECONDS = 30 * DAY_SECONDS
-#: The tag of an action that a person's commands may name, as a glob; none at all means every action.
-ACTION_TAG = "action"
 _ACTION = re.compile(r"[a-z0-9._*-]{1,64}\Z")
 
 

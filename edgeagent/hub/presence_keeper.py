@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from edgeagent import subjects, wire
-from edgeagent.direct import get_last, hub_time, read_all
+from edgeagent.direct import get_last, hub_time, in_our_words, read_all
 from edgeagent.errors import EdgeError
 from edgeagent.hub import events, leafs, presence
 from edgeagent.hub.evictions import Evictions, is_eviction
@@ -73,14 +73,18 @@ class PresenceKeeper:
         self._telling = RateLimits(1 / 60, 1, shared=10, remembered=1000)
 
     async def start(self) -> None:
-        """Listen, then put right what happened before."""
+        """Listen, then put right what happened before. Raises EdgeError."""
+        with in_our_words("hear who comes and goes"):
+            await self._listen()
+        await self._load()
+        await self.reconcile()
+
+    async def _listen(self) -> None:
         for event in ("CONNECT", "DISCONNECT"):
             await self._system.subscribe(f"$SYS.ACCOUNT.{self._fleet}.{event}", cb=self._heard)
         if self._provision:
             await self._system.subscribe(f"$SYS.ACCOUNT.{self._provision}.CONNECT", cb=self._visitor_came)
             await self._system.subscribe(f"$SYS.ACCOUNT.{self._provision}.DISCONNECT", cb=self._visitor_went)
-        await self._load()
-        await self.reconcile()
 
     async def write_events(self) -> None:
         """Write what happens, for ever."""

@@ -14,6 +14,7 @@ from typing import Any
 import nats.errors
 
 from edgeagent import subjects
+from edgeagent.direct import in_our_words
 from edgeagent.enrolment import NO_ID, Admission, Renewed
 from edgeagent.errors import Refused
 from edgeagent.hub import events
@@ -71,7 +72,11 @@ class Provisioning:
         self._subscriptions: list[Any] = []
 
     async def start(self) -> None:
-        """Listen from now on."""
+        """Listen from now on. Raises EdgeError when a connection is gone."""
+        with in_our_words("answer claims and renewals"):
+            await self._listen()
+
+    async def _listen(self) -> None:
         claims, renewals, imported = self._desks
         for client, subject, desk in (
             (self._provision, subjects.claim("*"), claims),

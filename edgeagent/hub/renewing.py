@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from edgeagent import subjects
 from edgeagent.enrolment import Renewal, Renewed
-from edgeagent.errors import Failed, Refused
-from edgeagent.hub import register
-from edgeagent.hub.desk import MAX_BYTES
+from edgeagent.errors import Refused
+from edgeagent.hub import desk, register
 from edgeagent.hub.keyring import Keyring
-from edgeagent.hub.tokenstore import ATTEMPTS, pause
 from edgeagent.link import Client
-from edgeagent.trust.nkeys import is_public
 from edgeagent.wire import DeviceRecord
 
-__all__ = ["MAX_BYTES", "Renewals", "check", "read_renewal"]
+__all__ = ["Renewals", "check", "read_renewal"]
 
 
 def read_renewal(device_id: str, data: bytes) -> Renewal:
@@ -26,15 +21,7 @@ def read_renewal(device_id: str, data: bytes) -> Renewal:
     what = "renew the credentials"
     if not subjects.is_id(device_id):  # a tampered leaf can publish with a literal asterisk in its subject (nats-server 2.15.1)
         raise Refused(what, "the subject names no device")
-    if len(data) > MAX_BYTES:
-        raise Refused(what, f"the request is longer than {MAX_BYTES} bytes")
-    try:
-        renewal = msgspec.json.decode(data, type=Renewal)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refused(what, "the hub cannot read the request", "is edgeagent on this device much older or newer?") from None
-    if not is_public(renewal.key, "user"):
-        raise Refused(what, "the request has no public user key")
-    return renewal
+    return desk.read(data, Renewal, what, "request")
 
 
 def check(record: DeviceRecord | None, device_id: str, key: str) -> DeviceRecord:
@@ -64,15 +51,12 @@ class Renewals:
 
     async def renew(self, device_id: str, key: str) -> Renewed:
         """Sign anew for what the register says now. Raises Refused, another EdgeError when the hub is not well."""
-        for attempt in range(ATTEMPTS):
-            found = await register.find(self._hub, device_id)
-            old = check(found[0] if found else None, device_id, key)
-            assert found is not None  # check has refused it
-            record, jwt = register.issue(self._keyring, old, int(self._clock()))
-            try:
-                await register.replace(self._hub, record, found[1])
-            except Refused:  # somebody changed it just now: look again
-                await pause(attempt)
-                continue
-            return Renewed(jwt=jwt, renewal=self._keyring.renewal_jwt(device_id, key))
-        raise Failed(f"renew {device_id}", "its record in the register is changed all the time", "it tries again by itself")
+        jwt = ""
+
+        def made(found: DeviceRecord | None) -> DeviceRecord:
+            nonlocal jwt
+            record, jwt = register.issue(self._keyring, check(found, device_id, key), int(self._clock()))
+            return record
+
+        await register.bucket(self._hub).change(device_id, made, what=f"renew {device_id}")
+        return Renewed(jwt=jwt, renewal=self._keyring.renewal_jwt(device_id, key))

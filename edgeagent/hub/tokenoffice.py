@@ -18,7 +18,7 @@ from edgeagent import wire
 from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.hub import events, register, tokens
-from edgeagent.hub.claiming import authorities_of
+from edgeagent.hub.authorities import split
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.revocations import Revocation, Revocations
 from edgeagent.hub.tokenstore import TokenStore
@@ -118,7 +118,7 @@ class TokenOffice:
         login = self._keyring.claim_jwt(token_id, wanted.expires_in_seconds + tokens.GRACE_SECONDS)
         token = tokens.made(token_id, wanted, user, now, str(jwt.claims(login)["sub"]))
         await self._store.create(token, wanted.boards)
-        text = ClaimToken(login, self._hub_name, self._tls, tuple(authorities_of(self._authorities()))).format()
+        text = ClaimToken(login, self._hub_name, self._tls, tuple(split(self._authorities()))).format()
         await self._tell(user, "token.created", f"{user} made the token {token.id} for {_whom(token)}", token.id)
         return TokenMade(
             id=token.id, token=text, expires_at=token.expires_at, uses=token.uses, leaf_port=self._leaf_port, host=self._host

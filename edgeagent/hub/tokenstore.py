@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Callable
 
 import msgspec
@@ -17,10 +15,7 @@ from edgeagent.hub.tokens import GRACE_SECONDS
 from edgeagent.link import Client
 from edgeagent.tokens import Board, Token
 
-__all__ = ["ATTEMPTS", "TokenStore", "pause"]
-
-#: How often somebody else may be first. Each round one of those who compete gets through.
-ATTEMPTS = 20
+__all__ = ["TokenStore"]
 
 
 class _Boards(msgspec.Struct):
@@ -59,18 +54,17 @@ class TokenStore:
         """Write the token over the one that was found with ``sequence``; False when somebody else was first."""
         return await self._tokens.put(f"token.{token.id}", token, sequence, what=f"keep the token {token.id}")
 
-    async def change(self, token_id: str, edit: Callable[[Token], Token]) -> Token:
-        """Read, edit and write until nobody came between; what it is then. Raises Refused when there is no such token."""
+    async def change(self, token_id: str, edit: Callable[[Token], Token]) -> None:
+        """Read, edit and write until nobody came between. Raises Refused when there is no such token, Failed when others always do."""
         what = f"change the token {token_id}"
-        for attempt in range(ATTEMPTS):
-            found = await self.find(token_id)
-            if found is None:
+
+        def made(token: Token | None) -> Token | None:
+            if token is None:
                 raise Refused(what, "there is no such token", "`edgeagent token ls` shows all")
-            changed = edit(found[0])
-            if changed == found[0] or await self.replace(changed, found[1]):
-                return changed
-            await pause(attempt)
-        raise Failed(what, "others change it all the time", "try again")
+            changed = edit(token)
+            return None if changed == token else changed
+
+        await self._tokens.change(f"token.{token_id}", made, what=what)
 
     async def all(self) -> list[Token]:
         """Every token that is kept."""
@@ -87,8 +81,3 @@ class TokenStore:
 
     async def _remove(self, key: str) -> None:
         await purge(self._hub, f"KV_{TOKENS_BUCKET}", subjects.kv(TOKENS_BUCKET, key), what=f"remove {key}")
-
-
-async def pause(attempt: int) -> None:
-    """Wait a moment, a little longer each time, so that those who compete do not meet again."""
-    await asyncio.sleep(random.uniform(0, 0.01 * (attempt + 1)))

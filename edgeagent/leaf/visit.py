@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeagent import files
+from edgeagent.enrolled import AUTHORITIES_FILE
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.leaf.conf import ACCOUNT, AGENT_USER, SYSTEM_USER, LeafConf, leafnodes, quote
 from edgeagent.leaf.linkfailures import LinkFailure, explain
@@ -92,7 +93,7 @@ class Visit:
         self._stack.callback(_clear, folder)
         files.write_atomic(folder / "visit.creds", self._options.credentials.encode(), 0o600)
         if self._options.authorities:
-            files.write_atomic(folder / "authorities.pem", self._options.authorities.encode(), 0o600)
+            files.write_atomic(folder / AUTHORITIES_FILE, self._options.authorities.encode(), 0o600)
         files.write_atomic(config, self._configuration().encode("utf-8", "surrogateescape"), 0o600)
         child = process.start(launch)
         self._stack.push_async_callback(_end, child)
@@ -120,7 +121,7 @@ class Visit:
             system_password=self._system_password,
             hub_urls=(options.url,),
             credentials=options.folder / "visit.creds",
-            tls_ca_file=options.folder / "authorities.pem" if options.authorities else None,
+            tls_ca_file=options.folder / AUTHORITIES_FILE if options.authorities else None,
             proxy=options.proxy,
             reconnect_seconds=1.0,
         )

@@ -68,13 +68,18 @@ class Launch:
 
 
 class Child:
-    """A running program. Made by :func:`start` or :func:`adopt`, inside a running event loop."""
+    """A running program. Made by :func:`start` or :func:`adopt`, inside a running event loop.
 
-    def __init__(self, launch: Launch, pid: int, pidfd: int, popen: subprocess.Popen[bytes] | None) -> None:
+    began: how long its files were when it was started or adopted.
+    """
+
+    def __init__(
+        self, launch: Launch, pid: int, pidfd: int, popen: subprocess.Popen[bytes] | None, began: Mapping[Path, int]
+    ) -> None:
         self.launch, self.pid, self.adopted = launch, pid, popen is None
         self.exit_status: int | None = None
         self._popen, self._pidfd = popen, pidfd
-        self._began = {path: logtail.end(path) for path in (launch.log_file, launch.output)}
+        self._began = began
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(pidfd, self._on_end)
@@ -160,6 +165,7 @@ def start(launch: Launch) -> Child:
     Raises StartFailed (hopeless) when there is no such program, EdgeError when its files can't be written.
     """
     _put_aside(launch.output)
+    began = _lengths(launch)  # before it can say anything: it may have ended when we come to look at it
     environment = {**os.environ, **launch.environment}
     environment.pop("NOTIFY_SOCKET", None)  # systemd's word to us; a child must not answer it
     try:
@@ -175,7 +181,7 @@ def start(launch: Launch) -> Child:
             )
     except OSError as error:
         raise _not_started(launch, error) from None
-    child = _watched(launch, popen)
+    child = _watched(launch, popen, began)
     try:
         files.write_atomic(launch.pid_file, f"{popen.pid}\n".encode())
     except EdgeError as error:
@@ -190,9 +196,13 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _watched(launch: Launch, popen: subprocess.Popen[bytes]) -> Child:
+def _lengths(launch: Launch) -> dict[Path, int]:
+    return {path: logtail.end(path) for path in (launch.log_file, launch.output)}
+
+
+def _watched(launch: Launch, popen: subprocess.Popen[bytes], began: Mapping[Path, int]) -> Child:
     try:
-        return Child(launch, popen.pid, os.pidfd_open(popen.pid), popen)
+        return Child(launch, popen.pid, os.pidfd_open(popen.pid), popen, began)
     except OSError as error:  # no descriptor left: what can't be watched must not run
         popen.kill()
         popen.wait()
@@ -226,7 +236,7 @@ def adopt(launch: Launch) -> Child | None:
             continue
         # Only now, that the number can't change hands any more, is it worth asking who it is.
         if _is_ours(pid, launch):
-            return Child(launch, pid, pidfd, None)
+            return Child(launch, pid, pidfd, None, _lengths(launch))
         os.close(pidfd)
     return None
 

@@ -19,10 +19,24 @@ from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.trust import jwt
 from edgeagent.trust.nkeys import KeyPair
 
-__all__ = ["GROUP_TAG", "Callbacks", "Credentials", "Login", "callbacks", "check_issued", "load", "parse", "peek", "unchecked"]
+__all__ = [
+    "ACTION_TAG",
+    "GROUP_TAG",
+    "Callbacks",
+    "Credentials",
+    "Login",
+    "callbacks",
+    "check_issued",
+    "load",
+    "parse",
+    "peek",
+    "unchecked",
+]
 
 #: The tag that puts a device into a group; role templates expand it as ``{{tag(group)}}``.
 GROUP_TAG = "group"
+#: The tag of a person's JWT that limits which commands it may sign, a glob; none at all means every command.
+ACTION_TAG = "action"
 
 _WARNING = """\
 ************************* IMPORTANT *************************

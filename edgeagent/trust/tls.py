@@ -6,6 +6,7 @@ change those words. So the login is held back here until the connection is encry
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import ssl
@@ -87,6 +88,10 @@ class _Transport(TcpTransport):
     async def drain(self) -> None:
         if self._io_writer is not None:
             await super().drain()  # type: ignore[no-untyped-call]  # as above
+
+    async def wait_closed(self) -> None:
+        # Both ends may close at once, and nats-py then waits in two tasks for one future: the one that is cancelled must not end the other.
+        await asyncio.shield(super().wait_closed())  # type: ignore[no-untyped-call]  # as above
 
     def __bool__(self) -> bool:
         return True  # else nats-py replaces it

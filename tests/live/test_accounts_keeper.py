@@ -17,52 +17,36 @@ from nats.aio.client import Client
 
 from edgeagent import subjects
 from edgeagent.errors import Failed, Refused
-from edgeagent.hub import accounts_keeper, interest, leafs, roles, streams
+from edgeagent.hub import accounts_keeper, interest, leafs, roles
 from edgeagent.hub.accounts import ACCOUNTS
 from edgeagent.hub.accounts_keeper import AccountsKeeper, differs, differs_beside_revocations
-from edgeagent.hub.keyring import PRELOAD_ISSUED_AT
-from edgeagent.hub.owner import Owner
 from edgeagent.hub.revocations import LIMIT, Revocation, Revocations, in_force
 from edgeagent.link import connect, request
 from edgeagent.natsserver import binary, ports
 from edgeagent.trust import creds, jwt
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
+from tests.support.provisioninghub import ProvisioningHub
 from tests.support.rogue import Rogue
 from tests.support.servers import until
 
 REAL, RAW = 10, 40
 
 
-class Server:
-    """A nats-server with the accounts of ``owner``, as the hub starts it, and connections to them."""
+class Server(ProvisioningHub):
+    """A nats-server with an owner's accounts, as the hub starts it, and connections to them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.owner = folder, Owner.create("berlin")
-        self.port, self.leaf_port = ports.pick(), ports.pick()
+        super().__init__(folder)
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Server:
-        signed = self.owner.account_jwts(issued_at=PRELOAD_ISSUED_AT)
-        conf = self.folder / "hub.conf"
-        conf.write_text(f"""
-            server_name: hub
-            listen: 127.0.0.1:{self.port}
-            ports_file_dir: "{self.folder}"
-            logfile: "{self.folder}/hub.log"
-            operator: {self.owner.operator_jwt()}
-            system_account: {signed["SYS"][0]}
-            resolver {{ type: full, dir: "{self.folder}/jwt", allow_delete: true }}
-            resolver_preload {{ {", ".join(f"{public}: {token}" for public, token in signed.values())} }}
-            jetstream {{ store_dir: "{self.folder}/js", domain: hub, max_memory_store: 8M, max_file_store: {1 << 30} }}
-            leafnodes {{ listen: 127.0.0.1:{self.leaf_port}, isolate_leafnode_interest: true, no_advertise: true }}
-        """)
-        process = self.run(conf, self.folder)
-        await until(lambda: ports.read(self.folder, process.pid) is not None, "the hub is ready")
+        self.start()
+        self._stack.callback(self.kill)
+        await self.ready()
         self.hub = await self.connect(self.owner.service_credentials("hub"))
         self.system = await self.connect(self.owner.service_credentials("sys"))
         self.fleet = await self.connect(self.owner.service_credentials("fleet"))
-        await streams.ensure(self.hub.jetstream(), 1 << 30)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,13 +100,19 @@ class Server:
         """The same without a server of its own: links, and answers; links again when it is cut off."""
         login = self.owner.device_credentials(device_id)
 
+        async def lived() -> bool:
+            """Whether it was let in; it is over then."""
+            with contextlib.suppress(OSError, ValueError, AssertionError):
+                async with await Rogue.connect(self.leaf_port, login) as rogue:
+                    rogue.subscribe(subjects.query(subjects.FLEET_ALL))
+                    if await rogue.settle():
+                        await _answer_all(rogue)
+                        return True
+            return False
+
         async def live() -> None:
             while True:
-                with contextlib.suppress(OSError, ValueError, AssertionError):
-                    async with await Rogue.connect(self.leaf_port, login) as rogue:
-                        rogue.subscribe(subjects.query(subjects.FLEET_ALL))
-                        await _answer_all(rogue)
-                await asyncio.sleep(0.2)
+                await until(lived, f"{device_id} is let in")
 
         task = asyncio.create_task(live(), name=device_id)
         self._stack.push_async_callback(_ended, task)

@@ -1,7 +1,7 @@
 """Attacks on a hub that runs with its services: names of leafs, renewal credentials, forged trust documents, a broken-into hub.
 
-What a login may publish and hear is tried in test_attacks.py, claim tokens in test_provisioning.py, orders of people and revoked
-devices in test_administration.py, certificates in test_tls_leaf.py.
+What a login may publish and hear is tried in test_attacks.py, claim tokens in test_attacks_claims.py, orders of people in
+test_administration_people.py, revoked devices in test_administration.py, certificates in test_tls_leaf.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import stat
 import time
@@ -33,8 +34,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def running(hub: Hub) -> Iterator[Hub]:
     with started(hub.up()):
-        while not hub.answers():
-            time.sleep(0.05)
+        asyncio.run(until(hub.answers, "the hub answers"))
         yield hub
 
 

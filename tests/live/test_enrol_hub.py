@@ -28,7 +28,7 @@ async def do(*words: str) -> Said:
 
 
 async def test_from_the_token_to_the_revocation_and_back(hub: Hub, tmp_path: Path) -> None:
-    await until(lambda: asyncio.to_thread(hub.answers), "the hub is up")
+    await until(hub.answers, "the hub is up")
     device = NewDevice(tmp_path / "device", reconnect_seconds=2)
     token = (await do("token", "create", "--groups", "berlin", "--label", "site=berlin", "--uses", "2")).out
     for _ in range(2):  # the second time as if it had been killed before the end: the same key asks again

@@ -36,8 +36,8 @@ async def test_orders_are_answered_while_one_of_two_is_started_anew(hub: Hub) ->
                 made = cli("token", "create", "--expires", "1h")
                 assert made.code == 0, made
                 assert tokens() == number
-            with started(hub.up()):
-                await until(hub.answers, "the hub is whole again")
+            with started(hub.up()) as third:
+                await until(lambda: "the hub is up" in third.stderr.readline(), "the hub is whole again")  # type: ignore[union-attr]  # as above
                 code, err = ended(second, signal.SIGTERM)
                 assert code == 0, err
                 assert tokens() == 3

@@ -26,7 +26,7 @@ from edgeagent.link import request
 from edgeagent.natsserver import ports
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
 from tests.support.home import own_home
-from tests.support.hub import started
+from tests.support.hub import answers, started
 from tests.support.servers import kill_leftovers, until
 from tests.support.tlshub import presented
 
@@ -101,7 +101,7 @@ async def test_a_new_certificate_disturbs_nobody(tmp_path: Path) -> None:
         assert url in hub.made.out
     assert "hub.example" in json.loads(hub.command("hub", "tls", "show", "--json").out)["certificate"]["names"]
     with started(start_cli("hub", "up", "--dir", str(hub.place.path))):
-        await until(lambda: hub.command("hub", "status").code == 0, "the hub answers", PATIENCE_SECONDS)
+        await until(lambda: answers(hub.place), "the hub answers", PATIENCE_SECONDS)
         async with linked(hub, tmp_path) as leaf, Fleet() as fleet:
             await fleet.roster()
             await stays(hub, fleet, leaf)
@@ -114,7 +114,7 @@ async def test_the_next_authority_reaches_people_before_it_counts(tmp_path: Path
     mine = Path(context.load("t").authorities)
     before = mine.read_text()
     with started(start_cli("hub", "up", "--dir", str(hub.place.path))):
-        await until(lambda: hub.command("hub", "status").code == 0, "the hub answers", PATIENCE_SECONDS)
+        await until(lambda: answers(hub.place), "the hub answers", PATIENCE_SECONDS)
         assert hub.command("hub", "tls", "rotate").code == 0
 
         async def learned() -> bool:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from edgeagent.errors import Closed, EdgeError, Refused, Unreachable
 from edgeagent.natsserver import binary, ports, process, server
-from edgeagent.natsserver.failures import StartFailed
+from edgeagent.natsserver.failures import Diagnosis, StartFailed
 from edgeagent.natsserver.process import Child, Launch
 from edgeagent.natsserver.supervisor import State, Supervisor, Timing
 from tests.support.servers import is_alive, kill, kill_leftovers, until
@@ -97,7 +98,8 @@ async def test_nats_server_is_ready_when_we_say_so(tmp_path: Path) -> None:
     port = ports.pick()
     async with running(nats(tmp_path, f'listen: "127.0.0.1:{port}"')) as child:
         assert (await ports.banner(port) or {})["version"] == binary.find().version
-        assert ports.read(tmp_path, child.pid) == {"nats": [f"nats://127.0.0.1:{port}"]}
+        opened = {"nats": [f"nats://127.0.0.1:{port}"]}  # it says that it is ready a moment before it writes this down
+        await until(lambda: ports.read(tmp_path, child.pid) == opened, "it has written down where it listens")
         assert process.program_of(child.pid) == binary.find().path.resolve()
         assert child.launch.pid_file.read_text() == f"{child.pid}\n"
         assert os.getsid(child.pid) == child.pid
@@ -146,6 +148,19 @@ async def test_an_unknown_failure_shows_the_last_words(tmp_path: Path) -> None:
     problem = await failing(program(tmp_path, "broken"))
     assert problem.log_lines == ["no way"]
     assert str(problem) == "cannot run the program: it ended with exit status 3. It said last:\n  | no way"
+
+
+async def test_what_it_says_before_we_look_at_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = replace(program(tmp_path, "broken"), explain=lambda text, status: Diagnosis(why=text.strip()))
+    watch = os.pidfd_open
+
+    def late(pid: int) -> int:
+        while not launch.output.read_bytes():
+            time.sleep(0.01)
+        return watch(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", late)
+    assert (await failing(launch)).why == "no way"
 
 
 async def test_a_program_that_never_gets_ready(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from edgeagent.assembly.hubmake import owner_file
 from edgeagent.enrolment import ClaimToken
+from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.owner import Owner
 from edgeagent.link import connect
 from edgeagent.natsserver import ports
@@ -32,6 +33,7 @@ from edgeagent.trust.nkeys import KeyPair
 from tests.support.enrolling import NewDevice, lines
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli
 from tests.support.home import own_home
+from tests.support.hub import answers
 from tests.support.servers import until
 
 #: Files whose purpose it is to hold a secret, below the test's folder, and why. Others than their owner can read none of them.
@@ -136,6 +138,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
         yield Story(tmp_path)
 
 
+@pytest.mark.timeout(300)  # some fifty commands, one after another
 async def test_no_secret_is_shown(story: Story) -> None:
     with Watch(story.folder) as watch:
         await told(story, watch)
@@ -183,7 +186,7 @@ async def told(story: Story, watch: Watch) -> None:
     hub, asked = ("--dir", story.folder / "hub"), ("--passphrase-file", story.passphrase)
     story.do("hub", "init", *hub, "--name", "berlin", "--admin", "ada", "--tls-self", *ports_, *asked)
     with story.running("hub", "hub", "up", *hub):
-        await until(lambda: cli("hub", "status", *map(str, hub)).code == 0, "the hub answers")
+        await until(lambda: answers(HubFolder(story.folder / "hub")), "the hub answers")
         device = await enrolled(story, watch)
         with device.running():
             await until(lambda: device.is_linked, "it is linked")
@@ -296,7 +299,7 @@ async def plant(story: Story, watch: Watch) -> bytes:
     with story.running("hub", "hub", "up", "--dir", story.folder / "hub"):
         login = creds.load(story.folder / "hub" / "keys" / "hub.creds")
         authorities = story.folder / "hub" / "tls" / "ca.pem"
-        await until(lambda: cli("hub", "status", "--dir", str(story.folder / "hub")).code == 0, "the hub answers")
+        await until(lambda: answers(HubFolder(story.folder / "hub")), "the hub answers")
         url = f"tls://127.0.0.1:{story.client_port}"
         client = await connect(
             url, what="plant", name="t", inbox_prefix="_INBOX.t", jwt=creds.callbacks(login), authorities=authorities

@@ -22,19 +22,14 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from tests.support.fleet import Said, cli
 from tests.support.home import own_home
-from tests.support.provisioninghub import HOUR, ProvisioningHub, Services, ask, claim_of, leaf_login, running
+from tests.support.provisioninghub import HOUR, ProvisioningHub, Services, ask, claim_of, leaf_login, running, started
 from tests.support.rogue import Rogue
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisioningHub]:
-    place = ProvisioningHub(tmp_path_factory.mktemp("tokens"))
-    try:
-        place.start()
-        asyncio.run(place.ready())
+    with started(tmp_path_factory.mktemp("tokens")) as place:
         yield place
-    finally:
-        place.kill()
 
 
 @pytest.fixture

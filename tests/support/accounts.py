@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,30 +14,21 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from edgeagent.link import Client, connect
-from edgeagent.natsserver import binary, ports
-from tests.support.servers import until
+from tests.support.servers import Server
 
 __all__ = ["AccountsServer", "running"]
 
 
-class AccountsServer:
+class AccountsServer(Server):
     """Every account has a user of its name in small letters, whose password is ``secret``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, ports.pick()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "server.conf"
-        config.write_text(
-            f"""listen: 127.0.0.1:{self.port}
-ports_file_dir: "{self.folder}"
-logfile: "{self.folder}/server.log"
+        self.begin(f"""
+{self.common()}
 jetstream {{ store_dir: "{self.folder}/js", max_memory_store: 16M, max_file_store: 64M }}
 system_account: SYS
 accounts {{
@@ -62,10 +52,8 @@ accounts {{
     ]
   }}
 }}
-"""
-        )
-        self._process = process = _start(config)
-        await until(lambda: ports.read(self.folder, process.pid) is not None, "the server is ready")
+""")
+        await self.ready()
 
     async def connect(self, account: str, **options: object) -> Client:
         """A connection to ``account``; the caller closes it."""
@@ -89,15 +77,6 @@ accounts {{
             await js.add_stream(stream)
         finally:
             await client.close()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def _start(config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([binary.find().path, "-c", config])
 
 
 @contextlib.contextmanager

@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeagent import subjects
 from edgeagent.assembly.hubmake import owner_file
+from edgeagent.assembly.hubservices import sign_in
+from edgeagent.errors import EdgeError
 from edgeagent.hub.folder import HubFolder
+from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.owner import Owner
+from edgeagent.link import request
 from edgeagent.natsserver import ports
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
 from tests.support.home import PASSPHRASE, own_home
 
-__all__ = ["Hub", "ended", "new_hub", "started"]
+__all__ = ["Hub", "answers", "ended", "new_hub", "started"]
 
 STORE_BYTES = 512 << 20
 
@@ -44,12 +49,24 @@ class Hub:
     def serve(self) -> subprocess.Popen[str]:
         return start_cli("hub", "serve", "--dir", str(self.place.path))
 
-    def answers(self) -> bool:
-        return self.command("hub", "status").code == 0
+    async def answers(self) -> bool:
+        return await answers(self.place)
 
     @property
     def server(self) -> int:
         return int(self.place.server_pid.read_text())
+
+
+async def answers(place: HubFolder) -> bool:
+    """Whether the hub's services answer administrators, the last thing that they begin to do; without a process for each look."""
+    with contextlib.suppress(EdgeError):
+        hub = await sign_in(place, Keyring.load(place.path), "hub")
+        try:
+            await request(hub, subjects.admin("test", "nothing"), what="ask for what no hub knows")
+            return True
+        finally:
+            await hub.close()
+    return False
 
 
 @contextlib.contextmanager

@@ -6,9 +6,8 @@ import asyncio
 import base64
 import contextlib
 import itertools
-import subprocess
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,69 +18,53 @@ from edgeagent import subjects, wire
 from edgeagent.enrolment import Claim, ClaimToken, claim_proof
 from edgeagent.hub import streams
 from edgeagent.hub.administration import Administration
+from edgeagent.hub.keyring import PRELOAD_ISSUED_AT
 from edgeagent.hub.owner import Owner
 from edgeagent.hub.provisioning import QUEUE, Provisioning
 from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Client, connect
-from edgeagent.natsserver import binary, ports
 from edgeagent.tokens import CREATE, TokenMade, TokenWanted
 from edgeagent.trust.creds import Credentials, callbacks
 from edgeagent.trust.nkeys import KeyPair
 from tests.support.rogue import Message, Rogue
-from tests.support.servers import until
+from tests.support.servers import Server
 
-__all__ = ["HOUR", "ProvisioningHub", "Services", "ask", "claim_of", "leaf_login", "running"]
+__all__ = ["DAY", "HOUR", "ProvisioningHub", "Services", "ask", "claim_of", "leaf_login", "running", "started"]
 
 STORE_BYTES = 1 << 30
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86_400.0
 _numbers = itertools.count(1)
 
 
-class ProvisioningHub:
+class ProvisioningHub(Server):
     """A nats-server, one connection to each account's service user, and ``now``: the clock that the services are given, None: the
     system's. ``revoked`` lists the keys that were put out because another board took their place."""
 
     def __init__(self, folder: Path, name: str = "berlin") -> None:
-        self.folder, self.owner, self.name = folder, Owner.create(name), name
-        self.port, self.leaf_port = ports.pick(), ports.pick()
+        super().__init__(folder)
+        self.owner, self.name = Owner.create(name), name
         self.offset, self.revoked = 0.0, list[str]()
         self.authorities = ""
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        signed = self.owner.account_jwts()
-        (self.folder / "hub.conf").write_text(f"""
+        signed = self.owner.account_jwts(issued_at=PRELOAD_ISSUED_AT)
+        self.begin(f"""
             server_name: hub
-            listen: 127.0.0.1:{self.port}
-            ports_file_dir: "{self.folder}"
-            logfile: "{self.folder}/hub.log"
+            {self.common()}
             operator: {self.owner.operator_jwt()}
             system_account: {signed["SYS"][0]}
-            resolver {{ type: full, dir: "{self.folder}/jwt" }}
+            resolver {{ type: full, dir: "{self.folder}/jwt", allow_delete: true }}
             resolver_preload {{ {", ".join(f"{public}: {token}" for public, token in signed.values())} }}
             jetstream {{ store_dir: "{self.folder}/js", domain: hub, max_memory_store: 8M, max_file_store: {STORE_BYTES} }}
             leafnodes {{ listen: 127.0.0.1:{self.leaf_port}, isolate_leafnode_interest: true, no_advertise: true }}
         """)
-        self._process = subprocess.Popen([binary.find().path, "-c", str(self.folder / "hub.conf")])
 
     async def ready(self) -> None:
         """Wait for the server, and make its streams."""
-        await until(
-            lambda: self._process is not None and ports.read(self.folder, self._process.pid) is not None, "the hub is ready"
-        )
+        await super().ready()
         hub = await self.connect(self.owner.service_credentials("hub"))
         await streams.ensure(hub.jetstream(), STORE_BYTES)
         await hub.close()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "hub.log").read_text()
 
     async def connect(self, login: Credentials, inbox: str = "_INBOX") -> Client:
         url = f"nats://127.0.0.1:{self.port}"
@@ -89,6 +72,18 @@ class ProvisioningHub:
 
     async def person(self, name: str, role: Any) -> Client:
         return await self.connect(self.owner.operator_credentials(name, role), subjects.operator_inbox(name))
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[ProvisioningHub]:
+    """One that is ready, for a whole module of tests, each of which has an event loop of its own."""
+    place = ProvisioningHub(folder)
+    try:
+        place.start()
+        asyncio.run(place.ready())
+        yield place
+    finally:
+        place.kill()
 
 
 @dataclass

@@ -51,20 +51,56 @@ def kill_leftovers(folder: Path) -> None:
                 kill(int(entry.name))
 
 
-def _start(config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([binary.find().path, "-c", config])
+class Server:
+    """A nats-server of ours, with its files in ``folder`` and free ports that it keeps when it is started again.
 
-
-class PlainHub:
-    """A nats-server with JetStream domain ``hub``, a port for clients and one for leaf nodes, and no logins.
-
-    It keeps its ports when it is started again. Use it as an async context manager.
+    Its configuration has to say ``ports_file_dir`` and ``logfile``: :meth:`common`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port, self.leaf_port = ports.pick(), ports.pick()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def common(self) -> str:
+        """What every configuration begins with."""
+        return f'''
+            listen: 127.0.0.1:{self.port}
+            ports_file_dir: "{self.folder}"
+            logfile: "{self.log_file}"
+        '''
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "hub.log"
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def begin(self, configuration: str) -> None:
+        """Start it; :meth:`ready` waits for it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "hub.conf"
+        config.write_text(configuration)
+        self._process = subprocess.Popen([binary.find().path, "-c", config])
+
+    async def ready(self) -> None:
+        process = self._process
+        assert process is not None
+        await until(lambda: ports.read(self.folder, process.pid) is not None, "the server is ready")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+class PlainHub(Server):
+    """A nats-server with JetStream domain ``hub``, a port for clients and one for leaf nodes, and no logins.
+
+    Use it as an async context manager.
+    """
 
     @property
     def url(self) -> str:
@@ -75,24 +111,13 @@ class PlainHub:
         return f"nats-leaf://127.0.0.1:{self.leaf_port}"
 
     async def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "hub.conf"
-        config.write_text(
-            f"""server_name: hub
-listen: 127.0.0.1:{self.port}
-ports_file_dir: "{self.folder}"
-logfile: "{self.folder}/hub.log"
-jetstream {{ store_dir: "{self.folder}/js", domain: hub, max_memory_store: 8M, max_file_store: 64M }}
-leafnodes {{ listen: 127.0.0.1:{self.leaf_port}, no_advertise: true, isolate_leafnode_interest: true }}
-"""
-        )
-        self._process = process = _start(config)
-        await until(lambda: ports.read(self.folder, process.pid) is not None, "the hub is ready")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self.begin(f"""
+            server_name: hub
+            {self.common()}
+            jetstream {{ store_dir: "{self.folder}/js", domain: hub, max_memory_store: 8M, max_file_store: 64M }}
+            leafnodes {{ listen: 127.0.0.1:{self.leaf_port}, no_advertise: true, isolate_leafnode_interest: true }}
+        """)
+        await self.ready()
 
     async def __aenter__(self) -> PlainHub:
         await self.start()

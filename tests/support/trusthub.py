@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +19,18 @@ from nats.aio.msg import Msg
 from edgeagent import enrolment, services, wire
 from edgeagent.errors import EdgeError, Refused
 from edgeagent.hub import accounts, roles, streams
-from edgeagent.natsserver import binary, ports
+from edgeagent.natsserver import ports
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import GROUP_TAG, Credentials, callbacks
 from edgeagent.trust.nkeys import KeyPair, verify
-from tests.support.servers import until
+from tests.support.servers import Server
 
 __all__ = ["TrustHub"]
 
 STORE_BYTES = 1 << 30
 
 
-class TrustHub:
+class TrustHub(Server):
     """``async with TrustHub(folder) as hub``: a nats-server, its streams, and who answers claims and renewals.
 
     tls: ``(certificate, key)`` files; None for plain ports. ``jwt_seconds`` is how long the JWTs live that it signs; ``refuses``
@@ -40,8 +39,8 @@ class TrustHub:
     """
 
     def __init__(self, folder: Path, *, name: str = "berlin", tls: tuple[Path, Path] | None = None) -> None:
-        self.folder, self.name, self.tls = folder, name, tls
-        self.port, self.leaf_port, self.ws_port = ports.pick(), ports.pick(), ports.pick()
+        super().__init__(folder)
+        self.name, self.tls, self.ws_port = name, tls, ports.pick()
         self.jwt_seconds: float | None = 3600.0
         self.groups: list[str] = []
         self.labels: dict[str, str] = {}
@@ -59,7 +58,6 @@ class TrustHub:
         self._operator = KeyPair.generate("operator")
         self._accounts = {name: KeyPair.generate("account") for name in accounts.ACCOUNTS}
         self._roles = {role: KeyPair.generate("account") for role in roles.ROLES}
-        self._process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
     # ---- what it signs ----
@@ -141,15 +139,8 @@ class TrustHub:
 
     async def start(self) -> None:
         """Start its nats-server, with the ports that it had before."""
-        config = self.folder / "hub.conf"
-        config.write_text(self._configuration())
-        self._process = process = _start(config)
-        await until(lambda: ports.read(self.folder, process.pid) is not None, "the hub is ready")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self.begin(self._configuration())
+        await self.ready()
 
     def _configuration(self) -> str:
         preload = "\n".join(f"{public}: {token}" for public, token in self._account_jwts().items())
@@ -161,9 +152,7 @@ class TrustHub:
         )
         return f"""
             server_name: hub
-            listen: 127.0.0.1:{self.port}
-            ports_file_dir: "{self.folder}"
-            logfile: "{self.folder}/hub.log"
+            {self.common()}
             operator: {operator}
             system_account: {self._accounts["SYS"].public}
             resolver {{ type: full, dir: "{self.folder}/jwt" }}
@@ -277,7 +266,3 @@ class TrustHub:
         key = wire.decode(message.data, enrolment.Renewal).key
         made = enrolment.Renewed(jwt=self.device_jwt(device_id, key), renewal=self.renewal_jwt(device_id, key))
         return self.forges(made)
-
-
-def _start(config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([binary.find().path, "-c", config])

@@ -176,7 +176,7 @@ async def test_a_record_is_written_where_it_is_wanted(
         assert await one.change(key, lambda kept: Done(text="1") if kept is None else None, what="write") is None
     assert {key: record.text for key, (record, _) in (await one.all()).items()} == {"a": "1", "b": "1"}
     monkeypatch.setattr(bucket, "PAUSE_SECONDS", 0)
-    with pytest.raises(Refused, match="cannot write: others change it all the time"):
+    with pytest.raises(Failed, match="cannot write: others change it all the time"):
         await Late(hub, "x", Done).change("a", lambda kept: Done(text="2"), what="write")
     found = await one.find("a")
     assert found is not None and found[0].text == "1"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,16 @@ async def test_a_request_and_its_answer(tmp_path: Path, note: Path) -> None:
         assert stat.S_IMODE(Path(running.socket).parent.stat().st_mode) == 0o700
     assert control.find() is None
     assert not note.exists() and not Path(running.socket).parent.exists()
+
+
+async def test_no_socket_where_the_path_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(Failed, match=r"AF_UNIX path too long.*TMPDIR"):
+        async with control.offer(tmp_path, echo):
+            pass
+    assert list(long.iterdir()) == []
 
 
 async def test_the_demos_own_error_comes_back_whole(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_missing_file(hub: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["role-device.nk", "sys.creds", "public.json"])
-@pytest.mark.parametrize("text", ["", "hello", "{}", KeyPair.generate("account").seed[:-1], "\xe4"])
+@pytest.mark.parametrize("text", ["", "hello", "{}", pytest.param(KeyPair.generate("account").seed[:-1], id="seed-cut"), "\xe4"])
 def test_a_damaged_file(hub: Path, name: str, text: str) -> None:
     (hub / "keys" / name).write_text(text, encoding="latin-1")
     with pytest.raises(Failed, match=re.escape(name)) as caught:
@@ -234,7 +234,7 @@ def test_a_name_that_would_be_more_than_one_token_is_refused(keyring: Keyring, d
         keyring.device_credentials(device_id, groups)
 
 
-@pytest.mark.parametrize("public", ["", "UABC", KeyPair.generate("account").public])
+@pytest.mark.parametrize("public", ["", "UABC", pytest.param(KeyPair.generate("account").public, id="account")])
 def test_only_a_users_key_gets_a_devices_jwt(keyring: Keyring, public: str) -> None:
     with pytest.raises(UsageProblem, match="no public user key"):
         keyring.device_jwt("pi-1", [], public)

@@ -149,6 +149,18 @@ async def test_a_one_shot_connection_stays_away(tmp_path: Path) -> None:
         await client.close()
 
 
+async def test_whoever_gives_up_waiting_for_the_end_does_not_end_the_wait_of_others(server: AccountsServer) -> None:
+    """As when the server ends the connection just while it is closed here."""
+    client = await server.connect("HUB")
+    transport = client._transport
+    first, second = [asyncio.create_task(transport.wait_closed()) for _ in range(2)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    await client.close()
+    await second
+
+
 async def test_who_lives_on_a_connection_is_told_when_the_server_ends_it_for_good(tmp_path: Path) -> None:
     """nats-py does not come back from most errors of the server's: here there is one connection too many."""
     clients: list[Client] = []

@@ -60,7 +60,9 @@ def test_a_public_key_is_known_by_kind_and_checksum():
     assert not is_public(public.lower(), "user") and not is_public("Ü" * 56, "user")
 
 
-@pytest.mark.parametrize("seed", ["", "SU", "hello", KeyPair.generate("user").public, SEED[:-1] + "A", SEED[:-4]])
+@pytest.mark.parametrize(
+    "seed", ["", "SU", "hello", pytest.param(KeyPair.generate("user").public, id="public"), SEED[:-1] + "A", SEED[:-4]]
+)
 def test_a_damaged_seed_is_refused_without_being_shown(seed):
     with pytest.raises(Failed) as caught:
         KeyPair.from_seed(seed)

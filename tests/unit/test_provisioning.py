@@ -12,8 +12,9 @@ import pytest
 from edgeagent import services, wire
 from edgeagent.enrolment import Claim, Renewal
 from edgeagent.errors import Failed, Refused, UsageProblem
-from edgeagent.hub.claiming import MAX_BYTES, authorities_of, read_claim
-from edgeagent.hub.desk import AT_ONCE, Desk
+from edgeagent.hub.authorities import split
+from edgeagent.hub.claiming import read_claim
+from edgeagent.hub.desk import AT_ONCE, MAX_BYTES, Desk
 from edgeagent.hub.renewing import check, read_renewal
 from edgeagent.ratelimit import RateLimits
 from edgeagent.trust.nkeys import KeyPair
@@ -73,8 +74,8 @@ def test_who_may_renew() -> None:
 @pytest.mark.parametrize(
     ("device", "body", "why"),
     [
-        ("*", wire.encode(Renewal(key=KEY.public)), "names no device"),
-        ("Pi", wire.encode(Renewal(key=KEY.public)), "names no device"),
+        pytest.param("*", wire.encode(Renewal(key=KEY.public)), "names no device", id="any"),
+        pytest.param("Pi", wire.encode(Renewal(key=KEY.public)), "names no device", id="capital"),
         ("pi-1", b"", "cannot read the request"),
         ("pi-1", wire.encode(Renewal(key="U1")), "no public user key"),
         ("pi-1", b" " * (MAX_BYTES + 1), "longer than"),
@@ -87,7 +88,7 @@ def test_a_renewal_that_makes_no_sense(device: str, body: bytes, why: str) -> No
 
 def test_certificates_are_handed_out_one_by_one() -> None:
     one, two = (f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n" for name in "AB")
-    assert authorities_of(f"# ours\n{one}\n{two}") == [one, two] and authorities_of("") == []
+    assert split(f"# ours\n{one}\n{two}") == [one, two] and split("") == []
 
 
 # ---- the desk ---------------------------------------------------------------------------------------------------------------
