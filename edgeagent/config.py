@@ -7,7 +7,6 @@ device's groups in their order, the device's own. Tables merge key by key; lists
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -16,6 +15,7 @@ import msgspec
 
 from edgeagent import sections, wire
 from edgeagent.errors import Failed
+from edgeagent.plainvalues import form_problems
 from edgeagent.schema import SECTIONS
 from edgeagent.settings import Settings
 from edgeagent.subjects import ID_RULE, Scope, is_id
@@ -36,6 +36,7 @@ __all__ = [
     "impossible",
     "invalid",
     "is_known",
+    "is_taken",
     "key_of",
     "layer_name",
     "merged",
@@ -43,6 +44,7 @@ __all__ = [
     "nested",
     "of_settings",
     "with_config",
+    "without_invalid",
 ]
 
 #: The table of the user's own programs: ``app.<name>.<any key>``.
@@ -50,10 +52,9 @@ APP = "app"
 #: The two layers that no document makes.
 DEFAULT, AGENT_TOML = "default", "agent.toml"
 
-_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-WORD_RULE = "1 to 64 of A-Z, a-z, 0-9, '_' and '-'"
 _MAX_DEPTH = 16
-_INT64 = range(-(1 << 63), 1 << 63)
+#: All labels of a device together, as JSON: a report has to carry them.
+MAX_LABELS_BYTES = 16 << 10
 
 Values = Mapping[str, Any]
 
@@ -201,7 +202,12 @@ def with_config(settings: Settings, values: Mapping[str, Value]) -> Settings:
 
 def impossible(values: Mapping[str, Value]) -> list[str]:
     """What is wrong with what :func:`merged` found although each layer is valid: labels may be too many together."""
-    return [problem for key, value in _of_keys(values) for problem in sections.check(key.name, value, key.hint)]
+    found = {key.name: value for key, value in _of_keys(values)}
+    problems = [problem for name, value in found.items() for problem in sections.check(name, value, KEYS[name].hint)]
+    labels = len(msgspec.json.encode(found.get("device.labels", {})))
+    return problems + (
+        [f"device.labels: they take {labels} bytes; {MAX_LABELS_BYTES} are allowed"] if labels > MAX_LABELS_BYTES else []
+    )
 
 
 def _of_keys(values: Mapping[str, Value]) -> Iterator[tuple[Key, Any]]:
@@ -223,9 +229,21 @@ def is_known(name: str) -> bool:
     return name.startswith(f"{APP}.") or key_of(name) is not None
 
 
-def ignored(values: Values) -> list[str]:
-    """The dotted names of what this version does not know: a newer operator may mean a newer agent, so it is no error on a device."""
-    return [name for name in flat(values) if not is_known(name)]
+def is_taken(name: str, settings: Settings) -> bool:
+    """Whether a device with these settings has a use for the dotted ``name``.
+
+    What an external leaf begins with is systemd's and agent.toml's: the agent cannot start it anew, and nats-server refuses to reload
+    a file in which such a value changed, whatever else has to be reloaded.
+    """
+    return is_known(name) and not (settings.leaf.mode == "external" and name.startswith("leaf."))
+
+
+def ignored(values: Values, settings: Settings | None = None) -> list[str]:
+    """The dotted names of what this version does not know: a newer operator may mean a newer agent, so it is no error on a device.
+
+    settings: a device's; then also what it has no use for.
+    """
+    return [name for name in flat(values) if not (is_known(name) if settings is None else is_taken(name, settings))]
 
 
 def misplaced(values: Values) -> list[str]:
@@ -244,7 +262,7 @@ def _misplaced(name: str) -> str:
 
 def invalid(values: Values) -> list[str]:
     """What is wrong with the values, all of it. Of what this version does not know only the form is looked at."""
-    problems = _form_problems("", values)
+    problems = form_problems("", values)
     if problems:
         return problems
     for word, value in values.items():
@@ -259,6 +277,13 @@ def invalid(values: Values) -> list[str]:
     return problems
 
 
+def without_invalid(values: Values) -> dict[str, Any]:
+    """The values without those that are not valid; none at all when their form is not."""
+    if form_problems("", values):
+        return {}
+    return nested({name: value for name, value in flat(values).items() if not invalid(nested({name: value}))})
+
+
 def _apps_problems(apps: Any) -> list[str]:
     if not isinstance(apps, Mapping):
         return [f"{APP}: it must be a table of programs, each a table of its own"]
@@ -269,20 +294,3 @@ def _apps_problems(apps: Any) -> list[str]:
         elif not isinstance(table, Mapping):
             problems.append(f"{APP}.{name}: it must be a table")
     return problems
-
-
-def _form_problems(name: str, value: Any) -> list[str]:
-    """What is wrong with the form of a value: it must be the same in TOML and JSON, and its name a path without doubt."""
-    if isinstance(value, Mapping):
-        head = f"{name}." if name else ""
-        named = [f"{head}{word}: a key is {WORD_RULE}" for word in value if not _WORD.match(str(word))]
-        return named + [problem for word, item in value.items() for problem in _form_problems(f"{head}{word}", item)]
-    if isinstance(value, list):
-        return [problem for index, item in enumerate(value) for problem in _form_problems(f"{name}[{index}]", item)]
-    if isinstance(value, (bool, str)):
-        return []
-    if isinstance(value, int):
-        return [] if value in _INT64 else [f"{name}: {value} does not fit into 64 bits"]
-    if isinstance(value, float):
-        return [] if value - value == 0 else [f"{name}: {value} is no number that JSON has"]
-    return [f"{name}: it must be text, a number, true or false, a list or a table; write a date as text"]

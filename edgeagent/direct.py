@@ -33,10 +33,14 @@ class Stored(NamedTuple):
 
 
 def _stored(message: Any) -> Stored:
+    """Raises Failed for what the hub's JetStream would never answer; whoever answers in its place must not end a task of ours."""
     headers = message.headers or {}
     deleted = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
-    moment = parse_rfc3339(headers["Nats-Time-Stamp"])
-    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted)
+    try:
+        moment = parse_rfc3339(headers["Nats-Time-Stamp"])
+        return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted)
+    except (KeyError, ValueError, OverflowError):
+        raise Failed("read what the hub keeps", "the hub's answer makes no sense") from None
 
 
 def _status(message: Any) -> str | None:
@@ -112,7 +116,8 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
                 yield _stored(message)
                 continue
             if status in ("204", "404"):
-                yield int((message.headers or {}).get("Nats-Num-Pending", 0)) if status == "204" else 0
+                pending = (message.headers or {}).get("Nats-Num-Pending", "")
+                yield int(pending) if status == "204" and pending.isdecimal() else 0
                 return
             if status == "503":
                 raise Refused(

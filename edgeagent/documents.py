@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from edgeagent.backoff import delays
@@ -55,7 +56,8 @@ class _State:
     # Asked for by the doorbell: a read that shows less is repeated.
     rung_sequence: int = 0
     not_before: float = 0.0
-    seen: int | None = None
+    # Sequence and time of what was offered last: a stream that was made anew counts from 1 again.
+    seen: tuple[int, datetime | None] | None = None
     subscription: Any = None
 
 
@@ -74,11 +76,11 @@ class Follower:
         self._unrung = self._clock() + jittered(every_seconds)
 
     async def set_sources(self, sources: Iterable[Source]) -> None:
-        """Follow just these from now on; those that stay keep what was seen."""
+        """Follow just these from now on; those that stay keep what was seen. New ones are read in this order, after those that stay."""
         wanted = {source.key: source for source in sources}
         for key in [key for key, state in self._states.items() if wanted.get(key) != state.source]:
             await _unsubscribe(self._states.pop(key))
-        for key in wanted.keys() - self._states.keys():
+        for key in [key for key in wanted if key not in self._states]:
             self._states[key] = state = _State(wanted[key])
             state.subscription = await self._client.subscribe(state.source.doorbell, cb=self._bell(state))
         self._wake.set()
@@ -121,7 +123,7 @@ class Follower:
     def _bell(self, state: _State) -> Callable[[Any], Awaitable[None]]:
         async def rung(message: Any) -> None:
             sequence = _rung(message.headers or {}, state.source)
-            if sequence is None or sequence == state.seen:
+            if sequence is None:
                 return
             state.due, state.rung_sequence = True, sequence
             self._wake.set()
@@ -154,15 +156,15 @@ class Follower:
                 break
             await asyncio.sleep(LAG_SECONDS)
             stored = await get_last(self._client, state.source.stream, state.source.subject)
-        sequence = stored.sequence if stored else 0
-        if sequence == state.seen:
+        found = (stored.sequence, stored.time) if stored else (0, None)
+        if found == state.seen:
             return
         try:
             await self._on_change(state.source.key, stored)
         except EdgeError as error:
             log.warning("%s", error)
             return
-        state.seen = sequence
+        state.seen = found
 
 
 def _rung(headers: Mapping[str, str], source: Source) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from edgeagent import files
-from edgeagent.config import Layer, Value, defaults, is_known, layer_name, merged, of_settings
+from edgeagent.config import Layer, Value, defaults, flat, is_taken, layer_name, merged, nested, of_settings
 from edgeagent.errors import Failed
 from edgeagent.settings import Settings
 from edgeagent.subjects import scopes_of
@@ -25,13 +25,16 @@ FILE = "config.json"
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The document of a scope that this device follows. It was checked before it was kept.
 
-    generation, at: as signed; at in Unix seconds. signer: who signed it. digest: SHA-256 of the whole envelope, in hex.
+    generation, at: as signed; at in Unix seconds. signer: who signed it. key, issued: of the signer's login, the public user key and when
+    it was issued, Unix seconds. digest: SHA-256 of the whole envelope, in hex.
     """
 
     generation: int
     at: int
     signer: str
     digest: str
+    key: str = ""
+    issued: int = 0
     values: dict[str, Any] = {}
     note: str = ""
 
@@ -70,6 +73,9 @@ def effective(settings: Settings, device_id: str, groups: Iterable[str], documen
     The values must be valid.
     """
     wanted = {str(scope): layer_name(scope) for scope in scopes_of(device_id, groups)}
-    layers = [Layer(name, documents[scope].values) for scope, name in wanted.items() if scope in documents]
-    found = merged([defaults(), of_settings(settings), *layers])
-    return {name: value for name, value in found.items() if is_known(name)}
+    layers = [Layer(name, _taken(documents[scope].values, settings)) for scope, name in wanted.items() if scope in documents]
+    return merged([defaults(), of_settings(settings), *layers])
+
+
+def _taken(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    return nested({name: value for name, value in flat(values).items() if is_taken(name, settings)})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import msgspec
 
 from edgeagent.errors import Failed
 from edgeagent.link import Client, request
+from edgeagent.wire import decode
 
 __all__ = ["published", "published_if"]
 
@@ -14,6 +14,18 @@ __all__ = ["published", "published_if"]
 ACK_TIMEOUT_SECONDS = 5.0
 #: nats-server's word for a fence that did not hold (``err_code``).
 _WRONG_LAST_SEQUENCE = 10071
+
+
+class _Error(msgspec.Struct):
+    description: str = "it does not say why"
+    err_code: int = 0
+
+
+class _PubAck(msgspec.Struct):
+    """JetStream's answer to a publish."""
+
+    seq: int = 0
+    error: _Error | None = None
 
 
 async def published(client: Client, subject: str, data: bytes, *, what: str = "") -> int:
@@ -31,18 +43,19 @@ async def published_if(client: Client, subject: str, data: bytes, sequence: int,
     A fence is no lock: whoever gets None reads again and decides anew. Raises EdgeError when it was not stored for another reason.
     """
     ack = await _ack(client, subject, data, what, {"Nats-Expected-Last-Subject-Sequence": str(sequence)})
-    if (ack.get("error") or {}).get("err_code") == _WRONG_LAST_SEQUENCE:
+    if ack.error is not None and ack.error.err_code == _WRONG_LAST_SEQUENCE:
         return None
     return _sequence(ack, what)
 
 
-async def _ack(client: Client, subject: str, data: bytes, what: str, headers: dict[str, str] | None) -> dict[str, Any]:
+async def _ack(client: Client, subject: str, data: bytes, what: str, headers: dict[str, str] | None) -> _PubAck:
     answer = await request(client, subject, data, what=what, timeout=ACK_TIMEOUT_SECONDS, headers=headers)
-    ack: dict[str, Any] = json.loads(answer.data)
-    return ack
+    return decode(answer.data, _PubAck)
 
 
-def _sequence(ack: dict[str, Any], what: str) -> int:
-    if error := ack.get("error"):
-        raise Failed(what, str(error.get("description", error)))
-    return int(ack["seq"])
+def _sequence(ack: _PubAck, what: str) -> int:
+    if ack.error is not None:
+        raise Failed(what, ack.error.description)
+    if ack.seq <= 0:
+        raise Failed(what, "the hub's acknowledgement makes no sense")
+    return ack.seq

@@ -37,7 +37,14 @@ LABEL_KEY_RULE = "1 to 63 of a-z, 0-9 and '_', not beginning with a digit, and n
 #: with neither is the file's alone: where the hub is, who this device is, and what must not be changed from afar.
 LIVE, RESTART = {"config": "live"}, {"config": "restart"}
 
-_Label = Annotated[str, Meta(max_length=256)]
+_Label = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z",
+        extra={"form": "at most 256 characters, and none of them a control character"},
+    ),
+]
 _LabelKey = Annotated[str, Meta(pattern=LABEL_KEY, extra={"form": LABEL_KEY_RULE})]
 _LeafUrl = Annotated[
     str,

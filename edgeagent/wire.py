@@ -204,8 +204,19 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """The message as compact JSON."""
-    return _encoder.encode(message)
+    """The message as compact JSON. Text that has no UTF-8 (names of files may be such) loses just those characters."""
+    try:
+        return _encoder.encode(message)
+    except UnicodeEncodeError:
+        return _encoder.encode(_with_utf8(msgspec.to_builtins(message)))
+
+
+def _with_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_with_utf8(key): _with_utf8(item) for key, item in value.items()}
+    return [_with_utf8(item) for item in value] if isinstance(value, list) else value
 
 
 def decode(data: bytes, shape: type[T]) -> T:

@@ -67,7 +67,7 @@ class HubsWord:
         self._trust = DeviceTrust(
             settings.state_folder,
             on_record=self._take_record,
-            on_signers=self._signers_changed,
+            on_signers=self._look_at_refused,
             on_authorities=leaf.redial,
             tell=events.tell,
         )
@@ -92,6 +92,7 @@ class HubsWord:
         """Follow the documents of these groups."""
         # Whom to trust first: it decides what the configuration is worth.
         await self._follower.set_sources([*sources(self._id), *config.sources(self._id, groups)])
+        self._look_at_refused()
 
     async def close(self) -> None:
         await self._follower.close()
@@ -102,9 +103,12 @@ class HubsWord:
         self._events.link_came()
 
     async def _changed(self, key: str, stored: Stored | None) -> None:
-        await (self._trust if key in TRUST_KEYS else self._configuration).changed(key, stored)
+        if key in TRUST_KEYS:
+            await self._trust.changed(key, stored)
+        elif await self._configuration.changed(key, stored):
+            self._look_at_refused()
 
-    def _signers_changed(self) -> None:
+    def _look_at_refused(self) -> None:
         """What was refused may be followed now."""
         self._follower.again(self._configuration.refused())
 

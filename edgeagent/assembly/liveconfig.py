@@ -43,6 +43,8 @@ def _labels(parts: Parts, wanted: Settings) -> None:
 
 def _retry(parts: Parts, wanted: Settings) -> None:
     parts.renewer.retry_seconds = wanted.hub.renew_retry_seconds
+    if parts.renewer.problem is not None:
+        parts.renewer.wanted()  # the pause that it is in may be a day of the old ones
 
 
 def _documents(parts: Parts, wanted: Settings) -> None:

@@ -234,7 +234,9 @@ class Leaf:
     def _conf_text(self, respelled: bool) -> bytes:
         conf = self.options.conf(self._known_secrets, self.port, respelled=respelled)
         known = apps.load(self.options.apps_file).values()
-        return render(replace(conf, apps=tuple(known))).encode("utf-8", "surrogateescape")
+        # Not nats-server's to read, but another limit makes another file: a leaf that was left running is then started anew with it.
+        head = f"# GOMEMLIMIT={self.options.go_memory_limit_bytes}B\n"
+        return (head + render(replace(conf, apps=tuple(known)))).encode("utf-8", "surrogateescape")
 
     async def _reload(self) -> None:
         if self.options.mode == "external":

@@ -48,17 +48,18 @@ class Judgement(NamedTuple):
     went_back: bool = False
 
 
-def judge(scope: Scope, data: bytes | None, before: Kept | None, pins: Pins) -> Judgement:
+def judge(scope: Scope, data: bytes | None, before: Kept | None, pins: Pins, settings: Settings | None = None) -> Judgement:
     """What to do about the newest document that the hub has. Pure.
 
-    data: the stored envelope, None where there is none. before: the document that the device follows.
+    data: the stored envelope, None where there is none. before: the document that the device follows. settings: of agent.toml, which
+    may have no use for some keys.
     """
     applied = before.generation if before else 0
     if data is None:
         return Judgement(wire.ScopeState(applied=applied, error=_gone(scope) if before else ""), went_back=before is not None)
     digest = hashlib.sha256(data).hexdigest()
     if before and digest == before.digest:
-        return Judgement(_good(before))
+        return Judgement(_good(before, settings))
     claimed = 0
     try:
         claimed = max(0, min(peek(data).number, MAX_NUMBER))
@@ -67,27 +68,38 @@ def judge(scope: Scope, data: bytes | None, before: Kept | None, pins: Pins) -> 
         return Judgement(wire.ScopeState(desired=claimed, applied=applied, error=_short(str(error))))
     if kept is None:
         return Judgement(wire.ScopeState(desired=claimed, applied=applied, error=_back(scope)), went_back=True)
-    return Judgement(_good(kept), kept)
+    return Judgement(_good(kept, settings), kept)
 
 
 def _accepted(scope: Scope, data: bytes, digest: str, before: Kept | None, pins: Pins) -> Kept | None:
     """The document, if it is to be followed; None when it is good, but from before the one that is. Raises EdgeError otherwise."""
     found = check(data, kind="config", scope=scope, pins=pins)
     what = f"follow the configuration for {scope}"
-    if before and found.number == before.generation:
-        raise Refused(what, "it is another document of the same generation as the one that this device follows")
-    if before and found.number < before.generation:
-        return None
+    if not 0 < found.number <= MAX_NUMBER:
+        raise Refused(what, "its generation is no number that everybody can read")
+    # Who was revoked may have signed for the far future, so that nothing could ever replace it. It goes on, but is no floor any more.
+    if before and not pins.has_revoked(before.key, before.issued):
+        if found.number == before.generation:
+            raise Refused(what, "it is another document of the same generation as the one that this device follows")
+        if found.number < before.generation:
+            return None
     document = config.document_of(found.body)
     if problems := config.invalid(document.values):
         raise Refused(what, "; ".join(problems))
     return Kept(
-        generation=found.number, at=found.at, signer=found.signer, digest=digest, values=document.values, note=document.note
+        generation=found.number,
+        at=found.at,
+        signer=found.signer,
+        key=found.key,
+        issued=found.issued,
+        digest=digest,
+        values=document.values,
+        note=document.note,
     )
 
 
-def _good(kept: Kept) -> wire.ScopeState:
-    ignored = [name[:MAX_NAME] for name in config.ignored(kept.values)[:MAX_IGNORED]]
+def _good(kept: Kept, settings: Settings | None) -> wire.ScopeState:
+    ignored = [name[:MAX_NAME] for name in config.ignored(kept.values, settings)[:MAX_IGNORED]]
     return wire.ScopeState(desired=kept.generation, applied=kept.generation, ignored=ignored)
 
 
@@ -136,28 +148,36 @@ class Configuration:
     ) -> None:
         self._folder, self._id, self._settings, self._groups = folder, device_id, settings, tuple(groups)
         self._pins, self._tell, self.on_change, self.on_state = pins, tell, on_change, on_state
-        self._documents, self._unsaved = _kept(folder, tell), False
-        self._states = {scope: _good(kept) for scope, kept in self._documents.items()}
+        self._documents = _kept(folder, tell)
+        self._unsaved: set[str] = set()  # the scopes whose documents are followed, but not on the disk
+        self._not_kept = ""  # why not
+        self._states = {scope: _good(kept, settings) for scope, kept in self._documents.items()}
         self.values = self._merged(self._documents)
         self._began = {name: self.values[name] for name, key in KEYS.items() if not key.live and name in self.values}
 
     def set_groups(self, groups: Iterable[str]) -> None:
-        """The device is in other groups, or they are in another order."""
+        """The device is in other groups, or they are in another order. What was refused may be followed now: offer it again."""
         self._groups = tuple(groups)
         self._look()
         self.on_state()
 
-    async def changed(self, key: str, stored: Stored | None) -> None:
-        """For the :class:`~edgeagent.documents.Follower`. Raises EdgeError when what counts now can't be kept: offer it again."""
+    async def changed(self, key: str, stored: Stored | None) -> bool:
+        """For the :class:`~edgeagent.documents.Follower`. Whether it is followed from now on; then what was refused may be, too.
+
+        Raises EdgeError when what counts now can't be kept: offer it again.
+        """
+        found = None
         if stored is None and key not in self._documents:
             self._states.pop(key, None)
         else:
             found = self._judge(Scope(*key.split(".", 1)), stored)
             self._say(key, found)
             if found.kept:
-                self._documents[key], self._unsaved = found.kept, True
-            await self._take_effect(key)
+                self._documents[key] = found.kept
+                self._unsaved.add(key)
+            await self._take_effect()
         self.on_state()
+        return found is not None and found.kept is not None
 
     def _judge(self, scope: Scope, stored: Stored | None) -> Judgement:
         before = self._documents.get(str(scope))
@@ -166,7 +186,7 @@ class Configuration:
             pins = self._pins()
         except EdgeError as error:
             return Judgement(wire.ScopeState(applied=applied, error=_short(str(error))))
-        found = judge(scope, stored.data if stored else None, before, pins)
+        found = judge(scope, stored.data if stored else None, before, pins, self._settings)
         if found.kept and (problems := config.impossible(self._merged({**self._documents, str(scope): found.kept}))):
             text = f"cannot follow the configuration for {scope}: together with the others {'; '.join(problems)}"
             return Judgement(msgspec.structs.replace(found.state, applied=applied, error=_short(text)))
@@ -183,14 +203,14 @@ class Configuration:
             kind = "config.hub_went_back" if found.went_back else "config.refused"
             self._tell("error", kind, after.error, scope=key, desired=after.desired, applied=after.applied)
 
-    async def _take_effect(self, key: str) -> None:
+    async def _take_effect(self) -> None:
         if not self._unsaved:
             return
         try:
             await asyncio.to_thread(lastgood.save, self._folder, dict(self._documents))
-            self._unsaved = False
+            self._unsaved.clear()
         except EdgeError as error:
-            self._states[key] = msgspec.structs.replace(self._states[key], error=_short(f"it is followed, but not kept: {error}"))
+            self._not_kept = _short(f"it is followed, but not kept: {error}")
             self.on_state()
             raise
         finally:
@@ -199,7 +219,12 @@ class Configuration:
     def state(self) -> wire.ConfigState:
         """What to report."""
         wanted = {str(scope) for scope in scopes_of(self._id, self._groups)}
-        scopes = {scope: state for scope, state in self._states.items() if scope in wanted}
+        scopes = {scope: self._shown(scope, state) for scope, state in self._states.items() if scope in wanted}
+        if together := config.impossible(self.values):
+            text = _short(f"not all of it counts, for together with the others {'; '.join(together)}")
+            scopes = {
+                scope: state if state.error else msgspec.structs.replace(state, error=text) for scope, state in scopes.items()
+            }
         values = {name: found.value for name, found in self.values.items() if found.layer not in (DEFAULT, AGENT_TOML)}
         settings = config.flat(config.of_settings(self._settings).values)
         large = len(msgspec.json.encode([values, settings])) > MAX_VALUES_BYTES
@@ -211,6 +236,11 @@ class Configuration:
             left_out=large,
             restart=[name for name, found in now.items() if found.value != self._began[name].value],
         )
+
+    def _shown(self, scope: str, state: wire.ScopeState) -> wire.ScopeState:
+        if state.error or scope not in self._unsaved:
+            return state
+        return msgspec.structs.replace(state, error=self._not_kept)
 
     def refused(self) -> list[str]:
         """The scopes whose newest document is not followed."""
@@ -232,13 +262,10 @@ def _kept(folder: Path, tell: Tell) -> dict[str, Kept]:
     except EdgeError as error:
         tell("error", "config.lost", str(error))
         return {}
-    for key, problems in [(key, config.invalid(kept.values)) for key, kept in found.items()]:
-        if problems:
-            tell(
-                "error",
-                "config.lost",
-                _short(f"cannot follow the kept configuration for {key}: {'; '.join(problems)}"),
-                scope=key,
-            )
-            del found[key]
+    for key, kept in list(found.items()):
+        if problems := config.invalid(kept.values):
+            text = f"cannot use all of the kept configuration for {key}: {'; '.join(problems)}"
+            tell("error", "config.lost", _short(text), scope=key)
+            # The rest counts, and nothing older is followed.
+            found[key] = msgspec.structs.replace(kept, values=config.without_invalid(kept.values))
     return found

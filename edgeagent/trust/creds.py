@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.errors import EdgeError, Failed, Refused
+from edgeagent.subjects import is_id
 from edgeagent.trust import jwt
 from edgeagent.trust.nkeys import KeyPair
 
@@ -71,10 +72,8 @@ class Credentials:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The device's groups, in the order in which the hub gave them (their config applies in it)."""
-        head = GROUP_TAG + ":"
-        tags = self._claims["nats"].get("tags") or []
-        return tuple(tag.removeprefix(head) for tag in tags if tag.startswith(head))
+        """The device's groups, in the order in which the hub gave them (their config applies in it). What is no name of one is none."""
+        return tuple(group for group in jwt.tags(self._claims).get(GROUP_TAG, ()) if is_id(group))
 
     @property
     def issued_at(self) -> int:
@@ -189,7 +188,9 @@ def unchecked(path: Path) -> Credentials:
 
 
 def check_issued(token: str, *, key: str, name: str, what: str) -> None:
-    """Raise Refused unless the JWT that somebody gave us is for the user ``key`` of this name. Who signed it is its server's business.
+    """Raise Refused unless the JWT that somebody gave us is for the user ``key`` of this name, and its groups are names of groups.
+
+    Who signed it is its server's business.
 
     what: as for :class:`EdgeError`.
     """
@@ -202,3 +203,6 @@ def check_issued(token: str, *, key: str, name: str, what: str) -> None:
             raise Refused(what, f"the hub answered with the JWT of another {word} ({found!r} instead of {wanted!r})")
     if read["nats"].get("type") != "user":
         raise Refused(what, "the hub answered with a JWT that is no user's")
+    for group in jwt.tags(read).get(GROUP_TAG, ()):
+        if not is_id(group):
+            raise Refused(what, f"the hub answered with a JWT for {group!r}, which is no name of a group")

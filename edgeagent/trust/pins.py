@@ -28,6 +28,10 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     v: int = 1
 
+    def has_revoked(self, key: str, issued: int) -> bool:
+        """Whether a login of the public user key, issued at so many Unix seconds, signs nothing any more."""
+        return issued <= self.revoked.get(key, -1)
+
 
 def load(path: Path) -> Pins:
     """The pins in ``path``; none at all when there is no such file. Raises Failed when it is damaged, EdgeError when it can't be read."""

@@ -61,7 +61,8 @@ class Signed(msgspec.Struct, omit_defaults=True):
 
 
 class Signature(NamedTuple):
-    """What a good signature says. groups, actions: what the signer is limited to; none: not limited.
+    """What a good signature says. groups, actions: what the signer is limited to; none: not limited. issued: when the signer's login
+    was, Unix seconds.
 
     The caller compares ``number`` with what it has: an older one is refused there.
     """
@@ -74,6 +75,7 @@ class Signature(NamedTuple):
     role: str
     groups: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    issued: int = 0
 
     def may(self, action: str) -> bool:
         """Whether the signer may give the command ``action``: limits are globs such as ``service.*``."""
@@ -125,6 +127,7 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
         role,
         limits.get(GROUP_TAG, ()),
         limits.get(ACTION_TAG, ()),
+        int(claims.get("iat", 0)),
     )
     problem = _role_problem(found, kind, scope) or _time_problem(found, kind, claims, pins)
     if problem:
@@ -172,7 +175,7 @@ def _time_problem(found: Signature, kind: str, claims: jwt.Claims, pins: Pins) -
         return f"it was signed before {found.signer}'s login was issued"
     if expires is not None and found.at > int(expires):
         return f"{found.signer}'s login had expired when it was signed"
-    if issued <= pins.revoked.get(found.key, -1):
+    if pins.has_revoked(found.key, issued):
         return f"{found.signer}'s login was revoked"
     if kind in DOCUMENTS and found.number > (found.at + SKEW_SECONDS) * 1000:
         return "its number is ahead of the time at which it was signed, so that nothing could ever replace it"

@@ -149,11 +149,10 @@ async def test_a_forged_number_costs_a_few_reads_only(hub: Client, follower: Fol
 async def test_a_ring_that_the_stream_did_not_make_costs_nothing(
     hub: Client, follower: Follower, device: Client, seen: Seen, headers: dict[str, str] | None
 ) -> None:
-    sequence = await put(hub, "fleet.all", b"1")
+    await put(hub, "fleet.all", b"1")
     await follower.set_sources([ALL, BERLIN])
     await until(lambda: len(seen.changes) == 2, "both were read")
     await device.publish("edge.to.fleet.all.config", headers=headers)
-    await ring(device, "fleet.all", sequence)  # seen already
     await ring(device, "group.berlin", 1)
     await until(lambda: seen.reads >= 3, "the true ring was followed")
     assert seen.reads == 3
@@ -179,6 +178,47 @@ async def test_a_deletion_is_a_change(hub: Client, follower: Follower, device: C
     sequence = await put(hub, "fleet.all", b"", **{"KV-Operation": "DEL"})
     await ring(device, "fleet.all", sequence)
     await until(lambda: seen.changes[-1] == ("fleet.all", None), "it is gone")
+
+
+async def test_a_stream_that_was_made_anew_is_read_anew(
+    server: AccountsServer, hub: Client, follower: Follower, device: Client, seen: Seen
+) -> None:
+    sequence = await put(hub, "fleet.all", b"1")
+    await follower.set_sources([ALL])
+    await until(lambda: len(seen.changes) == 1, "it was read")
+    await server.make_stream(STREAM, "$KV.edge_config.*.*")
+    assert await put(hub, "fleet.all", b"2") == sequence, "the new stream counts from the start"
+    await ring(device, "fleet.all", sequence)
+    await until(lambda: seen.changes[-1] == ("fleet.all", b"2"), "it was read")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Nats-Subject": "x", "Nats-Sequence": "1"},
+        {"Nats-Subject": "x", "Nats-Sequence": "1", "Nats-Time-Stamp": "yesterday"},
+        {"Nats-Subject": "x", "Nats-Sequence": "one", "Nats-Time-Stamp": "2026-11-21T05:04:25Z"},
+        {"Nats-Sequence": "1", "Nats-Time-Stamp": "2026-11-21T05:04:25Z"},
+    ],
+    ids=range(5),
+)
+async def test_whoever_answers_nonsense_in_the_hubs_place_does_not_end_it(
+    hub: Client, follower: Follower, seen: Seen, headers: dict[str, str]
+) -> None:
+    source = Source("x", "NONSENSE", "no.such.subject", "edge.to.x.x.config")
+
+    async def nonsense(message: Any) -> None:
+        await hub.publish(message.reply, b"x", headers=headers)
+
+    answering = await hub.subscribe("$JS.API.DIRECT.GET.NONSENSE.no.such.subject", cb=nonsense)
+    await settle(hub, what="listen")
+    await follower.set_sources([source])
+    await until(lambda: seen.reads >= 2, "it asks again")
+    await answering.unsubscribe()
+    await put(hub, "fleet.all", b"1")
+    await follower.set_sources([ALL])
+    await until(lambda: seen.changes == [("fleet.all", b"1")], "it goes on")
 
 
 async def test_what_could_not_be_applied_is_offered_again(hub: Client, follower: Follower, device: Client, seen: Seen) -> None:

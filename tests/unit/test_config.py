@@ -10,7 +10,8 @@ import pytest
 from edgeagent import config, wire
 from edgeagent.config import KEYS, Document, Layer, Value
 from edgeagent.errors import Failed
-from edgeagent.schema import SECTIONS, AgentSettings, DeviceSettings
+from edgeagent.plainvalues import form_problems
+from edgeagent.schema import SECTIONS, AgentSettings, DeviceSettings, LeafSettings
 from edgeagent.settings import Settings
 from edgeagent.subjects import FLEET_ALL, Scope
 
@@ -126,6 +127,29 @@ def test_what_is_wrong_with_a_value_is_said(values: dict[str, Any], problem: str
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert len(config.invalid({"agent": {"heartbeat_seconds": 0, "facts_seconds": 0}, "query": {"burst": 0}})) == 3
+
+
+def test_the_form_of_values_alone() -> None:
+    assert form_problems("", {"a": {"b": [1, "x", True, 2.5, {"c": []}]}}) == []
+    assert form_problems("x", object())[0].startswith("x: it must be text")
+    assert config.without_invalid({"agent": {"log_level": "trace", "micro": False}, "app": {"a": {"x": 1}}}) == {
+        "agent": {"micro": False},
+        "app": {"a": {"x": 1}},
+    }
+    assert config.without_invalid({"a b": 1, "agent": {"micro": False}}) == {}
+
+
+def test_labels_must_fit_into_a_report() -> None:
+    halves = [Layer(side, {"device": {"labels": {f"{side}{number}": "x" * 256 for number in range(32)}}}) for side in "ab"]
+    assert config.impossible(config.merged([config.defaults(), *halves]))[0].startswith("device.labels: they take")
+    assert config.impossible(config.merged([config.defaults(), halves[0]])) == []
+    assert config.invalid({"device": {"labels": {"site": "a\x1b[2J"}}})[0].endswith("none of them a control character")
+
+
+def test_an_external_leaf_takes_nothing_that_it_cannot_reload() -> None:
+    values = {"leaf": {"sync_seconds": 20}, "agent": {"micro": False}}
+    external = Settings(leaf=LeafSettings(mode="external"))
+    assert config.ignored(values, external) == ["leaf.sync_seconds"] and config.ignored(values, Settings()) == []
 
 
 def test_names_of_another_version_are_no_error_on_a_device() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 
 import pytest
@@ -133,3 +134,22 @@ def test_a_damaged_seed_is_seen_without_the_crypto_library(tmp_path):
     path = saved(tmp_path, login.format().replace(login.seed, login.seed[:20] + other + login.seed[21:]))
     with pytest.raises(Failed, match="its seed is damaged"):
         creds.unchecked(path)
+
+
+def test_what_is_no_name_of_a_group_is_none():
+    """A hub that was broken into signs any tag; a device must start with its credentials all the same."""
+    made = make(tags=("group:a b", "group:", "group:berlin", "group:*"))
+    assert made.groups == ("berlin",)
+    with pytest.raises(Refused, match="'a b', which is no name of a group"):
+        creds.check_issued(made.jwt, key=USER.public, name="pi-1", what="renew")
+    creds.check_issued(make().jwt, key=USER.public, name="pi-1", what="renew")
+
+
+@pytest.mark.parametrize("tags", ["group:x", [1], {"group": "x"}, [["group:x"]]])
+def test_tags_that_are_no_list_of_text_are_no_jwt(tags):
+    head, body, signature = make().jwt.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    claims["nats"]["tags"] = tags
+    forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    with pytest.raises(Failed, match="tags"):
+        jwt.claims(f"{head}.{forged}.{signature}")

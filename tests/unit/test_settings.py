@@ -83,7 +83,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         f"device.labels.Site: it must be {LABEL_KEY_RULE}",
         f"device.labels.in: it must be {LABEL_KEY_RULE}",
         "device.labels.floor = 3: expected str, got int",
-        f"device.labels.long = '{'y' * 257}': expected str of length <= 256",
+        f"device.labels.long = '{'y' * 257}': it must be at most 256 characters, and none of them a control character",
         "hub.urls[0] = 'hub.example:7422': it must be an address such as nats-leaf://hub.example:7422",
         "hub.urls[2] = 7: expected str, got int",
         "leaf.port = 70000: expected int <= 65535",

@@ -71,3 +71,8 @@ def test_the_page_about_the_wire_names_every_field(shape: type[msgspec.Struct]) 
         field.name for field in msgspec.structs.fields(shape) if f'"{field.name}"' not in text and f"`{field.name}`" not in text
     ]
     assert not missing
+
+
+def test_text_without_utf8_loses_just_those_characters():
+    found = wire.encode(wire.Report(id="pi-1", facts={"mount\udcff": ["/media/\udcfe", {"x": 1}]}))
+    assert wire.decode(found, wire.Report).facts == {"mount?": ["/media/?", {"x": 1}]}
