@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 import msgspec
 
 from edgeagent import sections, wire
-from edgeagent.errors import Failed
+from edgeagent.errors import Failed, UsageProblem
 from edgeagent.plainvalues import form_problems
 from edgeagent.schema import SECTIONS
 from edgeagent.settings import Settings
@@ -138,7 +138,7 @@ def flat(values: Values, prefix: str = "") -> dict[str, Any]:
 
 
 def nested(values: Values) -> dict[str, Any]:
-    """The opposite of :func:`flat`. Raises Failed when one key is a value and a table at once."""
+    """The opposite of :func:`flat`. Raises UsageProblem when one key is a value and a table at once."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         *path, last = name.split(".")
@@ -146,9 +146,9 @@ def nested(values: Values) -> dict[str, Any]:
         for word in path:
             table = table.setdefault(word, {})
             if not isinstance(table, dict):
-                raise Failed(f"set {name}", f"{word} is a value, so nothing can be below it")
+                raise UsageProblem(f"set {name}", f"{word} is a value, so nothing can be below it")
         if isinstance(table.get(last), dict):
-            raise Failed(f"set {name}", "it is a table, so it can't be a value")
+            raise UsageProblem(f"set {name}", "it is a table, so it can't be a value")
         table[last] = value
     return found
 
@@ -262,9 +262,8 @@ def _misplaced(name: str) -> str:
 
 def invalid(values: Values) -> list[str]:
     """What is wrong with the values, all of it. Of what this version does not know only the form is looked at."""
-    problems = form_problems("", values)
-    if problems:
-        return problems
+    form = form_problems("", values)
+    problems = list(form)
     for word, value in values.items():
         if word == APP:
             problems += _apps_problems(value)
@@ -273,7 +272,8 @@ def invalid(values: Values) -> list[str]:
         else:
             for field, inner in value.items():
                 key = KEYS.get(f"{word}.{field}")
-                problems += sections.check(key.name, inner, key.hint) if key else []
+                if key and not any(problem.startswith(key.name) for problem in form):
+                    problems += sections.check(key.name, inner, key.hint)
     return problems
 
 

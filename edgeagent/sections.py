@@ -7,10 +7,12 @@ pattern in words for people: ``extra={"form": "..."}``.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +23,22 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+#: How much of a wrong value is quoted, in characters.
+MAX_SHOWN = 60
+
+_BOUND = re.compile(r"Expected (?:int|float) (>=|<=|>|<) (\S+)")
+_LENGTH = re.compile(r"Expected (str|object|array) of length (>=|<=) (\d+)")
+_TYPE = re.compile(r"Expected (\w+), got \w+")
+_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_TYPES = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+    "object": "a table",
+    "array": "a list",
+}
 
 __all__ = ["check", "parse_sections", "unknown"]
 
@@ -72,7 +90,13 @@ def check(name: str, value: Any, hint: Any) -> list[str]:
 def _problems(key: str, value: Any, hint: Any) -> list[str]:
     """Everything that is wrong with ``value``. Of a table or a list each bad part, where msgspec would stop at the first."""
     found = [problem for part in _parts(key, value, hint) if (problem := _problem(*part))]
-    return found or [problem for problem in [_problem(f"{key} = {value!r}", value, hint)] if problem]
+    return found or [problem for problem in [_problem(f"{key} = {_shown(value)}", value, hint)] if problem]
+
+
+def _shown(value: Any) -> str:
+    """The value as it reads, but not so long that what is wrong with it is not seen."""
+    text = str(value) if isinstance(value, (date, time)) else repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _parts(key: str, value: Any, hint: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -82,10 +106,10 @@ def _parts(key: str, value: Any, hint: Any) -> Iterator[tuple[str, Any, Any]]:
         word_hint, item_hint = get_args(inner)
         for word, item in value.items():
             yield f"{key}.{word}", word, word_hint
-            yield f"{key}.{word} = {item!r}", item, item_hint
+            yield f"{key}.{word} = {_shown(item)}", item, item_hint
     if isinstance(value, list) and get_origin(inner) is list:
         for index, item in enumerate(value):
-            yield f"{key}[{index}] = {item!r}", item, get_args(inner)[0]
+            yield f"{key}[{index}] = {_shown(item)}", item, get_args(inner)[0]
 
 
 def _problem(name: str, value: Any, hint: Any) -> str | None:
@@ -94,17 +118,26 @@ def _problem(name: str, value: Any, hint: Any) -> str | None:
     except msgspec.ValidationError as error:
         metas = [arg for arg in get_args(hint)[1:] if isinstance(arg, Meta)]
         form = next((meta.extra["form"] for meta in metas if meta.extra and "form" in meta.extra), None)
-        return f"{name}: {f'it must be {form}' if form and isinstance(value, str) else _plain(str(error))}"
+        return f"{name}: {f'it must be {form}' if form and isinstance(value, str) else _plain(str(error), hint)}"
     return None
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """That there is no such setting, and which one may be meant."""
-    near = difflib.get_close_matches(key, list(known), n=1)
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.7)
     return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _plain(message: str) -> str:
-    """msgspec's message without its marks."""
+def _plain(message: str, hint: Any) -> str:
+    """What msgspec says, in words for people."""
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(inner) is Literal:
+        return f"it must be one of {', '.join(repr(choice) if choice == '' else str(choice) for choice in get_args(inner))}"
     text = message.replace("`", "")
+    if bound := _BOUND.match(text):
+        return f"it must be {_BOUNDS[bound[1]]} {float(bound[2]):.15g}"
+    if length := _LENGTH.match(text):
+        return f"it may have {_BOUNDS[length[2]]} {length[3]} {'characters' if length[1] == 'str' else 'entries'}"
+    if wanted := _TYPE.match(text):
+        return f"it must be {_TYPES.get(wanted[1], wanted[1])}"
     return text[0].lower() + text[1:]

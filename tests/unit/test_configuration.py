@@ -168,8 +168,8 @@ def test_no_envelope(data: bytes) -> None:
         (b'{"values": {"app": {"a": {"x": NaN}}}}', "read a configuration"),
         (b'{"values": {"app": {"a": {"x": ' + b"9" * 5000 + b"}}}}", "read a configuration"),
         (b'{"values": {"app": {"a": {"x": 9223372036854775808}}}}', "does not fit into 64 bits"),
-        (b'{"values": {"agent": {"heartbeat_seconds": 0}}}', "agent.heartbeat_seconds = 0: expected float >= 1.0"),
-        (b'{"values": {"agent": {"heartbeat_seconds": {}}}}', "agent.heartbeat_seconds = {}: expected float"),
+        (b'{"values": {"agent": {"heartbeat_seconds": 0}}}', "agent.heartbeat_seconds = 0: it must be at least 1"),
+        (b'{"values": {"agent": {"heartbeat_seconds": {}}}}', "agent.heartbeat_seconds = {}: it must be a number"),
         (b'{"values": {"agent": 5}}', "agent: it is a section"),
         (b'{"values": {"device": {"labels": {"A": "x"}}}}', "device.labels.A: it must be 1 to 63 of"),
         (b'{"values": {"app": {"a": {"x": null}}}}', "app.a.x: it must be text"),
@@ -228,6 +228,14 @@ def test_nothing_is_signed_so_far_ahead_that_nothing_could_replace_it() -> None:
     for number in (MAX_NUMBER + 1, 10**30):
         data = document(ETERNAL, FLEET_ALL, {}, number=number, at=number // 1000 + 1)
         assert "its generation is no number that everybody can read" in refusal(data)
+
+
+def test_who_was_revoked_leaves_no_generation_that_nothing_could_replace() -> None:
+    far = accepted(made(number=10**15, who=ETERNAL), GOOD)
+    assert judge(FLEET_ALL, made(number=GOOD.generation + 1), far, PINS).went_back
+    pins = Pins(signers=PINS.signers, revoked={ETERNAL.public_key: ISSUED})
+    found = judge(FLEET_ALL, made(number=GOOD.generation + 1), far, pins)
+    assert found.kept and found.kept.signer == "olga"
 
 
 def test_what_the_hub_has_lost_is_kept_and_said() -> None:
@@ -484,14 +492,17 @@ async def test_a_damaged_file_is_told_and_the_hubs_documents_read_again(tmp_path
     assert Device(tmp_path).value("agent.heartbeat_seconds") == 5
 
 
-async def test_what_another_version_kept_and_this_one_cannot_use_does_not_stop_it(tmp_path: Path) -> None:
-    bad = {"agent": {"heartbeat_seconds": "hourly"}, "app": {"a": {"x": 1}}}
+async def test_of_what_another_version_kept_all_counts_that_this_one_can_use(tmp_path: Path) -> None:
+    bad = {"agent": {"heartbeat_seconds": "hourly", "facts_seconds": 9}, "app": {"a": {"x": 1}}}
     lastgood.save(tmp_path, {"fleet.all": msgspec.structs.replace(GOOD, values=bad), "group.berlin": GOOD})
     device = Device(tmp_path)
     assert device.kinds == ["config.lost"] and "agent.heartbeat_seconds = 'hourly'" in device.events[0][2]
-    assert device.value("agent.heartbeat_seconds") == 5, "the other document counts"
-    assert device.value("app.a.x") == 1, "and the rest of this one"
-    assert device.config.state().scopes["fleet.all"].applied == GOOD.generation, "nothing older is followed"
+    assert device.value("agent.heartbeat_seconds") == 5, "the other document's"
+    assert device.value("agent.facts_seconds") == 9 and device.value("app.a.x") == 1
+    await device.shown(FLEET_ALL, made({"agent": {"facts_seconds": 8}}, number=GOOD.generation - 1))
+    assert device.value("agent.facts_seconds") == 9 and device.kinds[-1] == "config.hub_went_back", "and nothing older"
+    await device.put({"agent": {"facts_seconds": 7}})
+    assert device.value("agent.facts_seconds") == 7 and Device(tmp_path).events == []
 
 
 def test_kept_labels_that_are_too_many_together_do_not_stop_it(tmp_path: Path) -> None:

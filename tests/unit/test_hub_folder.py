@@ -51,8 +51,8 @@ def test_a_hub_is_not_made_over_another(tmp_path: Path) -> None:
     [
         ({"name": "My Hub"}, "hub.name = 'My Hub': it must be 1 to 63 of a-z"),
         ({"name": "hub\n"}, "hub.name = 'hub\\n': it must be"),
-        ({"client_port": 0}, "hub.client_port = 0: expected int >= 1"),
-        ({"store_max_bytes": 1000}, "hub.store_max_bytes = 1000: expected int >= 67108864"),
+        ({"client_port": 0}, "hub.client_port = 0: it must be at least 1"),
+        ({"store_max_bytes": 1000}, "hub.store_max_bytes = 1000: it must be at least 67108864"),
         ({"listen": ""}, "hub.listen = '': it must be a host name or an address"),
         ({"listen": "[::1]"}, "hub.listen = '[::1]': it must be"),
         ({"listen": "127.0.0.1:4222"}, "hub.listen = '127.0.0.1:4222': it must be"),
@@ -60,7 +60,7 @@ def test_a_hub_is_not_made_over_another(tmp_path: Path) -> None:
         ({"advertise": "hub.example:4222"}, "hub.advertise = 'hub.example:4222': it must be"),
         ({"websocket_port": 7422}, "hub.websocket_port = 7422: it must differ from the other ports"),
         ({"tls_names": ["https://hub"]}, "hub.tls_names = 'https://hub': it must be a host name or an address"),
-        ({"tls": "yes"}, "hub.tls = 'yes': invalid enum value 'yes'"),
+        ({"tls": "yes"}, "hub.tls = 'yes': it must be one of '', self, files"),
         ({"tls": "files", "certificate_file": "c"}, 'hub.key_file: it is needed with tls = "files"'),
         ({"tls": "self", "certificate_file": "c"}, 'hub.certificate_file: it counts only with tls = "files"'),
         ({"client_port": 7422}, "hub.leaf_port = 7422: it must differ from hub.client_port"),
@@ -86,7 +86,7 @@ def test_a_file_that_a_person_spoiled(tmp_path: Path) -> None:
         place.options()
     assert caught.value.problems == [
         "hub.leaf_prot: there is no such setting; did you mean hub.leaf_port?",
-        "hub.ping_seconds = 0: expected float >= 1.0",
+        "hub.ping_seconds = 0: it must be at least 1",
         "leaf: there is no such setting",
     ]
 

@@ -82,16 +82,16 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         "device.lables: there is no such setting; did you mean device.labels?",
         f"device.labels.Site: it must be {LABEL_KEY_RULE}",
         f"device.labels.in: it must be {LABEL_KEY_RULE}",
-        "device.labels.floor = 3: expected str, got int",
-        f"device.labels.long = '{'y' * 257}': it must be at most 256 characters, and none of them a control character",
+        "device.labels.floor = 3: it must be text",
+        f"device.labels.long = '{'y' * 56}...: it must be at most 256 characters, and none of them a control character",
         "hub.urls[0] = 'hub.example:7422': it must be an address such as nats-leaf://hub.example:7422",
-        "hub.urls[2] = 7: expected str, got int",
-        "leaf.port = 70000: expected int <= 65535",
-        "leaf.mode = 'systemd': invalid enum value 'systemd'",
-        "leaf.sync_seconds = '10': expected float, got str",
-        "agent.heartbeat_seconds = 0.5: expected float >= 1.0",
-        "agent.micro = 1: expected bool, got int",
-        "query.rate_per_second = nan: expected float > 0.0",
+        "hub.urls[2] = 7: it must be text",
+        "leaf.port = 70000: it must be at most 65535",
+        "leaf.mode = 'systemd': it must be one of managed, external",
+        "leaf.sync_seconds = '10': it must be a number",
+        "agent.heartbeat_seconds = 0.5: it must be at least 1",
+        "agent.micro = 1: it must be true or false",
+        "query.rate_per_second = nan: it must be more than 0",
         "devcie: there is no such setting; did you mean device?",
     ]
 
@@ -102,12 +102,12 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         ("device = 3", "device: write it as a section [device] with keys of its own"),
         ("[[device]]\nid = 'a'", "device: write it as a section [device] with keys of its own"),
         ("colour = 'red'", "colour: there is no such setting"),
-        ("[device]\nid = 2026-01-01", "device.id = datetime.date(2026, 1, 1): expected str, got date"),
-        ("[device]\nlabels = 'site'", "device.labels = 'site': expected object, got str"),
-        ("[hub]\nurls = 'nats://hub:7422'", "hub.urls = 'nats://hub:7422': expected array, got str"),
-        ("[leaf]\nport = 0", "leaf.port = 0: expected int >= 1"),
-        ("[leaf]\nport = 4222.5", "leaf.port = 4222.5: expected int, got float"),
-        ("[leaf]\nping_seconds = inf", "leaf.ping_seconds = inf: expected float <= 600.0"),
+        ("[device]\nid = 2026-01-01", "device.id = 2026-01-01: it must be text"),
+        ("[device]\nlabels = 'site'", "device.labels = 'site': it must be a table"),
+        ("[hub]\nurls = 'nats://hub:7422'", "hub.urls = 'nats://hub:7422': it must be a list"),
+        ("[leaf]\nport = 0", "leaf.port = 0: it must be at least 1"),
+        ("[leaf]\nport = 4222.5", "leaf.port = 4222.5: it must be a whole number"),
+        ("[leaf]\nping_seconds = inf", "leaf.ping_seconds = inf: it must be at most 600"),
         ('[device]\nid = "pi-01\\n"', f"device.id = 'pi-01\\n': it must be {ID_RULE}"),
         ("[device.labels]\n" + "\n".join(f"k{n} = ''" for n in range(65)), None),
     ],
@@ -116,7 +116,7 @@ def test_single_problems(text: str, problem: str | None) -> None:
     found = problems(text)
     assert len(found) == 1
     if problem is None:
-        assert found[0].endswith(": expected object of length <= 64")
+        assert found[0].endswith(": it may have at most 64 entries")
     else:
         assert found == [problem]
 
@@ -148,9 +148,9 @@ def test_sections_of_any_shape_are_read() -> None:
     with pytest.raises(SettingsProblem) as caught:
         parse_sections("[pot]\nsize = 0\nnames = ['a', 'B', 3]\n", {"pot": Pot}, source)
     assert caught.value.problems == [
-        "pot.size = 0: expected int >= 1",
+        "pot.size = 0: it must be at least 1",
         "pot.names[1] = 'B': expected str matching regex '^[a-z]+$'",
-        "pot.names[2] = 3: expected str, got int",
+        "pot.names[2] = 3: it must be text",
     ]
 
 
