@@ -51,8 +51,8 @@ _PEOPLE_SUBSCRIPTIONS = 100
 #: An inbox, and what a leaf adds of its own.
 _PROVISION_SUBSCRIPTIONS = 8
 _CLAIM_PAYLOAD_BYTES = 8 << 10
-#: An agent needs three per scope and a few of its own; this leaves room for some 15 groups.
-_DEVICE_SUBSCRIPTIONS = 64
+#: An agent needs four per scope and a few of its own; this is enough for 32 groups, more than a device can have.
+_DEVICE_SUBSCRIPTIONS = 160
 
 
 def template(role: Role, *, micro: bool) -> Template:

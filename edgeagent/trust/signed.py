@@ -95,7 +95,10 @@ def peek(data: bytes) -> Signed:
     """The envelope as it is, nothing checked: for showing, never for acting. Raises Failed when it is none."""
     if len(data) > MAX_BYTES:
         raise Failed("read a signed document", f"it has {len(data)} bytes; {MAX_BYTES} are allowed")
-    return wire.decode(data, Signed)
+    try:
+        return wire.decode(data, Signed)
+    except Failed as error:
+        raise Failed("read a signed document", error.why) from None
 
 
 def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
