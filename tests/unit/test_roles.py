@@ -51,7 +51,7 @@ def test_a_device_has_exactly_these_rights():
                 "edge.to.trust.authorities.config",
             ]
         },
-        "subs": 64,
+        "subs": 160,
         "payload": 1048576,
         "allowed_connection_types": ["LEAFNODE", "LEAFNODE_WS"],
     }
