@@ -20,8 +20,9 @@ _FIRST = [
     *("test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
     *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust"),
 ]
-#: How many workers share a core with ``-n auto``, and how many there are at most: most of the time a test waits for processes of its own.
-_WORKERS_PER_CORE, _MOST_WORKERS = 2, 8
+#: How many workers share a core with ``-n auto``, and how many there are at most. Two a core are faster where nothing else runs, but what a
+#: test waits for are processes of its own, and these must not starve.
+_WORKERS_PER_CORE, _MOST_WORKERS = 1, 8
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist's
