@@ -20,6 +20,7 @@ from edgeagent.direct import Stored, get_last
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
 from edgeagent.runtime import jittered, woken
+from edgeagent.times import parse_rfc3339
 
 __all__ = ["Follower", "Source"]
 
@@ -122,10 +123,10 @@ class Follower:
 
     def _bell(self, state: _State) -> Callable[[Any], Awaitable[None]]:
         async def rung(message: Any) -> None:
-            sequence = _rung(message.headers or {}, state.source)
-            if sequence is None:
+            rung = _rung(message.headers or {}, state.source)
+            if rung is None or rung == state.seen:
                 return
-            state.due, state.rung_sequence = True, sequence
+            state.due, state.rung_sequence = True, rung[0]
             self._wake.set()
 
         return rung
@@ -167,8 +168,8 @@ class Follower:
         state.seen = found
 
 
-def _rung(headers: Mapping[str, str], source: Source) -> int | None:
-    """The sequence of the message that rang, None for a ring that the source's stream did not make.
+def _rung(headers: Mapping[str, str], source: Source) -> tuple[int, datetime] | None:
+    """Sequence and time of the message that rang, None for a ring that the source's stream did not make.
 
     A device can have the answer to a Direct Get of its own sent here; but the server marks it with where it was read, whatever its own
     headers say. Without this one message would make the whole fleet read.
@@ -176,7 +177,7 @@ def _rung(headers: Mapping[str, str], source: Source) -> int | None:
     if (headers.get("Nats-Stream"), headers.get("Nats-Subject")) != (source.stream, source.subject):
         return None
     try:
-        return int(headers.get("Nats-Sequence", ""))
+        return int(headers.get("Nats-Sequence", "")), parse_rfc3339(headers.get("Nats-Time-Stamp", ""))
     except ValueError:
         return None
 

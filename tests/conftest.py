@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FIRST = [
     *("test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
     *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust"),
+    *("test_config_device", "test_config_outages", "test_config_operator", "test_config_refused"),
 ]
 #: How many workers share a core with ``-n auto``, and how many there are at most. Two a core are faster where nothing else runs, but what a
 #: test waits for are processes of its own, and these must not starve.

@@ -90,7 +90,12 @@ async def put(hub: Client, key: str, data: bytes, **headers: str) -> int:
 
 def marks(key: str, sequence: int | str) -> dict[str, str]:
     """What the hub adds to a doorbell."""
-    return {"Nats-Stream": STREAM, "Nats-Subject": f"$KV.edge_config.{key}", "Nats-Sequence": str(sequence)}
+    return {
+        "Nats-Stream": STREAM,
+        "Nats-Subject": f"$KV.edge_config.{key}",
+        "Nats-Sequence": str(sequence),
+        "Nats-Time-Stamp": "2026-11-21T05:04:25.876340715Z",
+    }
 
 
 async def ring(device: Client, key: str, sequence: int | str = 10**6) -> None:

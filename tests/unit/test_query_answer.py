@@ -105,7 +105,12 @@ async def test_a_filter_that_is_none_is_refused_with_the_reason(evaluator: Evalu
 
 
 def test_scopes_of_a_device() -> None:
-    assert [str(scope) for scope in subjects.scopes_of("pi-01", ["b", "a"])] == ["fleet.all", "group.b", "group.a", "device.pi-01"]
+    assert [str(scope) for scope in subjects.scopes_of("pi-01", ["b", "a"])] == [
+        "fleet.all",
+        "group.b",
+        "group.a",
+        "device.pi-01",
+    ]
 
 
 @dataclass
