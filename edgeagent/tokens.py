@@ -73,12 +73,14 @@ class TokenMade(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to ``token_create``. token: the secret, as :class:`edgeagent.enrolment.ClaimToken` writes it; ``repr`` hides it.
 
     leaf_port: where the hub takes devices. host: its address as it tells others; empty: as the asker reaches it.
+    elsewhere: ids that this token gives and another open one too: id -> the other's. Whoever comes first gets it.
     """
 
     id: str
     token: str
     expires_at: int
     uses: int = 1
+    elsewhere: dict[str, str] = {}
     leaf_port: int = 7422
     host: str = ""
     v: int = VERSION

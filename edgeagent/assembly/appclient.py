@@ -6,17 +6,20 @@ import asyncio
 import base64
 import contextlib
 import json
+import shlex
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeagent import files, settings, subjects, wire
-from edgeagent.assembly.apps import leaf_url
+from edgeagent.assembly.apps import environment_file, leaf_url
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
 from edgeagent.link import Client, NkeyLogin, connect, request
+from edgeagent.places import SYSTEM_SETTINGS
 from edgeagent.runtime import jittered
+from edgeagent.settings import Settings
 from edgeagent.subjects import ID_RULE, is_id
 from edgeagent.trust.nkeys import KeyPair
 
@@ -32,12 +35,16 @@ FIRST_SECONDS, CAP_SECONDS, GOOD_SECONDS = 0.2, 5.0, 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """The leaf, and the login there. password: ``(user, password)``. nkey: see :func:`edgeagent.link.connect`. None of them: no login."""
+    """The leaf, and the login there. password: ``(user, password)``. nkey: see :func:`edgeagent.link.connect`. None of them: no login.
+
+    settings: of this machine's agent; None: not known.
+    """
 
     url: str
     inbox: str = "_INBOX"
     password: tuple[str, str] | None = field(default=None, repr=False)
     nkey: NkeyLogin | None = field(default=None, repr=False)
+    settings: Settings | None = field(default=None, repr=False)
 
 
 def way(environment: Mapping[str, str], settings_file: Path | None = None) -> Way:
@@ -45,14 +52,26 @@ def way(environment: Mapping[str, str], settings_file: Path | None = None) -> Wa
 
     Raises EdgeError when the settings or the key can't be read.
     """
-    url = environment.get("NATS_URL") or leaf_url(settings.load(settings_file))
+    url = environment.get("NATS_URL", "")
+    known = _settings(settings_file, needed=not url)
     seed_file, user = environment.get("NATS_NKEY"), environment.get("NATS_USER")
     return Way(
-        url=url,
+        url=url or leaf_url(known or Settings(source=SYSTEM_SETTINGS)),
+        settings=known,
         inbox=environment.get("NATS_INBOX_PREFIX") or "_INBOX",
         password=(user, environment.get("NATS_PASSWORD", "")) if user and not seed_file else None,
         nkey=_nkey(Path(seed_file)) if seed_file else None,
     )
+
+
+def _settings(file: Path | None, *, needed: bool) -> Settings | None:
+    """needed: raise EdgeError when they can't be read, which a program with an address of its own need not be able to."""
+    try:
+        return settings.load(file)
+    except EdgeError:
+        if needed:
+            raise
+        return None
 
 
 def _nkey(seed_file: Path) -> NkeyLogin:
@@ -67,7 +86,7 @@ async def ask(there: Way, name: str) -> str:
     may not ask.
     """
     async with _connected(there, _what(name)) as client:
-        return await _asked(client, name)
+        return await _asked(client, there, name)
 
 
 async def follow(find: Callable[[], Way], name: str, say: Callable[[str], None], warn: Callable[[EdgeError], None]) -> None:
@@ -82,11 +101,12 @@ async def follow(find: Callable[[], Way], name: str, say: Callable[[str], None],
         begun = clock()
         changed = asyncio.Event()
         try:
-            async with _connected(find(), what, changed) as client:
+            there = find()
+            async with _connected(there, what, changed) as client:
                 await _listen(client, name, changed)
                 while True:
                     changed.clear()
-                    told.table(await _asked(client, name))
+                    told.table(await _asked(client, there, name))
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(changed.wait(), jittered(LOOK_SECONDS))
         except (Refused, UsageProblem):
@@ -132,16 +152,20 @@ async def _connected(there: Way, what: str, closed: asyncio.Event | None = None)
         if closed:
             closed.set()
 
-    client = await connect(
-        there.url,
-        what=what,
-        name="edgeagent config app",
-        inbox_prefix=there.inbox,
-        password=there.password,
-        nkey=there.nkey,
-        reconnect=False,
-        on_closed=ended,
-    )
+    try:
+        client = await connect(
+            there.url,
+            what=what,
+            name="edgeagent config app",
+            inbox_prefix=there.inbox,
+            password=there.password,
+            nkey=there.nkey,
+            reconnect=False,
+            on_closed=ended,
+        )
+    except Unreachable as error:
+        remedy = "the agent brings the leaf there: `edgeagent status` says how it is, `edgeagent run` starts it"
+        raise Unreachable(error.what, error.why, remedy) from None
     try:
         yield client
     finally:
@@ -159,14 +183,16 @@ async def _listen(client: Client, name: str, changed: asyncio.Event) -> None:
     await client.subscribe(subjects.local_config(name), cb=heard)
 
 
-async def _asked(client: Client, name: str) -> str:
+async def _asked(client: Client, there: Way, name: str) -> str:
     what = _what(name)
     try:
         answer = await request(client, subjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
     except Unreachable as error:
         if "permissions violation" in str(client.last_error).lower():
-            env = f"`set -a; . /etc/edgeagent/apps/{name}.env; set +a`"
-            raise Refused(what, "this login may not ask for it", f"use the program's own login: {env}") from None
+            file = shlex.quote(str(environment_file(there.settings or Settings(source=SYSTEM_SETTINGS), name)))
+            raise Refused(
+                what, "this login may not ask for it", f"use the program's own login: `set -a; . {file}; set +a`"
+            ) from None
         raise Unreachable(what, f"the agent did not answer ({error.why})", "`edgeagent status` says how it is") from None
     # In the same words whoever answered: one line.
     return json.dumps(wire.decode(answer.data, dict), ensure_ascii=False, separators=(",", ":"))

@@ -22,7 +22,10 @@ from edgeagent.leaf.secrets import load
 from edgeagent.link import connect, request
 from edgeagent.settings import Settings
 
-__all__ = ["add", "leaf_url", "listed", "remove"]
+__all__ = ["add", "environment_file", "leaf_url", "listed", "remove"]
+
+#: Where environment files of the machine's own installation go.
+SYSTEM_APPS = places.SYSTEM_SETTINGS.parent / "apps"
 
 
 def listed(settings: Settings) -> list[App]:
@@ -101,7 +104,21 @@ def _take_back(app: App) -> None:
 
 def folder(settings: Settings) -> Path:
     """Where environment files go unless told otherwise: the state folder is closed to the programs' users."""
-    return places.SYSTEM_SETTINGS.parent / "apps" if settings.is_system else settings.state_folder / "apps"
+    return SYSTEM_APPS if settings.is_system else settings.state_folder / "apps"
+
+
+def environment_file(settings: Settings, name: str) -> Path:
+    """Where the environment of the program ``name`` is.
+
+    Whoever may not read the list of programs is told where it lies unless somebody put it elsewhere.
+    """
+    with contextlib.suppress(EdgeError, OSError):
+        known = apps.load(_file(settings))
+        if name in known and known[name].file:
+            return Path(known[name].file)
+    usual = folder(settings) / f"{name}.env"
+    systems = SYSTEM_APPS / usual.name
+    return systems if places.is_there(systems) and not places.is_there(usual) else usual
 
 
 def _changing(settings: Settings, what: str) -> files.Lock:

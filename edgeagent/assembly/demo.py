@@ -30,6 +30,7 @@ The demo stays up until Ctrl-C. In another terminal, try:
   {edgeagent} fleet query 'memory.utilization < 0.9' --select memory.utilization,uptime_seconds
   {edgeagent} fleet ping
   {edgeagent} fleet watch
+  {edgeagent} config set -d pi-01 agent.log_level=debug      (then `config effective pi-01`, `config history -d pi-01`)
   {edgeagent} demo cut pi-02      (then `fleet ls`; then `demo restore pi-02`)
   {edgeagent} status --settings {folder}/devices/pi-01/agent.toml
 """

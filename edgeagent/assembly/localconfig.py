@@ -15,16 +15,20 @@ from edgeagent.trust import creds
 
 __all__ = ["LocalConfig", "read"]
 
+#: What an agent makes at its first start, and keeps.
+SECRETS = "secrets.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalConfig:
     """values: every key's, by its dotted name. documents: what is kept, by scope. left: the scopes of those that do not count,
-    because the device is no longer in their group.
+    because the device is no longer in their group. has_run: whether an agent has ever run with these settings.
     """
 
     values: dict[str, Value]
     documents: dict[str, Kept]
     left: frozenset[str]
+    has_run: bool
 
 
 def read(settings: Settings, machine: Machine | None = None) -> LocalConfig:
@@ -33,7 +37,10 @@ def read(settings: Settings, machine: Machine | None = None) -> LocalConfig:
     name, groups = device_id(machine or Machine(), settings.device.id), _groups(settings)
     counting = {str(scope) for scope in scopes_of(name, groups)}
     return LocalConfig(
-        values=lastgood.effective(settings, name, groups, documents), documents=documents, left=frozenset({*documents} - counting)
+        values=lastgood.effective(settings, name, groups, documents),
+        documents=documents,
+        left=frozenset({*documents} - counting),
+        has_run=bool(documents) or settings.status_file.exists() or (settings.state_folder / SECRETS).exists(),
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from edgeagent import __version__
 from edgeagent.cli import apps, config, context, demo, device, enrol, fleet, hub, local, operator, token
+from edgeagent.cli.harmless import told
 from edgeagent.errors import EdgeError
 
 __all__ = ["app", "main"]
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         app()
     except EdgeError as error:
-        typer.echo(f"edgeagent: {error}", err=True)
+        typer.echo(f"edgeagent: {told(error)}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

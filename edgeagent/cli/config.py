@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import config_edit, config_history, config_keys, config_local, config_show, config_status, config_watch
+from edgeagent.cli import (
+    completion,
+    config_edit,
+    config_history,
+    config_keys,
+    config_local,
+    config_show,
+    config_status,
+    config_watch,
+)
 from edgeagent.cli.config_options import (
     Force,
     ForDevice,
@@ -21,6 +29,7 @@ from edgeagent.cli.config_options import (
     scope_of,
     with_fleet,
 )
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName
 from edgeagent.errors import UsageProblem
 
@@ -36,7 +45,10 @@ app = typer.Typer(
     help="What devices shall be configured like.\n\nExample: edgeagent config set -g berlin app.doors.open=07:00",
 )
 
-Keys = Annotated[list[str], typer.Argument(metavar="KEY...", help="Dotted names; a table's takes all below it.")]
+Keys = Annotated[
+    list[str],
+    typer.Argument(metavar="KEY...", help="Dotted names; a table's takes all below it.", autocompletion=completion.keys),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -66,9 +78,10 @@ def set_(
     async def work(opened: Fleet) -> Written:
         return await opened.config.set(scope, values, note=note, revision=revision, force=force)
 
-    config_show.written(with_fleet(context, work), as_json=as_json)
+    made = with_fleet(context, work)
+    config_show.written(made, as_json=as_json)
     if wait:
-        config_status.wait_for(context, timeout, scope)
+        config_status.wait_for(context, timeout, made)
 
 
 @app.command()
@@ -95,9 +108,10 @@ def unset(
     async def work(opened: Fleet) -> Written:
         return await opened.config.unset(scope, keys, note=note, revision=revision, force=force)
 
-    config_show.written(with_fleet(context, work), as_json=as_json)
+    made = with_fleet(context, work)
+    config_show.written(made, as_json=as_json)
     if wait:
-        config_status.wait_for(context, timeout, scope)
+        config_status.wait_for(context, timeout, made)
 
 
 @app.command()
@@ -123,7 +137,7 @@ def get(
     if key:
         _print_value(_value(version, key), as_json=as_json)
     elif as_json:
-        print(json.dumps(_record(version), indent=2, ensure_ascii=False))
+        print(json_text(_record(version), indent=2))
     else:
         _print_document(version)
 
@@ -168,7 +182,7 @@ def _print_value(found: Any, *, as_json: bool) -> None:
     from edgeagent.fleet.configtext import format_toml, format_value
 
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json_text(found))
     elif isinstance(found, dict):
         typer.echo(format_toml(found), nl=False)
     else:

@@ -22,13 +22,15 @@ from edgeagent.cli.config_options import (
     scope_of,
     with_fleet,
 )
+from edgeagent.cli.harmless import told
 from edgeagent.cli.options import ContextName
-from edgeagent.errors import Failed, Refused, UsageProblem
+from edgeagent.cli.table import plain
+from edgeagent.errors import Failed, UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.config import Written
-    from edgeagent.fleet.configversion import Version
+    from edgeagent.fleet.configground import Ground
     from edgeagent.subjects import Scope
 
 __all__ = ["add_to"]
@@ -61,14 +63,16 @@ def edit(
     Example: edgeagent config edit -g berlin
     """
     scope = scope_of(fleet, group, device, label)
-    base = _begin(context, scope, force=force)
-    path = editor.draft(f"config-{scope}", _text(base))
+    ground = _begin(context, scope, force=force)
+    before = _text(ground, force=force)
+    path = editor.draft(f"config-{scope}", before)
     try:
-        tables = _edited(path, _text(base), f"change the configuration of {scope}")
+        tables = _edited(path, before, f"change the configuration of {scope}")
         if tables is not None:
+            base = ground.base
             made = with_fleet(context, lambda opened: opened.config.replace(scope, tables, note=note, base=base, force=force))
     except BaseException:
-        _keep(path, _text(base))
+        _keep(path, before)
         raise
     path.unlink(missing_ok=True)
     if tables is None:
@@ -76,40 +80,36 @@ def edit(
         return
     config_show.written(made, as_json=False)
     if wait:
-        config_status.wait_for(context, timeout, scope)
+        config_status.wait_for(context, timeout, made)
 
 
 def _keep(path: Path, before: str) -> None:
-    """Say where the text is, unless nobody has written anything."""
-    if path.read_bytes() == before.encode():
+    """Say where the text is, unless nobody has written anything, or removed it."""
+    from edgeagent import files
+
+    text = files.read_if_there(path)
+    if text == before.encode():
         path.unlink()
-    else:
+    elif text is not None:
         typer.echo(f"Your text is in {path}", err=True)
 
 
-def _begin(context: str | None, scope: Scope, *, force: bool) -> Version:
-    """The document to begin with; an empty one with --force in place of what makes no sense."""
-    from edgeagent.fleet import configscope, configversion
+def _begin(context: str | None, scope: Scope, *, force: bool) -> Ground:
+    """What to begin with. Raises Refused when it may not be built upon, unless it is forced."""
 
-    async def work(opened: Fleet) -> Version:
-        configscope.check_own(scope, opened.login.groups)
-        if not force:
-            configscope.check_exists(await opened.roster(), scope, opened.login.groups)
-        return await opened.config.read(scope)
+    async def work(opened: Fleet) -> Ground:
+        return await opened.config.ground(scope, force=force)
 
-    base = with_fleet(context, work)
-    try:
-        configversion.ready(base)
-    except Refused:
-        if not force:
-            raise
-    return base
+    return with_fleet(context, work)
 
 
-def _text(base: Version) -> str:
+def _text(ground: Ground, *, force: bool) -> str:
     from edgeagent.fleet.configtext import format_toml
 
-    return f"{config_show.head(base)}\n{_HELP}\n{format_toml(base.values)}"
+    values = ground.values(force=force)
+    head = config_show.head(ground.source if values is ground.source.values else ground.base)
+    notes = "".join(f"# NOTE: {plain(warning)}\n" for warning in ground.warnings)
+    return f"{head}\n{notes}{_HELP}\n{format_toml(values)}"
 
 
 def _edited(path: Path, before: str, what: str) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def _edited(path: Path, before: str, what: str) -> dict[str, Any] | None:
         except UsageProblem as error:
             if not sys.stdin.isatty():
                 raise
-            typer.echo(f"{error}", err=True)
+            typer.echo(told(error), err=True)
             if not typer.confirm("Edit it again?", default=True, err=True):
                 raise
 
@@ -170,9 +170,10 @@ def apply(
     async def work(opened: Fleet) -> Written:
         return await opened.config.replace(scope, tables, note=note, revision=revision, force=force, dry=dry)
 
-    config_show.written(with_fleet(context, work), as_json=as_json, dry=dry)
+    made = with_fleet(context, work)
+    config_show.written(made, as_json=as_json, dry=dry)
     if wait and not dry:
-        config_status.wait_for(context, timeout, scope)
+        config_status.wait_for(context, timeout, made)
 
 
 def _read(file: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ from edgeagent.cli.config_options import (
     scope_of,
     with_fleet,
 )
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName
 from edgeagent.cli.table import plain
 from edgeagent.errors import UsageProblem
@@ -73,15 +73,17 @@ def diff(
     if len(wanted) > 2:
         raise UsageProblem("compare", f"{len(wanted)} revisions are named", "name two at most")
     old, new = _pair(_history(context, scope), wanted, scope)
-    found = differences(old.values, new.values)
+    problem = "; ".join(f"revision {version.revision}: {version.problem}" for version in (old, new) if version.problem)
+    found = {} if problem else differences(old.values, new.values)
     if as_json:
-        record = {"scope": str(scope), "from": old.revision, "to": new.revision}
-        print(json.dumps({**record, "changed": {name: list(pair) for name, pair in found.items()}}, ensure_ascii=False))
+        record: dict[str, Any] = {"scope": str(scope), "from": old.revision, "to": new.revision}
+        record |= {"problem": problem} if problem else {}
+        print(json_text({**record, "changed": {name: list(pair) for name, pair in found.items()}}))
         return
     typer.echo(f"{scope}: {_named(old)} -> {_named(new)}" if new.revision else f"{scope} has no configuration")
     config_show.changes(found)
     if new.revision and not found:
-        typer.echo("  (the same)")
+        typer.echo("  (nothing to compare)" if problem else "  (the same)")
 
 
 def _pair(past: list[Version], wanted: Sequence[int], scope: Scope) -> tuple[Version, Version]:
@@ -124,9 +126,9 @@ def history(
     """
     scope = scope_of(fleet, group, device, label)
     past = _history(context, scope)
-    rows = [_row(past[index - 1] if index else None, version, len(past)) for index, version in enumerate(past)]
+    rows = [_row(past[:index], version, len(past)) for index, version in enumerate(past)]
     if as_json:
-        print(json.dumps([record for record, _ in reversed(rows)], indent=2, ensure_ascii=False))
+        print(json_text([record for record, _ in reversed(rows)], indent=2))
         return
     for record, version in reversed(rows):
         note = f"  {plain(version.note)}" if version.note else ""
@@ -139,12 +141,14 @@ def history(
         typer.echo(f"{scope} never had a configuration")
 
 
-def _row(before: Version | None, version: Version, count: int) -> tuple[dict[str, Any], Version]:
+def _row(earlier: Sequence[Version], version: Version, count: int) -> tuple[dict[str, Any], Version]:
+    """What it changed of the last one that made sense; one that makes none changed nothing."""
     from edgeagent.fleet.configchange import differences
     from edgeagent.times import rfc3339
 
-    forgotten = before is None and count >= KEPT
-    changed = differences(before.values if before else {}, version.values)
+    forgotten = not earlier and count >= KEPT
+    before = next((old.values for old in reversed(earlier) if not old.problem), {})
+    changed = {} if version.problem else differences(before, version.values)
     record: dict[str, Any] = {
         "revision": version.revision,
         "generation": version.generation,
@@ -180,6 +184,7 @@ def rollback(
     async def work(opened: Fleet) -> Written:
         return await opened.config.rollback(scope, to, note=note, revision=revision)
 
-    config_show.written(with_fleet(context, work), as_json=as_json)
+    made = with_fleet(context, work)
+    config_show.written(made, as_json=as_json)
     if wait:
-        config_status.wait_for(context, timeout, scope)
+        config_status.wait_for(context, timeout, made)

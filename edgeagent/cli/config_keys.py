@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import sys
+import textwrap
 import typing
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.table import Column, Form, emit
 
 if TYPE_CHECKING:
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+_INDENT = "    "
+#: In characters; a narrower terminal wraps by itself.
+_NARROWEST = 30
 _TYPES = {str: "text", bool: "true or false", int: "integer", float: "number"}
 
 
@@ -32,17 +39,35 @@ def keys(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
     rows = [_row(key) for key in KEYS.values()]
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print(json_text(rows, indent=2))
+        return
+    if sys.stdout.isatty():
+        print("\n".join(lines(rows, shutil.get_terminal_size().columns)))
         return
     columns = [
         Column("key"),
         Column("type"),
-        Column("default", lambda value: json.dumps(value, ensure_ascii=False)),
+        Column("default", json_text),
         Column("bounds"),
         Column("live", lambda live: "at once" if live else "next start"),
         Column("description"),
     ]
     emit(rows, columns, Form.table)
+
+
+def lines(rows: Iterable[Mapping[str, Any]], width: int) -> list[str]:
+    """For a terminal of ``width`` characters: each key whole, then what it may be and what it is for, below it."""
+    found = []
+    for row in rows:
+        kind = " ".join(filter(None, (row["type"], row["bounds"] and f"({row['bounds']})")))
+        counts = "at once" if row["live"] else "at the next start"
+        about = f"{kind}; {json_text(row['default'])} if not set; counts {counts}"
+        found.append(row["key"])
+        for text in (about, row["description"]):
+            found += textwrap.wrap(
+                text, max(width, _NARROWEST), initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
+            )
+    return found
 
 
 def _row(key: Key) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,6 +11,7 @@ import typer
 
 from edgeagent import settings
 from edgeagent.cli import running
+from edgeagent.cli.harmless import json_text, told
 from edgeagent.cli.options import SettingsFile
 from edgeagent.cli.table import Column, Form, emit, plain
 
@@ -45,7 +45,7 @@ def local(
     found = read(settings.load(settings_file))
     values = {name: value for name, value in sorted(found.values.items()) if not changed or value.layer != DEFAULT}
     if as_json:
-        print(json.dumps(_record(found, values), indent=2, ensure_ascii=False))
+        print(json_text(_record(found, values), indent=2))
     else:
         _show(found, values)
 
@@ -62,12 +62,14 @@ def _record(found: LocalConfig, values: Mapping[str, Value]) -> dict[str, Any]:
 
 def _show(found: LocalConfig, values: Mapping[str, Value]) -> None:
     rows = [{"key": name, "value": value.value, "layer": value.layer} for name, value in values.items()]
-    as_text = Column("value", lambda value: plain(json.dumps(value, ensure_ascii=False)))
+    as_text = Column("value", lambda value: plain(json_text(value)))
     emit(rows, [Column("key"), as_text, Column("layer")], Form.table)
     print()
     for scope, kept in found.documents.items():
         print(f"{scope}  {_described(kept)}{'  (does not count: no longer in this group)' if scope in found.left else ''}")
-    if not found.documents:
+    if not found.has_run:
+        print("No agent has run here yet: this is what one would begin with. `edgeagent run` starts it.")
+    elif not found.documents:
         print("The hub has given no configuration yet.")
 
 
@@ -109,4 +111,4 @@ def _say(line: str) -> None:
 
 
 def _warn(error: EdgeError) -> None:
-    typer.echo(f"edgeagent: {error}. It goes on trying", err=True)
+    typer.echo(f"edgeagent: {told(error)}. It goes on trying", err=True)

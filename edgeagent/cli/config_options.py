@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from edgeagent.cli import running
+from edgeagent.cli import completion, running
 from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -31,8 +31,13 @@ __all__ = [
 T = TypeVar("T")
 
 ForFleet = Annotated[bool, typer.Option("--fleet", help="That of the whole fleet.")]
-ForGroup = Annotated[list[str] | None, typer.Option("-g", "--group", help="That of this group.", metavar="GROUP")]
-ForDevice = Annotated[list[str] | None, typer.Option("-d", "--device", help="That of this device alone.", metavar="ID")]
+ForGroup = Annotated[
+    list[str] | None, typer.Option("-g", "--group", help="That of this group.", metavar="GROUP", autocompletion=completion.groups)
+]
+ForDevice = Annotated[
+    list[str] | None,
+    typer.Option("-d", "--device", help="That of this device alone.", metavar="ID", autocompletion=completion.devices),
+]
 ForLabel = Annotated[
     list[str] | None, typer.Option("-l", "--label", help="Not possible: a label is no scope.", metavar="KEY=VALUE", hidden=True)
 ]
@@ -43,13 +48,15 @@ Revision = Annotated[
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Also for a device or group that is not there yet, and in place of a document that makes no sense."
+        "--force",
+        help="Also for a device or group that is not there yet, and in place of a document that nobody should build upon.",
     ),
 ]
 Wait = Annotated[
     bool,
     typer.Option(
-        "--wait", help="Wait until all that are online have applied it; exit with 3 if one can't, with 4 when the time is over."
+        "--wait",
+        help="Wait until all that are online now have applied it; exit with 3 if one can't, with 4 when the time is over.",
     ),
 ]
 WaitSeconds = Annotated[float, typer.Option("--timeout", help="The longest to wait, in seconds.", min=0.1, max=86400)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.table import MAX_CELL, plain
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from edgeagent.fleet.configchange import Changes
     from edgeagent.fleet.configversion import Version
 
-__all__ = ["author", "changes", "generation", "head", "local", "value", "written"]
+__all__ = ["author", "changes", "generation", "head", "local", "value", "warn", "written"]
 
 
 def local(moment: datetime | None) -> str:
@@ -43,30 +44,35 @@ def value(found: Any) -> str:
 
 def changes(found: Changes) -> None:
     """One line a key: what it was, and what it is."""
-    width = max((len(name) for name in found), default=0)
+    from edgeagent.fleet.configtext import format_name
+
+    names = {name: format_name(name) for name in found}
+    width = max((len(name) for name in names.values()), default=0)
     for name, (old, new) in found.items():
-        typer.echo(f"  {plain(name).ljust(width)}  {value(old)} -> {value(new)}")
+        typer.echo(f"  {names[name].ljust(width)}  {value(old)} -> {value(new)}")
 
 
 def author(version: Version) -> str:
-    """Who signed it and when, as it says itself."""
-    return f"{plain(version.by)}, {generation(version.generation)}"
+    """Whose signature it has, and when it was signed as it says itself; ``-`` where it is nobody's."""
+    return f"{plain(version.by)}, {generation(0 if version.problem else version.generation)}"
 
 
 def head(version: Version) -> str:
     """What is to be known about a document, as comments of TOML."""
     if not version.is_there:
         return f"# {version.scope} has no configuration"
+    if version.problem:
+        return f"# {version.scope}: revision {version.revision}\n# it makes no sense: {plain(version.problem)}"
     lines = [f"# {version.scope}: revision {version.revision}, generation {version.generation}", f"# by {author(version)}"]
     lines += [f"# note: {plain(version.note)}"] if version.note else []
-    lines += [f"# it makes no sense: {plain(version.problem)}"] if version.problem else []
     return "\n".join(lines)
 
 
 def written(made: Written, *, as_json: bool, dry: bool = False) -> None:
     """What became of a change."""
+    warn(made.warnings)
     if as_json:
-        print(json.dumps(made.as_dict(), ensure_ascii=False))
+        print(json_text(made.as_dict()))
         return
     stays = f"{made.scope} stays at revision {made.revision}" if made.revision else f"{made.scope} has no configuration"
     if dry and made.changes:
@@ -74,12 +80,18 @@ def written(made: Written, *, as_json: bool, dry: bool = False) -> None:
     elif not made.written:
         typer.echo(f"nothing changes: {stays}")
     elif not made.changes:
-        typer.echo(f"{made.scope}: revision {made.revision}; the same, signed anew, for the hub had lost what devices follow")
+        typer.echo(f"{made.scope}: revision {made.revision}; the same, signed anew")
     else:
         typer.echo(f"{made.scope}: revision {made.revision}")
     changes(made.changes)
     if made.written:
         typer.echo(_followers(made))
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """On standard error, where nobody's program takes them for an answer."""
+    for warning in warnings:
+        typer.echo(f"NOTE: {plain(warning)}", err=True)
 
 
 def _followers(made: Written) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +10,16 @@ import typer
 
 from edgeagent.cli import config_show
 from edgeagent.cli.config_options import Wait, WaitSeconds, with_fleet
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName, Devices, Groups, Json, Output
 from edgeagent.cli.table import Column, Form, emit, plain
 from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
+    from edgeagent.fleet.config import Written
     from edgeagent.fleet.configstatus import DeviceConfig, Effective, Progress
     from edgeagent.fleet.roster import Roster
-    from edgeagent.subjects import Scope
 
 __all__ = ["add_to", "wait_for"]
 
@@ -62,12 +62,14 @@ async def _look(
 ) -> tuple[list[DeviceConfig], datetime, Progress | None]:
     from edgeagent.fleet.configstatus import progress_of, status_of
     from edgeagent.fleet.configwatch import Bucket
+    from edgeagent.fleet.states import State, state_of
 
     roster = await fleet.roster()
     ids = _chosen(roster, groups, devices)
     if timeout is not None:
-        rows = await _waited(fleet, lambda _: ids, None, timeout)
-        return rows, roster.time, progress_of(rows)
+        present = {device for device in ids if state_of(roster.devices[device], roster.time) is State.ONLINE}
+        rows = await _waited(fleet, lambda _: ids, timeout, present)
+        return rows, roster.time, progress_of(rows, present)
     bucket = Bucket(fleet.client)
     await bucket.refresh()
     return [status_of(roster.devices[device], bucket.documents, roster.time) for device in ids], roster.time, None
@@ -107,24 +109,31 @@ def _show(rows: Sequence[DeviceConfig], now: datetime, form: Form) -> None:
         typer.echo("There are no devices yet: `edgeagent token create` lets the first one in.", err=True)
 
 
-def wait_for(context: str | None, timeout: float, scope: Scope) -> None:
-    """Wait until the devices of the scope that are online follow its document. timeout: seconds.
+def wait_for(context: str | None, timeout: float, made: Written) -> None:
+    """Wait until the devices that were online when it was written follow it, or what came after it. timeout: seconds.
 
     Raises typer.Exit with 3 as soon as one says that it can't, with 4 when the time is over.
     """
     from edgeagent.fleet.configscope import members
     from edgeagent.fleet.configstatus import progress_of
 
-    async def work(opened: Fleet) -> list[DeviceConfig]:
-        return await _waited(opened, lambda roster: [known.id for known in members(roster, scope)], scope, timeout)
+    def ids(roster: Roster) -> list[str]:
+        return [known.id for known in members(roster, made.scope)]
 
-    _end(progress_of(with_fleet(context, work)), timeout)
+    async def work(opened: Fleet) -> list[DeviceConfig]:
+        return await _waited(opened, ids, timeout, made.present, made)
+
+    _end(progress_of(with_fleet(context, work), made.present), timeout)
 
 
 async def _waited(
-    fleet: Fleet, which: Callable[[Roster], Iterable[str]], scope: Scope | None, timeout: float
+    fleet: Fleet,
+    which: Callable[[Roster], Iterable[str]],
+    timeout: float,
+    present: Collection[str],
+    made: Written | None = None,
 ) -> list[DeviceConfig]:
-    """The rows once everybody online is done, one has failed, or the time is over."""
+    """The rows once everybody online is done, one has failed, or the time is over. made: wait for this alone."""
     import asyncio
 
     from edgeagent.fleet.configstatus import progress_of
@@ -132,15 +141,16 @@ async def _waited(
 
     deadline, said = asyncio.get_running_loop().time() + timeout, ""
     rows: list[DeviceConfig] = []
-    steps = progress(fleet.client, which, scope)
+    scope, generation = (made.scope, made.generation) if made else (None, None)
+    steps = progress(fleet.client, which, scope, generation)
     try:
         while True:
             rest = deadline - asyncio.get_running_loop().time()
             rows = await asyncio.wait_for(steps.__anext__(), rest) if rows else await steps.__anext__()
-            found = progress_of(rows)
+            found = progress_of(rows, present)
             if found.failed or not found.waiting:
                 return rows
-            line = f"{len(found.done)} of {len(found.done) + len(found.waiting)} online devices have applied it"
+            line = f"{len(found.done)} of {len(found.done) + len(found.waiting)} devices have applied it"
             if line != said:
                 typer.echo(line, err=True)
             said = line
@@ -152,16 +162,31 @@ async def _waited(
 
 def _end(found: Progress, timeout: float) -> None:
     """Say what is left, and end with the exit code that says so."""
+    from edgeagent.fleet.states import State
+
     for row in found.failed:
         typer.echo(f"{row.id} does not follow it: {plain(row.error)}", err=True)
-    if found.waiting:
-        late = "have not applied it" if found.failed else f"have not applied it within {timeout:g} s"
-        typer.echo(f"{_ids(found.waiting)} {late}", err=True)
+    within = "" if found.failed else f" within {timeout:g} s"
+    gone = [row for row in found.waiting if row.state is not State.ONLINE]
+    late = [row for row in found.waiting if row.state is State.ONLINE]
+    if late:
+        typer.echo(f"{_ids(late)} {'has' if len(late) == 1 else 'have'} not applied it{within}", err=True)
+    if gone:
+        were, have = ("was", "has") if len(gone) == 1 else ("were", "have")
+        typer.echo(f"{_ids(gone)} {were} online when it began, {have} not applied it{within}, and can't be reached now", err=True)
     if behind := [row for row in found.away if row.lagging]:
         typer.echo(f"not online, and not waited for: {_ids(behind)}", err=True)
     if found.failed or found.waiting:
         raise typer.Exit(FAILED if found.failed else TOO_LATE)
-    typer.echo(f"all {len(found.done)} devices that are online have applied it", err=True)
+    typer.echo(_all_done(len(found.done)), err=True)
+
+
+def _all_done(count: int) -> str:
+    if count == 0:
+        return "no device is online"
+    return (
+        "the one device that is online has applied it" if count == 1 else f"all {count} devices that are online have applied it"
+    )
 
 
 def _ids(rows: Iterable[DeviceConfig]) -> str:
@@ -181,7 +206,7 @@ def effective(
     found = with_fleet(context, lambda opened: _effective(opened, device_id))
     rows = [row for row in found if not changed or row.layer != "default" or row.applied not in (None, row.value)]
     if as_json:
-        print(json.dumps({row.name: row.as_dict() for row in rows}, indent=2, ensure_ascii=False))
+        print(json_text({row.name: row.as_dict() for row in rows}, indent=2))
         return
     columns = [Column("key"), Column("value"), Column("layer"), Column("applied")]
     emit([_cells(row) for row in rows], columns, Form.table)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import config_show
 from edgeagent.cli.config_options import with_fleet
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName
 from edgeagent.cli.table import plain
 
@@ -37,7 +37,7 @@ def watch(
 
         async for change in configwatch.watch(fleet.client, lambda: typer.echo("watching; Ctrl-C ends it", err=True)):
             record = _document(change) if isinstance(change, configwatch.DocumentChange) else _device(change)
-            print(json.dumps(record, ensure_ascii=False) if as_json else _line(record), flush=True)
+            print(json_text(record) if as_json else _line(record), flush=True)
 
     try:
         with_fleet(context, work)
@@ -76,6 +76,7 @@ def _device(change: DeviceChange) -> dict[str, Any]:
 
 
 def _line(record: dict[str, Any]) -> str:
+    from edgeagent.fleet.configtext import format_name
     from edgeagent.times import parse_rfc3339
 
     time = parse_rfc3339(record["time"]).astimezone().strftime("%H:%M:%S") if record["time"] else "-"
@@ -84,7 +85,8 @@ def _line(record: dict[str, Any]) -> str:
         why = f": {plain(record['error'])}" if record["error"] else ""
         return f"{time}  {record['id']}  {record['what']} {scope} ({signed}){why}"
     changed = "; ".join(
-        f"{plain(name)} {config_show.value(old)} -> {config_show.value(new)}" for name, (old, new) in record["changed"].items()
+        f"{format_name(name)} {config_show.value(old)} -> {config_show.value(new)}"
+        for name, (old, new) in record["changed"].items()
     )
     what = plain(record["problem"]) if record["problem"] else changed or "nothing changed"
     note = f" ({plain(record['note'])})" if record["note"] else ""

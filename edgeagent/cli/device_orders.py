@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import running
+from edgeagent.cli import completion, running
 from edgeagent.cli.options import ContextName
 from edgeagent.errors import Failed, UsageProblem
 
@@ -15,10 +16,11 @@ __all__ = ["add_to", "parse_labels"]
 
 if TYPE_CHECKING:
     from edgeagent.administration import Done
+    from edgeagent.fleet import Fleet
     from edgeagent.fleet.admin import Admin
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The devices.")]
-Group = Annotated[str, typer.Argument(metavar="GROUP", help="1 to 63 of a-z, 0-9 and '-'.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The devices.", autocompletion=completion.devices)]
+Group = Annotated[str, typer.Argument(metavar="GROUP", help="1 to 63 of a-z, 0-9 and '-'.", autocompletion=completion.groups)]
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +45,7 @@ def revoke(
 
     Example: edgeagent device revoke pi-07 --reason stolen
     """
-    _order(context, ids, "revoked", "was revoked already", lambda admin: admin.revoke(ids, reason))
+    _order(context, ids, "revoked", "was revoked already", lambda _, admin: admin.revoke(ids, reason))
 
 
 def unrevoke(ids: Ids, context: ContextName = None) -> None:
@@ -51,26 +53,70 @@ def unrevoke(ids: Ids, context: ContextName = None) -> None:
 
     Example: edgeagent device unrevoke pi-07
     """
-    _order(context, ids, "let in again", "was not revoked", lambda admin: admin.unrevoke(ids))
+    _order(context, ids, "let in again", "was not revoked", lambda _, admin: admin.unrevoke(ids))
 
 
 def forget(
     ids: Ids,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_config: Annotated[
+        bool, typer.Option("--keep-config", help="Leave their own configuration for whoever gets these ids next.")
+    ] = False,
     context: ContextName = None,
 ) -> None:
     """Cut devices off for good and remove what the hub knows of them. They must enrol again to come back. Needs the role admin.
 
+    Their own configuration (`config set -d ID`) becomes an empty document, signed by you; `config history -d ID` still has the old ones.
+
     Example: edgeagent device forget pi-07 --yes
     """
     if not yes:
-        from edgeagent import context as contexts
+        running.run(_check_known(context, ids))
+        _confirm(f"Forget {', '.join(ids)} at the hub {_hub(context)!r} (--yes does not ask)? This cannot be undone")
 
-        hub = contexts.load(context).name
-        typer.confirm(
-            f"Forget {', '.join(ids)} at the hub {hub!r} (--yes does not ask)? This cannot be undone", abort=True, err=True
-        )
-    _order(context, ids, "forgotten", "", lambda admin: admin.forget(ids))
+    async def work(fleet: Fleet, admin: Admin) -> Mapping[str, Done]:
+        outcomes = await admin.forget(ids)
+        return outcomes if keep_config else await _without_configuration(fleet, outcomes)
+
+    _order(context, ids, "forgotten", "", work)
+
+
+async def _without_configuration(fleet: Fleet, outcomes: Mapping[str, Done]) -> Mapping[str, Done]:
+    """Empty that of those that are forgotten. The outcomes, with an error where it is still there."""
+    from edgeagent.administration import Done
+    from edgeagent.fleet.admin import forget_configuration
+
+    found = dict(outcomes)
+    for device, why in (await forget_configuration(fleet, [name for name, done in found.items() if not done.code])).items():
+        if why:
+            remedy = f"`echo | edgeagent config apply -d {device} --force -` takes it away"
+            text = f"forgotten, but whoever gets this id next gets its configuration too: {why}. {remedy}"
+            found[device] = Done(changed=True, code="failed", text=text)
+    return found
+
+
+def _hub(context: str | None) -> str:
+    from edgeagent import context as contexts
+
+    return contexts.load(context).name
+
+
+def _confirm(question: str) -> None:
+    """Raises typer.Abort unless the answer is yes, UsageProblem where nobody can answer."""
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        typer.echo(err=True)
+        raise UsageProblem("ask whether you mean it", "there is no terminal, and no yes", "`--yes` does not ask") from None
+
+
+async def _check_known(context: str | None, ids: Sequence[str]) -> None:
+    from edgeagent.fleet import admin
+
+    async with admin.connected(context) as (fleet, _):
+        await admin.check_known(fleet, ids)
 
 
 @group.command("add")
@@ -79,7 +125,7 @@ def group_add(name: Group, ids: Ids, context: ContextName = None) -> None:
 
     Example: edgeagent device group add kitchen pi-01 pi-02
     """
-    _order(context, ids, f"now in {name}", f"was in {name} already", lambda admin: admin.change_groups(ids, add=[name]))
+    _order(context, ids, f"now in {name}", f"was in {name} already", lambda _, admin: admin.change_groups(ids, add=[name]))
 
 
 @group.command("rm")
@@ -88,11 +134,11 @@ def group_rm(name: Group, ids: Ids, context: ContextName = None) -> None:
 
     Example: edgeagent device group rm kitchen pi-02
     """
-    _order(context, ids, f"no longer in {name}", f"was not in {name}", lambda admin: admin.change_groups(ids, remove=[name]))
+    _order(context, ids, f"no longer in {name}", f"was not in {name}", lambda _, admin: admin.change_groups(ids, remove=[name]))
 
 
 def label(
-    device_id: Annotated[str, typer.Argument(metavar="ID", help="The device.")],
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="The device.", autocompletion=completion.devices)],
     changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Labels to give; KEY- takes one away.")],
     context: ContextName = None,
 ) -> None:
@@ -104,10 +150,15 @@ def label(
     _order(
         context,
         [device_id],
-        "labelled",
-        "has these labels already",
-        lambda admin: admin.change_labels([device_id], set=given, remove=taken),
+        _labelled(given, taken),
+        "has these labels already" if given else "has no such label",
+        lambda _, admin: admin.change_labels([device_id], set=given, remove=taken),
     )
+
+
+def _labelled(given: Mapping[str, str], taken: Sequence[str]) -> str:
+    has = [f"has {', '.join(f'{key}={value}' for key, value in given.items())} now"] if given else []
+    return ", ".join(has + ([f"has no label {', '.join(taken)} any more"] if taken else []))
 
 
 def parse_labels(changes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -132,7 +183,7 @@ def _order(
     ids: Sequence[str],
     done: str,
     same: str,
-    work: Callable[[Admin], Coroutine[Any, Any, Mapping[str, Done]]],
+    work: Callable[[Fleet, Admin], Coroutine[Any, Any, Mapping[str, Done]]],
 ) -> None:
     """Order it and say what became of each device. Raises Failed when something went wrong with one of several."""
 
@@ -141,7 +192,7 @@ def _order(
 
         async with admin.connected(context) as (fleet, orders):
             await admin.check_known(fleet, ids)
-            return await work(orders)
+            return await work(fleet, orders)
 
     outcomes = running.run(run())
     for device, outcome in outcomes.items():

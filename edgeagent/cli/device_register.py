@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import running
+from edgeagent.cli import completion, running
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName, Json, Output
 from edgeagent.cli.table import Column, Form, emit, plain
 from edgeagent.errors import UsageProblem
@@ -57,7 +57,7 @@ def ls(output: Output = Form.table, as_json: Json = False, context: ContextName 
 
 
 def show(
-    device_id: Annotated[str, typer.Argument(metavar="ID", help="The device.")],
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="The device.", autocompletion=completion.devices)],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     context: ContextName = None,
 ) -> None:
@@ -73,7 +73,7 @@ def show(
         near = nearest(device_id, roster.devices)
         raise UsageProblem(f"show {device_id!r}", "the hub knows no such device", near or "`edgeagent device ls` shows all")
     found = _all(known, roster.time)
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else _text(found))
+    typer.echo(json_text(found, indent=2) if as_json else _text(found))
 
 
 async def _roster(context: str | None) -> Roster:

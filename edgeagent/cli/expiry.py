@@ -18,5 +18,5 @@ def parse(text: str) -> float:
     found = re.fullmatch(r"([1-9][0-9]{0,6})([mhdw])", text.strip())
     seconds = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 0 < seconds <= MAX_SECONDS:
-        raise typer.BadParameter(f"{text!r} is no such time: write 90m, 12h, 30d or 8w, ten years at most")
+        raise typer.BadParameter(f"{text!r} is no such time: write 90m, 12h, 30d or 8w; a minute at least, ten years at most")
     return float(seconds)

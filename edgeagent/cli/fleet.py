@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent.cli import rows, running, show
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import Cached, ContextName, Devices, Groups, Json, Labels, Output, Strict, Timeout, Where
 from edgeagent.cli.table import Column, Form, emit, sort_rows
 
@@ -161,7 +162,7 @@ def _facts(select: list[str], form: Form, *, strict: bool, **question: Any) -> N
     if printer:
         printer.rest(rows.records(outcome, table, form, only_answers=True))
     elif form is Form.json:
-        print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
+        print(json_text(outcome.as_dict(), indent=2))
     else:
         emit(rows.records(outcome, table, form, only_answers=form is Form.name), table, form)
     show.footer(outcome, form, cached=question["cached"])

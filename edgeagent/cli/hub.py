@@ -44,7 +44,8 @@ def init(
     client_port: Annotated[int, typer.Option(help="Port for operators.", min=1, max=65535)] = 4222,
     leaf_port: Annotated[int, typer.Option(help="Port for devices.", min=1, max=65535)] = 7422,
     store_bytes: Annotated[
-        int, typer.Option(help="Disk for the streams, in bytes; 0: half of what is free, 64 GiB at most.", min=0)
+        int,
+        typer.Option(help="Disk for the streams, in bytes, 256 MiB at least; 0: half of what is free, 64 GiB at most.", min=0),
     ] = 0,
     websocket_port: Annotated[
         int,

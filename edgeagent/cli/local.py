@@ -77,24 +77,26 @@ def status(
 
 
 def describe(found: object, running: bool, now: datetime) -> list[str]:
-    """The status for people, line by line."""
+    """The status for people, line by line. running: whether the agent does; if not, it is what it said last."""
     from edgeagent.status import Status
 
     assert isinstance(found, Status)
     since = duration((now - parse_rfc3339(found.started)).total_seconds())
-    state = f"runs since {since} (pid {found.pid})" if running else "is not running"
+    last = age(parse_rfc3339(found.written), now)
+    state = f"runs since {since} (pid {found.pid})" if running else f"is not running; this is what it knew {last}"
     lines = [f"{found.id}  edgeagent {found.version} {state}"]
     link, leaf = found.link, found.leaf
-    when = duration((now - parse_rfc3339(link.since)).total_seconds()) if link.since else ""
+    was = "" if running else "was "
+    when = duration((now - parse_rfc3339(link.since)).total_seconds()) if link.since and running else ""
     heard = f", last acknowledged {age(parse_rfc3339(link.acknowledged), now)}" if link.acknowledged else ", never acknowledged"
-    word = f"linked since {when}" if link.up else f"not linked{f' since {when}' if when else ''}"
+    word = f"{'' if link.up else 'not '}linked{f' since {when}' if when else ''}"
     if found.credentials and found.credentials.renewing:
         word = "renewing its credentials"
-    lines.append(f"  hub      {word}{heard}{f'  ({link.hub})' if link.hub else ''}")
+    lines.append(f"  hub      {was}{word}{heard}{f'  ({link.hub})' if link.hub else ''}")
     lines += _enrolment(found.credentials, now)
     moved = f", because port {leaf.wished_port} was taken" if leaf.wished_port and leaf.port != leaf.wished_port else ""
     lines.append(
-        f"  leaf     {leaf.state.replace('_', ' ')}, nats://127.0.0.1:{leaf.port}{moved}  (nats-server {leaf.version or '?'})"
+        f"  leaf     {was}{leaf.state.replace('_', ' ')}, nats://127.0.0.1:{leaf.port}{moved}  (nats-server {leaf.version or '?'})"
     )
     lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgeagent.cli import completion
 from edgeagent.cli.table import Form
 
 __all__ = [
@@ -26,19 +27,19 @@ __all__ = [
 ]
 
 
-def _complete_context(incomplete: str) -> list[str]:
-    from edgeagent import context
-
-    return [name for name in context.names() if name.startswith(incomplete)]
-
-
 ContextName = Annotated[
     str | None,
-    typer.Option("--context", help="Which hub, as `edgeagent context ls` names it.", autocompletion=_complete_context),
+    typer.Option("--context", help="Which hub, as `edgeagent context ls` names it.", autocompletion=completion.contexts),
 ]
-Devices = Annotated[list[str] | None, typer.Option("-d", "--device", help="Only this device (repeatable).", metavar="ID")]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("-d", "--device", help="Only this device (repeatable).", metavar="ID", autocompletion=completion.devices),
+]
 Groups = Annotated[
-    list[str] | None, typer.Option("-g", "--group", help="Only devices of this group (repeatable).", metavar="GROUP")
+    list[str] | None,
+    typer.Option(
+        "-g", "--group", help="Only devices of this group (repeatable).", metavar="GROUP", autocompletion=completion.groups
+    ),
 ]
 Labels = Annotated[
     list[str] | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edgeagent.cli import rows
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.table import Column, Form, plain, write_csv
 from edgeagent.errors import Incomplete
 from edgeagent.times import age, rfc3339
@@ -45,7 +45,7 @@ class Streamer:
         if self._form is Form.name:
             print(record["id"], flush=True)
         elif self._form in (Form.json, Form.ndjson):
-            print(json.dumps(record, ensure_ascii=False, separators=(",", ":")), flush=True)
+            print(json_text(record, separators=(",", ":")), flush=True)
         elif self._form is Form.csv:
             write_csv([[record.get(column.name) for column in self._columns]])
             sys.stdout.flush()
@@ -98,9 +98,7 @@ def percentiles(outcome: Outcome) -> dict[str, float]:
 def change(what: Change, *, as_json: bool) -> None:
     """One line of `fleet watch`."""
     if as_json:
-        print(
-            json.dumps({"time": rfc3339(what.time), "id": what.id, "what": what.what, "detail": what.detail}, ensure_ascii=False)
-        )
+        print(json_text({"time": rfc3339(what.time), "id": what.id, "what": what.what, "detail": what.detail}))
         return
     detail = plain(what.detail) if isinstance(what.detail, str) and what.detail else ""
     local = what.time.astimezone().strftime("%H:%M:%S")

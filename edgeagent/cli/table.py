@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from edgeagent.cli.harmless import harmless, json_text
 from edgeagent.errors import UsageProblem
 
 __all__ = ["Column", "Form", "emit", "plain", "sort_rows", "write_csv"]
@@ -39,14 +38,7 @@ def plain(value: Any) -> str:
         return ", ".join(plain(item) for item in value) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{plain(key)}={plain(item)}" for key, item in value.items()) or "-"
-    return _harmless(str(value)) or "-"
-
-
-def _harmless(text: str) -> str:
-    """Without control characters: what a device says of itself must not move the cursor, break a line or turn its direction."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char for char in text
-    )
+    return harmless(str(value)) or "-"
 
 
 @dataclass(frozen=True)
@@ -91,10 +83,10 @@ def _key(value: Any) -> tuple[int, Any]:
 def emit(records: Sequence[Record], columns: Sequence[Column], form: Form) -> None:
     """Print the records in ``form`` on standard output."""
     if form is Form.json:
-        print(json.dumps(list(records), indent=2, ensure_ascii=False))
+        print(json_text(list(records), indent=2))
     elif form is Form.ndjson:
         for record in records:
-            print(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+            print(json_text(record, separators=(",", ":")))
     elif form is Form.name:
         for record in records:
             print(record["id"])
@@ -111,14 +103,17 @@ def _csv(records: Sequence[Record], columns: Sequence[Column]) -> None:
 
 
 def write_csv(lines: Iterable[Sequence[Any]]) -> None:
-    """Lines of values as CSV on standard output, ended as Unix tools expect it."""
-    csv.writer(sys.stdout, lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
+    """Lines of values as CSV on standard output, ended as Unix tools expect it. A program gets text as it is, a terminal does not."""
+    cell = _shown if sys.stdout.isatty() else _cell
+    csv.writer(sys.stdout, lineterminator="\n").writerows([cell(value) for value in line] for line in lines)
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False)
-    return json.dumps(value) if isinstance(value, bool) else value
+    return json_text(value) if isinstance(value, (list, dict, bool)) else value
+
+
+def _shown(value: Any) -> Any:
+    return harmless(value) if isinstance(value, str) else _cell(value)
 
 
 def _bounded(text: str) -> str:

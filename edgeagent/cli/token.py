@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Where `edgeagent enroll` looks for a hub unless it is told.
 USUAL_PORT = 7422
+#: How many ids a warning names.
+_NAMED = 5
 
 app = typer.Typer(
     no_args_is_help=True, help="Let devices in, with claim tokens.\n\nExample: edgeagent token create --groups berlin --uses 20"
@@ -73,6 +75,7 @@ def create(
     made, host = running.run(_create(context, wanted))
     if as_json:
         print(json.dumps({"id": made.id, "token": made.token, "hub": host, "uses": made.uses, "expires_at": made.expires_at}))
+        _warn(made)
         return
     print(made.token)
     lets = f"{made.uses} device{'s' * (made.uses != 1)}" if not (device or replaces) else device or replaces
@@ -82,6 +85,18 @@ def create(
     )
     typer.echo(f"  sudo edgeagent enroll --hub {host} --token-file -", err=True)
     typer.echo(f"`edgeagent token revoke {made.id}` ends it before its time.", err=True)
+    _warn(made)
+
+
+def _warn(made: TokenMade) -> None:
+    """Of ids that two open tokens give: the second board to come is refused."""
+    others: dict[str, list[str]] = {}
+    for device, other in made.elsewhere.items():
+        others.setdefault(other, []).append(device)
+    for other, devices in others.items():
+        named = ", ".join(devices[:_NAMED]) + (f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else "")
+        typer.echo(f"NOTE: the open token {other} gives {named} too; whichever board comes first gets the id.", err=True)
+        typer.echo(f"`edgeagent token revoke {other}` ends that one.", err=True)
 
 
 def _wanted(
@@ -167,7 +182,7 @@ def _row(token: TokenRow) -> dict[str, Any]:
         "state": token.state,
         "created_by": token.created_by,
         "created_at": token.created_at,
-        "for": for_whom or (f"{token.boards} listed boards" if token.boards else "any"),
+        "for": for_whom or (f"{token.boards} listed board{'s' * (token.boards != 1)}" if token.boards else "any"),
         "note": token.note or None,
         "labels": token.labels,
     }

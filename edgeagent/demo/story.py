@@ -1,4 +1,4 @@
-"""The demo's story: the table, a filter, a pulled cable, what still works behind it, the cable plugged in again."""
+"""The demo's story: the table, a filter, a pulled cable, what still works behind it, what it catches up with when it is back."""
 
 from __future__ import annotations
 
@@ -56,10 +56,13 @@ async def _cable(fleet: DemoFleet, victim: str) -> None:
     await _command("edgeagent fleet ls")
     said = await _local_work(fleet, victim)
     _say(f"{victim} is cut off, and a program on it still works with its leaf: {said}")
+    _say("It is configured meanwhile: a program on it, doors, shall open at seven.")
+    await _command(f"edgeagent config set -d {victim} app.doors.open=07:00")
     _say("The cable is plugged in again.")
     await fleet.cable(victim).restore()
     await until(f"{victim} is back", lambda outcome: victim in _online(outcome))
     await _command("edgeagent fleet ls")
+    await _command(f"edgeagent config status -d {victim} --wait")
 
 
 async def until(what: str, true: Callable[[Outcome], bool], patience: float = PATIENCE_SECONDS) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -22,12 +22,13 @@ from edgeagent.administration import (
     Unrevoke,
 )
 from edgeagent.direct import read_all
-from edgeagent.errors import Refused, Unreachable, UsageProblem
+from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
 from edgeagent.fleet.client import Fleet
 from edgeagent.fleet.fields import nearest
 from edgeagent.link import Client, request
+from edgeagent.subjects import Scope
 
-__all__ = ["Admin", "connected", "people"]
+__all__ = ["Admin", "check_known", "connected", "forget_configuration", "people"]
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class Admin:
         return (await self.ask("device_unrevoke", Unrevoke(ids=list(ids)), Outcomes)).devices
 
     async def forget(self, ids: Sequence[str]) -> dict[str, Done]:
-        """Keep the devices out, and remove what the hub knows of them."""
+        """Keep the devices out, and remove what the hub knows of them. Their own configuration stays: :func:`forget_configuration`."""
         return (await self.ask("device_forget", Forget(ids=list(ids)), Outcomes)).devices
 
     async def change_groups(self, ids: Sequence[str], *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> dict[str, Done]:
@@ -126,6 +127,22 @@ async def people(client: Client) -> list[Person]:
     stored = read_all(client, "KV_edge_people", subjects.kv("edge_people", ">"))
     newest = {item.subject: wire.decode(item.data, Person) async for item in stored}  # older ones of a name come before
     return sorted(newest.values(), key=lambda person: person.name)
+
+
+async def forget_configuration(fleet: Fleet, ids: Iterable[str]) -> dict[str, str]:
+    """Empty the document that is each device's own, which else waits for whoever gets the id next. The hub cannot sign, a person can.
+
+    By id what went wrong with it; empty for those that have none now. Raises nothing of one device's.
+    """
+    problems = {}
+    for device in ids:
+        try:
+            await fleet.config.replace(Scope.device(device), {}, note="forgotten", force=True)
+        except EdgeError as error:
+            problems[device] = error.why
+        else:
+            problems[device] = ""
+    return problems
 
 
 async def check_known(fleet: Fleet, ids: Sequence[str]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,16 +12,19 @@ import msgspec
 from edgeagent import subjects
 from edgeagent.config import Document
 from edgeagent.direct import get_last, read_all
-from edgeagent.errors import Failed, Refused, UsageProblem
-from edgeagent.fleet import configchange, configscope
+from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
+from edgeagent.fleet import configchange, configscope, signers
 from edgeagent.fleet.allowed import unless_forbidden
 from edgeagent.fleet.configchange import Changes
-from edgeagent.fleet.configsign import check_signed, next_number, signed_document
-from edgeagent.fleet.configversion import Version, ready, version_of
+from edgeagent.fleet.configground import Followed, Ground, ground_of, is_lost
+from edgeagent.fleet.configsign import believed_until, check_reaches, check_signed, next_number, signed_document
+from edgeagent.fleet.configversion import Version, marked_revoked, ready, scope_of, version_of
+from edgeagent.fleet.configwish import Wish, Written
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.states import State, state_of
 from edgeagent.publish import published_if
 from edgeagent.subjects import Scope
+from edgeagent.trust import signers as signers_document
 
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
@@ -34,48 +36,6 @@ STREAM = f"KV_{subjects.CONFIG_BUCKET}"
 TRIES = 5
 
 Values = Mapping[str, Any]
-#: From what is there to what shall be there, both as nested tables.
-Edit = Callable[[Values], dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """revision, generation: of the document that counts now. changes: from the one before.
-
-    written: False when nothing was, because nothing changes or only a try was wanted. devices, online: how many follow the scope, and
-    how many of them are online.
-    """
-
-    scope: Scope
-    revision: int
-    generation: int
-    changes: Changes
-    written: bool
-    devices: int
-    online: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        changed = {name: list(pair) for name, pair in self.changes.items()}
-        return {"scope": str(self.scope), "revision": self.revision, "generation": self.generation, "changed": changed}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wish:
-    """What to write. whole: it replaces all, so any change of somebody else's refuses it. The rest as in :meth:`Configuration.set`."""
-
-    scope: Scope
-    edit: Edit
-    whole: bool = False
-    note: str = ""
-    base: Version | None = None
-    revision: int | None = None
-    force: bool = False
-    dry: bool = False
-
-    @property
-    def what(self) -> str:
-        return f"change the configuration of {self.scope}"
 
 
 class Configuration:
@@ -114,7 +74,7 @@ class Configuration:
         force: also for a group or device that is not there yet, and in place of a document that makes no sense.
         Raises Refused when somebody else was first, or the login may not; UsageProblem for what cannot be meant.
         """
-        wish = _Wish(
+        wish = Wish(
             scope=scope,
             edit=lambda before: configchange.assign(before, values),
             note=note,
@@ -129,9 +89,7 @@ class Configuration:
     ) -> Written:
         """Remove keys, or tables with all below them. Arguments and errors as in :meth:`set`; UsageProblem for one that is not there."""
         gone = list(names)
-        wish = _Wish(
-            scope=scope, edit=lambda before: configchange.remove(before, gone), note=note, revision=revision, force=force
-        )
+        wish = Wish(scope=scope, edit=lambda before: configchange.remove(before, gone), note=note, revision=revision, force=force)
         return await self._change(wish)
 
     async def replace(
@@ -149,7 +107,7 @@ class Configuration:
 
         dry: write nothing. The others as in :meth:`set`.
         """
-        wish = _Wish(
+        wish = Wish(
             scope=scope,
             edit=lambda _: dict(tables),
             whole=True,
@@ -168,36 +126,75 @@ class Configuration:
         note = note or f"rollback to revision {chosen.revision}"
         return await self.replace(scope, ready(chosen), note=note, base=past[-1], revision=revision, force=True)
 
-    async def _change(self, wish: _Wish) -> Written:
+    async def ground(self, scope: Scope, *, force: bool = False) -> Ground:
+        """What an edit begins with: the newest document, or in its place the one that devices follow. Errors as in :meth:`set`."""
+        roster = await self._admitted(scope, force=force)
+        return await self._ground(await self.read(scope), roster, time.time())
+
+    async def _admitted(self, scope: Scope, *, force: bool) -> Roster:
+        """The roster. Raises UsageProblem when this login may not write there, or there is no such scope."""
         own = self._fleet.login.groups
-        configscope.check_own(wish.scope, own)
-        base = wish.base or await self.read(wish.scope)
+        configscope.check_own(scope, own)
         roster = await read_roster(self._fleet.client)
-        if not wish.force:
-            configscope.check_exists(roster, wish.scope, own)
+        if not force:
+            configscope.check_exists(roster, scope, own)
+        return roster
+
+    async def _ground(self, base: Version, roster: Roster, now: float) -> Ground:
+        scope, latest = base.scope, believed_until(now)
+        members, past, newest = configscope.members(roster, scope), [], {}
+        followed = Followed.of(scope, members, [base], latest=latest)
+        if not followed.agrees(base):
+            past = [version for version in await self.history(scope) if version.revision < base.revision]
+            if any(followed.latest < version.generation and not version.problem for version in [*past, base]):
+                base, *past = marked_revoked([base, *past], await self._revoked())
+            followed = Followed.of(scope, members, [*past, base], latest=latest)
+            if is_lost(base, past, followed):
+                newest = await self._newest()
+        return ground_of(base, past, followed, members, newest)
+
+    async def _revoked(self) -> dict[str, int]:
+        """Public user keys, and until when what they were issued is revoked, Unix seconds, as the hub says: unchecked."""
+        stored = await signers.stored(self._fleet.client)
+        try:
+            return signers_document.body_of(stored.data).revoked if stored else {}
+        except EdgeError:
+            return {}
+
+    async def _newest(self) -> dict[Scope, Version]:
+        """The newest document of every scope."""
+        stored = read_all(self._fleet.client, STREAM, subjects.kv(subjects.CONFIG_BUCKET, ">"), marks=True)
+        found = {scope: item async for item in stored if (scope := scope_of(item.subject))}
+        return {scope: version_of(scope, item) for scope, item in found.items()}
+
+    async def _change(self, wish: Wish) -> Written:
+        base = wish.base or await self.read(wish.scope)
+        roster = await self._admitted(wish.scope, force=wish.force)
         for _ in range(TRIES):
-            _check_revision(wish, base)
-            made = await self._try(wish, base, roster)
+            wish.check_revision(base)
+            ground = await self._ground(base, roster, time.time())
+            after = wish.after(ground)
+            made = await self._try(wish, ground, after, roster)
             if made is not None:
                 return made
-            base = await self._after(wish, base)
+            base = await self._after(wish, base, configchange.differences(ground.source.values, after))
         raise Refused(wish.what, "somebody else changes it all the time", "try again")
 
-    async def _try(self, wish: _Wish, base: Version, roster: Roster) -> Written | None:
-        """Write it on top of ``base``; None when that is not the newest any more."""
-        after = wish.edit({} if wish.whole or _starts_anew(wish, base) else ready(base))
-        changes = configchange.differences(base.values, after)
+    async def _try(self, wish: Wish, ground: Ground, after: dict[str, Any], roster: Roster) -> Written | None:
+        """Write it in place of the base of ``ground``; None when that is not the newest any more."""
+        base, now = ground.base, time.time()
+        changes = configchange.differences(ground.before, after)
         revision, number, written = base.revision, base.generation, False
         if wish.dry:
             configchange.check(after, wish.what)
-        elif changes or base.problem or _is_behind(base, roster):
-            number = next_number(await self._last(base), self._fleet.login, now=time.time())
+        elif changes or ground.again:
+            number = next_number(ground.floor, now=now)
+            check_reaches(self._fleet.login, number, who=ground.floor_of, what=wish.what, now=now)
             stored = await self._store(wish, after, number, base.revision)
             if stored is None:
                 return None
             revision, written = stored, True
         found = configscope.members(roster, wish.scope)
-        online = sum(state_of(known, roster.time) is State.ONLINE for known in found)
         return Written(
             scope=wish.scope,
             revision=revision,
@@ -205,16 +202,11 @@ class Configuration:
             changes=changes,
             written=written,
             devices=len(found),
-            online=online,
+            present=tuple(known.id for known in found if state_of(known, roster.time) is State.ONLINE),
+            warnings=ground.warnings,
         )
 
-    async def _last(self, base: Version) -> int:
-        """The generation that the next one must be newer than."""
-        if not base.deleted:
-            return base.generation
-        return max((version.generation for version in await self.history(base.scope)), default=0)
-
-    async def _store(self, wish: _Wish, values: Values, number: int, revision: int) -> int | None:
+    async def _store(self, wish: Wish, values: Values, number: int, revision: int) -> int | None:
         configchange.check(values, wish.what)
         login, subject = self._fleet.login, subjects.document(wish.scope)
         try:
@@ -229,13 +221,12 @@ class Configuration:
         storing = published_if(self._fleet.client, subject, data, revision, what=wish.what)
         return await unless_forbidden(self._fleet.client, subject, storing, refusal)
 
-    async def _after(self, wish: _Wish, base: Version) -> Version:
-        """The newest document. Raises Refused when what others did since ``base`` is in the way of the wish."""
+    async def _after(self, wish: Wish, base: Version, mine: Changes) -> Version:
+        """The newest document. Raises Refused when what others did since ``base`` is in the way of what the wish changes, ``mine``."""
         history = [version for version in await self.history(wish.scope) if version.revision > base.revision]
         if not history:
             await asyncio.sleep(0.05)  # a server of a cluster may lag behind the one that refused (6 ms were seen)
             return base
-        mine = configchange.differences(base.values, wish.edit({} if wish.whole else base.values))
         for before, version in zip([base, *history], history, strict=False):
             theirs = configchange.differences(before.values, version.values)
             touched = list(theirs) if wish.whole or wish.revision is not None else configchange.overlap(theirs, mine)
@@ -244,34 +235,11 @@ class Configuration:
         return history[-1]
 
 
-def _starts_anew(wish: _Wish, base: Version) -> bool:
-    if not wish.force:
-        return False
-    try:
-        ready(base)
-    except Refused:
-        return True
-    return False
-
-
-def _is_behind(base: Version, roster: Roster) -> bool:
-    """Whether devices follow a newer document than the hub has: it was restored or wiped, and the same must be said again."""
-    states = [known.config.scopes.get(str(base.scope)) for known in configscope.members(roster, base.scope) if known.config]
-    return any(state is not None and state.applied > base.generation for state in states)
-
-
-def _check_revision(wish: _Wish, base: Version) -> None:
-    if wish.revision is not None and wish.revision != base.revision:
-        raise Refused(
-            wish.what, f"the newest is revision {base.revision}{f' by {base.by}' if base.by else ''}, not {wish.revision}"
-        )
-
-
 def _older(scope: Scope, past: list[Version], to: int | None) -> Version:
     """The revision ``to``; None: the newest document but one."""
     what, there = f"roll the configuration of {scope} back", [version for version in past if version.is_there]
     if to is None:
-        older = [version for version in there if version is not past[-1]]
+        older = [version for version in there if version is not past[-1] and not version.problem]
         if not older:
             raise Failed(what, "there is no older one", "`edgeagent config history` shows what the hub has kept")
         return older[-1]

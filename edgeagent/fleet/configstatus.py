@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from edgeagent.config import AGENT_TOML, Layer, defaults, layer_name, merged, nested
 from edgeagent.errors import EdgeError
-from edgeagent.fleet.configversion import Version, moment
+from edgeagent.fleet.configversion import Version, when
 from edgeagent.fleet.states import Known, State, state_of
 from edgeagent.subjects import Scope, scopes_of
 from edgeagent.times import rfc3339
@@ -102,11 +102,20 @@ class DeviceConfig:
         }
 
 
-def status_of(known: Known, documents: Documents, now: datetime, *, only: Scope | None = None) -> DeviceConfig:
-    """The row of a device. now: the hub's clock. only: look at this scope alone."""
+def status_of(
+    known: Known, documents: Documents, now: datetime, *, only: Scope | None = None, awaited: int | None = None
+) -> DeviceConfig:
+    """The row of a device. now: the hub's clock. only: look at this scope alone.
+
+    awaited: the generation of ``only`` that counts, or any newer one, whatever ``documents`` has: a server may lag behind.
+    """
     said = known.config or ConfigState()
     scopes = [scope for scope in scopes_of(known.id, known.groups) if only in (None, scope)]
-    followed = [_followed(scope, documents.get(scope, []), said.scopes.get(str(scope), ScopeState())) for scope in scopes]
+    states = {scope: said.scopes.get(str(scope), ScopeState()) for scope in scopes}
+    if awaited is None:
+        followed = [_followed(scope, documents.get(scope, []), state) for scope, state in states.items()]
+    else:
+        followed = [_awaited(scope, awaited, state) for scope, state in states.items()]
     return DeviceConfig(
         id=known.id,
         state=state_of(known, now),
@@ -125,6 +134,13 @@ def _followed(scope: Scope, history: list[Version], state: ScopeState) -> Follow
     return Followed(scope=scope, desired=newest.generation, state=state, error=_error(newest, state), since=since)
 
 
+def _awaited(scope: Scope, generation: int, state: ScopeState) -> Followed:
+    if state.applied >= generation:
+        error = state.error if state.desired == state.applied else ""  # of one that came later: no matter here
+        return Followed(scope=scope, desired=state.applied, state=state, error=error)
+    return Followed(scope=scope, desired=max(generation, state.desired), state=state, error=state.error)
+
+
 def _error(newest: Version, state: ScopeState) -> str:
     if newest.generation < state.applied:
         return _step_back(newest, state)
@@ -134,21 +150,21 @@ def _error(newest: Version, state: ScopeState) -> str:
 
 
 def _step_back(newest: Version, state: ScopeState) -> str:
-    follows = f"this device follows ({_when(state.applied)})"
+    scope, follows = newest.scope, f"that this device says that it follows ({when(state.applied)})"
     if not newest.is_there:
-        return f"the hub has no configuration of {newest.scope} any more, but {follows}: it was wiped or replaced; set it again"
-    has = f"the hub has an older configuration of {newest.scope} ({_when(newest.generation)}) than {follows}"
+        one = f"this device says that it follows one ({when(state.applied)})"
+        return f"the hub has no configuration of {scope} any more, but {one}: it was wiped or replaced; set it again"
+    has = f"the hub has an older configuration of {scope} ({when(newest.generation)}) than the one {follows}"
     return f"{has}: it was restored or replaced; set it again"
-
-
-def _when(generation: int) -> str:
-    signed = moment(generation)
-    return signed.astimezone().strftime("%Y-%m-%d %H:%M:%S") if signed else f"generation {generation}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where devices are on their way to what the hub has. failed: online, and they say why not. away: not online, so not waited for."""
+    """Where devices are on their way to what the hub has.
+
+    failed: online, and they say why not. waiting: the others that do not follow it yet; also those that were there when it began, and
+    are away since. away: not online, so not waited for.
+    """
 
     done: list[DeviceConfig]
     waiting: list[DeviceConfig]
@@ -156,12 +172,14 @@ class Progress:
     away: list[DeviceConfig]
 
 
-def progress_of(rows: Iterable[DeviceConfig]) -> Progress:
-    """The rows, sorted out."""
+def progress_of(rows: Iterable[DeviceConfig], present: Collection[str] = ()) -> Progress:
+    """The rows, sorted out. present: the ids of those that were online when it began."""
     found = Progress(done=[], waiting=[], failed=[], away=[])
     for row in rows:
         if row.state is not State.ONLINE:
-            found.away.append(row)
+            # It may have been this very change that took the device away.
+            lost = row.id in present and row.lagging and row.state is not State.REVOKED
+            (found.waiting if lost else found.away).append(row)
         elif any(scope.failed for scope in row.scopes):
             found.failed.append(row)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["assignments", "format_toml", "format_value", "parse_json", "parse_toml"]
+__all__ = ["assignments", "format_name", "format_toml", "format_value", "parse_json", "parse_toml"]
 
+#: Words of a key as they may be set, with dots between them.
+_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _DATES = (datetime.date, datetime.time)
 
 
@@ -102,11 +105,21 @@ def format_toml(values: Mapping[str, Any]) -> str:
 def format_value(value: Any) -> str:
     """One value as it stands in TOML, on one line."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{word} = {format_value(item)}" for word, item in value.items())
-        return _escaped(f"{{ {inner} }}" if inner else "{}")
+        inner = ", ".join(f"{_key(word)} = {format_value(item)}" for word, item in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list):
         return f"[{', '.join(format_value(item) for item in value)}]"
     return _escaped(tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n"))
+
+
+def format_name(name: str) -> str:
+    """A dotted name; one that nobody can have meant as a string of TOML, so that it can't be taken for more than a name."""
+    return name if _NAME.match(name) else format_value(name)
+
+
+def _key(word: str) -> str:
+    """A key, quoted if TOML needs it."""
+    return _escaped(tomli_w.dumps({word: 0}).removesuffix(" = 0\n"))
 
 
 def _escaped(text: str) -> str:

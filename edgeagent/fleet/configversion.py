@@ -1,13 +1,13 @@
 """One document of a scope as the hub keeps it. Pure.
 
-Whoever can write to the hub's store can put anything there, so nothing that is read here has been checked: it is for showing. What
-is built upon goes through :func:`ready` first.
+Whoever can write to the hub's store can put anything there. What nobody signed like this is shown as such, without its values and
+without an author. What a stranger signed with a key of the own looks like any other: who may be followed only devices know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,17 +16,20 @@ from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.subjects import Scope
 from edgeagent.trust import jwt
-from edgeagent.trust.signed import Signed, peek, self_consistent
+from edgeagent.trust.signed import peek, self_consistent
 
-__all__ = ["Version", "moment", "ready", "scope_of", "version_of"]
+__all__ = ["REMEDY", "Version", "marked_revoked", "moment", "outline_of", "ready", "scope_of", "version_of", "when"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
     """revision: of the store, 0 where there is nothing. time: when the hub stored it, by its clock; None where there is nothing.
 
-    generation: as signed, Unix milliseconds; 0: it cannot be read. by: who says to have signed it. problem: why it is no configuration
-    for this scope; empty if it is one, or if there is none. deleted: only the mark of a deletion is there.
+    generation: as it says, Unix milliseconds; 0: it cannot be read. by: whose signature it has. problem: why it is no configuration
+    for this scope that anybody signed; empty if it is one, or if there is none. With a problem there are no values and no author.
+    deleted: only the mark of a deletion is there.
+
+    key, issued: the signer's public key, and when the login was issued, Unix seconds. revoked: the hub says that it was revoked since.
     """
 
     scope: Scope
@@ -38,7 +41,9 @@ class Version:
     values: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     deleted: bool = False
-    envelope: Signed | None = None
+    key: str = ""
+    issued: int = 0
+    revoked: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -62,15 +67,41 @@ def version_of(scope: Scope, stored: Stored | None) -> Version:
         envelope = peek(stored.data)
     except EdgeError as error:
         return Version(**where, problem=f"it is no signed document ({error.why})")
-    found = {**where, "generation": max(0, envelope.number), "by": _signer(envelope), "envelope": envelope}
+    found = {**where, "generation": max(0, envelope.number)}
     if (envelope.kind, envelope.scope) != ("config", str(scope)):
         return Version(**found, problem=f"it was signed as {envelope.kind} for {envelope.scope}")
+    try:
+        signer = self_consistent(envelope)
+        claims = jwt.claims(envelope.signer)
+        login: dict[str, Any] = {"by": signer, "key": str(claims.get("sub", "")), "issued": _seconds(claims.get("iat"))}
+    except EdgeError as error:
+        return Version(**found, problem=f"nobody signed it like this ({error.why})")
     try:
         document = document_of(envelope.body.encode())
         _check_shows(document.values)
     except EdgeError as error:
         return Version(**found, problem=f"it is no configuration ({error.why})")
-    return Version(**found, values=document.values, note=document.note)
+    return Version(**found, **login, values=document.values, note=document.note)
+
+
+def _seconds(issued: Any) -> int:
+    return issued if isinstance(issued, int) else 0
+
+
+def outline_of(scope: Scope, stored: Stored) -> Version:
+    """Only where, when and which generation, as it says: where thousands are read, looking at each signature takes too long."""
+    try:
+        generation = 0 if stored.deleted else max(0, peek(stored.data).number)
+    except EdgeError:
+        generation = 0
+    return Version(
+        scope=scope,
+        revision=stored.sequence,
+        time=stored.time,
+        generation=generation,
+        deleted=stored.deleted,
+        problem="not checked",
+    )
 
 
 def _check_shows(value: Any) -> None:
@@ -81,30 +112,26 @@ def _check_shows(value: Any) -> None:
             _check_shows(item)
 
 
-def _signer(envelope: Signed) -> str:
-    try:
-        return str(jwt.claims(envelope.signer).get("name", ""))
-    except EdgeError:
-        return ""
-
-
 def ready(version: Version) -> Mapping[str, Any]:
     """The values, to be signed again with other ones. Raises Refused unless somebody signed just this for just this scope.
 
     That the signer may be followed cannot be told here; so whoever signs the next one must be shown what changes.
     """
-    what = f"build on the configuration of {version.scope}"
     if version.problem:
-        raise Refused(what, f"what the hub has (revision {version.revision}): {version.problem}", _REMEDY)
-    if version.envelope is not None:
-        try:
-            self_consistent(version.envelope)
-        except EdgeError as error:
-            raise Refused(what, f"{error.why} (revision {version.revision})", _REMEDY) from None
+        what = f"build on the configuration of {version.scope}"
+        raise Refused(what, f"what the hub has (revision {version.revision}): {version.problem}", REMEDY)
     return version.values
 
 
-_REMEDY = "`--force` begins with an empty one, `edgeagent config apply` and `rollback` replace it; ask who wrote it"
+REMEDY = "`--force` begins with an empty one, `edgeagent config apply` and `rollback` replace it; ask who wrote it"
+
+
+def marked_revoked(versions: Iterable[Version], revoked: Mapping[str, int]) -> list[Version]:
+    """The same, marked where the signer's login was revoked. revoked: as in :class:`~edgeagent.trust.signers.SignersBody`.
+
+    A device goes on with what such a login signed, but does not ask anything newer to be newer than that.
+    """
+    return [replace(version, revoked=version.issued <= revoked.get(version.key, -1)) for version in versions]
 
 
 def moment(generation: int) -> datetime | None:
@@ -113,3 +140,9 @@ def moment(generation: int) -> datetime | None:
         return datetime.fromtimestamp(generation / 1000, timezone.utc) if generation > 0 else None
     except (OverflowError, OSError, ValueError):
         return None
+
+
+def when(generation: int) -> str:
+    """The same as the time of day here, for a sentence."""
+    signed = moment(generation)
+    return signed.astimezone().strftime("%Y-%m-%d %H:%M:%S") if signed else f"generation {generation}"

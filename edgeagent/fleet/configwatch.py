@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from edgeagent import subjects, wire
-from edgeagent.direct import read_all
+from edgeagent.direct import Stored, read_all
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.config import STREAM
 from edgeagent.fleet.configchange import Changes, differences
 from edgeagent.fleet.configscope import admitted
 from edgeagent.fleet.configstatus import DeviceConfig, status_of
-from edgeagent.fleet.configversion import Version, scope_of, version_of
+from edgeagent.fleet.configversion import Version, outline_of, scope_of, version_of
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.link import Client, settle
 from edgeagent.subjects import Scope
@@ -32,7 +32,7 @@ _ALL = subjects.kv(subjects.CONFIG_BUCKET, ">")
 
 
 class Bucket:
-    """All documents that the hub keeps, by scope, the oldest first."""
+    """All documents that the hub keeps, by scope, the oldest first; of those that are not the newest perhaps only the outline."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._next, self._links = client, 1, -1
@@ -49,25 +49,30 @@ class Bucket:
         """
         links = self._client.stats["reconnects"]
         if links == self._links:
-            new, self._next = await self._read(self._next)
+            new, self._next = await self._read(self._next, outlines=False)
             for version in new:
                 self.documents.setdefault(version.scope, []).append(version)
             return new
         before = self.newest
-        everything, following = await self._read(1)
+        everything, following = await self._read(1, outlines=True)
         self._next, self._links, self.documents = following, links, {}
         for version in everything:
             self.documents.setdefault(version.scope, []).append(version)
         return [version for scope, version in self.newest.items() if _mark(version) != _mark(before.get(scope))]
 
-    async def _read(self, first: int) -> tuple[list[Version], int]:
-        """Everything from the sequence ``first`` on, and where to go on after it."""
-        found = []
+    async def _read(self, first: int, *, outlines: bool) -> tuple[list[Version], int]:
+        """Everything from the sequence ``first`` on, and where to go on after it. outlines: of all but the newest of each scope."""
+        found: list[tuple[Scope, Stored]] = []
+        following = first
         async for stored in read_all(self._client, STREAM, _ALL, first=first, marks=True):
-            first = stored.sequence + 1
+            following = stored.sequence + 1
             if scope := scope_of(stored.subject):
-                found.append(version_of(scope, stored))
-        return found, first
+                found.append((scope, stored))
+        newest = {scope: stored.sequence for scope, stored in found}
+        return [
+            outline_of(scope, stored) if outlines and stored.sequence != newest[scope] else version_of(scope, stored)
+            for scope, stored in found
+        ], following
 
 
 def _mark(version: Version | None) -> object:
@@ -122,24 +127,26 @@ class Reports:
 
 
 async def progress(
-    client: Client, which: Callable[[Roster], Iterable[str]], only: Scope | None = None
+    client: Client, which: Callable[[Roster], Iterable[str]], only: Scope | None = None, awaited: int | None = None
 ) -> AsyncGenerator[list[DeviceConfig], None]:
     """The rows of some devices, now and whenever something may have changed, for ever.
 
-    which: gives the ids. only: look at this scope alone.
+    which: gives the ids; one that the hub does not know any more has no row. only, awaited: as for
+    :func:`~edgeagent.fleet.configstatus.status_of`.
     """
     bucket = Bucket(client)
     async with Reports(client) as reports:
         while True:
             reports.taken()
             roster, _ = await asyncio.gather(read_roster(client), bucket.refresh())
-            yield [status_of(roster.devices[device], bucket.documents, roster.time, only=only) for device in which(roster)]
+            known = [roster.devices[device] for device in which(roster) if device in roster.devices]
+            yield [status_of(found, bucket.documents, roster.time, only=only, awaited=awaited) for found in known]
             await asyncio.sleep(PAUSE_SECONDS)
             await reports.wait(LOOK_SECONDS)
 
 
 class DocumentChange(NamedTuple):
-    """Somebody stored a document. changes: from the one before."""
+    """Somebody stored a document. changes: from the one before; none by one that makes no sense."""
 
     version: Version
     changes: Changes
@@ -182,8 +189,9 @@ async def _new_documents(bucket: Bucket) -> list[DocumentChange]:
     found = []
     for version in new:
         before = held.get(version.scope)
-        found.append(DocumentChange(version, differences(before.values if before else {}, version.values)))
-        held[version.scope] = version
+        changes = {} if version.problem else differences(before.values if before else {}, version.values)
+        found.append(DocumentChange(version, changes))
+        held[version.scope] = held.get(version.scope, version) if version.problem else version
     return found
 
 

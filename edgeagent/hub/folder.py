@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from edgeagent import files, places
 from edgeagent.errors import Failed, SettingsProblem, Unreachable
+from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.sections import parse_sections
 from edgeagent.subjects import ID_RULE
 
@@ -80,7 +81,8 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     store_max_bytes: Annotated[
-        int, Meta(description="What JetStream may take on disk, in bytes; the streams' limits are shares of it.", ge=64 << 20)
+        int,
+        Meta(description="What JetStream may take on disk, in bytes; the streams' limits are shares of it.", ge=MIN_STORE_BYTES),
     ] = 4 << 30
     server: Annotated[str, Meta(description="Path of nats-server. Empty: beside edgeagent, else on PATH.")] = ""
     ping_seconds: Annotated[
@@ -212,4 +214,4 @@ def suggested_store_bytes(path: Path) -> int:
     """Half of what is free on the disk where ``path`` will be, between 256 MiB and 64 GiB, in whole MiB."""
     there = next(parent for parent in [path, *path.parents] if parent.exists())
     half = shutil.disk_usage(there).free // 2
-    return max(256 << 20, min(64 << 30, half)) >> 20 << 20
+    return max(MIN_STORE_BYTES, min(64 << 30, half)) >> 20 << 20

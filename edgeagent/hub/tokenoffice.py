@@ -7,6 +7,7 @@ account PROVISION has for newcomers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ import msgspec
 from edgeagent import tokens as shapes
 from edgeagent import wire
 from edgeagent.enrolment import ClaimToken
-from edgeagent.errors import EdgeError, Refused, UsageProblem
+from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
 from edgeagent.hub import events, register, tokens
 from edgeagent.hub.authorities import split
 from edgeagent.hub.keyring import Keyring
@@ -113,6 +114,7 @@ class TokenOffice:
         tokens.check_wanted(wanted)
         await self._check_devices(wanted)
         now = self._clock()
+        elsewhere = await self._elsewhere(wanted, now)
         await self._store.prune(now)  # first: a bucket that is full of old ones has no room for a new one
         token_id = tokens.new_id()
         login = self._keyring.claim_jwt(token_id, wanted.expires_in_seconds + tokens.GRACE_SECONDS)
@@ -121,8 +123,27 @@ class TokenOffice:
         text = ClaimToken(login, self._hub_name, self._tls, tuple(split(self._authorities()))).format()
         await self._tell(user, "token.created", f"{user} made the token {token.id} for {_whom(token)}", token.id)
         return TokenMade(
-            id=token.id, token=text, expires_at=token.expires_at, uses=token.uses, leaf_port=self._leaf_port, host=self._host
+            id=token.id,
+            token=text,
+            expires_at=token.expires_at,
+            uses=token.uses,
+            elsewhere=elsewhere,
+            leaf_port=self._leaf_port,
+            host=self._host,
         )
+
+    async def _elsewhere(self, wanted: TokenWanted, now: float) -> dict[str, str]:
+        """The ids of ``wanted`` that another token may still give: id -> that token's."""
+        ids = {wanted.device or wanted.replaces, *(board.id for board in wanted.boards)} - {""}
+        found = {}
+        for token in await self._store.all() if ids else []:
+            if tokens.state(token, now) == "ready":
+                listed: list[shapes.Board] = []
+                with contextlib.suppress(Failed):  # its list is gone, so it gives none of these
+                    listed = await self._store.boards(token)
+                given = {token.device or token.replaces, *(board.id for board in listed)}
+                found.update(dict.fromkeys(sorted(ids & given - set(token.used.values())), token.id))
+        return found
 
     async def _check_devices(self, wanted: TokenWanted) -> None:
         """What would be refused at the device is said to the administrator."""
@@ -165,7 +186,7 @@ def _whom(token: shapes.Token) -> str:
     if token.replaces:
         return f"a new board in place of {token.replaces}"
     if token.boards:
-        return f"{token.boards} listed boards"
+        return f"{token.boards} listed board{'s' * (token.boards != 1)}"
     return token.device or f"{token.uses} device{'s' * (token.uses != 1)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import unicodedata
 from collections import deque
 from datetime import datetime, timezone
 
@@ -42,7 +43,7 @@ class Events:
 
     def tell(self, severity: str, kind: str, text: str, **data: object) -> None:
         """severity: one of debug, info, warning, error, critical. kind, text, data: as in :class:`wire.Event`."""
-        logging.getLogger("edgeagent").log(_LEVELS[severity], "%s", text)
+        logging.getLogger("edgeagent").log(_LEVELS[severity], "%s", _one_line(text))
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.dropped += 1
@@ -72,3 +73,9 @@ class Events:
             if self._waiting and self._waiting[0] is first:
                 self._waiting.popleft()
         return True
+
+
+def _one_line(text: str) -> str:
+    """Without control characters: it may quote what others wrote, and must neither forge a line of the log nor move a cursor."""
+    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in bad else char for char in text)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,10 +15,11 @@ from edgeagent import subjects, wire
 from edgeagent.administration import ChangeLabels, Outcomes
 from edgeagent.errors import Refused, UsageProblem
 from edgeagent.fleet import Fleet
-from edgeagent.fleet.admin import connected
+from edgeagent.fleet.admin import connected, forget_configuration
 from edgeagent.hub import register
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import connect
+from edgeagent.subjects import Scope
 from edgeagent.trust.creds import Credentials
 from tests.support.administering import events, inside, let_in, record, registered
 from tests.support.fleet import PATIENCE_SECONDS, LiveFleet, cli, online
@@ -168,6 +170,38 @@ async def test_a_forgotten_device_leaves_no_trace_and_cannot_come_back(hub: Live
     assert await let_in(hub, new) and not await let_in(hub, login)
 
 
+@pytest.mark.parametrize(("more", "left"), [([], {}), (["--keep-config"], {"app": {"doors": {"open": "07:00"}}})])
+async def test_a_forgotten_ids_configuration_is_nobodys_unless_it_is_kept_on_purpose(
+    hub: LiveFleet, more: list[str], left: dict[str, object]
+) -> None:
+    device = f"emptied-{len(more)}"
+    await registered(hub, device)
+    assert cli("config", "set", "-d", device, "app.doors.open=07:00").code == 0
+    said = cli("device", "forget", device, "--yes", *more)
+    assert said.code == 0, said
+    async with Fleet() as fleet:
+        assert (await fleet.config.read(Scope.device(device))).values == left
+
+
+async def test_that_a_configuration_could_not_be_emptied_is_said(hub: LiveFleet, tmp_path: Path) -> None:
+    scope, file = Scope.device("pi-01"), tmp_path / "vera.creds"
+    file.touch(0o600)
+    file.write_text(hub.owner.operator_credentials("vera", "viewer").format())
+    async with Fleet() as fleet, Fleet(url=hub.url, credentials=file) as vera:
+        await fleet.config.set(scope, {"app.doors.open": "07:00"})
+        assert await forget_configuration(vera, ["pi-01"]) == {"pi-01": "the role of vera may not write configuration"}
+        assert (await fleet.config.read(scope)).values == {"app": {"doors": {"open": "07:00"}}}
+        assert await forget_configuration(fleet, ["pi-01"]) == {"pi-01": ""}
+
+
+async def test_forgetting_asks_about_devices_that_there_are_and_says_how_not_to_be_asked(hub: LiveFleet) -> None:
+    unknown = cli("device", "forget", "pi-99")
+    assert unknown.code == 2 and "the hub knows no such device" in unknown.err and "Forget" not in unknown.err
+    alone = cli("device", "forget", "pi-01", input="")
+    assert alone.code == 2 and "there is no terminal" in alone.err and "`--yes` does not ask" in alone.err
+    assert not (await record(hub, "pi-01")).revoked
+
+
 async def test_new_groups_refuse_the_old_jwt_and_take_the_next_one(hub: LiveFleet) -> None:
     login = await registered(hub, "group-1", "berlin")
     keyring = Keyring.load(hub.hub.path)
@@ -208,9 +242,10 @@ async def test_labels_ring_the_devices_doorbell_and_change_no_login(hub: LiveFle
         rogue.subscribe(subjects.record_doorbell("label-1"))
         assert await rogue.settle()
         said = cli("device", "label", "label-1", "site=berlin", "rack=7", "note=a = b")
-        assert (said.code, said.out) == (0, "label-1: labelled\n")
+        assert (said.code, said.out) == (0, "label-1: has site=berlin, rack=7, note=a = b now\n")
         assert await rogue.next_on(subjects.record_doorbell("label-1"))
-        assert cli("device", "label", "label-1", "rack-").code == 0
+        assert cli("device", "label", "label-1", "rack-").out == "label-1: has no label rack any more\n"
+        assert cli("device", "label", "label-1", "rack-").out == "label-1: has no such label\n"
         assert (await record(hub, "label-1")).labels == {"site": "berlin", "note": "a = b"}
         assert await rogue.settle()
     for change in ("Site=x", "site", "-", "=x"):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -51,7 +52,7 @@ RUBBISH = {
     "a reply that is no subject": b"PUB local.config.a _INBOX..b.*.> 0\r\n\r\n",
     "a payload that is no JSON": b"PUB local.config.a _INBOX.a 8\r\n{}\x00\xff\r\n\r\n\r\n",
 }
-TABLES = {"doors": {"open_from": "07:00"}, "windows": {"tilt": 3}}
+TABLES = {"doors": {"open": "07:00"}, "windows": {"tilt": 3}}
 
 
 @pytest_asyncio.fixture
@@ -112,22 +113,22 @@ async def table(client: Client, name: str) -> Any:
 async def test_each_program_is_answered_with_its_own_table(
     leaf: Leaf, config: AppConfig, doors: Client, stranger: Client
 ) -> None:
-    assert await table(doors, "doors") == {"open_from": "07:00"}
+    assert await table(doors, "doors") == {"open": "07:00"}
     assert await table(stranger, "windows") == {"tilt": 3}
     assert await table(stranger, "nobody") == {}
-    await config.set({**TABLES, "doors": {"open_from": "09:00"}})
-    assert await table(doors, "doors") == {"open_from": "09:00"}
+    await config.set({**TABLES, "doors": {"open": "09:00"}})
+    assert await table(doors, "doors") == {"open": "09:00"}
     with pytest.raises(Refused, match="this login may not ask for it"):
         await appclient.ask(Way(url=leaf.url), "doors")
 
 
 async def test_whose_table_changed_is_told_and_nobody_else(config: AppConfig, agent: Client) -> None:
     heard = await agent.subscribe("local.config.*")
-    await config.set({"doors": {"open_from": "09:00", "lock": None}, "windows": {"tilt": 3}, "lamps": {"on": True}})
-    await config.set({"lamps": {}, "doors": {"open_from": "09:00", "lock": None}})
+    await config.set({"doors": {"open": "09:00", "lock": None}, "windows": {"tilt": 3}, "lamps": {"on": True}})
+    await config.set({"lamps": {}, "doors": {"open": "09:00", "lock": None}})
     told = [await heard.next_msg(timeout=PATIENCE_SECONDS) for _ in range(4)]
     assert [(message.subject.rpartition(".")[2], json.loads(message.data), message.reply) for message in told] == [
-        ("doors", {"open_from": "09:00", "lock": None}, ""),
+        ("doors", {"open": "09:00", "lock": None}, ""),
         ("lamps", {"on": True}, ""),
         ("lamps", {}, ""),
         ("windows", {}, ""),
@@ -162,7 +163,7 @@ async def test_a_program_does_not_speak_through_the_agents_answer(config: AppCon
         heard = await agent.subscribe(reply)
         await settle(agent, what="listen")
         await doors.publish("local.config.doors", b"", reply=reply)
-        assert await table(doors, "doors") == {"open_from": "07:00"}, "the agent has gone past the attack"
+        assert await table(doors, "doors") == {"open": "07:00"}, "the agent has gone past the attack"
         await settle(agent, what="hear what came of it")
         assert heard.pending_msgs == 0, reply
         await agent.publish(reply, b"heard")
@@ -181,8 +182,8 @@ async def test_a_program_without_a_login_neither_asks_nor_overhears_nor_answers(
     await stranger.subscribe("local.>", cb=note)
     await stranger.subscribe("_INBOX.>", cb=note)
     await settle(stranger, what="listen")
-    assert await table(doors, "doors") == {"open_from": "07:00"}
-    await config.set({"doors": {"open_from": "09:00"}, "windows": {"tilt": 4}})
+    assert await table(doors, "doors") == {"open": "07:00"}
+    await config.set({"doors": {"open": "09:00"}, "windows": {"tilt": 4}})
     await until(lambda: "local.config.windows" in heard, "what is nobody's was heard")
     assert {*heard} == {"local.config.windows"}
     for line in ("local.config.doors", "local.config.doors _INBOX.x"):
@@ -210,7 +211,7 @@ async def test_rubbish_does_not_deafen_the_agent(leaf: Leaf, config: AppConfig, 
     agent._disconnected_cb = note  # set at the connect otherwise
     for what, lines in RUBBISH.items():
         assert await said_to(leaf, lines) == "PONG", what
-        assert await table(doors, "doors") == {"open_from": "07:00"}, what
+        assert await table(doors, "doors") == {"open": "07:00"}, what
         assert not lost, what
 
 
@@ -229,7 +230,7 @@ async def test_a_program_does_not_choose_which_subscription_of_the_agent_hears_i
         subject = f"local.config.a{separator}{secret._id}"
         for line in (f"PUB {subject} 0\r\n\r\n", f"HPUB {subject} 12 12\r\nNATS/1.0\r\n\r\n\r\n"):
             assert await said_to(leaf, line.encode()) == "PONG"
-    assert await table(doors, "doors") == {"open_from": "07:00"}
+    assert await table(doors, "doors") == {"open": "07:00"}
     await agent.publish("edge.to.device.pi-01.secret")
     await until(lambda: bool(heard), "what is meant for it is heard")
     assert heard == ["edge.to.device.pi-01.secret"]
@@ -238,20 +239,29 @@ async def test_a_program_does_not_choose_which_subscription_of_the_agent_hears_i
 async def test_a_flood_of_questions_leaves_the_agent_answering(
     config: AppConfig, agent: Client, doors: Client, stranger: Client
 ) -> None:
-    await config.set({"doors": {"open_from": "09:00"}, "windows": {"all": "x" * 60_000}})
+    await config.set({"doors": {"open": "09:00"}, "windows": {"all": "x" * 60_000}})
     for _ in range(3000):
         await stranger.publish("local.config.windows", reply="_INBOX.flood.1")
     await settle(stranger, what="flood")
-    assert await table(doors, "doors") == {"open_from": "09:00"}
+    assert await table(doors, "doors") == {"open": "09:00"}
     assert agent.is_connected
 
 
 async def test_the_command_asks_with_the_programs_login(leaf: Leaf, config: AppConfig) -> None:
-    assert await appclient.ask(login(leaf), "doors") == '{"open_from":"07:00"}'
+    assert await appclient.ask(login(leaf), "doors") == '{"open":"07:00"}'
     with pytest.raises(Refused, match="does not accept these credentials"):
         await appclient.ask(Way(url=leaf.url, password=("doors", "guess")), "doors")
     with pytest.raises(Refused, match="the program's own login"):
         await appclient.ask(login(leaf), "windows")
+
+
+async def test_who_lacks_the_login_is_told_where_it_is(leaf: Leaf, config: AppConfig, tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(f'[paths]\nstate = "{leaf.options.folder}"\nruntime = "run"\n')
+    apps.save(leaf.options.apps_file, {"doors": msgspec.structs.replace(DOORS, file="/srv/my doors.env")})
+    there = appclient.way({"NATS_URL": leaf.url}, file)
+    with pytest.raises(Refused, match=r"Use the program's own login: `set -a; \. '/srv/my doors\.env'; set \+a`"):
+        await appclient.ask(there, "doors")
 
 
 async def test_the_command_logs_in_with_a_key(leaf: Leaf, config: AppConfig, tmp_path: Path) -> None:
@@ -286,19 +296,19 @@ async def test_following_goes_on_through_the_end_of_the_leaf_and_of_the_agent(le
         config = AppConfig(agent)
         await config.set(TABLES)
         await config.start()
-        await until(lambda: said == ['{"open_from":"07:00"}'], "the present value")
-        await config.set({"doors": {"open_from": "08:00"}})
-        await until(lambda: said[1:] == ['{"open_from":"08:00"}'], "a change")
+        await until(lambda: said == ['{"open":"07:00"}'], "the present value")
+        await config.set({"doors": {"open": "08:00"}})
+        await until(lambda: said[1:] == ['{"open":"08:00"}'], "a change")
         await leaf.restart()
         await until(lambda: agent.is_connected, "the agent is back")
-        await config.set({"doors": {"open_from": "09:00"}})
-        await until(lambda: said[2:] == ['{"open_from":"09:00"}'], "a change after the leaf's restart, and nothing twice")
+        await config.set({"doors": {"open": "09:00"}})
+        await until(lambda: said[2:] == ['{"open":"09:00"}'], "a change after the leaf's restart, and nothing twice")
         await agent.close()
         second = await as_agent(leaf)
         config = AppConfig(second)
-        await config.set({"doors": {"open_from": "10:00"}})
+        await config.set({"doors": {"open": "10:00"}})
         await config.start()
-        await until(lambda: said[3:] == ['{"open_from":"10:00"}'], "what changed while there was no agent")
+        await until(lambda: said[3:] == ['{"open":"10:00"}'], "what changed while there was no agent")
         await second.close()
     finally:
         following.cancel()

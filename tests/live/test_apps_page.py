@@ -61,13 +61,13 @@ async def leaf(tmp_path: Path) -> AsyncIterator[Leaf]:
     await made.stop()
 
 
-async def agent_with(leaf: Leaf, open_from: str) -> tuple[Client, AppConfig]:
+async def agent_with(leaf: Leaf, opens: str) -> tuple[Client, AppConfig]:
     """An agent's connection, and the configuration that it begins with."""
     client = await connect(
         leaf.url, what="be the agent", name="agent", inbox_prefix=agent_inbox("pi-01"), password=leaf.agent_login
     )
     config = AppConfig(client)
-    await config.set({"doors": {"open_from": open_from}})
+    await config.set({"doors": {"open": opens}})
     await config.start()
     return client, config
 
@@ -87,6 +87,7 @@ async def running(folder: Path, language: str, environment: str) -> AsyncIterato
         str(script),
         env={"HOME": str(folder), "PATH": f"{command.parent}:{os.environ['PATH']}", **variables},
         stdout=asyncio.subprocess.PIPE,
+        stderr=(folder / "errors").open("wb"),
         start_new_session=True,
     )
     assert process.stdout
@@ -109,7 +110,7 @@ async def test_a_program_acts_at_its_start_and_at_each_change_whatever_restarts(
     agent, config = await agent_with(leaf, "07:00")
     async with running(tmp_path, language, apps.environment(DOORS, leaf.url)) as out:
         assert await line(out) == "the doors open at 07:00"
-        await config.set({"doors": {"open_from": "06:30"}})
+        await config.set({"doors": {"open": "06:30"}})
         assert await line(out) == "the doors open at 06:30"
 
         pid = leaf.pid
@@ -117,7 +118,7 @@ async def test_a_program_acts_at_its_start_and_at_each_change_whatever_restarts(
         kill(pid)
         await until(lambda: leaf.state is State.RUNNING and leaf.pid not in (pid, None), "the leaf was started again")
         await until(lambda: agent.is_connected, "the agent is connected again")
-        await config.set({"doors": {"open_from": "09:00"}})
+        await config.set({"doors": {"open": "09:00"}})
         assert await line(out) == "the doors open at 09:00"
 
         await agent.close()
@@ -126,6 +127,8 @@ async def test_a_program_acts_at_its_start_and_at_each_change_whatever_restarts(
         await config.set({})
         assert await line(out) == "the doors open at 08:00", "its own default"
     await agent.close()
+    complaints = (tmp_path / "errors").read_text()
+    assert complaints and "Traceback" not in complaints, "an outage is said, and in few words"
 
 
 def said(*words: str) -> str:
@@ -141,7 +144,7 @@ async def test_from_the_operator_to_the_program_and_without_a_link(fleet: LiveFl
     try:
         async with running(tmp_path / "first", "python", environment) as first:
             assert await line(first) == "the doors open at 08:00"
-            said("config", "set", "-d", DEVICE, "app.doors.open_from=07:00")
+            said("config", "set", "-d", DEVICE, "app.doors.open=07:00")
             assert await line(first) == "the doors open at 07:00"
 
             fleet.cut_and_known(DEVICE)
@@ -150,12 +153,12 @@ async def test_from_the_operator_to_the_program_and_without_a_link(fleet: LiveFl
             await until(lambda: fleet.pid(DEVICE) != pid, "the agent was started again")
             async with running(tmp_path / "second", "bash", environment) as second:
                 assert await line(second) == "the doors open at 07:00", "kept without a link"
-                said("config", "set", "-d", DEVICE, "app.doors.open_from=09:00")
+                said("config", "set", "-d", DEVICE, "app.doors.open=09:00")
                 fleet.restore(DEVICE)
                 assert await line(second) == "the doors open at 09:00", "caught up"
             assert await line(first) == "the doors open at 09:00"
         local = said("config", "local", "--changed", "--settings", settings)
-        assert ["app.doors.open_from", '"09:00"', "device"] in [row.split() for row in local.splitlines()]
+        assert ["app.doors.open", '"09:00"', "device"] in [row.split() for row in local.splitlines()]
     finally:
-        cli("config", "unset", "-d", DEVICE, "app.doors.open_from")
+        cli("config", "unset", "-d", DEVICE, "app.doors.open")
         cli("app", "rm", "doors", "--settings", settings)

@@ -9,33 +9,27 @@ import pty
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from typer.testing import CliRunner
 
 from edgeagent import subjects, wire
-from edgeagent.cli import app
-from edgeagent.config import Document
-from edgeagent.direct import get_last
-from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
+from edgeagent.errors import Failed, Refused, UsageProblem
 from edgeagent.fleet import Fleet
 from edgeagent.fleet.allowed import unless_forbidden
-from edgeagent.fleet.config import STREAM, Written
+from edgeagent.fleet.config import Written
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.configwatch import Bucket, DeviceChange, DocumentChange, Reports, progress, watch
-from edgeagent.hub.roles import PersonRole
-from edgeagent.link import Client, request
+from edgeagent.fleet.roster import Roster
+from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.subjects import FLEET_ALL, Scope
-from edgeagent.trust import jwt
-from edgeagent.trust.creds import Credentials
-from edgeagent.trust.nkeys import KeyPair
-from edgeagent.trust.signed import sign
+from edgeagent.times import rfc3339
 from tests.support.administering import inside, registered
-from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, LiveFleet, Said, cli, start_cli
+from tests.support.configcli import applied, envelope_of, good, here, login_file, ok, raw, soon
+from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, LiveFleet, cli, start_cli
 from tests.support.servers import until
 
 BERLIN, PI_01 = Scope.group("berlin"), Scope.device("pi-01")
@@ -59,67 +53,6 @@ async def fleet(hub: LiveFleet) -> AsyncIterator[Fleet]:
     """The demo's operator, who is an administrator."""
     async with Fleet() as opened:
         yield opened
-
-
-def login_file(hub: LiveFleet, folder: Path, name: str, role: PersonRole, *groups: str) -> Path:
-    path = folder / f"{name}.creds"
-    path.touch(0o600)
-    path.write_text(hub.owner.operator_credentials(name, role, groups=groups).format())
-    return path
-
-
-def ok(*words: str, **more: Any) -> Said:
-    said = cli("config", *words, **more)
-    assert said.code == 0, said
-    return said
-
-
-def here(*words: str, **more: Any) -> Said:
-    """The same in this process, which saves a second each; standard error has only what ended it."""
-    result = CliRunner().invoke(app, ["config", *words], **more)
-    if isinstance(result.exception, EdgeError):
-        return Said(result.exception.exit_code, result.output, str(result.exception))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Said(result.exit_code, result.output, "")
-
-
-def good(*words: str, **more: Any) -> str:
-    said = here(*words, **more)
-    assert said.code == 0, said
-    return said.out
-
-
-async def soon(*words: str) -> Any:
-    """What a command says as JSON, from a test that has a loop of its own."""
-    return json.loads(await asyncio.to_thread(good, *words, "--json"))
-
-
-async def raw(fleet: Fleet, scope: Scope, data: bytes, **headers: str) -> int:
-    """Store anything at all, as an operator's own tool could; its revision."""
-    if not headers:
-        return await published(fleet.client, subjects.document(scope), data)
-    answer = await request(fleet.client, subjects.document(scope), data, what="store it", headers=headers)
-    return int(json.loads(answer.data)["seq"])
-
-
-async def envelope_of(fleet: Fleet, scope: Scope) -> bytes:
-    stored = await get_last(fleet.client, STREAM, subjects.document(scope))
-    assert stored is not None
-    return stored.data
-
-
-async def applied(fleet: Fleet, scope: Scope, generation: int) -> None:
-    """Wait until every device of the scope that is online follows this generation."""
-    munich = scope.name in ("munich", "office")
-    kind = {"fleet": {"pi-01", "pi-02"}, "group": {"pi-02" if munich else "pi-01"}, "device": {scope.name}}[scope.kind]
-
-    async def done() -> bool:
-        roster = await fleet.roster()
-        said = [known.config.scopes.get(str(scope)) for known in roster.devices.values() if known.id in kind and known.config]
-        return len(said) == len(kind) and all(state is not None and state.applied == generation for state in said)
-
-    await until(done, f"{scope} is applied")
 
 
 # ---- one document ----------------------------------------------------------------------------------------------------------
@@ -239,7 +172,10 @@ def ours() -> str:
         (["get", "--fleet", "-g", "berlin"], "more than one scope"),
         (["set", "--fleet", "-l", "site=berlin", "app.a.b=1"], "a label is what devices say about themselves"),
         (["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.urls=x"], "did you mean agent.log_level?"),
-        (["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.urls=x"], "agent.heartbeat_seconds = 0: expected"),
+        (
+            ["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.urls=x"],
+            "agent.heartbeat_seconds = 0: it must be at least 1",
+        ),
         (["set", "--fleet", "app.big.x=" + "x" * 61_000], "61,440 fit"),
         (["set", "--fleet", "app.a.b=[2026-11-21]"], "write a date as text"),
         (["rollback", "--fleet", "999999"], "no such revision"),
@@ -335,61 +271,10 @@ async def test_what_is_allowed_is_not_refused(fleet: Fleet) -> None:
     assert await unless_forbidden(fleet.client, "x", work(), Refused("x", "y")) == 7
 
 
-# ---- what others put there -------------------------------------------------------------------------------------------------
-
-
-async def test_nothing_is_built_upon_what_nobody_signed(hub: LiveFleet, fleet: Fleet) -> None:
-    scope = Scope.group("planted")
-    await registered(hub, "pi-93", "planted")
-    first = await fleet.config.set(scope, {"app.good.x": 1})
-    genuine = json.loads(await envelope_of(fleet, scope))
-    evil = json.dumps({**genuine, "number": genuine["number"] + 1, "body": '{"values":{"app":{"evil":{"x":1}}}}'}).encode()
-    moved = await fleet.config.set(Scope.group("elsewhere"), {"app.evil.x": 1}, force=True)
-    assert moved.written
-    for data in (evil, b"rubbish", await envelope_of(fleet, Scope.group("elsewhere"))):
-        await raw(fleet, scope, data)
-        with pytest.raises(Refused, match=r"cannot build on the configuration of group\.planted"):
-            await fleet.config.set(scope, {"app.good.x": 2})
-        with pytest.raises(Refused, match="cannot build on"):
-            await fleet.config.unset(scope, ["app.good.x"])
-        edited = await asyncio.to_thread(here, "edit", "-g", "planted", env={"EDITOR": "false"})
-        assert edited.code == 1 and "cannot build on" in edited.err, "the editor is not even opened"
-    planted = (await fleet.config.read(scope)).revision
-    assert "it makes no sense" in await asyncio.to_thread(good, "get", "-g", "planted")
-    assert "problem" in await soon("get", "-g", "planted")
-    with pytest.raises(Refused, match="cannot build on the configuration"):
-        await fleet.config.rollback(scope, planted)
-
-    back = await fleet.config.rollback(scope, first.revision)
-    assert back.written and (await fleet.config.read(scope)).values == {"app": {"good": {"x": 1}}}
-    await raw(fleet, scope, evil)
-    anew = await fleet.config.set(scope, {"app.good.x": 3}, force=True)
-    assert anew.written and (await fleet.config.read(scope)).values == {"app": {"good": {"x": 3}}}
-    assert anew.changes["app.evil.x"] == (1, None), "what was there is shown"
-
-
-async def test_a_generation_from_the_far_future_does_not_end_all_configuration(hub: LiveFleet, fleet: Fleet) -> None:
-    """A hub that was broken into signs with a role key of its own, for the year 2126."""
-    key, role = KeyPair.generate("user"), KeyPair.generate("account")
-    token = jwt.scoped_user(role, subject=key.public, name="mallory", account=role.public, issued_at=1)
-    mallory, year_2126 = Credentials(token, key.seed), 4_922_000_000
-    body = wire.encode(Document(values={}))
-    await raw(fleet, PI_01, sign(mallory, kind="config", scope=PI_01, number=year_2126 * 1000, at=year_2126, body=body))
-    made = await fleet.config.set(PI_01, {"app.future.x": 1})
-    assert made.generation < year_2126 * 1000
-    await applied(fleet, PI_01, made.generation)
-
-
-async def test_a_deleted_document_can_be_set_again(fleet: Fleet) -> None:
-    scope = Scope.group("deleted")
-    first = await fleet.config.set(scope, {"app.a.b": 1}, force=True)
-    await raw(fleet, scope, b"", **{"KV-Operation": "DEL"})
-    assert not (await fleet.config.read(scope)).is_there
-    back = await fleet.config.rollback(scope)
-    assert back.changes == {"app.a.b": (None, 1)} and back.generation > first.generation
-    await raw(fleet, scope, b"", **{"KV-Operation": "DEL"})
-    again = await fleet.config.set(scope, {"app.a.b": 1}, force=True)
-    assert again.written and again.generation > back.generation
+def test_an_editor_that_removes_the_file_is_no_surprise(hub: LiveFleet) -> None:
+    good("set", "-g", "kitchen", "app.lamp.on=true")
+    gone = here("edit", "-g", "kitchen", env={"EDITOR": "rm"})
+    assert gone.code == 1 and "cannot read" in gone.err and "Your text is in" not in gone.out
 
 
 async def test_there_must_be_something_to_go_back_to(fleet: Fleet) -> None:
@@ -458,7 +343,7 @@ async def test_who_is_late_is_named_and_who_is_away_is_not_waited_for(hub: LiveF
         beat = wire.encode(wire.Heartbeat(heartbeat_seconds=3600))
         await published(client, subjects.heartbeat("pi-90"), beat)
     late = cli("config", "set", "-g", "slow", "app.late.x=1", "--wait", "--timeout", "0.5")
-    assert late.code == 4 and "pi-90 have not applied it within 0.5 s" in late.err.replace("has not", "have not")
+    assert late.code == 4 and "pi-90 has not applied it within 0.5 s" in late.err
     asleep = ok("set", "-g", "asleep", "app.late.x=1", "--wait")
     assert "1 device follows it; it is not online now" in asleep.out and "not waited for: pi-91" in asleep.err
     rows = {row["id"]: row for row in await soon("status", "-g", "slow", "-g", "asleep")}
@@ -472,33 +357,37 @@ async def test_who_is_late_is_named_and_who_is_away_is_not_waited_for(hub: LiveF
     assert (await soon("status", "-d", "pi-90"))[0]["applied"] is None, "an agent that knows of no configuration"
 
 
-async def test_the_hub_goes_back_and_the_same_is_said_again(hub: LiveFleet, fleet: Fleet) -> None:
-    first = await fleet.config.set(PI_01, {"app.back.x": 1})
-    backup = await envelope_of(fleet, PI_01)
-    second = await fleet.config.set(PI_01, {"app.back.x": 2})
-    await applied(fleet, PI_01, second.generation)
-    await raw(fleet, PI_01, backup)
+async def test_whom_the_change_takes_away_is_waited_for(hub: LiveFleet, fleet: Fleet) -> None:
+    await registered(hub, "pi-95", "vanishing")
+    async with inside(hub) as client:
+        await published(client, subjects.heartbeat("pi-95"), wire.encode(wire.Heartbeat(heartbeat_seconds=3600)))
 
-    async def row() -> dict[str, Any]:
-        (found,) = await soon("status", "-d", "pi-01")
-        assert isinstance(found, dict)
-        return found
+        async def gone() -> None:
+            """As the hub writes it when the server tells it that the device's connection ended."""
+            presence = wire.Presence(online=False, since=rfc3339(datetime.now(timezone.utc)), reason="Stale Connection")
+            await published(client, subjects.kv("edge_presence", "pi-95"), wire.encode(presence))
 
-    found = await row()
-    assert found["scopes"]["device.pi-01"]["desired"] == first.generation
-    assert found["applied"] == second.generation and found["desired"] != found["applied"]
-    assert "the hub has an older configuration of device.pi-01" in found["error"] and "set it again" in found["error"]
+        waiting = start_cli("config", "set", "-g", "vanishing", "app.gone.x=1", "--wait", "--timeout", "4")
+        try:
+            assert waiting.stderr and "0 of 1 devices have applied it" in await asyncio.to_thread(waiting.stderr.readline)
+            await gone()
+        finally:
+            _, said = await asyncio.to_thread(waiting.communicate, timeout=PATIENCE_SECONDS)
+    assert waiting.returncode == 4 and "pi-95 was online when it began, has not applied it within 4 s" in said, said
 
-    again = ok("set", "-d", "pi-01", "app.back.x=1", "--wait")
-    assert "the same, signed anew, for the hub had lost what devices follow" in again.out
-    third = await fleet.config.read(PI_01)
-    assert third.generation > second.generation and third.values["app"]["back"] == {"x": 1}
-    assert (await row())["error"] is None
 
-    await raw(fleet, PI_01, b"", **{"KV-Operation": "DEL"})
-    assert "the hub has no configuration of device.pi-01 any more" in (await row())["error"]
-    ok("set", "-d", "pi-01", "app.back.x=3", "--wait")
-    assert (await row())["error"] is None
+async def test_whom_somebody_forgets_is_waited_for_no_longer(hub: LiveFleet, fleet: Fleet) -> None:
+    asked: list[list[str]] = []
+
+    def ids(roster: Roster) -> list[str]:
+        asked.append(list(roster.devices))
+        return ["pi-01", "never-was"]
+
+    steps = progress(fleet.client, ids)
+    try:
+        assert [row.id for row in await steps.__anext__()] == ["pi-01"] and "never-was" not in asked[0]
+    finally:
+        await steps.aclose()
 
 
 # ---- watching --------------------------------------------------------------------------------------------------------------

@@ -98,6 +98,15 @@ async def test_a_token_from_a_list(place: ProvisioningHub, hub: Services, tmp_pa
     file.write_text("id,serial\nshop-1,00000000a1b2c3d4\nshop-2,00000000a1b2c3d5\n")
     made = json.loads((await typed("token", "create", "--from", str(file), "--json")).out)
     assert made["uses"] == 2
+    (row,) = [row for row in json.loads((await typed("token", "ls", "--json")).out) if row["id"] == made["id"]]
+    assert row["for"] == "2 listed boards"
+    file.write_text("id,serial\nshop-2,00000000a1b2c3d6\n")
+    again = await typed("token", "create", "--from", str(file), "--note", "again")
+    assert again.code == 0 and f"NOTE: the open token {made['id']} gives shop-2 too" in again.err
+    (second,) = [row for row in json.loads((await typed("token", "ls", "--json")).out) if row["note"] == "again"]
+    assert second["for"] == "1 listed board" and (await typed("token", "revoke", second["id"])).code == 0
+    file.write_text("id,serial\nshop-3,00000000a1b2c3d6\n")
+    assert "NOTE" not in (await typed("token", "create", "--from", str(file))).err
     assert (await admitted(place, made["token"], made["id"], serial="A1B2C3D5")).id == "shop-2"
 
 

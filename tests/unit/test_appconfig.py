@@ -13,13 +13,15 @@ import typer
 from typer.testing import CliRunner
 
 from edgeagent import lastgood, settings
-from edgeagent.assembly import appclient, localconfig
+from edgeagent.assembly import appclient, apps, localconfig
 from edgeagent.cli import config_local
 from edgeagent.config import Layer, merged
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.hub.owner import Owner
 from edgeagent.lastgood import Kept
 from edgeagent.leaf.apps import App, environment, may_answer
+from edgeagent.leaf.secrets import load_or_make
+from edgeagent.natsserver import ports
 from edgeagent.patterns.appconfig import tables_of
 from edgeagent.trust.nkeys import KeyPair, verify
 
@@ -33,13 +35,13 @@ def kept(values: dict[str, Any], signer: str = "olga", note: str = "") -> Kept:
 def test_the_tables_of_programs() -> None:
     values = merged(
         [
-            Layer("fleet", {"agent": {"micro": True}, "app": {"doors": {"open_from": "07:00", "locks": {"a": 1, "b": 2}}}}),
+            Layer("fleet", {"agent": {"micro": True}, "app": {"doors": {"open": "07:00", "locks": {"a": 1, "b": 2}}}}),
             Layer("group.berlin", {"app": {"windows": {"tilt": [1, 2]}, "empty": {}}}),
             Layer("device", {"app": {"doors": {"locks": {"b": 3}}}}),
         ]
     )
     assert tables_of(values) == {
-        "doors": {"open_from": "07:00", "locks": {"a": 1, "b": 3}},
+        "doors": {"open": "07:00", "locks": {"a": 1, "b": 3}},
         "windows": {"tilt": [1, 2]},
     }
     assert tables_of({}) == {}
@@ -80,6 +82,32 @@ def test_nothing_else_is_answered(reply: str) -> None:
 
 
 # What the command line finds on the device.
+
+
+async def test_where_the_login_of_a_program_is(pi: Pi, tmp_path: Path) -> None:
+    wanted = settings.load(pi.file)
+    await apps.add(wanted, "doors", target=tmp_path / "my doors.env")
+    await apps.add(wanted, "locks")
+    found = {name: apps.environment_file(wanted, name) for name in ("doors", "locks", "nobody")}
+    assert found == {
+        "doors": tmp_path / "my doors.env",
+        "locks": pi.state / "apps" / "locks.env",
+        "nobody": pi.state / "apps" / "nobody.env",
+    }
+    assert found["doors"].exists() and found["locks"].exists()
+
+
+async def test_where_nothing_listens_the_agent_is_to_be_started(pi: Pi) -> None:
+    there = appclient.way({"NATS_URL": f"nats://127.0.0.1:{ports.pick()}"}, pi.file)
+    with pytest.raises(Unreachable, match=r"nothing listens at .*The agent brings the leaf there: .*`edgeagent run` starts it"):
+        await appclient.ask(there, "doors")
+
+
+def test_a_program_with_an_address_needs_no_settings(pi: Pi) -> None:
+    pi.file.write_text("[device]\nidd = 1\n")
+    assert appclient.way({"NATS_URL": "nats://127.0.0.1:1"}, pi.file).url == "nats://127.0.0.1:1"
+    with pytest.raises(EdgeError, match=r"device\.idd"):
+        appclient.way({}, pi.file)
 
 
 class Pi:
@@ -149,8 +177,10 @@ def test_each_value_with_its_layer(pi: Pi) -> None:
 def test_before_the_first_link_it_is_what_agent_toml_says(pi: Pi) -> None:
     found = json.loads(pi.says("local", "--json"))
     assert found["values"]["query.burst"] == {"value": 7, "layer": "agent.toml"} and found["documents"] == {}
-    assert "The hub has given no configuration yet." in pi.says("local")
+    assert "No agent has run here yet" in pi.says("local")
     assert list(pi.state.iterdir()) == [], "looking makes no files"
+    load_or_make(pi.state / "secrets.json")
+    assert "The hub has given no configuration yet." in pi.says("local")
 
 
 def test_what_an_operator_wrote_does_not_reach_the_terminal_raw(pi: Pi) -> None:
@@ -188,7 +218,7 @@ def test_the_way_to_the_leaf_is_in_the_environment(pi: Pi, tmp_path: Path) -> No
     found = appclient.way(dict(line.split("=", 1) for line in text.splitlines()), pi.file)
     assert (found.url, found.inbox, found.password) == ("nats://127.0.0.1:7777", "_INBOX.doors", ("doors", "secret"))
     assert "secret" not in repr(found)
-    assert appclient.way({}, pi.file) == appclient.Way(url="nats://127.0.0.1:4222")
+    assert appclient.way({}, pi.file) == appclient.Way(url="nats://127.0.0.1:4222", settings=settings.load(pi.file))
 
 
 def test_the_way_with_a_key(pi: Pi, tmp_path: Path) -> None:

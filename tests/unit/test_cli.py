@@ -16,10 +16,12 @@ import typer.main
 from typer.testing import CliRunner
 
 from edgeagent import __version__, context, status
-from edgeagent.cli import app, main
+from edgeagent.cli import app, config_keys, main
+from edgeagent.config import KEYS
 from edgeagent.errors import EdgeError
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.owner import Owner
+from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.status import LeafStatus, LinkStatus, Status
 from edgeagent.times import rfc3339
 
@@ -148,12 +150,21 @@ def test_a_hub_whose_options_cannot_be_meant_is_not_made(tmp_path: Path, name: s
 
 def test_a_hub_is_made_with_a_context_for_its_maker(tmp_path: Path) -> None:
     code, said = run(
-        "hub", "init", "--dir", str(tmp_path / "hub"), "--name", "berlin", "--store-bytes", str(64 << 20), "--admin", "olga"
+        "hub",
+        "init",
+        "--dir",
+        str(tmp_path / "hub"),
+        "--name",
+        "berlin",
+        "--store-bytes",
+        str(MIN_STORE_BYTES),
+        "--admin",
+        "olga",
     )
     assert code == 0 and "Next: `edgeagent hub up --dir " in said
     made = context.load()
     assert (made.name, made.url) == ("berlin", "nats://127.0.0.1:4222") and Path(made.credentials).exists()
-    assert HubFolder(tmp_path / "hub").options() == HubOptions(name="berlin", store_max_bytes=64 << 20)
+    assert HubFolder(tmp_path / "hub").options() == HubOptions(name="berlin", store_max_bytes=MIN_STORE_BYTES)
     assert run("hub", "init", "--dir", str(tmp_path / "hub"), "--name", "other")[0] == 1
 
 
@@ -201,3 +212,28 @@ def test_the_status_of_an_agent_that_is_not_running(tmp_path: Path) -> None:
 
 def status_time() -> datetime:
     return datetime.now(timezone.utc)
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_keys_are_whole_on_a_narrow_terminal(width: int) -> None:
+    rows = json.loads(run("config", "keys", "--json")[1])
+    shown = config_keys.lines(rows, width)
+    assert [line for line in shown if not line.startswith(" ")] == list(KEYS)
+    assert max(len(line) for line in shown) <= width
+    text = " ".join(" ".join(shown).split())
+    assert all(row["description"] in text for row in rows)
+    heartbeat = " ".join(" ".join(shown[shown.index("agent.heartbeat_seconds") :]).split())
+    assert heartbeat.startswith("agent.heartbeat_seconds number (at least 1, at most 3,600); 60.0 if not set; counts at once")
+
+
+@pytest.mark.parametrize("command", [["token", "create"], ["device", "add", "pi-01"]], ids=" ".join)
+@pytest.mark.parametrize("time", ["1s", "0m", "", "9999w"])
+def test_a_time_that_is_none_says_how_to_write_one(command: list[str], time: str) -> None:
+    code, said = run(*command, "--expires", time)
+    assert code == 2 and f"Invalid value for '--expires': {time!r} is no such time: write 90m, 12h" in " ".join(said.split())
+
+
+def test_the_smallest_store_is_the_same_for_init_and_for_the_streams(tmp_path: Path) -> None:
+    code, said = run("hub", "init", "--dir", str(tmp_path / "hub"), "--store-bytes", str(MIN_STORE_BYTES - 1))
+    assert code == 2 and f"it must be at least {MIN_STORE_BYTES}" in said and not (tmp_path / "hub").exists()
+    assert f"{MIN_STORE_BYTES >> 20} MiB at least" in " ".join(run("hub", "init", "--help")[1].split())

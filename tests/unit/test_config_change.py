@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeagent.config import nested
-from edgeagent.errors import Failed, SettingsProblem, UsageProblem
+from edgeagent.errors import SettingsProblem, UsageProblem
 from edgeagent.fleet.configchange import assign, check, differences, overlap, remove
 
 DOORS = nested({"app.doors.open": "07:00", "app.doors.close": "20:00", "agent.micro": True})
@@ -38,7 +38,7 @@ def test_values_are_set_beside_the_others_and_a_table_replaces_a_table() -> None
 
 @pytest.mark.parametrize("changes", [{"app.doors": 5}, {"app.doors.open.x": 1}, {"app.a.b": 1, "app.a.b.c": 2}])
 def test_a_key_is_no_value_and_table_at_once(changes: dict[str, Any]) -> None:
-    with pytest.raises(Failed, match=r"table|value"):
+    with pytest.raises(UsageProblem, match=r"table|value"):
         assign(DOORS, changes)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from edgeagent.cli import app, config_show, editor
+from edgeagent.cli import app, config_show, config_status, editor
 from edgeagent.cli.config_options import scope_of
 from edgeagent.config import KEYS
 from edgeagent.errors import EdgeError, Failed, UsageProblem
@@ -71,13 +71,13 @@ def test_what_is_written_by_others_cannot_play_tricks_with_the_terminal(capsys: 
         (True, {"a.b": (1, 2)}, False, "fleet.all: revision 7\n  a.b  1 -> 2\n1 device follows it; it is online now\n"),
         (False, {}, False, "nothing changes: fleet.all stays at revision 7\n"),
         (False, {"a.b": (None, 2)}, True, "fleet.all would change:\n  a.b  (not set) -> 2\n"),
-        (True, {}, False, "fleet.all: revision 7; the same, signed anew, for the hub had lost what devices follow\n"),
+        (True, {}, False, "fleet.all: revision 7; the same, signed anew\n"),
     ],
 )
 def test_what_became_of_a_change(
     written: bool, changes: dict[str, tuple[object, object]], dry: bool, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = Written(scope=FLEET_ALL, revision=7, generation=1, changes=changes, written=written, devices=1, online=1)
+    made = Written(scope=FLEET_ALL, revision=7, generation=1, changes=changes, written=written, devices=1, present=("pi-01",))
     config_show.written(made, as_json=False, dry=dry)
     assert capsys.readouterr().out.startswith(said)
     config_show.written(made, as_json=True)
@@ -128,3 +128,19 @@ def test_without_any_editor_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep)
     with pytest.raises(Failed, match=r"no editor on this machine\. Set \$EDITOR"):
         editor.edit(path)
+
+
+def test_a_document_that_makes_no_sense_has_no_author(capsys: pytest.CaptureFixture[str]) -> None:
+    said = config_show.head(Version(scope=FLEET_ALL, revision=7, generation=10**12, problem="nobody signed it like this\x1b"))
+    assert said == "# fleet.all: revision 7\n# it makes no sense: nobody signed it like this\N{REPLACEMENT CHARACTER}"
+    config_show.warn(["a\x1b[2J\nb"])
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "NOTE: a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "no device is online"), (1, "the one device that is online has applied it"), (2, "all 2 devices that are online have")],
+)
+def test_how_many_have_applied_it(count: int, said: str) -> None:
+    assert config_status._all_done(count).startswith(said)

@@ -143,6 +143,33 @@ def test_everybody_is_sorted_out() -> None:
     assert [away.state for away in found.away] == [State.OFFLINE, State.NEVER_SEEN]
 
 
+def awaited(config: ConfigState | None, **device: Any) -> DeviceConfig:
+    return status_of(known(config, **device), {}, NOW, only=FLEET_ALL, awaited=T)
+
+
+def test_who_waits_for_a_generation_does_not_ask_what_a_lagging_server_shows() -> None:
+    assert awaited(said()).lagging and awaited(None).lagging and awaited(said(fleet_all=(T - 9, T - 9))).lagging
+    for done in (
+        said(fleet_all=(T, T)),
+        said(fleet_all=(T + 5, T + 5)),
+        said(fleet_all=(T + 5, T, "later")),
+        said(fleet_all=(T + 9, T + 5, "later")),
+    ):
+        assert not awaited(done).lagging and not awaited(done).scopes[0].failed
+    for refused in (said(fleet_all=(T, T - 9, "no")), said(fleet_all=(T + 5, T - 9, "no")), said(fleet_all=(T, T, "not kept"))):
+        assert progress_of([awaited(refused)]).failed and not progress_of([awaited(refused)]).done
+    assert not awaited(said(fleet_all=(T - 9, T - 99, "of an earlier one"))).scopes[0].failed
+
+
+def test_whom_the_change_took_away_is_still_waited_for() -> None:
+    away, done_before = awaited(said(), heard=9999), awaited(said(fleet_all=(T, T)), heard=9999)
+    assert progress_of([away], ["pi-01"]).waiting == [away] and progress_of([away], ["pi-02"]).away == [away]
+    assert progress_of([done_before], ["pi-01"]).away == [done_before], "it applied it before it left"
+    shut_out = Known("pi-01", record=wire.DeviceRecord(id="pi-01", revoked=True))
+    row = status_of(shut_out, {}, NOW, only=FLEET_ALL, awaited=T)
+    assert progress_of([row], ["pi-01"]).away == [row], "a person took it away, not the change"
+
+
 # ---- effective -------------------------------------------------------------------------------------------------------------
 
 

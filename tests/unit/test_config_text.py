@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeagent.errors import UsageProblem
-from edgeagent.fleet.configtext import assignments, format_toml, format_value, parse_json, parse_toml
+from edgeagent.fleet.configtext import assignments, format_name, format_toml, format_value, parse_json, parse_toml
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,17 @@ def test_what_is_written_as_toml_reads_back_as_the_same() -> None:
 def test_no_character_reaches_a_terminal_that_does_more_than_show() -> None:
     text = format_toml(VALUES) + format_value(VALUES["app"])
     assert not set(text) & set("\u202e\x9b\x7f\u2028\t\x1b")
+
+
+FORGED_KEY = 'k = 1 } ]\nrevision 99 (olga, 2026-01-01 00:00:00)\n  agent.log_level "debug" -> "info"\n'
+
+
+def test_a_key_cannot_forge_a_line() -> None:
+    for value in ({FORGED_KEY: 1}, [{FORGED_KEY: {"\x9b": 2, "plain-key": 3, "": 4}}]):
+        text = format_value(value)
+        assert "\n" not in text and "\x9b" not in text and parse_toml(f"x = {text}", "read it") == {"x": value}
+    assert format_name("app.doors.open") == "app.doors.open"
+    assert format_name(f"app.{FORGED_KEY}").startswith('"app.k = 1 } ]\\n') and format_name("a b") == '"a b"'
 
 
 def test_what_is_no_document_says_where() -> None:

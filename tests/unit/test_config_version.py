@@ -14,8 +14,15 @@ from edgeagent import wire
 from edgeagent.config import Document
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Refused, UsageProblem
-from edgeagent.fleet.configsign import MAX_BYTES, check_signed, next_number, signed_document
-from edgeagent.fleet.configversion import Version, moment, ready, scope_of, version_of
+from edgeagent.fleet.configsign import (
+    MAX_BYTES,
+    believed_until,
+    check_reaches,
+    check_signed,
+    next_number,
+    signed_document,
+)
+from edgeagent.fleet.configversion import Version, moment, outline_of, ready, scope_of, version_of, when
 from edgeagent.subjects import FLEET_ALL, Scope
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
@@ -112,6 +119,10 @@ def test_rubbish_is_shown_as_such_and_never_built_upon(name: str) -> None:
 @pytest.mark.parametrize("name", FORGED)
 def test_what_nobody_signed_like_this_is_never_signed_by_us(name: str) -> None:
     version = version_of(FLEET_ALL, stored(FORGED[name]))
+    assert version.problem and version.is_there, "it is shown as what it is"
+    assert (version.values, version.by, version.note) == ({}, "", ""), (
+        "and nobody's name or words are shown as if they were theirs"
+    )
     with pytest.raises(Refused, match=r"cannot build on the configuration of fleet\.all"):
         ready(version)
     with pytest.raises(Refused):
@@ -144,8 +155,8 @@ def test_a_generation_is_a_time_unless_it_is_none() -> None:
 # ---- signing the next one --------------------------------------------------------------------------------------------------
 
 
-def next_of(last: int, who: Credentials = OLGA) -> int:
-    return next_number(last, who, now=NOW)
+def next_of(last: int) -> int:
+    return next_number(last, now=NOW)
 
 
 def test_the_generation_is_the_time_or_one_more_than_the_last() -> None:
@@ -154,10 +165,33 @@ def test_the_generation_is_the_time_or_one_more_than_the_last() -> None:
     assert next_of(now) == now + 1 and next_of(now + 60_000) == now + 60_001
 
 
-@pytest.mark.parametrize("who", [OLGA, login(expires=None)], ids=["ends", "never-ends"])
-def test_a_generation_that_nobody_could_sign_any_more_is_not_built_upon(who: Credentials) -> None:
-    assert next_of(1 << 62, who) == int(NOW * 1000)
-    assert next_of(int((TIME + timedelta(days=4000)).timestamp() * 1000), who) == int(NOW * 1000)
+def test_clocks_may_differ_but_not_by_more() -> None:
+    assert believed_until(NOW) == int((NOW + 300) * 1000)
+
+
+def reaches(who: Credentials, number: int) -> None:
+    check_reaches(who, number, who="by paul", what="change it", now=NOW)
+
+
+@pytest.mark.parametrize(("who", "days"), [(OLGA, 1), (login(expires=None), 366)], ids=["ends", "never-ends"])
+def test_who_could_not_exceed_a_generation_is_told_whose_it_is_and_what_to_do(who: Credentials, days: int) -> None:
+    end = int((TIME + timedelta(days=days)).timestamp() * 1000)
+    reaches(who, end)
+    with pytest.raises(
+        Refused, match=r"the document that devices follow \(by paul\) is dated 20.*this login ends before"
+    ) as caught:
+        reaches(who, end + 1000)
+    assert "operator add NAME --expires" in caught.value.remedy and "operator revoke" in caught.value.remedy
+
+
+def test_what_it_takes_too_long_to_look_into_is_only_outlined() -> None:
+    found = outline_of(FLEET_ALL, stored(GOOD))
+    assert (found.revision, found.time, found.generation) == (7, TIME, int(NOW * 1000)) and found.problem and not found.values
+    assert outline_of(FLEET_ALL, stored(b"rubbish")).generation == 0 and outline_of(FLEET_ALL, stored(b"", deleted=True)).deleted
+
+
+def test_a_generation_reads_as_a_time_of_day() -> None:
+    assert when(int(NOW * 1000)) == TIME.astimezone().strftime("%Y-%m-%d %H:%M:%S") and when(1 << 62) == f"generation {1 << 62}"
 
 
 def test_what_is_signed_a_device_follows() -> None:

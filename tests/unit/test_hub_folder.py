@@ -15,6 +15,7 @@ from edgeagent.hub import certificates
 from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 from edgeagent.hub.owner import Owner
+from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.natsserver import binary
 
 
@@ -52,7 +53,7 @@ def test_a_hub_is_not_made_over_another(tmp_path: Path) -> None:
         ({"name": "My Hub"}, "hub.name = 'My Hub': it must be 1 to 63 of a-z"),
         ({"name": "hub\n"}, "hub.name = 'hub\\n': it must be"),
         ({"client_port": 0}, "hub.client_port = 0: it must be at least 1"),
-        ({"store_max_bytes": 1000}, "hub.store_max_bytes = 1000: it must be at least 67108864"),
+        ({"store_max_bytes": MIN_STORE_BYTES - 1}, "hub.store_max_bytes = 268435455: it must be at least 268435456"),
         ({"listen": ""}, "hub.listen = '': it must be a host name or an address"),
         ({"listen": "[::1]"}, "hub.listen = '[::1]': it must be"),
         ({"listen": "127.0.0.1:4222"}, "hub.listen = '127.0.0.1:4222': it must be"),

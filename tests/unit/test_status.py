@@ -101,6 +101,14 @@ def test_described_for_people() -> None:
     ]
 
 
+def test_of_an_agent_that_is_gone_nothing_is_said_as_if_it_were_so_now() -> None:
+    assert describe(made(written="2026-11-21T11:59:31.000Z"), False, NOW)[:3] == [
+        "pi-01  edgeagent 0.1.0 is not running; this is what it knew 29s ago",
+        "  hub      was linked, last acknowledged 30s ago  (nats-leaf://hub:7422)",
+        "  leaf     was running, nats://127.0.0.1:4222  (nats-server 2.15.1)",
+    ]
+
+
 def test_what_is_wrong_comes_with_what_to_do() -> None:
     bad = made(
         leaf=LeafStatus(mode="managed", state="backing_off", port=40001, wished_port=4222),
@@ -109,8 +117,8 @@ def test_what_is_wrong_comes_with_what_to_do() -> None:
         problems=[Problem("the hub does not acknowledge", "check the network"), Problem("it smokes")],
     )
     assert describe(bad, False, NOW)[1:] == [
-        "  hub      not linked, never acknowledged",
-        "  leaf     backing off, nats://127.0.0.1:40001, because port 4222 was taken  (nats-server ?)",
+        "  hub      was not linked, never acknowledged",
+        "  leaf     was backing off, nats://127.0.0.1:40001, because port 4222 was taken  (nats-server ?)",
         "  groups   none",
         "  waiting  3 samples, 1 messages",
         "  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`",

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from edgeagent.cel.expressions import WHAT, mark
 from edgeagent.cli import rows, show
+from edgeagent.cli.harmless import harmless, json_text, told
 from edgeagent.cli.table import Column, Form, emit, plain, sort_rows
-from edgeagent.errors import Incomplete, UsageProblem
+from edgeagent.errors import Incomplete, Refused, SettingsProblem, UsageProblem
 from edgeagent.fleet import Change, Outcome, Row, State
 
 COLUMNS = [Column("id"), Column("state"), Column("uptime", rows._uptime), Column("groups", wide=True), Column("last_seen")]
@@ -88,6 +90,49 @@ def test_csv_has_every_column_and_quotes_what_needs_it(printed: Any) -> None:
     assert list(csv.DictReader(io.StringIO(text))) == [
         {"id": 'a,"b"\nc', "state": "true", "uptime": "1.5", "groups": '["küche"]', "last_seen": ""}
     ]
+
+
+EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31m\n\u202e\u2028\ud800\U000e0001 ü"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_json_has_no_character_that_plays_with_a_terminal(printed: Any) -> None:
+    for form in (Form.json, Form.ndjson):
+        text = printed(form, [{"id": EVIL}])
+        assert not set(text) & set("\x1b\x07\x9b\u202e\u2028\ud800\U000e0001")
+        assert "ü" in text and text.count("\n") == text.rstrip("\n").count("\n") + 1
+        read = json.loads(text)
+        assert (read[0] if form is Form.json else read)["id"] == EVIL
+    assert json.loads(json_text({EVIL: [EVIL]}, indent=2)) == {EVIL: [EVIL]} and "\x7f" not in json_text("\x7f")
+
+
+def test_csv_is_harmless_on_a_terminal_and_whole_for_a_program(printed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"id": "a\x1b[2J\n\x9b", "groups": ["\x9b"]}
+    assert next(csv.DictReader(io.StringIO(printed(Form.csv, [record]))))["id"] == record["id"]
+    monkeypatch.setattr("sys.stdout", screen := Terminal())
+    emit([record], COLUMNS, Form.csv)
+    assert not set(screen.getvalue()) & set("\x1b\x9b") and len(screen.getvalue().splitlines()) == 2
+
+
+def test_an_error_may_quote_anybody() -> None:
+    text = told(Refused("build on it", f"it was signed as {EVIL}\n", f"ask\n{EVIL}"))
+    assert text.startswith("cannot build on it: it was signed as �]0;pwned�") and text == harmless(text) and "\n" not in text
+
+
+def test_only_a_list_of_problems_has_lines_of_its_own() -> None:
+    text = told(SettingsProblem("change it", ["a.b: wrong", f"forged\n  - c.d: {EVIL}"], "look\nthere"))
+    assert text.splitlines()[0] == "cannot change it:" and text.splitlines()[1] == "  - a.b: wrong"
+    assert len(text.splitlines()) == 4 and text.splitlines()[3] == "Look�there"
+    assert all(line == harmless(line) for line in text.splitlines())
+
+
+def test_a_mistake_in_a_filter_is_marked_below_it() -> None:
+    text = told(UsageProblem(WHAT, "there is no field x\x1b", f"look at the mark:\n{mark('a.b == x', 7)}"))
+    assert text.splitlines()[1:] == ["  a.b == x", "         ^"] and "\x1b" not in text
 
 
 def test_names_for_other_programs(printed: Any) -> None:

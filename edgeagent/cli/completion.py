@@ -1,0 +1,68 @@
+"""What the shell is offered for a word that is being typed. A hub that does not answer at once is not waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeagent.fleet.roster import Roster
+
+__all__ = ["contexts", "devices", "groups", "keys"]
+
+#: The longest that a person who pressed Tab waits for the hub, in seconds.
+PATIENCE_SECONDS = 0.5
+
+
+def contexts(incomplete: str) -> list[str]:
+    """Names of contexts."""
+    from edgeagent import context
+
+    return _begun(context.names(), incomplete)
+
+
+def keys(incomplete: str) -> list[tuple[str, str]]:
+    """The keys of `edgeagent config`, each with what it is for; those that hold a table of your own names end with a dot."""
+    from edgeagent.config import KEYS
+
+    names = {f"{key.name}{'.' * isinstance(key.default, dict)}": key.description for key in KEYS.values()}
+    return [(name, names[name]) for name in _begun(names, incomplete)]
+
+
+def devices(context: typer.Context, incomplete: str) -> list[str]:
+    """Ids of devices that the hub knows; none when it does not answer at once."""
+    roster = _roster(context)
+    return _begun(roster.devices if roster else (), incomplete)
+
+
+def groups(context: typer.Context, incomplete: str) -> list[str]:
+    """Groups that devices are in; none when the hub does not answer at once."""
+    roster = _roster(context)
+    found = {group for known in roster.devices.values() for group in known.groups} if roster else set()
+    return _begun(found, incomplete)
+
+
+def _begun(words: Iterable[str], incomplete: str) -> list[str]:
+    return sorted(word for word in words if word.startswith(incomplete))
+
+
+def _roster(context: typer.Context) -> Roster | None:
+    """context: of the command; the hub is the one that is named on its line so far."""
+    import asyncio
+
+    from edgeagent.errors import EdgeError
+    from edgeagent.fleet import Fleet
+
+    async def read() -> Roster:
+        async with Fleet(context.params.get("context")) as fleet:
+            return await fleet.roster()
+
+    async def in_time() -> Roster:
+        return await asyncio.wait_for(read(), PATIENCE_SECONDS)
+
+    try:
+        return asyncio.run(in_time())
+    except (EdgeError, asyncio.TimeoutError):
+        return None

@@ -1,0 +1,62 @@
+"""What the shell offers after Tab: asked for as the shell does, through the environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent import context
+from edgeagent.cli import completion
+from edgeagent.config import KEYS
+from edgeagent.hub.owner import Owner
+from tests.support.fleet import PATIENCE_SECONDS, LiveFleet
+from tests.support.home import own_home
+
+
+def offered(*words: str) -> list[str]:
+    """What bash is offered for the last of ``edgeagent WORDS``; nothing may be said beside it."""
+    typed = {"_EDGEAGENT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("edgeagent", *words)), "COMP_CWORD": str(len(words))}
+    program = "import sys; sys.argv = ['edgeagent']; from edgeagent.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **typed}, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_devices_and_groups_that_the_hub_knows(fleet: LiveFleet) -> None:
+    assert offered("device", "revoke", "pi-") == fleet.ids
+    assert offered("device", "show", "pi-03") == ["pi-03"]
+    assert offered("fleet", "ls", "-g", "k") == ["kitchen"]
+    assert offered("fleet", "ls", "--context", "nowhere", "-d", "pi-") == []
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[None]:
+    """A context whose hub takes connections and says nothing."""
+    with own_home(tmp_path), socket.create_server(("127.0.0.1", 0)) as server:
+        file = tmp_path / "olga.creds"
+        file.touch(0o600)
+        file.write_text(Owner.create("mute").operator_credentials("olga", "admin").format())
+        made = context.Context(
+            name="mute", url=f"nats://127.0.0.1:{server.getsockname()[1]}", credentials=str(file), authorities=""
+        )
+        context.save(made, make_current=True)
+        yield
+
+
+def test_a_hub_that_says_nothing_is_no_error(silent: None) -> None:
+    assert offered("device", "revoke", "pi-") == []
+    assert offered("fleet", "ls", "--context", "m") == ["mute"]
+
+
+def test_keys() -> None:
+    names = [name for name, about in completion.keys("") if about]
+    assert [name.rstrip(".") for name in names] == sorted(KEYS) and "device.labels." in names
+    assert dict(completion.keys("agent.log")) == {"agent.log_level": KEYS["agent.log_level"].description}
