@@ -21,16 +21,16 @@ _FIRST = [
     *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust"),
     *("test_config_device", "test_config_outages", "test_config_operator", "test_config_refused"),
 ]
-#: How many workers share a core with ``-n auto``, and how many there are at most. Two a core are faster where nothing else runs, but what a
+#: How many workers share a core with ``-n auto``, and how many there are at most. One alone leaves the core idle for most of the time, but what a
 #: test waits for are processes of its own, and these must not starve.
-_WORKERS_PER_CORE, _MOST_WORKERS = 1, 8
+_WORKERS_PER_CORE, _MOST_WORKERS = 1.5, 8
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist's
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For ``-n auto``; a machine with one core gets one."""
     cores = len(os.sched_getaffinity(0))
-    return min(cores * _WORKERS_PER_CORE, _MOST_WORKERS) if cores > 1 else 1
+    return min(int(cores * _WORKERS_PER_CORE), _MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
