@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import nats.errors
 import pytest
 import pytest_asyncio
 
@@ -243,7 +245,15 @@ async def test_a_flood_of_questions_leaves_the_agent_answering(
     for _ in range(3000):
         await stranger.publish("local.config.windows", reply="_INBOX.flood.1")
     await settle(stranger, what="flood")
-    assert await table(doors, "doors") == {"open": "09:00"}
+
+    async def answered() -> bool:
+        # A question that comes when too many wait is dropped; a program asks again.
+        with contextlib.suppress(nats.errors.TimeoutError):
+            answer = await doors.request("local.config.doors", b"", timeout=1)
+            return json.loads(answer.data) == {"open": "09:00"}
+        return False
+
+    await until(answered, "the other program's question is answered")
     assert agent.is_connected
 
 

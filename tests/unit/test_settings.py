@@ -221,7 +221,7 @@ def test_every_setting_has_a_row(section: str, shape: Any) -> None:
         ("leaf", "| `port` | `4222` |"),
         ("leaf", "`edgeagent status` says so. (1 to 65,535) |"),
         ("query", "more are refused. (more than 0 to 1,000) |"),
-        ("hub", "shares of it. (at least 67,108,864) |"),
+        ("hub", "shares of it. (at least 268,435,456) |"),
         ("agent", "`$SRV.PING\\|INFO\\|STATS`"),
     ],
 )
