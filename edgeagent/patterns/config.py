@@ -166,18 +166,20 @@ class Configuration:
 
         Raises EdgeError when what counts now can't be kept: offer it again.
         """
-        found = None
         if stored is None and key not in self._documents:
             self._states.pop(key, None)
-        else:
-            found = self._judge(Scope(*key.split(".", 1)), stored)
-            self._say(key, found)
-            if found.kept:
-                self._documents[key] = found.kept
-                self._unsaved.add(key)
+            self.on_state()
+            return False
+        found = self._judge(Scope(*key.split(".", 1)), stored)
+        if found.kept:
+            self._documents[key] = found.kept
+            self._unsaved.add(key)
+        try:
             await self._take_effect()
-        self.on_state()
-        return found is not None and found.kept is not None
+        finally:  # not before: a report may go out at any moment, and what it says is applied has taken effect
+            self._say(key, found)
+            self.on_state()
+        return found.kept is not None
 
     def _judge(self, scope: Scope, stored: Stored | None) -> Judgement:
         before = self._documents.get(str(scope))
@@ -209,9 +211,9 @@ class Configuration:
         try:
             await asyncio.to_thread(lastgood.save, self._folder, dict(self._documents))
             self._unsaved.clear()
+            self._not_kept = ""
         except EdgeError as error:
             self._not_kept = _short(f"it is followed, but not kept: {error}")
-            self.on_state()
             raise
         finally:
             self._look()

@@ -326,9 +326,16 @@ def device(tmp_path: Path) -> Device:
 
 async def test_what_is_followed_is_kept_before_it_takes_effect(device: Device) -> None:
     held: list[dict[str, Kept]] = []
-    device.config.on_change = lambda values: held.append(lastgood.load(device.folder))
+    said: list[dict[str, wire.ScopeState]] = []
+
+    def takes_effect(values: Mapping[str, Value]) -> None:
+        held.append(lastgood.load(device.folder))
+        said.append(device.config.state().scopes)
+
+    device.config.on_change = takes_effect
     number = await device.put({"agent": {"heartbeat_seconds": 5}})
     assert [documents["fleet.all"].generation for documents in held] == [number]
+    assert said == [{}], "what a report calls applied has taken effect"
     assert device.events == [("info", "config.applied", "follows the configuration for fleet.all that olga signed")]
     assert device.states and device.scope() == wire.ScopeState(desired=number, applied=number)
     assert Device(device.folder).value("agent.heartbeat_seconds") == 5
