@@ -14,7 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from edgeagent.demo.story import until
-from tests.support.fleet import start_cli
+from edgeagent.fleet import Fleet, State
+from edgeagent.fleet.states import Known, state_of
+from tests.support.fleet import PATIENCE_SECONDS, start_cli
+from tests.support.servers import until as eventually
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -54,6 +57,22 @@ def type_line(command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+async def settled() -> None:
+    """Until every device that is let in is online, and says that it is in the groups that the hub has it in."""
+
+    def is_settled(known: Known) -> bool:
+        return set((known.facts or {}).get("groups", [])) == set(known.groups)  # type: ignore[arg-type]  # a list of names
+
+    async def all_are() -> bool:
+        async with Fleet() as fleet:
+            roster = await fleet.roster()
+        states = {known.id: state_of(known, roster.time) for known in roster.devices.values()}
+        here = [known for known in roster.devices.values() if states[known.id] is not State.REVOKED]
+        return all(states[known.id] is State.ONLINE and is_settled(known) for known in here)
+
+    await eventually(all_are, "the devices have followed", PATIENCE_SECONDS)
+
+
 @pytest.mark.timeout(300)
 def test_the_tour_shows_what_it_promises(tmp_path: Path) -> None:
     lines = tour()
@@ -65,10 +84,12 @@ def test_the_tour_shows_what_it_promises(tmp_path: Path) -> None:
                 break
         for line in lines:
             assert gist(type_line(line.command)) == gist(line.shown), f"$ {line.command}"
+            # A reader types more slowly than a test: what was ordered takes a moment to show.
             if line.command.startswith("edgeagent demo"):
-                # A reader types more slowly than a test: the link takes a moment to go and to come.
                 count = 2 if " cut " in line.command else 3
                 asyncio.run(until("the cable shows", lambda outcome, count=count: len(outcome.answered) == count))
+            elif line.command.startswith("edgeagent device"):
+                asyncio.run(settled())
     finally:
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
