@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from edgeagent.backoff import delays
 from edgeagent.direct import Stored, get_last
-from edgeagent.errors import EdgeError
+from edgeagent.errors import EdgeError, Unreachable
 from edgeagent.link import Client
 from edgeagent.runtime import jittered, woken
 from edgeagent.times import parse_rfc3339
@@ -38,7 +38,10 @@ EVERY_SECONDS = 600.0
 
 
 class Source(NamedTuple):
-    """One thing to follow. key: the follower's own name for it. stream, subject: where its newest message is. doorbell: what rings."""
+    """One thing to follow. key: the follower's own name for it. stream, subject: where its newest message is. doorbell: what rings.
+
+    subject: its last token may be ``*``, for a log whose newest entry is wanted.
+    """
 
     key: str
     stream: str
@@ -66,7 +69,7 @@ class Follower:
     """Calls ``on_change`` with the newest message of each source: once after each link-up, and whenever it is another one.
 
     on_change: must bear to be called twice with the same message. An EdgeError that it raises is logged, and the message is offered
-    again at the next look. client: a connection whose inbox the hub can reach. every_seconds: how often to look unrung, ±10 %.
+    again at the next look; Unreachable makes that look a matter of seconds. client: a connection whose inbox the hub can reach. every_seconds: how often to look unrung, ±10 %.
     """
 
     def __init__(self, client: Client, on_change: OnChange, *, every_seconds: float = EVERY_SECONDS) -> None:
@@ -162,6 +165,8 @@ class Follower:
             return
         try:
             await self._on_change(state.source.key, stored)
+        except Unreachable:
+            raise
         except EdgeError as error:
             log.warning("%s", error)
             return
@@ -174,12 +179,20 @@ def _rung(headers: Mapping[str, str], source: Source) -> tuple[int, datetime] | 
     A device can have the answer to a Direct Get of its own sent here; but the server marks it with where it was read, whatever its own
     headers say. Without this one message would make the whole fleet read.
     """
-    if (headers.get("Nats-Stream"), headers.get("Nats-Subject")) != (source.stream, source.subject):
+    if headers.get("Nats-Stream") != source.stream or not _is_of(headers.get("Nats-Subject", ""), source.subject):
         return None
     try:
         return int(headers.get("Nats-Sequence", "")), parse_rfc3339(headers.get("Nats-Time-Stamp", ""))
     except ValueError:
         return None
+
+
+def _is_of(subject: str, wanted: str) -> bool:
+    """Whether ``subject`` is the one that is wanted, or one of them where its last token is ``*``."""
+    if not wanted.endswith(".*"):
+        return subject == wanted
+    above, _, last = subject.rpartition(".")
+    return bool(last) and above == wanted[:-2]
 
 
 async def _unsubscribe(state: _State) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
+from edgeagent.commandsettings import CommandSettings, ExecSettings, LogSettings, ServiceSettings
+from edgeagent.sections import Section
 from edgeagent.subjects import ID_RULE
 
 __all__ = [
@@ -20,12 +21,16 @@ __all__ = [
     "RESTART",
     "SECTIONS",
     "AgentSettings",
+    "CommandSettings",
     "DeviceSettings",
+    "ExecSettings",
     "HubSettings",
     "LeafSettings",
+    "LogSettings",
     "PathSettings",
     "QuerySettings",
     "Section",
+    "ServiceSettings",
 ]
 
 #: How a setting's word for a label looks; the value is free text. Kept narrow so that ``labels.<key>`` always reads in CEL, which
@@ -50,10 +55,6 @@ _LeafUrl = Annotated[
     str,
     Meta(pattern=r"^(nats-leaf|nats|tls|ws|wss)://[^/\s]+\Z", extra={"form": "an address such as nats-leaf://hub.example:7422"}),
 ]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """One section of the file."""
 
 
 class DeviceSettings(Section, frozen=True, kw_only=True):
@@ -242,5 +243,9 @@ SECTIONS: dict[str, type[Section]] = {
     "leaf": LeafSettings,
     "agent": AgentSettings,
     "query": QuerySettings,
+    "commands": CommandSettings,
+    "exec": ExecSettings,
+    "service": ServiceSettings,
+    "logs": LogSettings,
     "paths": PathSettings,
 }

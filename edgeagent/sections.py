@@ -24,6 +24,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+__all__ = ["Section", "check", "parse_sections", "unknown"]
+
 #: How much of a wrong value is quoted, in characters.
 MAX_SHOWN = 60
 
@@ -40,7 +42,9 @@ _TYPES = {
     "array": "a list",
 }
 
-__all__ = ["check", "parse_sections", "unknown"]
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One section of a file."""
 
 
 def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> dict[str, Any]:
@@ -75,7 +79,11 @@ def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> An
             values[key] = msgspec.convert(value, fields[key])
         except msgspec.ValidationError:
             problems += _problems(f"{name}.{key}", value, fields[key])
-    return shape(**values)
+    try:
+        return shape(**values)
+    except ValueError as error:  # the shape's own rules, of what one type can't say
+        problems.append(f"{name}.{error}")
+        return shape()
 
 
 def check(name: str, value: Any, hint: Any) -> list[str]:

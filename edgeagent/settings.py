@@ -16,12 +16,16 @@ from edgeagent.files import read_text
 from edgeagent.schema import (
     SECTIONS,
     AgentSettings,
+    CommandSettings,
     DeviceSettings,
+    ExecSettings,
     HubSettings,
     LeafSettings,
+    LogSettings,
     PathSettings,
     QuerySettings,
     Section,
+    ServiceSettings,
 )
 from edgeagent.sections import parse_sections
 
@@ -40,6 +44,10 @@ class Settings(Section, frozen=True, kw_only=True):
     leaf: LeafSettings = LeafSettings()
     agent: AgentSettings = AgentSettings()
     query: QuerySettings = QuerySettings()
+    commands: CommandSettings = CommandSettings()
+    exec: ExecSettings = ExecSettings()
+    service: ServiceSettings = ServiceSettings()
+    logs: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()
     source: Path | None = None
     enrolment: Enrolment | None = None

@@ -25,6 +25,8 @@ __all__ = [
     "check_group",
     "check_id",
     "claim",
+    "command_doorbell",
+    "command_log",
     "direct_get",
     "document",
     "document_bucket",
@@ -32,6 +34,7 @@ __all__ = [
     "heartbeat",
     "is_id",
     "live",
+    "local_action",
     "local_config",
     "operator_inbox",
     "parse_reply",
@@ -42,6 +45,7 @@ __all__ = [
     "reply_user",
     "report",
     "request_to_hub",
+    "result",
     "scopes_of",
 ]
 
@@ -148,6 +152,11 @@ def command_log(scope: Scope, number: int | str = "*") -> str:
     return f"edge.to.{scope}.cmd.{number}"
 
 
+def command_doorbell(scope: Scope) -> str:
+    """Rings when there is a new entry in the scope's command log; carries nothing that may be acted on."""
+    return f"edge.to.{scope}.command"
+
+
 def record_doorbell(device_id: str) -> str:
     """Rings when what the hub decided about the device (its groups, labels, credentials) changed."""
     return f"edge.to.device.{device_id}.record"
@@ -174,6 +183,11 @@ def report(device_id: str = "*") -> str:
 
 def heartbeat(device_id: str = "*") -> str:
     return f"edge.from.{device_id}.heartbeat"
+
+
+def result(device_id: str, command_id: str) -> str:
+    """What became of a command on the device; the newest counts. ``*`` as the device's id: on any."""
+    return f"edge.from.{device_id}.result.{command_id}"
 
 
 def event(device_id: str, severity: str) -> str:
@@ -238,6 +252,11 @@ def live(device_id: str, what: str) -> str:
 def local_config(app: str = "*") -> str:
     """On the leaf only: a request is answered with what the configuration has for the program ``app``; a change is published there."""
     return f"local.config.{app}"
+
+
+def local_action(app: str, what: str) -> str:
+    """On the leaf only: where the program ``app`` is asked for its action ``what``."""
+    return f"local.action.{app}.{what}"
 
 
 def direct_get(stream: str, subject: str = "", prefix: str = API_PREFIX) -> str:

@@ -24,8 +24,8 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects wire services administration enrolment tokens times backoff ratelimit interpreter",
-    1: "machine files places schema sections plainvalues enrolled settings config lastgood identity registry runtime context status",
+    0: "errors subjects wire command services administration enrolment tokens times backoff ratelimit interpreter",
+    1: "machine files places schema sections plainvalues commandsettings commandlock actions journal journalrows enrolled settings config lastgood identity registry runtime context status",
     2: "link direct publish documents trust cel natsserver",
     3: "leaf patterns demo.cable",
     4: "builtin hub",
@@ -45,6 +45,7 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.deviceloop": "tests/live/test_device.py runs it as a program, through edgeagent.assembly.agent",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
+    "edgeagent.builtin.actions.*": "tests/live/test_actions.py runs them as agents do, through the registry",
     "edgeagent.builtin.facts.*": "tests/unit/test_facts_*.py read them as agents do, through the registry",
     "edgeagent.cel.evaluator": "tests/unit/test_cel_evaluator.py takes it from edgeagent.cel",
     "edgeagent.cli.*": "tests/unit/test_cli.py walks every command of edgeagent.cli.app",

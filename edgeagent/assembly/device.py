@@ -10,13 +10,14 @@ import contextlib
 import logging
 import os
 import time
-from pathlib import Path
 from types import TracebackType
 
 from edgeagent import __version__, enrolled, files, runtime
 from edgeagent.assembly.appsdoor import obey
+from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
 from edgeagent.assembly.devicerecord import HubsWord
+from edgeagent.assembly.devicestart import lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
 from edgeagent.assembly.liveconfig import LiveSettings
@@ -88,7 +89,7 @@ class Agent:
         for folder, mode in ((wanted.state_folder, 0o700), (wanted.runtime_folder, 0o755)):
             files.make_folder(folder, mode)
         enrolled.check_private(wanted.state_folder, wanted.credentials_file)
-        enter.enter_context(_lock(wanted.state_folder))
+        enter.enter_context(lock(wanted.state_folder))
         files.write_atomic(wanted.runtime_folder / "agent.pid", f"{os.getpid()}\n".encode())
         self.identity: Identity = identify(self.machine, wanted.state_folder, wanted.device.id)
         self._learn_groups()
@@ -111,6 +112,23 @@ class Agent:
         self._began_at = self.leaf.url
 
         self.renewer = Renewer(self.leaf, self.links.agent, wanted, self.identity.id, tell=self.status.renewal_changed)
+        load_plugins()
+        self.facts = Facts(self.machine, self._own_facts)
+        self.evaluator = Evaluator()
+        enter.push_async_callback(self.evaluator.close)
+        self.commands = DeviceCommands(
+            self.links.agent,
+            self.identity.id,
+            self.settings,
+            self.machine,
+            boot=self.identity.boot,
+            evaluator=self.evaluator,
+            facts=self.facts,
+            events=self.events,
+            labels=lambda: self.word.labels,
+            heartbeat_seconds=lambda: with_config(self.settings, self.configuration.values).agent.heartbeat_seconds,
+        )
+        enter.callback(self.commands.close)
         self.word = HubsWord(
             self.links.agent,
             self.identity.id,
@@ -118,14 +136,11 @@ class Agent:
             self.leaf,
             self.renewer,
             self.configuration,
+            self.commands,
             self.events,
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
-        load_plugins()
-        self.facts = Facts(self.machine, self._own_facts)
-        self.evaluator = Evaluator()
-        enter.push_async_callback(self.evaluator.close)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,
@@ -182,7 +197,7 @@ class Agent:
     def _with_configuration(self) -> Settings:
         """The settings to begin with: what agent.toml and the last known good configuration say."""
         state = self.settings.state_folder
-        self._warn_of_a_moved_card()
+        warn_of_a_moved_card(self.identity, self.events)
         self.configuration = Configuration(
             state,
             self.identity.id,
@@ -194,15 +209,6 @@ class Agent:
         wanted = with_config(self.settings, self.configuration.values)
         logging.getLogger().setLevel(wanted.agent.log_level.upper())
         return wanted
-
-    def _warn_of_a_moved_card(self) -> None:
-        before = self.identity.installation.moved_from
-        if before is not None:
-            text = (
-                f"this installation was made on another board ({before}): if its card was copied rather than moved, the copy needs an id "
-                "and credentials of its own"
-            )
-            self.events.tell("warning", "device.moved_card", text)
 
     def _own_facts(self) -> dict[str, object]:
         """What the machine itself cannot know."""
@@ -285,11 +291,3 @@ class Agent:
             self.status.groups = list(self.groups)
         self.reporter.link_came()
         self.word.link_came()
-
-
-def _lock(state: Path) -> files.Lock:
-    """One agent at a time for a state folder, however its runtime folder is called. Nobody else may hold it: both are closed to them."""
-    path = state / "agent.lock"
-    with contextlib.suppress(OSError):  # the lock itself says what is wrong
-        path.touch(0o600)
-    return files.Lock(path, "run the agent")

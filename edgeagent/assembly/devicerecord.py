@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edgeagent import files, wire
+from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.devicetrust import TRUST_KEYS, DeviceTrust, sources
 from edgeagent.assembly.renewer import Renewer
 from edgeagent.direct import Stored
@@ -44,7 +45,8 @@ def labels(settings: Settings, record: wire.DeviceRecord | None) -> dict[str, st
 
 
 class HubsWord:
-    """Follows what the hub says of this device, whom to trust and what the configuration is, and acts on it; sends events.
+    """Follows what the hub says of this device, whom to trust, what the configuration is and what is commanded, and acts on it;
+    sends events.
 
     on_labels: called when the labels are others.
     """
@@ -57,13 +59,14 @@ class HubsWord:
         leaf: Leaf,
         renewer: Renewer,
         configuration: Configuration,
+        commands: DeviceCommands,
         events: Events,
         *,
         on_labels: Callable[[], None],
     ) -> None:
         self._client, self._settings, self._renewer, self._on_labels = client, settings, renewer, on_labels
         self._id, self._record = device_id, last_record(settings.state_folder)
-        self._configuration, self._events = configuration, events
+        self._configuration, self._commands, self._events = configuration, commands, events
         self._trust = DeviceTrust(
             settings.state_folder,
             on_record=self._take_record,
@@ -85,13 +88,15 @@ class HubsWord:
     async def start(self, tasks: Tasks, groups: Iterable[str]) -> None:
         """Follow and send from now on, until ``tasks`` are closed."""
         await self.set_groups(groups)
+        self._commands.start(tasks)
         tasks.start("documents", self._follower.run())
         tasks.start("events", self._events.run(self._client))
 
     async def set_groups(self, groups: Iterable[str]) -> None:
         """Follow the documents of these groups."""
-        # Whom to trust first: it decides what the configuration is worth.
-        await self._follower.set_sources([*sources(self._id), *config.sources(self._id, groups)])
+        # Whom to trust first: it decides what the configuration and the commands are worth.
+        followed = [*sources(self._id), *config.sources(self._id, groups), *self._commands.sources(groups)]
+        await self._follower.set_sources(followed)
         self._look_at_refused()
 
     async def close(self) -> None:
@@ -99,11 +104,14 @@ class HubsWord:
 
     def link_came(self) -> None:
         """The hub can be reached (again)."""
+        self._commands.link_came()
         self._follower.link_came()
         self._events.link_came()
 
     async def _changed(self, key: str, stored: Stored | None) -> None:
-        if key in TRUST_KEYS:
+        if self._commands.is_of(key):
+            await self._commands.changed(key, stored)
+        elif key in TRUST_KEYS:
             await self._trust.changed(key, stored)
         elif await self._configuration.changed(key, stored):
             self._look_at_refused()

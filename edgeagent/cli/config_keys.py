@@ -17,7 +17,7 @@ from edgeagent.cli.table import Column, Form, emit
 if TYPE_CHECKING:
     from edgeagent.config import Key
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "bounds_of", "type_of"]
 
 _INDENT = "    "
 #: In characters; a narrower terminal wraps by itself.
@@ -73,9 +73,9 @@ def lines(rows: Iterable[Mapping[str, Any]], width: int) -> list[str]:
 def _row(key: Key) -> dict[str, Any]:
     return {
         "key": key.name,
-        "type": _type(key.hint),
+        "type": type_of(key.hint),
         "default": key.default,
-        "bounds": _bounds(key.hint) or None,
+        "bounds": bounds_of(key.hint) or None,
         "live": key.live,
         "description": key.description,
     }
@@ -85,18 +85,20 @@ def _plain(hint: Any) -> Any:
     return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
 
 
-def _type(hint: Any) -> str:
+def type_of(hint: Any) -> str:
+    """A type as people say it."""
     inner = _plain(hint)
     if typing.get_origin(inner) is typing.Literal:
         return "one of " + ", ".join(str(word) for word in typing.get_args(inner))
     if typing.get_origin(inner) is dict:
-        return f"table of {_type(typing.get_args(inner)[1])}"
+        return f"table of {type_of(typing.get_args(inner)[1])}"
     if typing.get_origin(inner) is list:
-        return f"list of {_type(typing.get_args(inner)[0])}"
+        return f"list of {type_of(typing.get_args(inner)[0])}"
     return _TYPES.get(inner, str(inner))
 
 
-def _bounds(hint: Any) -> str:
+def bounds_of(hint: Any) -> str:
+    """What a type's value must be besides; empty for nothing."""
     if typing.get_origin(hint) is not Annotated:
         return ""
     found = []

@@ -100,7 +100,7 @@ _FLEET_IMPORTS = (
     _READ,
     *[_Import("HUB", _FROM_DEVICES, subject=f"edge.from.*.{what}") for what in (*UPWARD, "request.*")],
     _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.config"),
-    _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.cmd.*"),
+    _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.command"),
     _Import("HUB", _TO_DEVICES, subject="edge.to.*.*.record"),
     _Import("OPS", _REPLIES),
     _Import("OPS", _QUERIES),

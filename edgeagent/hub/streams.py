@@ -152,12 +152,14 @@ STREAMS = (
         max_message_bytes=256 << 10,
         refuse_when_full=True,  # the head of a log must never be evicted
         write_once=True,
+        republish=("edge.to.*.*.cmd.*", "edge.to.{{wildcard(1)}}.{{wildcard(2)}}.command"),
+        doorbell=True,
     ),
     Stream(
         name="EDGE_RESULTS",
         share=0.06,
         subjects=(_upward("result.*"),),
-        max_message_bytes=64 << 10,
+        max_message_bytes=256 << 10,
         refuse_when_full=True,  # an outcome that was acknowledged must not vanish
         republish=(_upward("result.*"), _live("result.{{wildcard(2)}}")),
     ),
@@ -215,22 +217,9 @@ STREAMS = (
         republish=(f"$KV.{TRUST_BUCKET}.*", "edge.to.trust.{{wildcard(1)}}.config"),
         doorbell=True,
     ),
-    _bucket(
-        PEOPLE_BUCKET,
-        share=0.003,
-        max_message_bytes=16 << 10,
-        history=8,
-    ),
-    _bucket(
-        TOKENS_BUCKET,
-        share=0.012,
-        max_message_bytes=256 << 10,
-    ),
-    _bucket(
-        REVOCATIONS_BUCKET,
-        share=0.005,
-        max_message_bytes=4 << 10,
-    ),
+    _bucket(PEOPLE_BUCKET, share=0.003, max_message_bytes=16 << 10, history=8),
+    _bucket(TOKENS_BUCKET, share=0.012, max_message_bytes=256 << 10),
+    _bucket(REVOCATIONS_BUCKET, share=0.005, max_message_bytes=4 << 10),
     Stream(
         name=f"OBJ_{ARTIFACTS}",
         share=0.15,

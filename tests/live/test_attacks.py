@@ -90,6 +90,8 @@ LIVE = [
     Target(f"edge.to.device.{VICTIM}.query"),
     Target(f"edge.to.device.{VICTIM}.record"),
     Target("edge.to.fleet.all.config"),
+    Target("edge.to.fleet.all.command"),
+    Target(f"edge.to.device.{VICTIM}.command"),
     Target("edge.to.trust.signers.config"),
     Target(f"edge.to.device.{VICTIM}.in.1.2"),
 ]
@@ -730,7 +732,7 @@ async def test_a_device_reads_its_scopes_and_hears_their_doorbells(world: World)
     async with await world.hub.device("pi-4", "berlin", "paris") as device:
         for scope in ("device.pi-4", "group.berlin", "group.paris", "fleet.all"):
             device.subscribe(f"edge.to.{scope}.config")
-            device.subscribe(f"edge.to.{scope}.cmd.*")
+            device.subscribe(f"edge.to.{scope}.command")
             assert await device.settle()
             await world.operator.request(f"$KV.edge_config.{scope}", f"config of {scope}".encode())
             bell = await device.next_on(f"edge.to.{scope}.config")
@@ -739,7 +741,8 @@ async def test_a_device_reads_its_scopes_and_hears_their_doorbells(world: World)
             assert read is not None and read.data == f"config of {scope}".encode()
             first = {"Nats-Expected-Last-Subject-Sequence": "0"}
             await world.operator.request(f"edge.to.{scope}.cmd.4242", b"command", headers=first)
-            assert await device.next_on(f"edge.to.{scope}.cmd.4242")
+            bell = await device.next_on(f"edge.to.{scope}.command")
+            assert bell is not None and bell.data == b"" and f"edge.to.{scope}.cmd.4242".encode() in bell.headers
             head = await device.request(direct_get("EDGE_COMMANDS", f"edge.to.{scope}.cmd.4242"))
             assert head is not None and head.data == b"command"
         assert not device.closed.is_set()

@@ -11,7 +11,7 @@ import pytest_asyncio
 from edgeagent import documents
 from edgeagent.direct import Stored
 from edgeagent.documents import LAG_TRIES, Follower, Source
-from edgeagent.errors import Failed
+from edgeagent.errors import Failed, Unreachable
 from edgeagent.link import Client, settle
 from edgeagent.runtime import Tasks
 from tests.support.accounts import AccountsServer, running
@@ -264,3 +264,39 @@ async def test_nothing_is_left_on_the_hub(hub: Client, follower: Follower, seen:
     await until(lambda: len(seen.changes) == 2, "both were read")
     info = await hub.jetstream().stream_info(STREAM)
     assert info.state.consumer_count == 0
+
+
+async def test_of_a_log_the_newest_entry_is_read_whichever_rings(
+    hub: Client, follower: Follower, device: Client, seen: Seen
+) -> None:
+    await put(hub, "log.1", b"1")
+    await follower.set_sources([Source("log", STREAM, "$KV.edge_config.log.*", "edge.to.log.config")])
+    await until(lambda: seen.changes == [("log", b"1")], "the first one was read")
+    for entry, subject in ((b"2", "$KV.edge_config.log.2"), (b"3", "$KV.edge_config.log.30")):
+        sequence = await put(hub, subject.removeprefix("$KV.edge_config."), entry)
+        mark = {**marks("log", sequence), "Nats-Subject": subject}
+        await device.publish("edge.to.log.config", headers=mark)
+        await until(lambda entry=entry: seen.changes[-1] == ("log", entry), "the next one was read")  # type: ignore[misc]
+    reads = seen.reads
+    for subject in ("$KV.edge_config.log", "$KV.edge_config.log.", "$KV.edge_config.logs.2"):
+        await device.publish(
+            "edge.to.log.config", headers={"Nats-Stream": STREAM, "Nats-Subject": subject, "Nats-Sequence": "99"}
+        )
+    await settle(device, what="ring")
+    assert seen.reads == reads
+
+
+async def test_who_cannot_reach_the_hub_while_it_acts_is_offered_it_again(hub: Client, device: Client) -> None:
+    offered: list[str] = []
+
+    async def changed(key: str, stored: Stored | None) -> None:
+        offered.append(key)
+        if len(offered) == 1:
+            raise Unreachable("act on it", "a test wants it so")
+
+    follower, tasks = Follower(device, changed), Tasks()
+    tasks.start("follow", follower.run())
+    await follower.set_sources([ALL])
+    await until(lambda: len(offered) == 2, "it was offered again")
+    await tasks.close()
+    await follower.close()

@@ -49,7 +49,7 @@ def test_fleet_imports_exactly_this():
     plain = {
         min(GETS - {BATCHES}),
         *same("AHUB", "service", *[f"edge.from.*.{what}" for what in uploads]),
-        *same("AHUB", "stream", "edge.to.*.*.config", "edge.to.*.*.cmd.*", "edge.to.*.*.record"),
+        *same("AHUB", "stream", "edge.to.*.*.config", "edge.to.*.*.command", "edge.to.*.*.record"),
         *same("AOPS", "service", "edge.from.*.reply.*.*"),
         *same("AOPS", "stream", "edge.to.*.*.query"),
     }

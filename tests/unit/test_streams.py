@@ -56,6 +56,12 @@ def test_commands_are_written_once_and_never_evicted():
     assert made.discard == api.DiscardPolicy.NEW and made.discard_new_per_subject and made.max_msgs_per_subject == 1
 
 
+def test_a_new_command_rings_a_doorbell_without_its_content():
+    assert BY_NAME["EDGE_COMMANDS"].configuration(GIB).republish == api.RePublish(
+        src="edge.to.*.*.cmd.*", dest="edge.to.{{wildcard(1)}}.{{wildcard(2)}}.command", headers_only=True
+    )
+
+
 def test_results_are_refused_rather_than_evicted():
     made = BY_NAME["EDGE_RESULTS"].configuration(GIB)
     assert made.discard == api.DiscardPolicy.NEW and not made.discard_new_per_subject
@@ -84,8 +90,8 @@ def test_what_is_stored_is_seen_live(name, source, destination):
     assert BY_NAME[name].configuration(GIB).republish == api.RePublish(src=source, dest=destination, headers_only=False)
 
 
-def test_commands_and_the_hubs_own_records_are_not_sent_on():
-    for name in ("EDGE_COMMANDS", "KV_edge_people", "KV_edge_tokens", "KV_edge_revocations"):
+def test_the_hubs_own_records_are_not_sent_on():
+    for name in ("KV_edge_people", "KV_edge_tokens", "KV_edge_revocations"):
         assert BY_NAME[name].republish is None
 
 

@@ -40,6 +40,8 @@ def test_subjects_have_the_width_that_permissions_count_on() -> None:
     assert subjects.config_doorbell(scope) == "edge.to.group.berlin.config"
     assert subjects.command_log(scope, 7) == "edge.to.group.berlin.cmd.7"
     assert subjects.command_log(scope) == "edge.to.group.berlin.cmd.*"
+    assert subjects.command_doorbell(scope) == "edge.to.group.berlin.command"
+    assert subjects.result("pi-1", "01ABC") == "edge.from.pi-1.result.01ABC"
     assert subjects.reply("pi-01", "olga", "t0") == "edge.from.pi-01.reply.olga.t0"
 
 

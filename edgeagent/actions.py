@@ -1,0 +1,259 @@
+"""The one door through which actions enter: built-ins and strangers' plugins alike. What a command may ask a device to do.
+
+An action is an async function ``run(context, args) -> Outcome`` with its declaration beside it. The device runs it; the operator's
+side reads the same declaration, so that a command with impossible arguments is never written. Who wants the built-in actions
+imports :mod:`edgeagent.builtin.actions`, on a device and on an operator's laptop alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from edgeagent import commandlock
+from edgeagent.command import CANCEL, State
+from edgeagent.errors import Unreachable, UsageProblem
+from edgeagent.machine import Machine
+from edgeagent.sections import check
+from edgeagent.settings import Settings
+
+__all__ = [
+    "Action",
+    "AnyArguments",
+    "Arguments",
+    "Context",
+    "NoArguments",
+    "Outcome",
+    "action",
+    "arguments",
+    "described",
+    "every",
+    "family",
+    "find",
+    "printable",
+    "refusal",
+    "register",
+]
+
+#: Dotted words: what a glob of ``commands.allow`` is matched against and people type.
+_NAME = re.compile(r"(?=.{1,128}\Z)[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*\Z")
+NAME_RULE = "up to 128 of a-z, 0-9, '_' and '-', in words with dots between them"
+
+#: What only says that the device is there: it runs on a locked device too.
+HARMLESS = frozenset({"ping", "identify"})
+#: How long the line for the system's journal may be, in characters.
+MAX_LINE = 400
+
+HOUR, DAY = 3600, 86400
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of an action's arguments."""
+
+
+class NoArguments(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The arguments of an action that takes none."""
+
+
+class AnyArguments(msgspec.Struct, frozen=True):
+    """Arguments that somebody else checks: a program on the device. values: as they came."""
+
+    values: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an action ended. state: a final one. reason: why it did not succeed, one sentence without a full stop. exit_code: of the
+    program that it ran, 128 and the signal's number for a signal; None: it ran none. value: what it answered, JSON."""
+
+    state: State
+    reason: str = ""
+    exit_code: int | None = None
+    value: Any = None
+
+
+async def _nobody(subject: str, body: bytes, seconds: float) -> bytes:
+    raise Unreachable(f"ask {subject}", "the agent has no leaf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What an action is given.
+
+    boot: id of this boot, empty if the kernel gives none. write: takes output, which is shown while the action runs; its end is kept.
+    cancelled: set when the action shall end; it then returns soon, with the state ``cancelled`` (a run time that is over is told the
+    same way). ask: request on the leaf: (subject, body, seconds) -> the answer; raises EdgeError. id: the command's.
+    """
+
+    device_id: str
+    settings: Settings
+    machine: Machine
+    boot: str
+    write: Callable[[bytes], None]
+    cancelled: asyncio.Event
+    ask: Callable[[str, bytes, float], Awaitable[bytes]] = _nobody
+    id: str = ""
+
+
+Run = Callable[[Context, Any], Awaitable[Outcome]]
+Recover = Callable[[Context, Any, str], "Outcome | None"]
+Refuse = Callable[[Settings, Any], str]
+
+
+def _unknown(context: Context, args: Any, before_boot: str) -> None:
+    return None
+
+
+def _welcome(settings: Settings, args: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One action, declared.
+
+    description: one or two sentences for ``cmd actions``. default_expiry_seconds, max_expiry_seconds: how long after it was issued it may
+    begin. timeout_seconds: the longest that it may run. idempotent: to run twice does no harm, so it runs again after a crash.
+    concurrent: it does not wait for others. dangerous: for more than one device it asks first. supersedes: of queued ones with equal
+    arguments only the newest runs.
+    recover: what became of it when the agent ended while it ran; before_boot: the boot id then; None: can't be known.
+    refuse: what agent.toml would have to say for it, empty when it says so.
+    """
+
+    name: str
+    description: str
+    run: Run
+    arguments: type[msgspec.Struct] = NoArguments
+    default_expiry_seconds: float = HOUR
+    max_expiry_seconds: float = 7 * DAY
+    timeout_seconds: float = 60.0
+    idempotent: bool = False
+    concurrent: bool = False
+    dangerous: bool = False
+    supersedes: bool = False
+    recover: Recover = _unknown
+    refuse: Refuse = _welcome
+
+
+_actions: dict[str, Action] = {}
+_families: dict[str, Callable[[str], Action | None]] = {}
+
+
+def register(new: Action) -> None:
+    """Add an action. Raises ValueError if it is declared in a way that nobody could use, or another module's has its name."""
+    if not _NAME.match(new.name) or new.name == CANCEL:
+        raise ValueError(f"{new.name!r} is no name of an action: {NAME_RULE}")
+    if not new.description.strip():
+        raise ValueError(f"the action {new.name} has no description")
+    if not 0 < new.default_expiry_seconds <= new.max_expiry_seconds or new.timeout_seconds <= 0:
+        raise ValueError(f"the action {new.name} has an impossible expiry or timeout")
+    if new.name in _actions and _actions[new.name].run.__module__ != new.run.__module__:
+        raise ValueError(f"two actions are called {new.name!r}")
+    _actions[new.name] = new
+
+
+def action(name: str, **declared: Any) -> Callable[[Run], Run]:
+    """Register the decorated function as the action ``name``. declared: the fields of :class:`Action`; as :func:`register` otherwise."""
+
+    def add(run: Run) -> Run:
+        register(Action(name=name, run=run, **declared))
+        return run
+
+    return add
+
+
+def family(prefix: str, make: Callable[[str], Action | None]) -> None:
+    """Have every name that begins with ``prefix`` and is not registered itself made by ``make``: what only the device knows."""
+    _families[prefix] = make
+
+
+def find(name: str) -> Action | None:
+    """The action of that name, None when there is none."""
+    if name in _actions or not _NAME.match(name):
+        return _actions.get(name)
+    return next((make(name) for prefix, make in _families.items() if name.startswith(prefix)), None)
+
+
+def every() -> list[Action]:
+    """Every registered action, by name."""
+    return [_actions[name] for name in sorted(_actions)]
+
+
+def arguments(action: Action, args: Mapping[str, Any]) -> msgspec.Struct:
+    """The arguments of a command, checked and typed. Raises UsageProblem that names everything wrong with them."""
+    if action.arguments is AnyArguments:
+        return AnyArguments(dict(args))
+    fields = {field.encode_name: field for field in msgspec.structs.fields(action.arguments)}
+    problems = [f"it takes no {printable(name)!r}{_takes(fields)}" for name in args if name not in fields]
+    problems += [f"it needs {name!r}" for name, field in fields.items() if field.required and name not in args]
+    problems += [problem for name in fields if name in args for problem in check(name, args[name], fields[name].type)]
+    if not problems:
+        try:
+            return msgspec.convert(dict(args), action.arguments)
+        except msgspec.ValidationError as error:  # a rule of the whole
+            problems.append(str(error).replace("`", ""))
+    raise UsageProblem(f"ask for {action.name}", "; ".join(printable(problem, 500) for problem in problems))
+
+
+def _takes(fields: Mapping[str, Any]) -> str:
+    return f", only {', '.join(fields)}" if fields else ", and nothing else"
+
+
+def refusal(settings: Settings, name: str, args: Mapping[str, Any] | msgspec.Struct) -> str:
+    """Why this device does not do it: one sentence that says which setting would allow it. Empty: it does.
+
+    args: as they came, or as :func:`arguments` gave them. It looks at the lock's file, so it is also asked right before a command runs.
+    """
+    locked = commandlock.read(settings.state_folder) if name not in HARMLESS else None
+    if locked is not None:
+        return f"{printable(str(locked))} (`sudo edgeagent unlock` on the device ends it)"
+    found = find(name)
+    if found is None:
+        return f"there is no action {printable(name)!r} on this device"
+    try:
+        typed = args if isinstance(args, msgspec.Struct) else arguments(found, args)
+    except UsageProblem as problem:
+        return problem.why
+    listed = any(fnmatchcase(name, pattern) for pattern in settings.commands.allow)
+    wanted = [] if listed else [f"`{name}` in `commands.allow`"]
+    wanted += [also] if (also := found.refuse(settings, typed)) else []
+    return f"not allowed here: agent.toml would need {' and '.join(wanted)}" if wanted else ""
+
+
+#: Words that say that a value is nobody else's business.
+_SECRET = re.compile(r"pass(wd|word|phrase)?|secret|token|credential|api_?-?key|private|\bkey\b", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(?i)([\w.-]*(?:pass|secret|token|credential|api[_-]?key)[\w.-]*[=:]\s*)\S+")
+
+
+def described(action: Action | str, args: Mapping[str, Any] | msgspec.Struct) -> str:
+    """``service.restart unit=nginx``, for a line of the system's journal: bounded, one line, nothing in it that a terminal obeys, and
+    values whose name says that they are secret left out."""
+    name = action if isinstance(action, str) else action.name
+    values = msgspec.to_builtins(args) if isinstance(args, msgspec.Struct) else dict(args)
+    parts = [name, *(f"{key}={_shown(str(key), value)}" for key, value in values.items())]
+    return printable(" ".join(parts), MAX_LINE)
+
+
+def _shown(key: str, value: Any) -> str:
+    if _SECRET.search(key) and "=" not in key:
+        return "***"
+    if isinstance(value, Mapping):
+        return "{" + " ".join(f"{word}={_shown(str(word), inner)}" for word, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        before = ["", *map(str, value)]  # `--password hunter2` are two words
+        return (
+            "[" + " ".join(_shown(name if name[:1] == "-" else "", item) for name, item in zip(before, value, strict=False)) + "]"
+        )
+    return _ASSIGNED.sub(r"\1***", str(value))
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """The text with everything escaped that is not shown as itself, cut at ``limit`` characters."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[: limit + 1])
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"

@@ -1,0 +1,151 @@
+"""Commands on a device, put together: the journal, the logs that are followed into it, the queue, and what the hub is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from edgeagent import wire
+from edgeagent.actions import Context
+from edgeagent.builtin.actions import load_plugins
+from edgeagent.builtin.actions.plugin import load_folder
+from edgeagent.builtin.facts import clock
+from edgeagent.cel import Evaluator
+from edgeagent.direct import Stored
+from edgeagent.documents import Source
+from edgeagent.enrolled import TRUST_FILE
+from edgeagent.errors import EdgeError
+from edgeagent.journal import FILE, Journal
+from edgeagent.link import Client, request
+from edgeagent.machine import Machine
+from edgeagent.patterns.commandjudge import Here
+from edgeagent.patterns.commandqueue import CommandQueue
+from edgeagent.patterns.commandresults import Results
+from edgeagent.patterns.commands import KEY, CommandLogs
+from edgeagent.patterns.events import Events
+from edgeagent.patterns.facts import Facts
+from edgeagent.patterns.knowntime import KnownTime
+from edgeagent.runtime import Tasks
+from edgeagent.settings import Settings
+from edgeagent.times import parse_rfc3339
+from edgeagent.trust.pins import load as load_pins
+
+__all__ = ["DeviceCommands"]
+
+log = logging.getLogger("edgeagent")
+
+
+class DeviceCommands:
+    """The commands of one device.
+
+    settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. boot: id of this boot. labels,
+    heartbeat_seconds: give what they are now. Raises Failed when the journal can't be opened.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        device_id: str,
+        settings: Settings,
+        machine: Machine,
+        *,
+        boot: str,
+        evaluator: Evaluator,
+        facts: Facts,
+        events: Events,
+        labels: Callable[[], Mapping[str, str]],
+        heartbeat_seconds: Callable[[], float],
+    ) -> None:
+        load_plugins()
+        load_folder(machine)
+        self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
+        self._heartbeat_seconds = heartbeat_seconds
+        self._journal = Journal(settings.state_folder / FILE)
+        if self._journal.damaged:
+            events.tell("error", "command.journal_lost", self._journal.damaged)
+        self._time = KnownTime(
+            client, device_id, synchronized=self._synchronized, heartbeat=self._heartbeat, on_known=lambda: self._queue.wake()
+        )
+        here = Here(
+            device_id=device_id,
+            settings=settings,
+            pins=lambda: load_pins(settings.state_folder / TRUST_FILE),
+            labels=labels,
+            facts=facts.current,
+            evaluator=evaluator,
+            now=self._time.now,
+            enrolled_at=_enrolled_at(settings),
+        )
+        self._logs = CommandLogs(client, self._journal, here, tell=events.tell, on_taken=self._taken)
+        self._results = Results(client, device_id, self._journal, on_claimed=lambda: self._queue.wake(), tell=events.tell)
+        self._queue = CommandQueue(
+            device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context
+        )
+
+    def start(self, tasks: Tasks) -> None:
+        """Run commands from now on, until ``tasks`` are closed."""
+        tasks.start("command results", self._results.run())
+        tasks.start("known time", self._time.run())
+        tasks.start("commands", self._queue.run())
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def link_came(self) -> None:
+        """The hub can be reached (again)."""
+        self._logs.link_came()
+        self._time.link_came()
+        self._results.wake()
+        if (now := self._time.now()) is not None:
+            with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
+                self._journal.prune(now)
+
+    def sources(self, groups: Iterable[str]) -> list[Source]:
+        """What to follow."""
+        return self._logs.sources(groups)
+
+    def is_of(self, key: str) -> bool:
+        """Whether it is the key of one of these sources."""
+        return key.startswith(KEY)
+
+    async def changed(self, key: str, stored: Stored | None) -> None:
+        """For the follower of the sources."""
+        await self._logs.changed(key, stored)
+
+    def _taken(self, stop: list[str]) -> None:
+        self._queue.stop(stop)
+        self._results.wake()
+
+    def _synchronized(self) -> bool:
+        return clock.read(self._machine).get("clock.synchronized") is True
+
+    def _heartbeat(self) -> bytes:
+        return wire.encode(wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds()))
+
+    def _context(self, command_id: str, write: Callable[[bytes], None], cancelled: asyncio.Event) -> Context:
+        return Context(
+            device_id=self._id,
+            settings=self._settings,
+            machine=self._machine,
+            boot=self._boot,
+            write=write,
+            cancelled=cancelled,
+            ask=self._ask,
+            id=command_id,
+        )
+
+    async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
+        answer = await request(self._client, subject, body, what=f"ask {subject}", timeout=seconds)
+        return bytes(answer.data)
+
+
+def _enrolled_at(settings: Settings) -> float | None:
+    """When this device was enrolled, Unix seconds; None when that is not known."""
+    text = settings.enrolment.enrolled_at if settings.enrolment else ""
+    try:
+        return parse_rfc3339(text).timestamp() if text else None
+    except ValueError as error:
+        log.warning("enrolment.json: %s", error)
+        return None

@@ -1,0 +1,45 @@
+"""What ``reboot`` and ``shutdown`` share: systemd is asked, and then the machine goes down under us."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from edgeagent.actions import Context, Outcome
+from edgeagent.builtin.actions._outcome import carried_out
+from edgeagent.patterns.programs import Program
+
+__all__ = ["GOING_SECONDS", "TIMEOUT_SECONDS", "ask", "goes_down", "is_up_again"]
+
+#: How long systemctl may take to pass it on, and how long until the agent is gone: services may take 90 s to stop, in seconds.
+ASK_SECONDS, GOING_SECONDS = 60.0, 300.0
+TIMEOUT_SECONDS = ASK_SECONDS + GOING_SECONDS + 10
+
+
+async def ask(context: Context, verb: str) -> Outcome:
+    """``systemctl reboot`` or ``poweroff``; succeeded: it is on its way. It is not ended when the command is cancelled: nobody could say
+    then whether systemd had heard of it."""
+    path = context.settings.service.systemctl
+    argv = (path, "--no-ask-password", verb)
+    deaf = replace(context, cancelled=asyncio.Event())
+    return await carried_out(deaf, Program(argv=argv, file=context.machine.path(path), timeout_seconds=ASK_SECONDS))
+
+
+async def goes_down(context: Context, what: str) -> Outcome:
+    """Wait for the end that the machine gives us. It can't be called off any more: who cancels it now is told that it came too late."""
+    cancelled = asyncio.ensure_future(context.cancelled.wait())
+    try:
+        await asyncio.wait({cancelled}, timeout=GOING_SECONDS)
+        if cancelled.done():
+            return Outcome("succeeded", value={"too_late_to_cancel": True})
+    finally:
+        cancelled.cancel()
+    return Outcome("failed", f"the machine still runs {GOING_SECONDS:g} s after systemd took the order to {what}")
+
+
+def is_up_again(context: Context, args: Any, before_boot: str) -> Outcome | None:
+    """It succeeded if this is another boot. Otherwise nobody knows whether systemd heard of it."""
+    if before_boot and context.boot and before_boot != context.boot:
+        return Outcome("succeeded", value={"boot": context.boot})
+    return None

@@ -1,0 +1,118 @@
+"""What travels when a device is commanded: entries of a log, and results. Pure; docs/wire.md says the same without Python.
+
+Each scope has one log of numbered entries, each a signed envelope (:mod:`edgeagent.trust.signed`, kind ``command``) whose body is an
+:class:`Entry`. A command that is for several scopes stands in several logs under the same id, and runs once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from edgeagent import wire
+from edgeagent.errors import Failed
+
+__all__ = ["CANCEL", "FINAL", "STATES", "Entry", "Result", "State", "Target", "digest", "entry_of", "is_final", "new_id"]
+
+State = Literal["accepted", "running", "succeeded", "failed", "refused", "expired", "cancelled", "timed_out", "unknown"]
+STATES: tuple[State, ...] = get_args(State)
+#: States in which a command ends. Nothing follows them.
+FINAL: frozenset[State] = frozenset(STATES) - {"accepted", "running"}
+
+#: The action of an entry that cancels the command whose id is in its arguments: ``{"id": ...}``.
+CANCEL = "cancel"
+#: What an entry may hold; larger ones are refused before they are written, and by devices.
+MAX_ENTRY_BYTES = 192 << 10
+#: How much of an action's output is kept: its end.
+MAX_OUTPUT_BYTES = 64 << 10
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Target(msgspec.Struct, omit_defaults=True):
+    """Which devices of the scope are meant; all that is given must hold. Nothing given: every device of the scope.
+
+    devices: their ids. labels: key -> value. where: CEL over the facts; one that a device lacks a field for does not hold.
+    """
+
+    devices: list[str] = []
+    labels: dict[str, str] = {}
+    where: str = ""
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """The body of an entry.
+
+    id: ULID of the command. log: random id of the log, made with its first entry. floor: the lowest number in the log that has not
+    expired when this was written. not_after: Unix seconds; later it is not begun any more. splay_seconds: each device waits its own
+    part of it before it begins. older_enrolments: also devices that were enrolled after this was signed carry it out.
+    """
+
+    id: str
+    action: str
+    log: str
+    floor: int
+    not_after: int
+    args: dict[str, Any] = {}
+    target: Target = msgspec.field(default_factory=Target)
+    splay_seconds: float = 0.0
+    older_enrolments: bool = False
+    note: str = ""
+    v: int = wire.VERSION
+
+    def __post_init__(self) -> None:
+        wire.check_depth(self.args, "arguments", 16)
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What a device says of a command (subject ``edge.from.<id>.result.<command id>``; the newest counts).
+
+    nonce: random, made when the device accepted the command; a result of the same command with another one is of a former life of
+    the device (its store was rolled back, or it was installed anew). reason: why it ended so, one sentence; empty when it succeeded.
+    output: the end of what the action wrote, at most 64 KB; output_bytes: how much it wrote in all. value: what the action answered,
+    JSON. accepted, started, ended: RFC 3339, by the device's clock, empty for not yet. signer: who signed the command.
+    superseded_by: id of the newer command that made this one needless.
+    """
+
+    id: str
+    state: State
+    action: str = ""
+    nonce: str = ""
+    reason: str = ""
+    code: str = ""
+    output: str = ""
+    output_bytes: int = 0
+    exit_code: int | None = None
+    value: Any = None
+    accepted: str = ""
+    started: str = ""
+    ended: str = ""
+    signer: str = ""
+    superseded_by: str = ""
+    v: int = wire.VERSION
+
+
+def is_final(state: str) -> bool:
+    """Whether nothing follows."""
+    return state in FINAL
+
+
+def entry_of(body: bytes) -> Entry:
+    """The body of a signed envelope. Raises Failed when it is no entry."""
+    try:
+        return msgspec.json.decode(body, type=Entry)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failed("read a command", str(error)) from None
+
+
+def digest(envelope: bytes) -> str:
+    """By what an entry of a log is known again: SHA-256 of the whole envelope, in hex."""
+    return hashlib.sha256(envelope).hexdigest()
+
+
+def new_id(now: float) -> str:
+    """A ULID (github.com/ulid/spec): 48 bits of milliseconds and 80 random ones, so that ids sort by time. now: Unix seconds."""
+    number = int(now * 1000) << 80 | secrets.randbits(80)
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

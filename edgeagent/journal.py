@@ -1,0 +1,286 @@
+"""What a device knows of its commands, in one SQLite file: how far it has read each log, and every command by its id.
+
+Everything that must not be done twice is written here first; when a method returns, it is on the disk (synchronous=FULL). The calls
+block for as long as the disk takes, so whoever uses the journal sees each step as a whole, with no other between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeagent.command import Result, is_final
+from edgeagent.errors import Failed
+from edgeagent.journalrows import COLUMNS, SCHEMA, Cancel, Command, New, Position, Step, Taken, permitted, row_of
+
+__all__ = ["FILE", "Journal"]
+
+FILE = "journal.db"
+_VERSION = 1
+#: What has expired is kept for so long in case a clock is set back, in seconds, and so many of the newest commands in any case.
+KEEP_SECONDS, KEEP_COMMANDS = 7 * 86400, 1000
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Journal:
+    """The journal at ``path``, made if there is none. Raises Failed when it can't be opened or written.
+
+    A damaged one is set aside as ``journal.db.damaged`` and begun anew: what the hub has of its results then says what has run.
+    damaged: what was wrong with it; empty when nothing was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.damaged = path, ""
+        with self._in_our_words():
+            try:
+                self._db = _opened(path)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self.damaged = f"the journal of commands was damaged ({error}), and begun anew"
+                _set_aside(path)
+                self._db = _opened(path)
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+
+    # ---- logs ----
+
+    def position(self, scope: str) -> Position | None:
+        """How far the scope's log was read; None: never."""
+        found = self._all("SELECT log, cursor FROM logs WHERE scope = ?", scope)
+        return Position(*found[0]) if found else None
+
+    def noted(self, scope: str, number: int) -> str:
+        """The digest of an entry that was read; empty when it was not, or is long expired."""
+        found = self._all("SELECT digest FROM entries WHERE scope = ? AND number = ?", scope, number)
+        return str(found[0][0]) if found else ""
+
+    def begin_anew(self, scope: str, position: Position, now: float) -> None:
+        """The scope's log is another one than was read: go on from there. Outcomes of what has not expired by ``now``, Unix seconds,
+        are offered to the hub again."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM entries WHERE scope = ?", (scope,))
+            db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", (scope, *position))
+            db.execute("UPDATE commands SET settled = 0 WHERE scope = ? AND settled = 1 AND not_after > ?", (scope, now))
+
+    def take(self, scope: str, log: str, steps: Iterable[Step]) -> Taken:
+        """Move on over ``steps``, in order, all or none of them. log: its id; empty leaves it as it was."""
+        taken = Taken([], [])
+        with self._transaction() as db:
+            for step in steps:
+                db.execute(
+                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", (scope, step.number, step.digest, step.not_after)
+                )
+                db.execute(
+                    "INSERT INTO logs VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET cursor = excluded.cursor, "
+                    "log = iif(excluded.log = '', log, excluded.log)",
+                    (scope, log, step.number),
+                )
+                if isinstance(step.what, New):
+                    self._add(scope, step, step.what, taken)
+                elif isinstance(step.what, Cancel):
+                    self._cancel(scope, step, step.what, taken)
+        return taken
+
+    def _add(self, scope: str, step: Step, new: New, taken: Taken) -> None:
+        args = _encoder.encode(new.args).decode()
+        there = self.command(new.result.id)
+        if there is not None:
+            if (there.key, there.result.action, _encoder.encode(there.args).decode()) != (new.key, new.result.action, args):
+                taken.problems.append((step.number, f"another command has its id, {new.result.id}"))
+            return
+        result = self._cancelled_before(scope, new)
+        self._db.execute(
+            f"INSERT INTO commands ({COLUMNS}, state, settled) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0, '', ?, ?, 0)",
+            (
+                result.id,
+                scope,
+                result.action,
+                args,
+                new.key,
+                new.not_after,
+                new.splay_seconds,
+                new.concurrent,
+                new.taken,
+                msgspec.json.encode(result),
+                result.state,
+            ),
+        )
+
+    def _cancelled_before(self, scope: str, new: New) -> Result:
+        """The new command's result: cancelled, when that was asked for before it came."""
+        for signer, actions in self._all("SELECT signer, actions FROM cancels WHERE scope = ? AND id = ?", scope, new.result.id):
+            if not is_final(new.result.state) and permitted(msgspec.json.decode(actions, type=list[str]), new.result.action):
+                return msgspec.structs.replace(new.result, state="cancelled", reason=f"{signer} cancelled it")
+        return new.result
+
+    def _cancel(self, scope: str, step: Step, wanted: Cancel, taken: Taken) -> None:
+        there = self.command(wanted.id)
+        if there is None:
+            self._db.execute(
+                "INSERT OR REPLACE INTO cancels VALUES (?, ?, ?, ?, ?)",
+                (scope, wanted.id, wanted.signer, msgspec.json.encode(wanted.actions).decode(), step.not_after),
+            )
+        elif there.scope != scope or is_final(there.result.state):
+            return  # who may write in one scope has no say about the commands of another; they are cancelled where they stand
+        elif not permitted(wanted.actions, there.result.action):
+            taken.problems.append((step.number, f"{wanted.signer} may not cancel {there.result.action}"))
+        elif there.result.state == "running":
+            self._db.execute("UPDATE commands SET cancelled_by = ? WHERE id = ?", (wanted.signer, wanted.id))
+            taken.stop.append(wanted.id)
+        else:
+            self._set(msgspec.structs.replace(there.result, state="cancelled", reason=f"{wanted.signer} cancelled it"))
+
+    # ---- commands ----
+
+    def command(self, command_id: str) -> Command | None:
+        """None: it was never accepted, or is long expired."""
+        return next(iter(self._commands("id = ?", command_id)), None)
+
+    def unclaimed(self, limit: int) -> list[Command]:
+        """Those that the hub must be told of before they may run, in order."""
+        return self._commands("state = 'accepted' AND settled = 0 AND fence IS NULL ORDER BY seq LIMIT ?", limit)
+
+    def unsettled(self, limit: int) -> list[Command]:
+        """Those that ended and whose outcome the hub has not acknowledged, in order."""
+        return self._commands("settled = 0 AND state NOT IN ('accepted', 'running') ORDER BY seq LIMIT ?", limit)
+
+    def next(self) -> Command | None:
+        """The first that waits for its turn."""
+        return next(iter(self._commands("state = 'accepted' AND settled = 0 AND concurrent = 0 ORDER BY seq LIMIT 1")), None)
+
+    def concurrent(self, limit: int) -> list[Command]:
+        """Those that wait for no other, and that the hub knows of, in order."""
+        return self._commands(
+            "state = 'accepted' AND settled = 0 AND concurrent = 1 AND fence IS NOT NULL ORDER BY seq LIMIT ?", limit
+        )
+
+    def running(self) -> list[Command]:
+        return self._commands("state = 'running' AND settled = 0 ORDER BY seq")
+
+    def newer(self, command: Command, now: float) -> str:
+        """Id of the newest command that waits after this one, does the same, and has not expired by ``now``; empty: there is none."""
+        found = self._all(
+            "SELECT id FROM commands WHERE state = 'accepted' AND settled = 0 AND seq > ? AND action = ? AND args = ? "
+            "AND not_after > ? ORDER BY seq DESC LIMIT 1",
+            command.seq,
+            command.result.action,
+            _encoder.encode(command.args).decode(),
+            now,
+        )
+        return str(found[0][0]) if found else ""
+
+    def counts(self) -> dict[str, int]:
+        """How many have not been settled, by their state."""
+        return dict(self._all("SELECT state, count(*) FROM commands WHERE settled = 0 GROUP BY state"))
+
+    def begin(self, result: Result, boot: str) -> None:
+        """It runs from now on, in this boot of the machine."""
+        with self._transaction() as db:
+            self._set(result)
+            db.execute("UPDATE commands SET boot = ?, begun = begun + 1 WHERE id = ?", (boot, result.id))
+
+    def write(self, result: Result) -> None:
+        """This is what became of it."""
+        with self._transaction():
+            self._set(result)
+
+    def fence(self, fences: Iterable[tuple[str, int]]) -> None:
+        """``(id, sequence)`` of what the hub acknowledged of commands that have not ended."""
+        with self._transaction() as db:
+            db.executemany("UPDATE commands SET fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences])
+
+    def unclaim(self) -> None:
+        """The hub is to be asked anew about all that have not begun: this file may be an older copy of itself."""
+        with self._transaction() as db:
+            db.execute("UPDATE commands SET fence = NULL WHERE state = 'accepted' AND settled = 0")
+
+    def settle(self, fences: Iterable[tuple[str, int]]) -> None:
+        """The same for outcomes: nothing is left to do for them."""
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE commands SET settled = 1, fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences]
+            )
+
+    def prune(self, now: float) -> None:
+        """Forget what expired long before ``now``, Unix seconds. The newest entry of each log stays."""
+        before = now - KEEP_SECONDS
+        with self._transaction() as db:
+            db.execute(
+                "DELETE FROM entries WHERE not_after < ? AND number < (SELECT cursor FROM logs WHERE logs.scope = entries.scope)",
+                (before,),
+            )
+            db.execute("DELETE FROM cancels WHERE not_after < ?", (before,))
+            db.execute(
+                "DELETE FROM commands WHERE settled = 1 AND not_after < ? AND seq <= (SELECT max(seq) FROM commands) - ?",
+                (before, KEEP_COMMANDS),
+            )
+
+    # ---- SQLite ----
+
+    def _set(self, result: Result) -> None:
+        self._db.execute(
+            "UPDATE commands SET state = ?, result = ? WHERE id = ?", (result.state, msgspec.json.encode(result), result.id)
+        )
+
+    def _commands(self, where: str, *values: Any) -> list[Command]:
+        return [row_of(row) for row in self._all(f"SELECT {COLUMNS} FROM commands WHERE {where}", *values)]
+
+    def _all(self, statement: str, *values: Any) -> list[Any]:
+        with self._in_our_words():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._in_our_words():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise Failed(f"keep the commands in {self._path}", str(error), "see whether the disk is full or failing") from None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Raises sqlite3.DatabaseError; OperationalError among them when it is not the file's own fault."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise sqlite3.OperationalError(error.strerror) from None
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one agent has it; so no file is shared with others through memory
+        db.execute("PRAGMA journal_mode = WAL")  # one flush of the card for a step instead of three
+        db.execute("PRAGMA synchronous = FULL")
+        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("its pages do not fit together")
+        if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _set_aside(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).replace(path.with_name(f"{path.name}.damaged{suffix}"))

@@ -1,0 +1,161 @@
+"""Reading the numbered log of a scope: what is new in it, and when all that has not expired must be looked at again.
+
+The head is read first, then what is below it: the other order loses an entry that is written in between (docs/decisions.md). The hub
+is not believed: it may lag behind, have been restored from an older copy, or be another one. All of that ends in reading again, and
+a command whose id is in the journal never runs a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from edgeagent import subjects
+from edgeagent.command import digest, entry_of
+from edgeagent.direct import Stored, get_last
+from edgeagent.documents import LAG_SECONDS, LAG_TRIES, Source
+from edgeagent.errors import EdgeError, Unreachable
+from edgeagent.journalrows import Position
+from edgeagent.link import Client
+from edgeagent.subjects import Scope
+from edgeagent.trust.pins import Pins
+from edgeagent.trust.signed import check
+
+__all__ = ["Head", "Plan", "at_cursor", "head_of", "number_of", "plan", "read", "source"]
+
+STREAM = "EDGE_COMMANDS"
+#: Reads on the way at once: the first time, and at most.
+FIRST_WINDOW, WINDOW = 16, 128
+#: What one window may hold, in bytes, judged by the largest entry of the one before.
+WINDOW_BYTES = 4 << 20
+#: So many entries below a head that nobody trusted signed are read at most: whoever can write there without signing must not be able
+#: to keep a device reading.
+MAX_UNSIGNED_GAP = 10_000
+
+
+class Head(NamedTuple):
+    """The newest entry of a log. log, floor: as it says; empty and 0 when nobody whom this device trusts signed it."""
+
+    number: int
+    digest: str
+    log: str = ""
+    floor: int = 0
+
+
+class Plan(NamedTuple):
+    """Read the entries ``first`` to the head's. log: what the log is called from then on. floor: the lowest that must be there.
+
+    anew: forget what was read of the log before.
+    """
+
+    first: int
+    log: str
+    floor: int
+    anew: bool = False
+
+
+def source(scope: Scope, key: str) -> Source:
+    """What to follow. key: the follower's name for it."""
+    return Source(key, STREAM, subjects.command_log(scope), subjects.command_doorbell(scope))
+
+
+def number_of(subject: str) -> int:
+    """The number in an entry's subject; 0 when there is none."""
+    word = subject.rpartition(".")[2]
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 15 else 0
+
+
+def head_of(scope: Scope, stored: Stored, pins: Pins) -> Head:
+    """What the newest entry says of its log."""
+    number, mark = number_of(stored.subject), digest(stored.data)
+    try:
+        found = check(stored.data, kind="command", scope=scope, pins=pins)
+        entry = entry_of(found.body)
+    except EdgeError:
+        return Head(number, mark)
+    if found.number != number or not entry.log:
+        return Head(number, mark)
+    return Head(number, mark, entry.log, max(1, min(entry.floor, number)))
+
+
+def plan(position: Position | None, noted: str, head: Head) -> Plan | None:
+    """What to read of a log with this head; None: nothing.
+
+    position: how far it was read, None for never. noted: the digest that was noted for the head's number, empty for none.
+    """
+    if position is None or (head.log and position.log and position.log != head.log):
+        return _from_the_floor(head)
+    if head.number > position.cursor:
+        return _onward(position, head)
+    if noted == head.digest:
+        return None  # it is the one that was read last, or the server that answered lags behind
+    return _from_the_floor(head) if head.log else None
+
+
+def at_cursor(plan: Plan, head: Head) -> Plan:
+    """What to read instead when the entry at the cursor is another one than was noted: the hub went back, and on from there."""
+    return _from_the_floor(head) or plan
+
+
+def _from_the_floor(head: Head) -> Plan | None:
+    if head.log:
+        return Plan(head.floor, head.log, head.floor, anew=True)
+    return Plan(1, "", head.number, anew=True) if head.number <= MAX_UNSIGNED_GAP else None
+
+
+def _onward(position: Position, head: Head) -> Plan | None:
+    if head.log:
+        return Plan(max(position.cursor + 1, head.floor), head.log, head.floor)
+    if head.number - position.cursor > MAX_UNSIGNED_GAP:
+        return None
+    return Plan(position.cursor + 1, position.log, head.number)
+
+
+async def read(client: Client, scope: Scope, head: Stored, wanted: Plan) -> AsyncIterator[list[tuple[int, bytes]]]:
+    """``(number, envelope)`` of the entries that ``wanted`` asks for, in order, a window at a time; what was purged is left out.
+
+    Raises Unreachable when the hub does not answer, or not as it should.
+    """
+    last = number_of(head.subject)
+    first, size = wanted.first, FIRST_WINDOW
+    while first < last:
+        numbers = range(first, min(first + size, last))
+        found = await _window(client, scope, numbers, wanted.floor)
+        if found:
+            yield found
+        largest = max((len(data) for _, data in found), default=1)
+        first, size = numbers.stop, max(4, min(WINDOW, WINDOW_BYTES // max(1, largest)))
+    yield [(last, head.data)]
+
+
+async def _window(client: Client, scope: Scope, numbers: range, floor: int) -> list[tuple[int, bytes]]:
+    found: dict[int, bytes] = {}
+    missing = list(numbers)
+    for attempt in range(LAG_TRIES + 1):
+        if attempt:  # it has not expired, so it is there: the server that answered lags behind
+            await asyncio.sleep(LAG_SECONDS)
+        answers = await asyncio.gather(*(_entry(client, scope, number) for number in missing), return_exceptions=True)
+        for number, answer in zip(missing, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is not None:
+                found[number] = answer
+        missing = [number for number in missing if number not in found and number >= floor]
+        if not missing:
+            break
+    return sorted(found.items())
+
+
+async def _entry(client: Client, scope: Scope, number: int) -> bytes | None:
+    try:
+        stored = await get_last(client, STREAM, subjects.command_log(scope, number))
+    except EdgeError as error:
+        raise Unreachable(error.what, error.why) from None
+    return stored.data if stored else None
+
+
+async def entry_digest(client: Client, scope: Scope, number: int) -> str:
+    """The digest of one entry as the hub has it now; empty when it is not there. Raises Unreachable."""
+    data = await _entry(client, scope, number)
+    return digest(data) if data is not None else ""

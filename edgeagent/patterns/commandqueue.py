@@ -1,0 +1,206 @@
+"""When each accepted command runs: one after the other in the order of the journal, those that wait for nobody beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from edgeagent import actions
+from edgeagent.actions import Context, Outcome
+from edgeagent.command import Result
+from edgeagent.errors import EdgeError, UsageProblem
+from edgeagent.journal import Journal
+from edgeagent.journalrows import Command
+from edgeagent.patterns.commandjudge import ended, expired_reason
+from edgeagent.patterns.commandresults import Results
+from edgeagent.patterns.commandrun import Run
+from edgeagent.patterns.knowntime import KnownTime
+from edgeagent.runtime import Tasks, woken
+from edgeagent.settings import Settings
+
+__all__ = ["CommandQueue", "MakeContext", "part_of"]
+
+log = logging.getLogger("edgeagent")
+
+#: How many run at once of those that wait for nobody.
+BESIDE = 8
+#: An action that ended the agent so many times is not begun again.
+MAX_BEGUN = 5
+#: How long to wait before the journal is tried again that could not be written, in seconds.
+DISK_SECONDS = 5.0
+
+#: ``(command id, where output goes, the event that ends it) -> what the action is given``
+MakeContext = Callable[[str, Callable[[bytes], None], asyncio.Event], Context]
+
+
+def part_of(device_id: str, command_id: str, splay_seconds: float) -> float:
+    """How long this device waits, in seconds: always the same part of the splay for the same command."""
+    drawn = int.from_bytes(hashlib.sha256(f"{device_id} {command_id}".encode()).digest()[:8], "big")
+    return splay_seconds * drawn / 2**64
+
+
+class CommandQueue:
+    """Runs what the journal holds. settings: of agent.toml. boot: id of this boot of the machine."""
+
+    def __init__(
+        self,
+        device_id: str,
+        journal: Journal,
+        results: Results,
+        time: KnownTime,
+        *,
+        settings: Settings,
+        boot: str,
+        context: MakeContext,
+    ) -> None:
+        self._id, self._journal, self._results, self._time = device_id, journal, results, time
+        self._settings, self._boot, self._context = settings, boot, context
+        self._wake = asyncio.Event()
+        self._runs: dict[str, Run] = {}
+        self._busy = False
+        self._tasks = Tasks()
+
+    def wake(self) -> None:
+        """Something may run now."""
+        self._wake.set()
+
+    def stop(self, command_ids: list[str]) -> None:
+        """These were cancelled while they run."""
+        for command_id in command_ids:
+            if command_id in self._runs:
+                self._runs[command_id].cancel()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run them for ever, after what became of those that ran before; those that run when it is cancelled are ended."""
+        recovered = False
+        try:
+            while True:
+                try:
+                    recovered = recovered or self.recover()
+                    pause = self._start_what_can()
+                except EdgeError as error:
+                    log.error("%s", error)
+                    pause = DISK_SECONDS
+                await woken(self._wake, pause)
+        finally:
+            await self._tasks.close()
+
+    # ---- after a start ----
+
+    def recover(self) -> bool:
+        """Judge what ran when the agent before this one ended, and have the hub asked again about what had not begun. Raises Failed
+        when the journal can't be written; True otherwise."""
+        for command in self._journal.running():
+            self._journal.write(self._recovered(command))
+        self._journal.unclaim()
+        self._results.wake()
+        return True
+
+    def _recovered(self, command: Command) -> Result:
+        action = actions.find(command.result.action)
+        found = self._recall(command)
+        if found is not None:
+            return ended(command.result, found.state, found.reason, exit_code=found.exit_code, value=found.value)
+        if command.cancelled_by:
+            return ended(command.result, "cancelled", f"{command.cancelled_by} cancelled it, and the agent ended while it ran")
+        if action is not None and action.idempotent and command.begun < MAX_BEGUN:
+            return msgspec.structs.replace(command.result, state="accepted", started="")
+        return ended(command.result, "unknown", "the agent or the machine ended while it ran")
+
+    def _recall(self, command: Command) -> Outcome | None:
+        """What the action itself says became of it."""
+        action = actions.find(command.result.action)
+        if action is None:
+            return None
+        try:
+            typed = actions.arguments(action, command.args)
+            return action.recover(self._context(command.id, lambda data: None, asyncio.Event()), typed, command.boot)
+        except Exception:  # a stranger's code, of another version perhaps
+            log.exception("what became of %s (%s)", command.id, command.result.action)
+            return None
+
+    # ---- turn by turn ----
+
+    def _start_what_can(self) -> float | None:
+        """Begin what may begin; how long to wait for more, in seconds, None: until woken. Raises Failed of the journal."""
+        now = self._time.now()
+        waits = []
+        for beside in self._journal.concurrent(2 * BESIDE):
+            if len(self._runs) - self._busy < BESIDE:
+                waits.append(self._consider(beside, now))
+        while not self._busy and (command := self._journal.next()):
+            wait = self._consider(command, now)
+            waits.append(wait)
+            if wait is not None or command.fence is None or now is None:
+                break
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _consider(self, command: Command, now: float | None) -> float | None:
+        """End it or begin it, if its turn has come; how long it waits else, in seconds; None: not for the clock."""
+        if command.fence is None:
+            return None  # the hub has not heard of it
+        if now is None:
+            self._time.wanted()
+            return None
+        end = self._end_before(command, now)
+        if end is not None:
+            self._journal.write(end)
+            log.warning("%s by %s, command %s: %s", end.state, end.signer, end.id, end.reason)
+            self._results.wake()
+            return None
+        left = self._splay_left(command, now)
+        if left > 0:
+            return left
+        self._begin(command)
+        return None
+
+    def _end_before(self, command: Command, now: float) -> Result | None:
+        """The end of a command that is not to be begun any more."""
+        if now > command.not_after:
+            return ended(command.result, "expired", expired_reason(command.not_after))
+        reason = actions.refusal(self._settings, command.result.action, command.args)
+        if reason:
+            return ended(command.result, "refused", reason, code="refused")
+        action = actions.find(command.result.action)
+        newer = self._journal.newer(command, now) if action is not None and action.supersedes else ""
+        if newer:
+            return ended(command.result, "cancelled", "a newer command does the same", superseded_by=newer)
+        return None
+
+    def _splay_left(self, command: Command, now: float) -> float:
+        part = part_of(self._id, command.id, command.splay_seconds)
+        # A clock that was set in between makes it wait its part once more at most.
+        return min(part, max(0.0, command.taken + part - now)) if part else 0.0
+
+    def _begin(self, command: Command) -> None:
+        action = actions.find(command.result.action)
+        assert action is not None  # or it would have been refused
+        run = Run(action, command, self._results, self._journal, self._boot)
+        run.note()
+        self._runs[command.id] = run
+        self._busy = self._busy or not command.concurrent
+        self._tasks.start(f"command {command.id}", self._carry_out(run, command))
+
+    async def _carry_out(self, run: Run, command: Command) -> None:
+        try:
+            await run.end(await self._outcome(run, command))
+        finally:
+            del self._runs[command.id]
+            self._busy = self._busy and command.concurrent
+            self._results.wake()
+            self._wake.set()
+
+    async def _outcome(self, run: Run, command: Command) -> Outcome:
+        try:
+            typed = actions.arguments(run.action, command.args)
+            return await run.outcome(self._context(command.id, run.output.write, run.cancelled), typed)
+        except UsageProblem as problem:
+            return Outcome("refused", problem.why)
+        except Exception as error:
+            log.exception("command %s (%s)", command.id, command.result.action)
+            return Outcome("failed", f"{type(error).__name__}: {error}")

@@ -1,0 +1,65 @@
+"""Commands to a real agent behind its leaf: enrolled, linked, commanded, cut off and killed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from edgeagent.subjects import FLEET_ALL, Scope
+from tests.support.commanding import Author, heard, person, result_of, results_of
+from tests.support.enrolling import NewDevice
+from tests.support.servers import kill, kill_leftovers, until
+from tests.support.trusthub import TrustHub
+
+
+@pytest_asyncio.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[TrustHub]:
+    async with TrustHub(tmp_path / "hub") as hub:
+        hub.groups = ["berlin"]
+        hub.signers = {hub._roles[role].public: role for role in ("operator", "admin", "group-operator")}
+        yield hub
+    kill_leftovers(tmp_path)
+
+
+@pytest_asyncio.fixture
+async def device(hub: TrustHub, tmp_path: Path) -> NewDevice:
+    made = NewDevice(tmp_path / "device", reconnect_seconds=0.2)
+    await made.enrolled_with(hub)
+    return made
+
+
+@pytest_asyncio.fixture
+async def author(hub: TrustHub) -> Author:
+    return Author(await hub.connect("OPS"), person(hub))
+
+
+@pytest.mark.parametrize("scope", [FLEET_ALL, Scope.group("berlin"), Scope.device("pi-1")], ids=str)
+async def test_each_scope_of_the_device_commands_it(device: NewDevice, author: Author, scope: Scope) -> None:
+    with device.running():
+        await until(lambda: device.is_linked, "it is linked")
+        found = await heard(author.client, await author.send("ping", scope=scope))
+        assert found.state == "succeeded" and found.value["boot"] and found.signer == "olga"
+        assert (await heard(author.client, await author.send("reboot", scope=scope))).state == "refused"
+    assert "runs for olga, command" in device.log
+
+
+async def test_what_was_commanded_while_it_was_away_or_dead_runs_when_it_is_back(
+    hub: TrustHub, device: NewDevice, author: Author
+) -> None:
+    away = [await author.send("ping") for _ in range(3)]
+    with device.running() as agent:
+        assert {each.state for each in await results_of(author.client, away)} == {"succeeded"}
+        kill(agent.pid)
+        agent.wait()
+        dead = await author.send("ping")
+        assert await result_of(author.client, dead) is None
+    with device.running():
+        assert (await heard(author.client, dead)).state == "succeeded"
+        hub.kill()
+        await until(lambda: not device.is_linked, "it is cut off")
+        await hub.start()
+        await until(lambda: author.client.is_connected, "the author is back")
+        assert (await heard(author.client, await author.send("ping"))).state == "succeeded"
