@@ -10,12 +10,16 @@ import msgspec
 from edgeagent.wire import VERSION
 
 __all__ = [
+    "AUDIT",
+    "AuditEntry",
+    "AuditPage",
     "ChangeGroups",
     "ChangeLabels",
     "Done",
     "Forget",
     "Outcomes",
     "Person",
+    "ReadAudit",
     "Revoke",
     "RevokePerson",
     "Unrevoke",
@@ -117,6 +121,36 @@ class RevokePerson(msgspec.Struct, omit_defaults=True):
 
     who: str
     reason: str = ""
+    v: int = VERSION
+
+
+#: What is asked of the hub to read its audit, a page at a time.
+AUDIT = "audit"
+
+
+class ReadAudit(msgspec.Struct, omit_defaults=True):
+    """What was written since ``since`` (RFC 3339; empty: ever), from the sequence ``first`` on."""
+
+    since: str = ""
+    first: int = 1
+    v: int = VERSION
+
+
+class AuditEntry(msgspec.Struct, omit_defaults=True):
+    """A message of EDGE_AUDIT. subject: where it was written. time: when the hub stored it. data: as it was. deleted: it is a deletion."""
+
+    sequence: int
+    subject: str
+    time: str
+    data: bytes = b""
+    deleted: bool = False
+
+
+class AuditPage(msgspec.Struct, omit_defaults=True):
+    """The answer. following: the sequence to go on with, 0 when that was all."""
+
+    entries: list[AuditEntry]
+    following: int = 0
     v: int = VERSION
 
 

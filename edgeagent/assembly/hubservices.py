@@ -16,6 +16,7 @@ from edgeagent.hub import authorities, interest, streams
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.audit import Audit
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
@@ -179,7 +180,12 @@ class HubServices:
 
     async def _listen_to_administrators(self, orders: DeviceOrders, people: People, office: TokenOffice) -> None:
         await self._take_the_founder_in(people)
-        handlers: dict[str, Handler] = {**orders.handlers(), **people.handlers(), **office.handlers()}
+        handlers: dict[str, Handler] = {
+            **orders.handlers(),
+            **people.handlers(),
+            **office.handlers(),
+            **Audit(self._hub).handlers(),
+        }
         await self._stack.enter_async_context(Administration(self._hub, handlers))
 
     async def _take_the_founder_in(self, people: People) -> None:

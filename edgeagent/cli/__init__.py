@@ -8,7 +8,23 @@ from typing import Annotated
 import typer
 
 from edgeagent import __version__
-from edgeagent.cli import apps, config, context, demo, device, enrol, fleet, hub, local, operator, token
+from edgeagent.cli import (
+    apps,
+    audit,
+    cmd,
+    config,
+    context,
+    demo,
+    device,
+    enrol,
+    fleet,
+    hub,
+    local,
+    lock,
+    operator,
+    shortforms,
+    token,
+)
 from edgeagent.cli.harmless import told
 from edgeagent.errors import EdgeError
 
@@ -26,13 +42,17 @@ app.add_typer(fleet.app, name="fleet")
 app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
 app.add_typer(config.app, name="config")
+app.add_typer(cmd.app, name="cmd")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
 app.add_typer(apps.app, name="app")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")
+shortforms.add_to(app)
+audit.add_to(app)
 enrol.add_to(app)
 local.add_to(app)
+lock.add_to(app)
 
 
 def _version(wanted: bool) -> None:

@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 #: What was asked for, for errors.
 _WORDS = {
+    "audit": "read the audit",
     "device_revoke": "revoke devices",
     "device_unrevoke": "let devices in again",
     "device_forget": "forget devices",

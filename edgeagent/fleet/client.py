@@ -16,6 +16,7 @@ from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.ask import Asker, Question
+from edgeagent.fleet.commands import Commands
 from edgeagent.fleet.config import Configuration
 from edgeagent.fleet.outcome import Outcome, Row
 from edgeagent.fleet.roster import Roster, read_roster
@@ -149,6 +150,11 @@ class Fleet:
     def config(self) -> Configuration:
         """What the devices shall be configured like."""
         return Configuration(self)
+
+    @property
+    def commands(self) -> Commands:
+        """What the devices shall do."""
+        return Commands(self, self._evaluator)
 
     async def roster(self) -> Roster:
         """What the hub keeps about every device."""

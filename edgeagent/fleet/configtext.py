@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["assignments", "format_name", "format_toml", "format_value", "parse_json", "parse_toml"]
+__all__ = ["assignments", "format_name", "format_toml", "format_value", "one_value", "parse_json", "parse_toml"]
 
 #: Words of a key as they may be set, with dots between them.
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
@@ -45,7 +45,7 @@ def assignments(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    parsed = _parsed(text)
+    parsed = one_value(text)
     # Of our own keys only those of text take text, and these take it as it is.
     choices = [parsed, text] if key_of(name) is None else [text, parsed]
     fitting = [choice for choice in choices if choice is not None and not _problems(name, choice)]
@@ -67,7 +67,7 @@ def _problems(name: str, value: Any) -> list[str]:
     return invalid(tables)
 
 
-def _parsed(text: str) -> Any:
+def one_value(text: str) -> Any:
     """The one TOML value that ``text`` is; None when it is none."""
     try:
         found = tomllib.loads(f"x = {text}")

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeagent.fleet.commandentry import Command
+from edgeagent.fleet.commandrun import Running
+from edgeagent.fleet.commandstatus import Row
 from edgeagent.fleet.config import Written
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.outcome import Outcome
@@ -18,7 +21,7 @@ from edgeagent.subjects import Scope
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
 
-__all__ = ["SyncConfiguration", "SyncFleet"]
+__all__ = ["SyncCommands", "SyncConfiguration", "SyncFleet"]
 
 T = TypeVar("T")
 
@@ -65,6 +68,10 @@ class SyncFleet:
     def config(self) -> SyncConfiguration:
         return SyncConfiguration(self)
 
+    @property
+    def commands(self) -> SyncCommands:
+        return SyncCommands(self)
+
     def watch(self, *, ready: Callable[[], None] = lambda: None) -> Iterator[Change]:
         """Blocks between changes; end it by leaving the loop. ready: as in :meth:`Fleet.watch`, called in another thread."""
         changes = self._fleet.watch(ready=ready)
@@ -107,3 +114,29 @@ class SyncConfiguration:
 
     def rollback(self, scope: Scope, to: int | None = None, **options: Any) -> Written:
         return self._fleet.run(self._config.rollback(scope, to, **options))
+
+
+class SyncCommands:
+    """Commanding devices: see :class:`~edgeagent.fleet.commands.Commands`."""
+
+    def __init__(self, fleet: SyncFleet) -> None:
+        self._fleet, self._commands = fleet, fleet.fleet.commands
+
+    def run(self, action: str, args: Mapping[str, Any] | None = None, **options: Any) -> Running:
+        """Send it; ``id`` and ``until`` of what is returned name it, :meth:`results` and :meth:`wait` say what became of it."""
+        return self._fleet.run(self._commands.run(action, args, **options))
+
+    def results(self, running: Running) -> dict[str, Row]:
+        return self._fleet.run(running.results())
+
+    def wait(self, running: Running, timeout: float | None = None) -> dict[str, Row]:
+        return self._fleet.run(running.wait(timeout))
+
+    def get(self, command_id: str) -> Running:
+        return self._fleet.run(self._commands.get(command_id))
+
+    def recent(self, count: int = 20) -> list[Command]:
+        return self._fleet.run(self._commands.recent(count))
+
+    def cancel(self, command_id: str, **options: Any) -> Command:
+        return self._fleet.run(self._commands.cancel(command_id, **options))

@@ -1,0 +1,167 @@
+"""``edgeagent cmd ls|show``: the newest commands, and what each device says of one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeagent.cli import cmd_board, cmd_send, running
+from edgeagent.cli.cmd_options import WaitSeconds
+from edgeagent.cli.options import ContextName, Json, Output
+from edgeagent.cli.table import MAX_CELL, Column, Form, emit, plain
+
+if TYPE_CHECKING:
+    from edgeagent.fleet import Fleet
+    from edgeagent.fleet.commandentry import Command
+    from edgeagent.fleet.commandrun import Running
+
+__all__ = ["add_to", "described"]
+
+#: How many commands are looked at at once: each is a request of its own, and a person has 100 subscriptions.
+AT_ONCE = 8
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the commands of this module commands of ``app``."""
+    app.command()(ls)
+    app.command()(show)
+
+
+def ls(
+    count: Annotated[int, typer.Option("-n", "--count", help="How many.", min=1, max=500)] = 20,
+    output: Output = Form.table,
+    as_json: Json = False,
+    context: ContextName = None,
+) -> None:
+    """List the newest commands, with how many devices are in which state.
+
+    Example: edgeagent cmd ls -n 50
+    """
+    form = Form.json if as_json else output
+
+    async def work() -> list[dict[str, Any]]:
+        from edgeagent.fleet import Fleet
+
+        async with Fleet(context) as fleet:
+            return await _listed(fleet, count)
+
+    columns = [
+        Column("id"),
+        Column("time", _time),
+        Column("by"),
+        Column("action"),
+        Column("to"),
+        Column("until", _time),
+        Column("states"),
+        Column("note", wide=True),
+        Column("cancelled_by", wide=True),
+    ]
+    rows = running.run(work())
+    emit(rows, columns, form)
+    if not rows:
+        typer.echo("There are none yet: `edgeagent cmd run ping --all` sends one.", err=True)
+
+
+async def _listed(fleet: Fleet, count: int) -> list[dict[str, Any]]:
+    import asyncio
+
+    commands, roster = await asyncio.gather(fleet.commands.recent(count), fleet.roster())
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def row(command: Command) -> dict[str, Any]:
+        from edgeagent.fleet.commandstatus import counts
+
+        async with places:
+            rows = await (await fleet.commands.follow(command, roster)).results()
+        return {**_record(command), "states": counts(rows.values())}
+
+    return list(await asyncio.gather(*(row(command) for command in commands)))
+
+
+def _record(command: Command) -> dict[str, Any]:
+    from datetime import datetime, timezone
+
+    from edgeagent.times import rfc3339
+
+    return {
+        "id": command.id,
+        "time": rfc3339(command.time),
+        "by": command.by,
+        "action": described(command.action, command.args),
+        "to": command.selector,
+        "until": rfc3339(datetime.fromtimestamp(command.until, timezone.utc)),
+        "note": command.note,
+        "cancelled_by": command.cancelled_by or None,
+    }
+
+
+def described(action: str, args: dict[str, Any]) -> str:
+    """An action with its arguments, on one line."""
+    words = [f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}" for key, value in args.items()]
+    text = " ".join([action, *words])
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
+
+
+def _time(text: Any) -> str:
+    from edgeagent.times import parse_rfc3339
+
+    return cmd_board.local(parse_rfc3339(text)) if text else "-"
+
+
+def show(
+    command_id: Annotated[str, typer.Argument(metavar="ID", help="As `cmd run` and `cmd ls` show it.")],
+    output: Annotated[str, typer.Option("--output-of", help="Print all that this device wrote.", metavar="DEVICE")] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it has ended everywhere; exit codes as of `cmd run --wait`.")
+    ] = False,
+    timeout: WaitSeconds = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: {id, until, devices}.")] = False,
+    context: ContextName = None,
+) -> None:
+    """Show what became of a command on each device.
+
+    Example: edgeagent cmd show 01KAJ8XG4Q2T9V5H3M7R6W1YZE --json
+    """
+
+    async def work() -> int:
+        from edgeagent.fleet import Fleet
+
+        async with Fleet(context) as fleet:
+            found = await fleet.commands.get(command_id)
+            if wait:
+                rows = await cmd_send.watch(found, timeout, None, quiet=as_json)
+            else:
+                rows = list((await found.results()).values())
+            if output:
+                _print_output(found, {row.id: row for row in rows}, output)
+                return 0
+            if not as_json:
+                typer.echo(_head(found))
+            code = cmd_send.end(found, rows, as_json=as_json)
+            return code if wait else 0
+
+    if code := running.run(work()):
+        raise typer.Exit(code)
+
+
+def _print_output(found: Running, rows: dict[str, Any], device: str) -> None:
+    from edgeagent.errors import UsageProblem
+
+    if device not in rows:
+        raise UsageProblem(f"show the output of {device!r}", f"the command {found.id} is not for it", "leave --output-of out")
+    lines = cmd_board.Lines(prefixed=False)
+    lines.update([rows[device]])
+
+
+def _head(found: Running) -> str:
+    command = found.command
+    lines = [
+        f"{command.id}: {plain(described(command.action, command.args))}",
+        f"by {plain(command.by)} at {cmd_board.local(command.time)}, for {plain(command.selector)}, until {cmd_board.local(found.until)}",
+    ]
+    lines += [f"note: {plain(command.note)}"] if command.note else []
+    if command.cancelled_by and command.cancelled:
+        lines.append(f"cancelled by {plain(command.cancelled_by)} at {cmd_board.local(command.cancelled)}")
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""Sending a command from the command line: who would be hit, the question before what is dangerous, and watching it to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+from edgeagent.cli import cmd_board, running
+from edgeagent.cli.cmd_options import How
+from edgeagent.cli.table import Column, Form, emit, plain
+from edgeagent.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from edgeagent.fleet import Fleet
+    from edgeagent.fleet.commandorder import Order
+    from edgeagent.fleet.commandrun import Running
+    from edgeagent.fleet.commandstatus import Row
+
+__all__ = ["Watcher", "end", "send", "watch"]
+
+
+class Watcher(Protocol):
+    """Is shown the rows whenever they change."""
+
+    def update(self, rows: Sequence[Row]) -> None: ...
+
+
+class _Sent:
+    """What was sent, for whoever presses Ctrl-C. id: empty as long as nothing was."""
+
+    id = ""
+
+
+def send(action: str, args: Mapping[str, Any], how: How, *, lines: Watcher | None = None, again: str = "") -> None:
+    """Send it and follow it as ``how`` says; raises typer.Exit with the exit code.
+
+    lines: is shown the rows in place of a table. again: the id of a command that is sent once more to the devices that did not do it; then
+    the action and its arguments are that one's.
+    """
+    sent = _Sent()
+
+    async def work() -> int:
+        from edgeagent.fleet import Fleet
+
+        async with Fleet(how.context) as fleet:
+            order = await _prepared(fleet, action, args, how, again)
+            if how.dry:
+                _show_order(order, as_json=how.as_json)
+                return 0
+            _ask(order, how)
+            started = await fleet.commands.send(order.renewed())
+            sent.id = started.id
+            _say_sent(order, started)
+            return await _followed(started, how, lines)
+
+    try:
+        code = running.run(work())
+    except KeyboardInterrupt:
+        if not sent.id:
+            raise
+        _interrupted(sent.id, how)
+        raise typer.Exit(130) from None
+    if code:
+        raise typer.Exit(code)
+
+
+def _interrupted(command_id: str, how: How) -> None:
+    if not how.ends:
+        typer.echo(
+            f"\nIt goes on: `edgeagent cmd show {command_id}` shows it, `edgeagent cmd cancel {command_id}` ends it.", err=True
+        )
+        return
+
+    async def work() -> None:
+        from edgeagent.fleet import Fleet
+
+        async with Fleet(how.context) as fleet:
+            await fleet.commands.cancel(command_id)
+
+    running.run(work())
+
+
+async def _prepared(fleet: Fleet, action: str, args: Mapping[str, Any], how: How, again: str) -> Order:
+    if again:
+        return await fleet.commands.retry(again, expires_seconds=how.expires, most=how.most)
+    return await fleet.commands.prepare(action, args, **how.wish())
+
+
+def _ask(order: Order, how: How) -> None:
+    """Have a person confirm what is dangerous on more than one device."""
+    from edgeagent.fleet.commandorder import action_of
+
+    count = len(order.devices)
+    if how.yes or count < 2 or not action_of(order.entry.action).dangerous:
+        return
+    if not sys.stdin.isatty():
+        raise UsageProblem(
+            f"{order.entry.action} on {count} devices", "nobody is there to confirm it", "say --yes, and --max N for a bound"
+        )
+    away = count - order.online
+    typer.confirm(
+        f"{order.entry.action} on {count} devices, {order.online} online and {away} not (--yes does not ask)?",
+        abort=True,
+        err=True,
+    )
+
+
+def _show_order(order: Order, *, as_json: bool) -> None:
+    unsure = {known.id for known in order.meant.unsure}
+    rows = [{"id": device, "state": str(state), "hit": device not in unsure} for device, state in order.states().items()]
+    if as_json:
+        print(json.dumps({"action": order.entry.action, "devices": rows}, indent=2))
+        return
+    emit(rows, [Column("id"), Column("state"), Column("hit", lambda hit: "yes" if hit else "perhaps")], Form.table)
+    typer.echo(f"{_count(order)}; nothing was sent", err=True)
+
+
+def _count(order: Order) -> str:
+    count, online = len(order.devices), order.online
+    word = "device" if count == 1 else "devices"
+    unsure = len(order.meant.unsure)
+    perhaps = f"; of {unsure} the last report does not tell" if unsure else ""
+    return f"{order.entry.action} for {count} {word}, {online} online{perhaps}"
+
+
+def _say_sent(order: Order, started: Running) -> None:
+    typer.echo(f"{started.id}: {_count(order)}; until {cmd_board.local(started.until)}", err=True)
+
+
+async def _followed(started: Running, how: How, lines: Watcher | None) -> int:
+    wait = how.wait if how.wait is not None else (lines is not None or sys.stdout.isatty())
+    if not wait:
+        print(cmd_board.as_json(started, list((await started.results()).values())) if how.as_json else started.id)
+        return 0
+    rows = await watch(started, how.timeout, lines if not how.as_json else None, quiet=how.as_json)
+    return end(started, rows, as_json=how.as_json, table=lines is None)
+
+
+async def watch(started: Running, timeout: float | None, lines: Watcher | None, *, quiet: bool) -> list[Row]:
+    """Show the rows as they change until the end, or for ``timeout`` seconds. quiet: nothing on standard output."""
+    rows: list[Row] = []
+    said = False
+    with cmd_board.Board(quiet=quiet or lines is not None) as board:
+        async for found in started.progress(timeout):
+            rows = found
+            (lines or board).update(rows)
+            said = said or (lines is not None and _say_absent(rows))
+    return rows
+
+
+def _say_absent(rows: Sequence[Row]) -> bool:
+    """Say once whom it waits for when everybody online is done; whether it was said."""
+    left = [row for row in rows if not row.is_over]
+    if not left or any(row.state != "waiting" or str(row.device) == "online" for row in left):
+        return False
+    ids = ", ".join(row.id for row in left[:5]) + (" and others" if len(left) > 5 else "")
+    typer.echo(f"waiting for {ids}, not online; Ctrl-C stops watching", err=True)
+    return True
+
+
+def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = True) -> int:
+    """Show what became of it; the exit code that says so."""
+    from edgeagent.fleet.commandstatus import exit_code
+
+    code = exit_code(rows)
+    if as_json:
+        print(cmd_board.as_json(started, rows))
+    elif table:
+        cmd_board.show(rows)
+        typer.echo(cmd_board.summary(rows), err=True)
+    else:
+        for row in rows:
+            if row.state != "succeeded":
+                exit_with = f" with {row.result.exit_code}" if row.result.exit_code is not None else ""
+                typer.echo(f"{row.id} {plain(row.state)}{exit_with}{f': {plain(row.reason)}' if row.reason else ''}", err=True)
+    if any(not row.is_over for row in rows):
+        typer.echo(f"`edgeagent cmd show {started.id}` shows what comes later", err=True)
+    return code

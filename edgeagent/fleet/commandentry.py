@@ -1,0 +1,150 @@
+"""Entries of the command logs as the hub keeps them, and the commands that they make. Pure.
+
+Whoever can write to the hub's store can put anything there, so nothing that is read here may be acted on: it is for showing, and for
+finding out where the next entry goes. Whom a device follows it decides itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from edgeagent.command import CANCEL, Entry, Target, entry_of
+from edgeagent.direct import Stored
+from edgeagent.errors import EdgeError
+from edgeagent.subjects import Scope
+from edgeagent.trust.signed import Signed, peek, self_consistent
+
+__all__ = ["Command", "LogEntry", "log_entry", "made", "place_of"]
+
+#: No log gets this long; whoever writes such a number wants that nobody can write the next one.
+MAX_NUMBER = 10**12
+
+
+class LogEntry(NamedTuple):
+    """One message of EDGE_COMMANDS. time: when the hub stored it. by: who signed it, as the signature proves; empty if it proves nothing.
+
+    entry: None when it is none. problem: why a device cannot follow it; empty if that cannot be told from here.
+    """
+
+    scope: Scope
+    number: int
+    time: datetime
+    entry: Entry | None = None
+    at: int = 0
+    by: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: one entry, or several of the same id in several logs.
+
+    time: when the hub stored the first of them. at: when it was signed, until: when it is not begun any more, both Unix seconds.
+    cancelled_by: who wanted it to end, empty for nobody; cancelled: when the hub stored that.
+    """
+
+    id: str
+    action: str
+    time: datetime
+    at: int
+    until: int
+    by: str
+    scopes: tuple[Scope, ...]
+    args: dict[str, Any] = field(default_factory=dict)
+    target: Target = field(default_factory=Target)
+    splay_seconds: float = 0.0
+    older_enrolments: bool = False
+    note: str = ""
+    cancelled_by: str = ""
+    cancelled: datetime | None = None
+
+    @property
+    def selector(self) -> str:
+        """Whom it is for, as one would type it."""
+        words = [f"-g {scope.name}" for scope in self.scopes if scope.kind == "group"]
+        words += [f"-d {scope.name}" for scope in self.scopes if scope.kind == "device"]
+        words += [f"-d {device}" for device in self.target.devices]
+        words += [f"-l {key}={value}" for key, value in self.target.labels.items()]
+        words += [f"--where {self.target.where!r}"] if self.target.where else []
+        return " ".join(words) or "--all"
+
+
+def place_of(subject: str) -> tuple[Scope, int] | None:
+    """The scope and number of ``edge.to.<kind>.<name>.cmd.<n>``; None for anything else."""
+    tokens = subject.split(".")
+    if len(tokens) != 6 or tokens[:2] != ["edge", "to"] or tokens[4] != "cmd":
+        return None
+    number = int(tokens[5]) if tokens[5].isascii() and tokens[5].isdigit() else 0
+    return (Scope(tokens[2], tokens[3]), number) if 0 < number < MAX_NUMBER and str(number) == tokens[5] else None
+
+
+def log_entry(stored: Stored) -> LogEntry | None:
+    """What can be said of a message of the stream; None when its subject is no place in a log. Never raises."""
+    place = place_of(stored.subject)
+    if place is None:
+        return None
+    bare = LogEntry(*place, stored.time)
+    try:
+        envelope = peek(stored.data)
+        entry = entry_of(envelope.body.encode())
+    except (EdgeError, UnicodeEncodeError) as error:
+        return bare._replace(problem=f"it is no command ({error})")
+    found = bare._replace(entry=entry, at=envelope.at)
+    wrong = _misplaced(envelope, bare)
+    if wrong:
+        return found._replace(problem=wrong)
+    try:
+        return found._replace(by=self_consistent(envelope))
+    except EdgeError as error:
+        return found._replace(problem=error.why)
+
+
+def _misplaced(envelope: Signed, place: LogEntry) -> str:
+    signed = (envelope.kind, envelope.scope, envelope.number)
+    if signed == ("command", str(place.scope), place.number):
+        return ""
+    return f"it was signed as {envelope.kind} {envelope.number} for {envelope.scope}"
+
+
+def made(entries: Iterable[LogEntry]) -> list[Command]:
+    """The commands of these entries, the newest first. What nobody signed is left out.
+
+    Entries of one id belong together only if the same person signed the same: devices carry out the first one that they see.
+    """
+    commands: dict[str, Command] = {}
+    cancels: list[tuple[str, LogEntry]] = []
+    for found in sorted((item for item in entries if item.entry and not item.problem), key=lambda item: item.time):
+        entry = found.entry
+        assert entry is not None  # for the type checker: filtered above
+        if entry.action == CANCEL:
+            cancels.append((str(entry.args.get("id", "")), found))
+            continue
+        known = commands.get(entry.id)
+        if known is None:
+            commands[entry.id] = _command(found, entry)
+        elif (known.by, known.action, known.args) == (found.by, entry.action, entry.args):
+            commands[entry.id] = replace(known, scopes=(*known.scopes, found.scope))
+    for target, found in cancels:
+        if target in commands and not commands[target].cancelled_by:
+            commands[target] = replace(commands[target], cancelled_by=found.by, cancelled=found.time)
+    return sorted(commands.values(), key=lambda command: (command.time, command.id), reverse=True)
+
+
+def _command(found: LogEntry, entry: Entry) -> Command:
+    return Command(
+        id=entry.id,
+        action=entry.action,
+        time=found.time,
+        at=found.at,
+        until=entry.not_after,
+        by=found.by,
+        scopes=(found.scope,),
+        args=entry.args,
+        target=entry.target,
+        splay_seconds=entry.splay_seconds,
+        older_enrolments=entry.older_enrolments,
+        note=entry.note,
+    )

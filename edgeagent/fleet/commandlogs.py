@@ -1,0 +1,212 @@
+"""Writing into the command logs and reading them back. A number is taken by whoever is first; nobody's entry is ever replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
+
+import msgspec
+
+from edgeagent import subjects
+from edgeagent.command import MAX_ENTRY_BYTES, Entry
+from edgeagent.direct import get_last, read_all
+from edgeagent.errors import Failed, Refused, Unreachable, UsageProblem
+from edgeagent.fleet.allowed import unless_forbidden
+from edgeagent.fleet.commandentry import Command, LogEntry, log_entry, made
+from edgeagent.link import Client, request
+from edgeagent.publish import published_if
+from edgeagent.subjects import API_PREFIX, Scope
+from edgeagent.trust import jwt
+from edgeagent.trust.creds import Credentials
+from edgeagent.trust.pins import Pins
+from edgeagent.trust.signed import Signature, check, sign
+
+__all__ = ["append", "check_signed", "find", "recent", "signed_entry"]
+
+STREAM = "EDGE_COMMANDS"
+WHAT = "send the command"
+#: Somebody else may take the number; each round one of those who try succeeds.
+TRIES = 64
+#: The bound of the pause before the next try, in seconds: those of many must differ.
+PAUSE_SECONDS = 0.02
+#: How far the floor of a log is moved on with one entry: most logs need a step, and a sender must not read a log for ever.
+FLOOR_STEPS, FLOOR_AT_ONCE = 20, 5
+#: How many messages of the stream are looked at at once, from its end backwards.
+WINDOW = 500
+#: The clock that an id was made with may be so far ahead of the hub's.
+ID_AHEAD = timedelta(minutes=15)
+
+
+class _Place(NamedTuple):
+    """Where the next entry goes."""
+
+    number: int
+    log: str
+    floor: int
+
+
+async def append(client: Client, login: Credentials, scope: Scope, entry: Entry) -> int:
+    """Sign ``entry`` as the next of the scope's log and store it; its number. Its ``log`` and ``floor`` are filled in here.
+
+    Raises Refused when the login may not, UsageProblem when it is too large, Unreachable when the hub does not answer.
+    """
+    for _ in range(TRIES):
+        place = await _next(client, scope)
+        draft = msgspec.structs.replace(entry, log=place.log, floor=place.floor)
+        data = signed_entry(login, scope, draft, number=place.number, at=int(time.time()))
+        if await _stored(client, login, scope, place.number, data):
+            return place.number
+        await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))
+    raise Refused(WHAT, f"others write into the log of {scope} all the time", "try again")
+
+
+def signed_entry(login: Credentials, scope: Scope, entry: Entry, *, number: int, at: int) -> bytes:
+    """The envelope to store. at: Unix seconds. Raises UsageProblem when it is too large, or cannot be written as JSON."""
+    try:
+        data = sign(login, kind="command", scope=scope, number=number, at=at, body=msgspec.json.encode(entry))
+    except (ValueError, TypeError) as error:
+        raise UsageProblem(WHAT, f"its arguments: {error}") from None
+    if len(data) > MAX_ENTRY_BYTES:
+        why = f"it has {len(data):,} bytes with its signature, and {MAX_ENTRY_BYTES:,} fit"
+        raise UsageProblem(WHAT, why, "make its arguments shorter; what is large is better fetched by the device")
+    return data
+
+
+def check_signed(login: Credentials, scope: Scope, data: bytes) -> Signature:
+    """What the signature says to a device that trusts the login's role.
+
+    Raises Refused when such a device would not follow it: a clock is wrong, or the login is limited to other groups.
+    """
+    issuer = str(jwt.claims(login.jwt).get("iss", ""))
+    role = "group-operator" if login.groups else "operator"
+    try:
+        return check(data, kind="command", scope=scope, pins=Pins(signers={issuer: role}))
+    except Refused as error:
+        why = f"devices would not follow it: {error.why}"
+        raise Refused(WHAT, why, "check this machine's clock, and the login's end") from None
+
+
+async def _stored(client: Client, login: Credentials, scope: Scope, number: int, data: bytes) -> bool:
+    """Whether ``data`` is the entry ``number`` now; False when somebody else was first."""
+    subject = subjects.command_log(scope, number)
+    refusal = Refused(
+        WHAT, f"the role of {login.name} may not write into the log of {scope}", "ask an operator or an administrator"
+    )
+    try:
+        storing = published_if(client, subject, data, 0, what=WHAT)
+        return await unless_forbidden(client, subject, storing, refusal) is not None
+    except Unreachable as error:
+        with contextlib.suppress(Unreachable):
+            stored = await get_last(client, STREAM, subject)
+            if stored is not None:  # only the acknowledgement got lost, or somebody else was first
+                return stored.data == data
+        remedy = "it may be stored all the same: look with `edgeagent cmd ls` before you send it again"
+        raise Unreachable(WHAT, error.why, remedy) from None
+
+
+async def _next(client: Client, scope: Scope) -> _Place:
+    head = await get_last(client, STREAM, subjects.command_log(scope))
+    if head is None:
+        return _Place(1, secrets.token_hex(16), 1)
+    newest = log_entry(head)
+    if newest is None or newest.problem or newest.entry is None:
+        return await _after_rubbish(client, scope)
+    floor = await _floor(client, scope, newest.entry.floor, newest.number)
+    return _Place(newest.number + 1, newest.entry.log, floor)
+
+
+async def _after_rubbish(client: Client, scope: Scope) -> _Place:
+    """The newest message of the log is nobody's entry, so it says nothing of the log: go by the newest one that is."""
+    found = [log_entry(item) async for item in read_all(client, STREAM, subjects.command_log(scope))]
+    entries = sorted((entry for entry in found if entry), key=lambda entry: entry.number)
+    number = entries[-1].number + 1 if entries else 1
+    for good in reversed(entries):
+        if good.entry and not good.problem:
+            return _Place(number, good.entry.log, min(good.entry.floor, number))
+    return _Place(number, secrets.token_hex(16), number)
+
+
+async def _floor(client: Client, scope: Scope, floor: int, head: int) -> int:
+    """The floor of the entry after ``head``: past what has expired, some steps at most."""
+    floor, now = max(1, min(floor, head)), time.time()
+    last = min(head, floor + FLOOR_STEPS - 1)
+    while floor <= last:
+        numbers = range(floor, min(last, floor + FLOOR_AT_ONCE - 1) + 1)
+        found = await asyncio.gather(*(get_last(client, STREAM, subjects.command_log(scope, number)) for number in numbers))
+        for stored in found:
+            entry = log_entry(stored) if stored else None
+            if entry and entry.entry and not entry.problem and entry.entry.not_after >= now:
+                return floor
+            floor += 1
+    return floor
+
+
+async def find(client: Client, command_id: str) -> Command:
+    """The command of this id. Raises UsageProblem when the hub has none."""
+    what = f"find the command {command_id!r}"
+    when = _time_of(command_id)
+    if when is None:
+        raise UsageProblem(what, "an id has 26 letters and digits", "`edgeagent cmd ls` shows those of the newest commands")
+    commands: list[Command] = []
+    async for found in recent(client, since=when - ID_AHEAD):
+        commands = found
+    for command in commands:
+        if command.id == command_id.upper():
+            return command
+    raise UsageProblem(what, "the hub has no such command", "`edgeagent cmd ls` shows the newest ones")
+
+
+def _time_of(command_id: str) -> datetime | None:
+    """When an id was made, None for what is no id (github.com/ulid/spec)."""
+    number = 0
+    for letter in command_id.upper():
+        value = "0123456789ABCDEFGHJKMNPQRSTVWXYZ".find(letter)
+        number = -1 if value < 0 else number * 32 + value
+        if number < 0:
+            return None
+    with contextlib.suppress(OverflowError, ValueError):
+        return datetime.fromtimestamp((number >> 80) / 1000, timezone.utc) if len(command_id) == 26 else None
+    return None
+
+
+async def recent(client: Client, *, since: datetime | None = None) -> AsyncIterator[list[Command]]:
+    """The commands that the hub has, the newest first: more of them each time, until all that came after ``since`` are there.
+
+    A command that is for many has all of its scopes once an older one is among them.
+    """
+    entries: list[LogEntry] = []
+    last = await _last_sequence(client)
+    while last > 0:
+        first = max(1, last - WINDOW + 1)
+        page = await _between(client, first, last)
+        entries, last = [*entries, *page], first - 1
+        oldest = min((entry.time for entry in page), default=None)
+        yield made(entries)
+        if since and oldest and oldest < since:
+            return
+
+
+async def _last_sequence(client: Client) -> int:
+    answer = await request(client, f"{API_PREFIX}.STREAM.INFO.{STREAM}", what="read the commands")
+    info = json.loads(answer.data)
+    if "error" in info:
+        raise Failed("read the commands", info["error"].get("description", "unknown error"), "is `edgeagent hub up` running?")
+    return int(info["state"]["last_seq"])
+
+
+async def _between(client: Client, first: int, last: int) -> Sequence[LogEntry]:
+    found = []
+    async for item in read_all(client, STREAM, "edge.to.*.*.cmd.*", first=first):
+        if item.sequence > last:
+            break
+        entry = log_entry(item)
+        if entry:
+            found.append(entry)
+    return found
