@@ -26,6 +26,7 @@ from edgeagent.patterns.commandresults import Results
 from edgeagent.patterns.commands import KEY, CommandLogs
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
+from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.knowntime import KnownTime
 from edgeagent.runtime import Tasks
 from edgeagent.settings import Settings
@@ -60,6 +61,8 @@ class DeviceCommands:
     ) -> None:
         load_plugins()
         load_folder(machine)
+        for error in Pins(settings, machine).begin():
+            events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
         self._heartbeat_seconds = heartbeat_seconds
         self._journal = Journal(settings.state_folder / FILE)
