@@ -18,6 +18,8 @@ __all__: list[str] = []
 _LEDS = ("/sys/class/leds/ACT", "/sys/class/leds/led0")
 #: How long it is on, and off, in seconds.
 BLINK_SECONDS = 0.25
+#: What gives the packaged service the right to do it.
+RULES = "deploy/udev/70-edgeagent-leds.rules"
 
 _blinking: set[Path] = set()
 
@@ -46,7 +48,9 @@ async def identify(context: Context, args: Identify) -> Outcome:
     try:
         return await _blink(context, led, args.seconds)
     except OSError as error:
-        return Outcome("failed", f"cannot blink: {error.strerror} ({led}): give the agent's user the right to write there")
+        return Outcome(
+            "failed", f"cannot blink: {error.strerror} ({led}): give the agent's user the right to write there ({RULES} does)"
+        )
     finally:
         _blinking.discard(led)
 
