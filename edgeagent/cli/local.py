@@ -39,6 +39,9 @@ def run(settings_file: SettingsFile = None) -> None:
     os.execv(sys.executable, argv("edgeagent.assembly.agent", *named))
 
 
+_LEVELS = {"good": "ok", "warn": "WARN", "wrong": "WRONG"}
+
+
 def check(settings_file: SettingsFile = None) -> None:
     """Check the settings, and everything else that `edgeagent run` needs before it can start.
 
@@ -48,10 +51,10 @@ def check(settings_file: SettingsFile = None) -> None:
 
     findings = look(settings.load(settings_file))
     for finding in findings:
-        typer.echo(f"{'ok     ' if finding.good else 'WRONG  '}{finding.text}")
+        typer.echo(f"{_LEVELS[finding.level]:<7}{finding.text}")
         if finding.remedy and not finding.good:
             typer.echo(f"       {finding.remedy}")
-    if not all(finding.good for finding in findings):
+    if any(finding.level == "wrong" for finding in findings):
         raise typer.Exit(1)
 
 

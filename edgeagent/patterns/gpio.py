@@ -23,7 +23,7 @@ from edgeagent.settings import Settings
 __all__ = ["INSTALL", "Pins", "means"]
 
 INSTALL = "install it beside the agent, for instance with `sudo /opt/edgeagent/bin/pip install 'edgeagent[gpio]'`, and restart it"
-_GROUP = "put the agent's user into the group gpio (deploy/systemd/edgeagent.service.d/gpio.conf) and restart the agent"
+_GROUP = "put the agent's user into the group gpio (`sudo usermod -aG gpio edgeagent`) and restart the agent"
 
 #: What gpiozero takes its pins from. Left to itself it would fall back to packages that write to registers behind the kernel's back.
 _FACTORY, _LGPIO = "GPIOZERO_PIN_FACTORY", "lgpio"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from edgeagent.builtin.actions import identify
-from edgeagent.patterns import gpio
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "polkit" / "50-edgeagent.rules"
 LEDS = ROOT / "deploy" / "udev" / "70-edgeagent-leds.rules"
-DROP_INS = ROOT / "deploy" / "systemd" / "edgeagent.service.d"
 UNIT = ROOT / "systemd" / "edgeagent.service"
 
 #: Options of a unit by which the kernel would keep the service from its LED or its pins, whoever they belong to (systemd.exec(5),
@@ -90,28 +86,11 @@ def test_the_udev_rule_is_about_the_led_that_blinks() -> None:
         assert program.endswith(" %S%p/brightness %S%p/trigger") and Path(program.split()[0]).exists()
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-def test_systemd_accepts_the_drop_ins(tmp_path: Path) -> None:
-    (tmp_path / UNIT.name).write_text(UNIT.read_text().replace("/opt/edgeagent/bin", str(Path(sys.executable).parent)))
-    shutil.copy(UNIT.with_name("edgeagent-leaf.service"), tmp_path)
-    shutil.copytree(DROP_INS, tmp_path / DROP_INS.name)
-    done = subprocess.run(["systemd-analyze", "verify", tmp_path / UNIT.name], capture_output=True, text=True)
-    assert DROP_INS.name not in done.stderr
-
-
-@pytest.mark.parametrize(("file", "group"), [("gpio.conf", "gpio"), ("journal.conf", "systemd-journal")])
-def test_a_drop_in_adds_a_group(file: str, group: str) -> None:
-    parser = configparser.ConfigParser()
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read(DROP_INS / file)
-    assert {name: dict(parser[name]) for name in parser.sections()} == {"Service": {"SupplementaryGroups": group}}
-
-
 def test_the_unit_leaves_its_led_and_its_pins_to_the_service() -> None:
     options = {line.partition("=")[0] for line in UNIT.read_text().splitlines() if not line.startswith("#")}
     assert options & CLOSING == set() and "ProtectSystem" in options
 
 
 def test_what_the_agent_says_names_files_that_there_are() -> None:
-    for named in re.findall(r"deploy/[\w./-]*\w", f"{gpio._GROUP} {identify.RULES} {(ROOT / 'docs' / 'actions.md').read_text()}"):
+    for named in re.findall(r"deploy/[\w./-]*\w", f"{identify.RULES} {(ROOT / 'docs' / 'actions.md').read_text()}"):
         assert (ROOT / named).is_file(), named
