@@ -6,9 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from edgeagent.builtin.actions import identify
 
@@ -89,6 +95,14 @@ def test_the_udev_rule_is_about_the_led_that_blinks() -> None:
 def test_the_unit_leaves_its_led_and_its_pins_to_the_service() -> None:
     options = {line.partition("=")[0] for line in UNIT.read_text().splitlines() if not line.startswith("#")}
     assert options & CLOSING == set() and "ProtectSystem" in options
+
+
+def test_pins_cost_only_who_asks_for_them_and_the_examples_are_in_the_source_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert not [each for each in project["project"]["dependencies"] if "gpio" in each]
+    assert {each.partition(">")[0] for each in project["project"]["optional-dependencies"]["gpio"]} == {"gpiozero", "lgpio"}
+    targets = project["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"]["packages"] == ["edgeagent"] and {"systemd", "deploy"} <= set(targets["sdist"]["include"])
 
 
 def test_what_the_agent_says_names_files_that_there_are() -> None:
