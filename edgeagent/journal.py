@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ class Journal:
     """The journal at ``path``, made if there is none. Raises Failed when it can't be opened or written.
 
     A damaged one is set aside as ``journal.db.damaged`` and begun anew: what the hub has of its results then says what has run.
-    damaged: what was wrong with it; empty when nothing was.
+    damaged: what was wrong with it; empty when nothing was. on_change: called after each step that was written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self.damaged = path, ""
+        self.on_change: Callable[[], None] = lambda: None
         with self._in_our_words():
             try:
                 self._db = _opened(path)
@@ -183,6 +184,11 @@ class Journal:
         """How many have not been settled, by their state."""
         return dict(self._all("SELECT state, count(*) FROM commands WHERE settled = 0 GROUP BY state"))
 
+    def last_ended(self) -> Result | None:
+        """The outcome of the newest command that has one; None: none has."""
+        found = self._commands("state NOT IN ('accepted', 'running') ORDER BY seq DESC LIMIT 1")
+        return found[0].result if found else None
+
     def begin(self, result: Result, boot: str) -> None:
         """It runs from now on, in this boot of the machine."""
         with self._transaction() as db:
@@ -250,6 +256,7 @@ class Journal:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+        self.on_change()
 
     @contextlib.contextmanager
     def _in_our_words(self) -> Iterator[None]:

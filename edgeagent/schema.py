@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from edgeagent.commandsettings import CommandSettings, ExecSettings, LogSettings, ServiceSettings
+from edgeagent.gpiosettings import GpioSettings
 from edgeagent.sections import Section
 from edgeagent.subjects import ID_RULE
 
@@ -24,6 +25,7 @@ __all__ = [
     "CommandSettings",
     "DeviceSettings",
     "ExecSettings",
+    "GpioSettings",
     "HubSettings",
     "LeafSettings",
     "LogSettings",
@@ -247,5 +249,6 @@ SECTIONS: dict[str, type[Section]] = {
     "exec": ExecSettings,
     "service": ServiceSettings,
     "logs": LogSettings,
+    "gpio": GpioSettings,
     "paths": PathSettings,
 }

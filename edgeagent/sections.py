@@ -31,7 +31,7 @@ MAX_SHOWN = 60
 
 _BOUND = re.compile(r"Expected (?:int|float) (>=|<=|>|<) (\S+)")
 _LENGTH = re.compile(r"Expected (str|object|array) of length (>=|<=) (\d+)")
-_TYPE = re.compile(r"Expected (\w+), got \w+")
+_TYPE = re.compile(r"Expected ([\w |]+), got \w+")
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _TYPES = {
     "float": "a number",
@@ -40,6 +40,7 @@ _TYPES = {
     "str": "text",
     "object": "a table",
     "array": "a list",
+    "int | str": "a whole number or text",
 }
 
 
@@ -97,8 +98,37 @@ def check(name: str, value: Any, hint: Any) -> list[str]:
 
 def _problems(key: str, value: Any, hint: Any) -> list[str]:
     """Everything that is wrong with ``value``. Of a table or a list each bad part, where msgspec would stop at the first."""
-    found = [problem for part in _parts(key, value, hint) if (problem := _problem(*part))]
+    if isinstance(value, dict) and (shape := _shape(hint)) is not None:
+        return _table_problems(key, value, shape)
+    found = [problem for part in _parts(key, value, hint) for problem in _part_problems(*part)]
     return found or [problem for problem in [_problem(f"{key} = {_shown(value)}", value, hint)] if problem]
+
+
+def _part_problems(key: str, value: Any, hint: Any) -> list[str]:
+    if isinstance(value, dict) and (shape := _shape(hint)) is not None:
+        return _table_problems(key.partition(" = ")[0], value, shape)
+    problem = _problem(key, value, hint)
+    return [problem] if problem else []
+
+
+def _shape(hint: Any) -> type[msgspec.Struct] | None:
+    """What a table within a section looks like, where it is no table of any words."""
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return inner if isinstance(inner, type) and issubclass(inner, msgspec.Struct) else None
+
+
+def _table_problems(key: str, table: dict[str, Any], shape: type[msgspec.Struct]) -> list[str]:
+    fields = {field.name: field for field in msgspec.structs.fields(shape)}
+    found = [unknown(f"{key}.{word}", [f"{key}.{field}" for field in fields]) for word in table if word not in fields]
+    found += [f"{key}.{name}: it must be set" for name, field in fields.items() if field.required and name not in table]
+    for name, field in fields.items():
+        found += check(f"{key}.{name}", table[name], field.type) if name in table else []
+    if not found:
+        try:
+            msgspec.convert(table, shape)
+        except msgspec.ValidationError as error:  # the shape's own rules, of what one type can't say
+            found.append(f"{key}.{error}")
+    return found
 
 
 def _shown(value: Any) -> str:
@@ -139,6 +169,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
 def _plain(message: str, hint: Any) -> str:
     """What msgspec says, in words for people."""
     inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    inner = next((choice for choice in get_args(inner) if get_origin(choice) is Literal), inner)  # TOML has no word for None
     if get_origin(inner) is Literal:
         return f"it must be one of {', '.join(repr(choice) if choice == '' else str(choice) for choice in get_args(inner))}"
     text = message.replace("`", "")

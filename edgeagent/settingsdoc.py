@@ -53,18 +53,29 @@ def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[
         )
         hints = typing.get_type_hints(shape, include_extras=True)
         for field in msgspec.structs.fields(shape):
-            default = field.default if field.default is not msgspec.NODEFAULT else _made(field.default_factory)
             how = f" {_from_hub(f'{name}.{field.name}')} |" if from_hub else ""
-            yield f"| `{field.name}` | `{_toml(default)}` |{how} {_description(hints[field.name])} |"
+            yield f"| `{field.name}` | {_default(field)} |{how} {_description(hints[field.name])} |"
         yield ""
+        yield from _sections(_tables(name, hints), from_hub=from_hub)
+
+
+def _tables(section: str, hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of any name within a section that have keys of their own: ``{"gpio.pins.<name>": their shape}``."""
+    inner = {key: get_args(hint)[0] if get_origin(hint) is Annotated else hint for key, hint in hints.items()}
+    items = {key: get_args(hint)[1] for key, hint in inner.items() if get_origin(hint) is dict}
+    return {f"{section}.{key}.<name>": item for key, item in items.items() if hasattr(item, "__struct_fields__")}
+
+
+def _default(field: Any) -> str:
+    """Empty: none, and it may be left out."""
+    if field.required:
+        return "must be set"
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return "" if default is None else f"`{_toml(default)}`"
 
 
 def _from_hub(name: str) -> str:
     return ("live" if KEYS[name].live else "restart") if name in KEYS else "-"
-
-
-def _made(factory: Any) -> Any:
-    return factory()
 
 
 def _toml(value: Any) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
-__all__ = ["CredentialsStatus", "LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
+__all__ = ["CommandsStatus", "CredentialsStatus", "LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -55,6 +55,18 @@ class CredentialsStatus(msgspec.Struct, frozen=True, kw_only=True):
     renewing: bool = False
 
 
+class CommandsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the commands on this device: how many have not begun, run, and have ended without the hub's knowledge. last: the action of the
+    newest that ended, how it did and when, RFC 3339; all empty: none has."""
+
+    waiting: int = 0
+    running: int = 0
+    unreported: int = 0
+    last: str = ""
+    last_state: str = ""
+    last_ended: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: str
@@ -67,6 +79,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[str] = []
     queries_answered: int = 0
     waiting: dict[str, int] = {}
+    commands: CommandsStatus = CommandsStatus()
     problems: list[Problem] = []
     v: int = 1
 

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeagent import enrolled, status
+from edgeagent.assembly.commandmeans import lacking
 from edgeagent.assembly.deviceleaf import leaf_options
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.renewal import renew_at
@@ -36,7 +37,7 @@ def check(settings: Settings) -> list[Finding]:
             findings += [Finding("good", text) for text in look(settings)]
         except EdgeError as error:
             findings.append(Finding.of(error))
-    return findings
+    return [*findings, *lacking(settings, Machine())]
 
 
 def _settings(settings: Settings) -> Iterator[str]:

@@ -129,6 +129,7 @@ class Agent:
             heartbeat_seconds=lambda: with_config(self.settings, self.configuration.values).agent.heartbeat_seconds,
         )
         enter.callback(self.commands.close)
+        self.commands.watch(self.status.commands_changed)
         self.word = HubsWord(
             self.links.agent,
             self.identity.id,

@@ -7,6 +7,8 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from edgeagent import wire
 from edgeagent.actions import Context
 from edgeagent.builtin.actions import load_plugins
@@ -26,9 +28,11 @@ from edgeagent.patterns.commandresults import Results
 from edgeagent.patterns.commands import KEY, CommandLogs
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
+from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.knowntime import KnownTime
 from edgeagent.runtime import Tasks
 from edgeagent.settings import Settings
+from edgeagent.status import CommandsStatus
 from edgeagent.times import parse_rfc3339
 from edgeagent.trust.pins import load as load_pins
 
@@ -60,6 +64,8 @@ class DeviceCommands:
     ) -> None:
         load_plugins()
         load_folder(machine)
+        for error in Pins(settings, machine).begin():
+            events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
         self._heartbeat_seconds = heartbeat_seconds
         self._journal = Journal(settings.state_folder / FILE)
@@ -89,6 +95,19 @@ class DeviceCommands:
         tasks.start("command results", self._results.run())
         tasks.start("known time", self._time.run())
         tasks.start("commands", self._queue.run())
+
+    def watch(self, changed: Callable[[Callable[[], CommandsStatus]], None]) -> None:
+        """Have ``changed`` called now and after each change, with what says how the commands are; that raises Failed of the journal."""
+        self._journal.on_change = lambda: changed(self._summary)
+        changed(self._summary)
+
+    def _summary(self) -> CommandsStatus:
+        counts, last = self._journal.counts(), self._journal.last_ended()
+        waiting, running = counts.pop("accepted", 0), counts.pop("running", 0)
+        found = CommandsStatus(waiting=waiting, running=running, unreported=sum(counts.values()))
+        if last is None:
+            return found
+        return msgspec.structs.replace(found, last=last.action, last_state=last.state, last_ended=last.ended)
 
     def close(self) -> None:
         self._journal.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edgeagent.leaf.linkfailures import LinkFailure, explain_last
 from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
-from edgeagent.status import CredentialsStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import CommandsStatus, CredentialsStatus, LeafStatus, LinkStatus, Problem, Status
 from edgeagent.times import duration, rfc3339
 from edgeagent.trust import creds
 
@@ -70,6 +71,8 @@ class StatusKeeper:
         self._link_problem: Problem | None = self._unlinked()
         self._report_problem: Problem | None = None
         self._answered = 0
+        self._commands = CommandsStatus()
+        self._look_at_commands: Callable[[], CommandsStatus] = CommandsStatus
         self._changed = asyncio.Event()
         self.groups = groups
         self._write()
@@ -112,6 +115,11 @@ class StatusKeeper:
 
     def answered(self, state: str) -> None:
         self._answered += state != "refused"
+        self._changed.set()
+
+    def commands_changed(self, look: Callable[[], CommandsStatus]) -> None:
+        """look: says how they are, when the file is next written. It may raise EdgeError: the last answer stays then."""
+        self._look_at_commands = look
         self._changed.set()
 
     async def keep(self) -> None:
@@ -177,6 +185,9 @@ class StatusKeeper:
         return list(dict.fromkeys(problem for problem in found if problem))
 
     def _write(self) -> None:
+        with contextlib.suppress(EdgeError):
+            self._commands = self._look_at_commands()
+        waiting = {"commands": self._commands.waiting, "results": self._commands.unreported}
         status.write(
             self._settings.status_file,
             Status(
@@ -190,6 +201,8 @@ class StatusKeeper:
                 credentials=self._credentials(),
                 groups=self.groups,
                 queries_answered=self._answered,
+                waiting={what: count for what, count in waiting.items() if count},
+                commands=self._commands,
                 problems=self._problems(),
             ),
         )

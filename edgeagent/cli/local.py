@@ -16,7 +16,7 @@ from edgeagent.places import SYSTEM_SETTINGS, is_there
 from edgeagent.times import age, duration, parse_rfc3339
 
 if TYPE_CHECKING:
-    from edgeagent.status import CredentialsStatus
+    from edgeagent.status import CommandsStatus, CredentialsStatus
 
 __all__ = ["add_to"]
 
@@ -39,6 +39,9 @@ def run(settings_file: SettingsFile = None) -> None:
     os.execv(sys.executable, argv("edgeagent.assembly.agent", *named))
 
 
+_LEVELS = {"good": "ok", "warn": "WARN", "wrong": "WRONG"}
+
+
 def check(settings_file: SettingsFile = None) -> None:
     """Check the settings, and everything else that `edgeagent run` needs before it can start.
 
@@ -48,10 +51,10 @@ def check(settings_file: SettingsFile = None) -> None:
 
     findings = look(settings.load(settings_file))
     for finding in findings:
-        typer.echo(f"{'ok     ' if finding.good else 'WRONG  '}{finding.text}")
+        typer.echo(f"{_LEVELS[finding.level]:<7}{finding.text}")
         if finding.remedy and not finding.good:
             typer.echo(f"       {finding.remedy}")
-    if not all(finding.good for finding in findings):
+    if any(finding.level == "wrong" for finding in findings):
         raise typer.Exit(1)
 
 
@@ -100,6 +103,7 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     )
     lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
+    lines += _commands(found.commands, now)
     if not running:
         lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
     for problem in found.problems:
@@ -107,6 +111,13 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
         if problem.remedy:
             lines.append(f"           {problem.remedy}")
     return lines
+
+
+def _commands(commands: CommandsStatus, now: datetime) -> list[str]:
+    when = f" {age(parse_rfc3339(commands.last_ended), now)}" if commands.last_ended else ""
+    last = [f"the last, {commands.last}, {commands.last_state.replace('_', ' ')}{when}"] if commands.last else []
+    parts = ([f"{commands.running} running"] if commands.running else []) + last
+    return [f"  commands {'; '.join(parts)}"] if parts else []
 
 
 def _enrolment(found: CredentialsStatus | None, now: datetime) -> list[str]:

@@ -85,11 +85,14 @@ reconnect_seconds = {reconnect_seconds}
     # ---- the agent ----
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Its agent, without a word about the hub on the command line; its leaf ends with it."""
+    def running(self, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Its agent, without a word about the hub on the command line; its leaf ends with it. env: more of its environment."""
         with (self.folder / "agent.log").open("ab") as log:
             self._agent = subprocess.Popen(
-                [sys.executable, "-m", "edgeagent", "run", "--settings", str(self.settings)], stdout=log, stderr=log
+                [sys.executable, "-m", "edgeagent", "run", "--settings", str(self.settings)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **env},
             )
         try:
             yield self._agent

@@ -45,6 +45,9 @@ def test_the_built_in_actions() -> None:
     assert [each.name for each in ours()] == [
         "agent.restart",
         "exec",
+        "gpio.pulse",
+        "gpio.read",
+        "gpio.write",
         "identify",
         "logs",
         "ping",

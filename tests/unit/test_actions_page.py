@@ -66,7 +66,7 @@ def test_the_families_are_as_the_page_says(name: str) -> None:
 
 
 def test_what_does_not_wait_for_others() -> None:
-    assert [each.name for each in ours() if each.concurrent] == ["identify", "logs", "ping", "service.status"]
+    assert [each.name for each in ours() if each.concurrent] == ["gpio.read", "identify", "logs", "ping", "service.status"]
 
 
 def test_the_settings_on_the_page(tmp_path: Path) -> None:
@@ -74,6 +74,12 @@ def test_the_settings_on_the_page(tmp_path: Path) -> None:
     found = settings.parse(text, Path("/etc/edgeagent/agent.toml"))
     assert found.exec.enabled and found.exec.user == "pi"
     assert Board(tmp_path, text).refusal("exec", argv=["apt-get", "install", "-y", "nginx"]) == ""
+
+
+def test_the_pins_on_the_page(tmp_path: Path) -> None:
+    board = Board(tmp_path, next(block for block in blocks("toml") if "[gpio.pins." in block))
+    assert list(board.settings.gpio.pins) == ["lamp", "opener", "door"]
+    assert board.refusal("gpio.pulse", pin="opener", seconds=1) == ""
 
 
 def test_the_manifest_on_the_page() -> None:

@@ -10,7 +10,7 @@ from edgeagent import settings, status
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.hub.owner import Owner
-from edgeagent.status import LeafStatus, Problem, Status
+from edgeagent.status import CommandsStatus, LeafStatus, Problem, Status
 
 URL = "nats-leaf://hub.example:7422"
 
@@ -52,6 +52,20 @@ async def test_the_reason_is_shown(tmp_path: Path, keyring: Owner) -> None:
     assert kept.read().problems[0].remedy.endswith(f"the leaf's log: {tmp_path}/leaf.log")
     kept.keeper.link_tried(None)
     assert kept.wrong() == [] and kept.read().link.up and kept.read().link.acknowledged
+
+
+async def test_commands_are_asked_for_when_it_is_written(tmp_path: Path) -> None:
+    kept, now = Kept(tmp_path), [CommandsStatus(waiting=1000, last="ping", last_state="succeeded")]
+    kept.keeper.commands_changed(lambda: now[0])
+    assert kept.read().commands == now[0] and kept.read().waiting == {"commands": 1000}
+    now[0] = CommandsStatus(running=1, unreported=2)
+    assert kept.read().commands == now[0] and kept.read().waiting == {"results": 2}
+
+    def gone() -> CommandsStatus:
+        raise Failed("keep the commands", "it is closed")
+
+    kept.keeper.commands_changed(gone)
+    assert kept.read().waiting == {"results": 2}, "what was known last"
 
 
 async def test_the_leafs_log_knows_better(tmp_path: Path, keyring: Owner) -> None:

@@ -116,6 +116,19 @@ def test_what_is_to_be_done_in_which_order(journal: Journal) -> None:
     assert ids(journal.unclaimed(9)) == ["a", "b", "c"]
 
 
+def test_each_step_is_told_and_the_last_end_is_found(journal: Journal) -> None:
+    told: list[dict[str, int]] = []
+    journal.on_change = lambda: told.append(journal.counts())
+    assert journal.last_ended() is None
+    take(journal, new("a"), new("b"), new("c"))
+    journal.begin(msgspec.structs.replace(new("b").result, state="running"), "boot")
+    assert journal.last_ended() is None
+    journal.write(msgspec.structs.replace(new("b").result, state="failed"))
+    found = journal.last_ended()
+    assert found and (found.id, found.state) == ("b", "failed")
+    assert told == [{"accepted": 3}, {"accepted": 2, "running": 1}, {"accepted": 2, "failed": 1}]
+
+
 def test_the_newest_of_those_that_do_the_same(journal: Journal) -> None:
     same = {"args": {"y": 1, "x": 2}}
     take(journal, new("a", **same), new("b", args={"x": 2, "y": 1}), new("c", args={"x": 3}), new("d", not_after=50, **same))

@@ -12,7 +12,7 @@ import pytest
 from edgeagent import status
 from edgeagent.cli.local import describe
 from edgeagent.errors import EdgeError, Failed, Unreachable
-from edgeagent.status import LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import CommandsStatus, LeafStatus, LinkStatus, Problem, Status
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -99,6 +99,22 @@ def test_described_for_people() -> None:
         "  groups   berlin, kitchen",
         "  waiting  nothing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("commands", "line"),
+    [
+        (CommandsStatus(running=2), "  commands 2 running"),
+        (CommandsStatus(last="ping", last_state="refused"), "  commands the last, ping, refused"),
+        (
+            CommandsStatus(waiting=5, running=1, last="exec", last_state="timed_out", last_ended="2026-11-21T11:58:00.000Z"),
+            "  commands 1 running; the last, exec, timed out 2m ago",
+        ),
+    ],
+    ids=["running", "refused", "both"],
+)
+def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
+    assert describe(made(commands=commands), True, NOW)[-1] == line
 
 
 def test_of_an_agent_that_is_gone_nothing_is_said_as_if_it_were_so_now() -> None:

@@ -12,12 +12,14 @@ from msgspec import Meta
 from edgeagent.actions import HOUR, Arguments, Context, Outcome, action, printable
 from edgeagent.machine import Machine
 
-__all__: list[str] = []
+__all__ = ["RULES", "led_of"]
 
 #: The activity LED of a Pi: its name since kernel 5.16, and before.
 _LEDS = ("/sys/class/leds/ACT", "/sys/class/leds/led0")
 #: How long it is on, and off, in seconds.
 BLINK_SECONDS = 0.25
+#: What gives the packaged service the right to do it.
+RULES = "deploy/udev/70-edgeagent-leds.rules"
 
 _blinking: set[Path] = set()
 
@@ -37,7 +39,7 @@ class Identify(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True)
     concurrent=True,
 )
 async def identify(context: Context, args: Identify) -> Outcome:
-    led = _led(context.machine)
+    led = led_of(context.machine)
     if led is None:
         return Outcome("refused", f"this board has no activity LED ({_LEDS[0]} is not there)")
     if led in _blinking:
@@ -46,12 +48,15 @@ async def identify(context: Context, args: Identify) -> Outcome:
     try:
         return await _blink(context, led, args.seconds)
     except OSError as error:
-        return Outcome("failed", f"cannot blink: {error.strerror} ({led}): give the agent's user the right to write there")
+        return Outcome(
+            "failed", f"cannot blink: {error.strerror} ({led}): give the agent's user the right to write there ({RULES} does)"
+        )
     finally:
         _blinking.discard(led)
 
 
-def _led(machine: Machine) -> Path | None:
+def led_of(machine: Machine) -> Path | None:
+    """The folder of the LED that blinks, None when the board has none."""
     return next((machine.path(led) for led in _LEDS if machine.path(f"{led}/brightness").exists()), None)
 
 

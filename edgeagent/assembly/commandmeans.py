@@ -1,0 +1,61 @@
+"""Whether this user has what the actions need that agent.toml allows: for hints, before a command fails for it. Nothing is tried.
+
+Whether systemd lets it reboot and manage units can't be seen: polkit's rules are closed to all but root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+
+from edgeagent.assembly.findings import Finding
+from edgeagent.builtin.actions import identify
+from edgeagent.errors import EdgeError, Failed
+from edgeagent.machine import Machine
+from edgeagent.patterns import gpio
+from edgeagent.settings import Settings
+
+__all__ = ["JOURNAL_GROUP", "lacking"]
+
+JOURNAL_GROUP = "sudo usermod -aG systemd-journal edgeagent"
+
+
+def lacking(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    """A hint for each action that is allowed, and would fail for the rights of the user who asks."""
+    looks: dict[str, Callable[[Settings, Machine], EdgeError | None]] = {
+        "gpio.write": _pins,
+        "identify": _led,
+        "logs": _journal,
+        "reboot": _systemctl,
+    }
+    for name, look in looks.items():
+        if any(fnmatchcase(name, pattern) for pattern in settings.commands.allow) and (error := look(settings, machine)):
+            yield Finding("warn", f"{error.what}: {error.why}", error.remedy)
+
+
+def _pins(settings: Settings, machine: Machine) -> EdgeError | None:
+    return gpio.means(machine) if settings.gpio.pins else None
+
+
+def _led(settings: Settings, machine: Machine) -> EdgeError | None:
+    led = identify.led_of(machine)
+    if led is None or all(os.access(led / name, os.W_OK) for name in ("trigger", "brightness")):
+        return None  # most machines have none, and `identify` says so
+    return Failed("identify", f"this user may not write to {led}", f"{identify.RULES} lets the user edgeagent")
+
+
+def _journal(settings: Settings, machine: Machine) -> EdgeError | None:
+    """journald keeps it in one of two folders, a folder a machine (systemd-journald.service(8))."""
+    folders = [machine.path(folder) for folder in ("/var/log/journal", "/run/log/journal")]
+    journals = [file for folder in folders for file in folder.glob("*/system.journal")]
+    if not journals or any(os.access(file, os.R_OK) for file in journals):
+        return None
+    return Failed("read logs", f"this user may not read {journals[0]}", f"`{JOURNAL_GROUP}` lets the user edgeagent")
+
+
+def _systemctl(settings: Settings, machine: Machine) -> EdgeError | None:
+    program = settings.service.systemctl
+    if machine.path(program).is_file():
+        return None
+    return Failed("reboot", f"there is no {program}", "name it in `service.systemctl`")
