@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from edgeagent import wire
 from edgeagent.actions import Context
@@ -41,7 +41,7 @@ class DeviceCommands:
     """The commands of one device.
 
     settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. boot: id of this boot. labels,
-    heartbeat_seconds: give what they are now. Raises Failed when the journal can't be opened.
+    heartbeat_seconds: give what they are now. look_at_signers: reads who may sign now, from the hub. Raises Failed when the journal can't be opened.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class DeviceCommands:
         events: Events,
         labels: Callable[[], Mapping[str, str]],
         heartbeat_seconds: Callable[[], float],
+        look_at_signers: Callable[[], Awaitable[None]],
     ) -> None:
         load_plugins()
         load_folder(machine)
@@ -78,7 +79,9 @@ class DeviceCommands:
             now=self._time.now,
             enrolled_at=_enrolled_at(settings),
         )
-        self._logs = CommandLogs(client, self._journal, here, tell=events.tell, on_taken=self._taken)
+        self._logs = CommandLogs(
+            client, self._journal, here, tell=events.tell, on_taken=self._taken, look_at_signers=look_at_signers
+        )
         self._results = Results(client, device_id, self._journal, on_claimed=lambda: self._queue.wake(), tell=events.tell)
         self._queue = CommandQueue(
             device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context
