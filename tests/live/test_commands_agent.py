@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from edgeagent.subjects import FLEET_ALL, Scope
+from edgeagent import subjects
+from edgeagent.subjects import FLEET_ALL, SIGNERS, TRUST_BUCKET, Scope
+from edgeagent.trust.signers import changed
 from tests.support.commanding import Author, heard, person, result_of, results_of
 from tests.support.enrolling import NewDevice
 from tests.support.servers import kill, kill_leftovers, until
@@ -62,4 +65,23 @@ async def test_what_was_commanded_while_it_was_away_or_dead_runs_when_it_is_back
         await until(lambda: not device.is_linked, "it is cut off")
         await hub.start()
         await until(lambda: author.client.is_connected, "the author is back")
+        assert (await heard(author.client, await author.send("ping"))).state == "succeeded"
+
+
+async def test_a_role_key_that_is_news_commands_though_its_bell_was_not_heard(
+    hub: TrustHub, author: Author, tmp_path: Path
+) -> None:
+    """The document of who may sign changes and nothing rings, as if that were still on its way; then a new key gives a command."""
+    hub.signers = {hub._roles["admin"].public: "admin"}
+    device = NewDevice(tmp_path / "device", reconnect_seconds=0.2)
+    await device.enrolled_with(hub)
+    with device.running():
+        await until(lambda: device.is_linked, "it is linked")
+        admin = Author(author.client, person(hub, "admin", "ada"))
+        assert (await heard(author.client, await admin.send("ping"))).state == "succeeded"
+        js = (await hub.connect("HUB")).jetstream()
+        stream = (await js.stream_info(f"KV_{TRUST_BUCKET}")).config
+        await js.update_stream(stream.evolve(republish=None))
+        now = {hub._roles[role].public: role for role in ("admin", "operator")}
+        await js.publish(subjects.document(SIGNERS), changed(admin.login, None, now=time.time(), signers=now))
         assert (await heard(author.client, await author.send("ping"))).state == "succeeded"
