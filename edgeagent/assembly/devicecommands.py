@@ -18,8 +18,9 @@ from edgeagent.documents import Source
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError
 from edgeagent.journal import FILE, Journal
-from edgeagent.link import Client, request
+from edgeagent.link import Client
 from edgeagent.machine import Machine
+from edgeagent.patterns.askprogram import ask_program
 from edgeagent.patterns.commandjudge import Here
 from edgeagent.patterns.commandqueue import CommandQueue
 from edgeagent.patterns.commandresults import Results
@@ -140,8 +141,7 @@ class DeviceCommands:
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
-        answer = await request(self._client, subject, body, what=f"ask {subject}", timeout=seconds)
-        return bytes(answer.data)
+        return await ask_program(self._client, subject, body, seconds)
 
 
 def _enrolled_at(settings: Settings) -> float | None:
