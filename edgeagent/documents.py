@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 SPACING_SECONDS = 1.0
 #: On a cluster the server that answers may lag behind the one that rang (6 ms were seen): so many more reads, so many seconds apart.
 LAG_TRIES, LAG_SECONDS = 5, 0.05
+#: In so many more looks, a spacing apart, it is asked for what rang if the server has not got it by then.
+LAG_LOOKS = 5
+#: After a link-up there is a second look, so many seconds later, plus or minus half: whoever answered the first may have lagged behind,
+#: and what rang before the link was there rings no more.
+SECOND_LOOK_SECONDS = 10.0
 #: Bounds of the pause after a read that failed, in seconds.
 RETRY_SECONDS = (0.5, 60.0)
 #: How often to look without being rung, in seconds, unless told otherwise.
@@ -59,6 +64,8 @@ class _State:
     due: bool = True
     # Asked for by the doorbell: a read that shows less is repeated.
     rung_sequence: int = 0
+    # In how many looks in a row the server did not have what rang.
+    behind: int = 0
     not_before: float = 0.0
     # Sequence and time of what was offered last: a stream that was made anew counts from 1 again.
     seen: tuple[int, datetime | None] | None = None
@@ -91,6 +98,7 @@ class Follower:
 
     def link_came(self) -> None:
         """Read everything again: what rang meanwhile was not heard."""
+        self._unrung = min(self._unrung, self._clock() + jittered(SECOND_LOOK_SECONDS, 0.5))
         self.again(self._states)
 
     def again(self, keys: Iterable[str]) -> None:
@@ -152,14 +160,7 @@ class Follower:
         return good
 
     async def _read(self, state: _State) -> None:
-        wanted, state.rung_sequence = state.rung_sequence, 0
-        stored = await get_last(self._client, state.source.stream, state.source.subject)
-        for _ in range(LAG_TRIES):
-            # A deletion leaves nothing to compare with, and whoever forges a doorbell names any number: so only a few times.
-            if stored is None or stored.sequence >= wanted:
-                break
-            await asyncio.sleep(LAG_SECONDS)
-            stored = await get_last(self._client, state.source.stream, state.source.subject)
+        stored = await self._newest(state)
         found = (stored.sequence, stored.time) if stored else (0, None)
         if found == state.seen:
             return
@@ -171,6 +172,21 @@ class Follower:
             log.warning("%s", error)
             return
         state.seen = found
+
+    async def _newest(self, state: _State) -> Stored | None:
+        """The newest message; no older one than rang, unless the server goes on having none: whoever forges a doorbell names any number."""
+        wanted, state.rung_sequence = state.rung_sequence, 0
+        for attempt in range(LAG_TRIES + 1):
+            if attempt:
+                await asyncio.sleep(LAG_SECONDS)
+            stored = await get_last(self._client, state.source.stream, state.source.subject, marks=True)
+            is_there = wanted <= (stored.sequence if stored else 0)
+            if is_there:
+                break
+        state.behind = 0 if is_there or state.behind >= LAG_LOOKS else state.behind + 1
+        if state.behind:
+            state.due, state.rung_sequence = True, max(wanted, state.rung_sequence)
+        return None if stored is None or stored.deleted else stored
 
 
 def _rung(headers: Mapping[str, str], source: Source) -> tuple[int, datetime] | None:

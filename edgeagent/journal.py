@@ -26,6 +26,9 @@ _VERSION = 1
 #: What has expired is kept for so long in case a clock is set back, in seconds, and so many of the newest commands in any case.
 KEEP_SECONDS, KEEP_COMMANDS = 7 * 86400, 1000
 
+#: How many waiting commands are read at once after the first, which is mostly the one that is wanted.
+_PAGE = 16
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -155,15 +158,15 @@ class Journal:
         """Those that ended and whose outcome the hub has not acknowledged, in order."""
         return self._commands("settled = 0 AND state NOT IN ('accepted', 'running') ORDER BY seq LIMIT ?", limit)
 
-    def next(self) -> Command | None:
-        """The first that waits for its turn."""
-        return next(iter(self._commands("state = 'accepted' AND settled = 0 AND concurrent = 0 ORDER BY seq LIMIT 1")), None)
-
-    def concurrent(self, limit: int) -> list[Command]:
-        """Those that wait for no other, and that the hub knows of, in order."""
-        return self._commands(
-            "state = 'accepted' AND settled = 0 AND concurrent = 1 AND fence IS NOT NULL ORDER BY seq LIMIT ?", limit
-        )
+    def waiting(self, *, concurrent: bool) -> Iterator[Command]:
+        """Those that have not begun, in order, read a few at a time. concurrent: those that wait for no other and that the hub knows of;
+        else those that wait for others."""
+        seq, size = 0, 1
+        which = "state = 'accepted' AND settled = 0 AND concurrent = ? AND seq > ?"
+        which += f"{' AND fence IS NOT NULL' if concurrent else ''} ORDER BY seq LIMIT ?"
+        while found := self._commands(which, concurrent, seq, size):
+            yield from found
+            seq, size = found[-1].seq, _PAGE
 
     def running(self) -> list[Command]:
         return self._commands("state = 'running' AND settled = 0 ORDER BY seq")

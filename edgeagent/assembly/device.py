@@ -127,6 +127,7 @@ class Agent:
             events=self.events,
             labels=lambda: self.word.labels,
             heartbeat_seconds=lambda: with_config(self.settings, self.configuration.values).agent.heartbeat_seconds,
+            look_at_signers=lambda: self.word.look_at_signers(),
         )
         enter.callback(self.commands.close)
         self.commands.watch(self.status.commands_changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
@@ -20,8 +20,9 @@ from edgeagent.documents import Source
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError
 from edgeagent.journal import FILE, Journal
-from edgeagent.link import Client, request
+from edgeagent.link import Client
 from edgeagent.machine import Machine
+from edgeagent.patterns.askprogram import ask_program
 from edgeagent.patterns.commandjudge import Here
 from edgeagent.patterns.commandqueue import CommandQueue
 from edgeagent.patterns.commandresults import Results
@@ -45,7 +46,7 @@ class DeviceCommands:
     """The commands of one device.
 
     settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. boot: id of this boot. labels,
-    heartbeat_seconds: give what they are now. Raises Failed when the journal can't be opened.
+    heartbeat_seconds: give what they are now. look_at_signers: reads who may sign now, from the hub. Raises Failed when the journal can't be opened.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class DeviceCommands:
         events: Events,
         labels: Callable[[], Mapping[str, str]],
         heartbeat_seconds: Callable[[], float],
+        look_at_signers: Callable[[], Awaitable[None]],
     ) -> None:
         load_plugins()
         load_folder(machine)
@@ -84,7 +86,9 @@ class DeviceCommands:
             now=self._time.now,
             enrolled_at=_enrolled_at(settings),
         )
-        self._logs = CommandLogs(client, self._journal, here, tell=events.tell, on_taken=self._taken)
+        self._logs = CommandLogs(
+            client, self._journal, here, tell=events.tell, on_taken=self._taken, look_at_signers=look_at_signers
+        )
         self._results = Results(client, device_id, self._journal, on_claimed=lambda: self._queue.wake(), tell=events.tell)
         self._queue = CommandQueue(
             device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context
@@ -156,8 +160,7 @@ class DeviceCommands:
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
-        answer = await request(self._client, subject, body, what=f"ask {subject}", timeout=seconds)
-        return bytes(answer.data)
+        return await ask_program(self._client, subject, body, seconds)
 
 
 def _enrolled_at(settings: Settings) -> float | None:

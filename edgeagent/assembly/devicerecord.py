@@ -108,6 +108,10 @@ class HubsWord:
         self._follower.link_came()
         self._events.link_came()
 
+    async def look_at_signers(self) -> None:
+        """Read who may sign, now. Raises Unreachable when the hub does not answer."""
+        await self._trust.look_at_signers(self._client)
+
     async def _changed(self, key: str, stored: Stored | None) -> None:
         if self._commands.is_of(key):
             await self._commands.changed(key, stored)

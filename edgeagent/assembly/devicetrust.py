@@ -14,11 +14,12 @@ from pathlib import Path
 import msgspec
 
 from edgeagent import files, subjects, wire
-from edgeagent.direct import Stored
+from edgeagent.direct import Stored, get_last
 from edgeagent.documents import Source
 from edgeagent.enrolled import AUTHORITIES_FILE, TRUST_FILE
 from edgeagent.enrolment import Authorities
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.link import Client
 from edgeagent.subjects import DEVICES_BUCKET, TRUST_BUCKET
 from edgeagent.trust.pins import load
 from edgeagent.trust.signers import followed
@@ -79,6 +80,15 @@ class DeviceTrust:
             await self._take_authorities(wire.decode(stored.data, Authorities))
         elif key == SIGNERS:
             await self._take_signers(stored)
+
+    async def look_at_signers(self, client: Client) -> None:
+        """Read who may sign, now. Raises Unreachable when the hub does not answer."""
+        try:
+            await self.changed(SIGNERS, await get_last(client, f"KV_{TRUST_BUCKET}", subjects.document(subjects.SIGNERS)))
+        except Unreachable:
+            raise
+        except EdgeError as error:  # there are no news, then
+            log.warning("%s", error)
 
     async def _take_authorities(self, document: Authorities) -> None:
         text = "".join(document.authorities).encode()

@@ -32,6 +32,8 @@ class Cable:
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
         self.state = CableState.UP
+        #: How long everything is on its way, in seconds, each way; for what comes from then on.
+        self.delay_seconds = 0.0
         self.port = 0
         #: Bytes carried towards the target and back, and bytes lost while silent, both ways together.
         self.bytes_out = self.bytes_back = self.bytes_lost = 0
@@ -151,15 +153,22 @@ class _Connection:
                 if self._cable.state is CableState.SILENT:
                     return await self._swallow(source, len(data))
                 self._count(sink, len(data))
-                sink.write(data)
-                await sink.drain()
+                await self._pass_on(sink, data)
         except OSError:
             if self._cable.state is not CableState.SILENT:
                 raise
         if self._cable.state is CableState.SILENT:
             return await self._swallow(source)
+        await asyncio.sleep(self._cable.delay_seconds)  # what was sent before comes before
         sink.write_eof()
         return None
+
+    async def _pass_on(self, sink: asyncio.StreamWriter, data: bytes) -> None:
+        if self._cable.delay_seconds:
+            asyncio.get_running_loop().call_later(self._cable.delay_seconds, sink.write, data)
+        else:
+            sink.write(data)
+            await sink.drain()
 
     def _count(self, sink: asyncio.StreamWriter, size: int) -> None:
         if sink is self._far:

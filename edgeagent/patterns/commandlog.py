@@ -20,9 +20,9 @@ from edgeagent.journalrows import Position
 from edgeagent.link import Client
 from edgeagent.subjects import Scope
 from edgeagent.trust.pins import Pins
-from edgeagent.trust.signed import check
+from edgeagent.trust.signed import Untrusted, check
 
-__all__ = ["Head", "Plan", "at_cursor", "head_of", "number_of", "plan", "read", "source"]
+__all__ = ["Head", "Plan", "at_cursor", "entry_digest", "head_of", "is_strangers", "number_of", "plan", "read", "source"]
 
 STREAM = "EDGE_COMMANDS"
 #: Reads on the way at once: the first time, and at most.
@@ -79,6 +79,17 @@ def head_of(scope: Scope, stored: Stored, pins: Pins) -> Head:
     return Head(number, mark, entry.log, max(1, min(entry.floor, number)))
 
 
+def is_strangers(scope: Scope, data: bytes, pins: Pins) -> bool:
+    """Whether an entry does not count because of who signed it, so that a newer document of who may sign could make it count."""
+    try:
+        check(data, kind="command", scope=scope, pins=pins)
+    except Untrusted:
+        return True
+    except EdgeError:
+        pass
+    return False
+
+
 def plan(position: Position | None, noted: str, head: Head) -> Plan | None:
     """What to read of a log with this head; None: nothing.
 
@@ -115,13 +126,13 @@ def _onward(position: Position, head: Head) -> Plan | None:
 async def read(client: Client, scope: Scope, head: Stored, wanted: Plan) -> AsyncIterator[list[tuple[int, bytes]]]:
     """``(number, envelope)`` of the entries that ``wanted`` asks for, in order, a window at a time; what was purged is left out.
 
-    Raises Unreachable when the hub does not answer, or not as it should.
+    Raises Unreachable when the hub does not answer, not as it should, or by a server that lags behind the one that had the head.
     """
     last = number_of(head.subject)
     first, size = wanted.first, FIRST_WINDOW
     while first < last:
         numbers = range(first, min(first + size, last))
-        found = await _window(client, scope, numbers, wanted.floor)
+        found = await _window(client, scope, numbers, wanted.floor, last)
         if found:
             yield found
         largest = max((len(data) for _, data in found), default=1)
@@ -129,12 +140,15 @@ async def read(client: Client, scope: Scope, head: Stored, wanted: Plan) -> Asyn
     yield [(last, head.data)]
 
 
-async def _window(client: Client, scope: Scope, numbers: range, floor: int) -> list[tuple[int, bytes]]:
+async def _window(client: Client, scope: Scope, numbers: range, floor: int, head: int) -> list[tuple[int, bytes]]:
+    """The entries ``numbers`` that there are. What is not there from ``floor`` on was purged only if the server that says so has the
+    entry ``head`` too: in a cluster another one may answer than before, and nats-server lets it when it has caught up by nine tenths."""
     found: dict[int, bytes] = {}
-    missing = list(numbers)
+    missing, is_current = list(numbers), False
     for attempt in range(LAG_TRIES + 1):
-        if attempt:  # it has not expired, so it is there: the server that answered lags behind
+        if attempt:
             await asyncio.sleep(LAG_SECONDS)
+            is_current = await _entry(client, scope, head) is not None
         answers = await asyncio.gather(*(_entry(client, scope, number) for number in missing), return_exceptions=True)
         for number, answer in zip(missing, answers, strict=True):
             if isinstance(answer, BaseException):
@@ -143,7 +157,9 @@ async def _window(client: Client, scope: Scope, numbers: range, floor: int) -> l
                 found[number] = answer
         missing = [number for number in missing if number not in found and number >= floor]
         if not missing:
-            break
+            return sorted(found.items())
+    if not is_current:
+        raise Unreachable(f"read the log of {scope}", "the server of the hub that answers lags behind")
     return sorted(found.items())
 
 
@@ -155,7 +171,7 @@ async def _entry(client: Client, scope: Scope, number: int) -> bytes | None:
     return stored.data if stored else None
 
 
-async def entry_digest(client: Client, scope: Scope, number: int) -> str:
-    """The digest of one entry as the hub has it now; empty when it is not there. Raises Unreachable."""
-    data = await _entry(client, scope, number)
-    return digest(data) if data is not None else ""
+async def entry_digest(client: Client, scope: Scope, number: int, head: int) -> str:
+    """The digest of one entry as the hub has it now; empty when it was purged. head: number of the newest. Raises Unreachable."""
+    found = await _window(client, scope, range(number, number + 1), number, head)
+    return digest(found[0][1]) if found else ""

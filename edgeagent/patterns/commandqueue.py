@@ -1,4 +1,7 @@
-"""When each accepted command runs: one after the other in the order of the journal, those that wait for nobody beside them."""
+"""When each accepted command runs: one after the other in the order of the journal, those that wait for nobody beside them.
+
+What waits for its part of a splay holds nobody up: of those that are due the first one runs.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,7 @@ class CommandQueue:
         self._id, self._journal, self._results, self._time = device_id, journal, results, time
         self._settings, self._boot, self._context = settings, boot, context
         self._wake = asyncio.Event()
+        self._due: dict[str, float] = {}
         self._runs: dict[str, Run] = {}
         self._busy = False
         self._tasks = Tasks()
@@ -129,35 +133,38 @@ class CommandQueue:
     def _start_what_can(self) -> float | None:
         """Begin what may begin; how long to wait for more, in seconds, None: until woken. Raises Failed of the journal."""
         now = self._time.now()
-        waits = []
-        for beside in self._journal.concurrent(2 * BESIDE):
-            if len(self._runs) - self._busy < BESIDE:
-                waits.append(self._consider(beside, now))
-        while not self._busy and (command := self._journal.next()):
-            wait = self._consider(command, now)
-            waits.append(wait)
-            if wait is not None or command.fence is None or now is None:
-                break
-        return min((wait for wait in waits if wait is not None), default=None)
+        return min([*self._those(now, concurrent=True), *self._those(now, concurrent=False)], default=None)
 
-    def _consider(self, command: Command, now: float | None) -> float | None:
-        """End it or begin it, if its turn has come; how long it waits else, in seconds; None: not for the clock."""
-        if command.fence is None:
-            return None  # the hub has not heard of it
-        if now is None:
-            self._time.wanted()
-            return None
+    def _those(self, now: float | None, *, concurrent: bool) -> list[float]:
+        """Begin those that may begin; how long others wait for their part of a splay, in seconds."""
+        waits = []
+        waiting = self._journal.waiting(concurrent=concurrent)
+        while not self._is_full(concurrent=concurrent) and (command := next(waiting, None)):
+            if command.fence is None:
+                break  # the hub has not heard of it
+            if now is None:
+                self._time.wanted()
+                break
+            if wait := self._consider(command, now):
+                waits.append(wait)
+        return waits
+
+    def _is_full(self, *, concurrent: bool) -> bool:
+        return len(self._runs) - self._busy >= BESIDE if concurrent else self._busy
+
+    def _consider(self, command: Command, now: float) -> float:
+        """End it or begin it, if its turn has come; how long it waits for that, in seconds."""
         end = self._end_before(command, now)
         if end is not None:
             self._journal.write(end)
+            self._due.pop(command.id, None)
             log.warning("%s by %s, command %s: %s", end.state, end.signer, end.id, end.reason)
             self._results.wake()
-            return None
+            return 0.0
         left = self._splay_left(command, now)
-        if left > 0:
-            return left
-        self._begin(command)
-        return None
+        if left <= 0:
+            self._begin(command)
+        return left
 
     def _end_before(self, command: Command, now: float) -> Result | None:
         """The end of a command that is not to be begun any more."""
@@ -173,15 +180,19 @@ class CommandQueue:
         return None
 
     def _splay_left(self, command: Command, now: float) -> float:
-        part = part_of(self._id, command.id, command.splay_seconds)
-        # A clock that was set in between makes it wait its part once more at most.
-        return min(part, max(0.0, command.taken + part - now)) if part else 0.0
+        """How long it waits for its part of the splay, in seconds. A clock that is set back meanwhile does not prolong that."""
+        if not command.splay_seconds:
+            return 0.0
+        part, running = part_of(self._id, command.id, command.splay_seconds), asyncio.get_running_loop().time()
+        due = self._due.setdefault(command.id, running + min(part, command.taken + part - now))
+        return max(0.0, due - running)
 
     def _begin(self, command: Command) -> None:
         action = actions.find(command.result.action)
         assert action is not None  # or it would have been refused
         run = Run(action, command, self._results, self._journal, self._boot)
         run.note()
+        self._due.pop(command.id, None)
         self._runs[command.id] = run
         self._busy = self._busy or not command.concurrent
         self._tasks.start(f"command {command.id}", self._carry_out(run, command))

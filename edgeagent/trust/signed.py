@@ -21,7 +21,7 @@ from edgeagent.trust.creds import ACTION_TAG, GROUP_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair, verify
 from edgeagent.trust.pins import Pins
 
-__all__ = ["DOCUMENTS", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "check", "peek", "self_consistent", "sign"]
+__all__ = ["DOCUMENTS", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "Untrusted", "check", "peek", "self_consistent", "sign"]
 
 #: kind -> the roles that may sign it. ``group-operator``: only for scopes of the groups in the JWT.
 KINDS: dict[str, frozenset[str]] = {
@@ -37,6 +37,10 @@ SKEW_SECONDS = 300
 MAX_BYTES = 256 << 10
 #: The first line of what is signed: nothing else that these keys sign (a nonce, a JWT) begins like this.
 _HEAD = "edgeagent signed 1"
+
+
+class Untrusted(Refused):
+    """Its signer is nobody whom the device follows now; a newer document of who may sign can change that."""
 
 
 class Signed(msgspec.Struct, omit_defaults=True):
@@ -104,7 +108,7 @@ def peek(data: bytes) -> Signed:
 def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
     """What the signature says, if it is good for ``kind`` and ``scope``.
 
-    Raises Failed when it is no envelope, Refused with the reason when it must not be followed.
+    Raises Failed when it is no envelope, Refused with the reason when it must not be followed, Untrusted if that is who signed it.
     """
     envelope, what = peek(data), f"follow the {kind} for {scope}"
     if envelope.kind != kind or envelope.scope != str(scope):
@@ -114,7 +118,7 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
     try:
         claims = jwt.decode(envelope.signer, issuers=pins.signers)
     except (Refused, Failed) as error:
-        raise Refused(what, f"its signer is not known here ({error.why})") from None
+        raise Untrusted(what, f"its signer is not known here ({error.why})") from None
     key, name = str(claims.get("sub", "")), str(claims.get("name", ""))
     if not _is_genuine(key, envelope):
         raise Refused(what, f"its signature is not {name}'s")
@@ -132,6 +136,8 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
         limits.get(ACTION_TAG, ()),
         int(claims.get("iat", 0)),
     )
+    if pins.has_revoked(key, found.issued):
+        raise Untrusted(what, f"{name}'s login was revoked")
     problem = _role_problem(found, kind, scope) or _time_problem(found, kind, claims, pins)
     if problem:
         raise Refused(what, problem)
@@ -178,8 +184,6 @@ def _time_problem(found: Signature, kind: str, claims: jwt.Claims, pins: Pins) -
         return f"it was signed before {found.signer}'s login was issued"
     if expires is not None and found.at > int(expires):
         return f"{found.signer}'s login had expired when it was signed"
-    if pins.has_revoked(found.key, issued):
-        return f"{found.signer}'s login was revoked"
     if kind in DOCUMENTS and found.number > (found.at + SKEW_SECONDS) * 1000:
         return "its number is ahead of the time at which it was signed, so that nothing could ever replace it"
     if found.at < pins.floor:

@@ -63,7 +63,7 @@ async def main() -> None:
 def _print_round(what: str, real: list[list[float]], least: list[list[float]]) -> None:
     def line(name: str, times: list[float], floor: list[float]) -> None:
         ours, theirs = statistics.median(times), statistics.median(floor)
-        print(f"  {name:<48} {ours * 1000:9.1f} {_p99(times) * 1000:8.1f} {ours / theirs:9.1f}")
+        print(f"  {name:<48} {ours * 1000:9.1f} {p99(times) * 1000:8.1f} {ours / theirs:9.1f}")
 
     every, floor = [time for one in real for time in one], [time for one in least for time in one]
     line(f"the least, {what.split(',')[0].replace('agent', 'subscriber')}", floor, floor)
@@ -72,7 +72,7 @@ def _print_round(what: str, real: list[list[float]], least: list[list[float]]) -
         line("  until the last of them", [max(one) for one in real], [max(one) for one in least])
 
 
-def _p99(times: list[float]) -> float:
+def p99(times: list[float]) -> float:
     return sorted(times)[min(len(times) - 1, len(times) * 99 // 100)]
 
 
@@ -150,8 +150,8 @@ async def _follow(client: Client, device: str) -> None:
 
 
 async def _outages(pace: Pace, runs: int) -> list[tuple[float, float]]:
-    async with running(1, pace) as demo, _operator() as (fleet, arrivals), _links(demo) as links:
-        return [await _outage(demo, fleet, arrivals, links) for _ in range(runs)]
+    async with running(1, pace) as demo, _operator() as (fleet, arrivals), links(demo) as seen:
+        return [await _outage(demo, fleet, arrivals, seen) for _ in range(runs)]
 
 
 async def _outage(demo: DemoFleet, fleet: Fleet, arrivals: Arrivals, links: Links) -> tuple[float, float]:
@@ -194,7 +194,7 @@ class Links:
 
 
 @contextlib.asynccontextmanager
-async def _links(demo: DemoFleet) -> AsyncIterator[Links]:
+async def links(demo: DemoFleet) -> AsyncIterator[Links]:
     keyring, port = Keyring.load(demo.folder.hub), HubFolder(demo.folder.hub).options().client_port
     login = creds.callbacks(keyring.service_credentials("sys"))
     client = await connect(f"nats://127.0.0.1:{port}", what="reach the hub", name="bench", inbox_prefix="_INBOX.bench", jwt=login)

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from edgeagent.demo.fleet import DemoFleet
 from edgeagent.demo.layout import QUICK, DemoFolder, Pace, devices
@@ -14,18 +15,27 @@ from edgeagent.demo.story import until
 
 
 @contextlib.asynccontextmanager
-async def running(count: int, pace: Pace = QUICK) -> AsyncIterator[DemoFleet]:
-    """A hub and ``count`` devices, all online."""
+async def running(count: int, pace: Pace = QUICK, more: str = "") -> AsyncIterator[DemoFleet]:
+    """A hub and ``count`` devices, all online. more: further sections of each device's agent.toml."""
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name:
         for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
             os.environ[variable] = str(Path(name) / variable.lower())
-        fleet = DemoFleet(DemoFolder(Path(name) / "demo"), devices(count), pace)
+        fleet = DemoFleet(_Folder(Path(name) / "demo", more), devices(count), pace)
         try:
             await fleet.start()
             await until("all are online", lambda outcome: len(outcome.answered) == count)
             yield fleet
         finally:
             await fleet.close()
+
+
+class _Folder(DemoFolder):
+    def __init__(self, path: Path, more: str) -> None:
+        super().__init__(path)
+        self._more = more
+
+    def settings_text(self, *args: Any, **options: Any) -> str:
+        return f"{super().settings_text(*args, **options)}\n{self._more}"
 
 
 def pid_of(fleet: DemoFleet, device_id: str, what: str) -> int:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from edgeagent.subjects import FLEET_ALL, Scope
+from edgeagent import subjects
+from edgeagent.link import connect, settle
+from edgeagent.subjects import FLEET_ALL, SIGNERS, TRUST_BUCKET, Scope
+from edgeagent.trust.signers import changed
 from tests.support.commanding import Author, heard, person, result_of, results_of
 from tests.support.enrolling import NewDevice
 from tests.support.servers import kill, kill_leftovers, until
@@ -63,3 +69,45 @@ async def test_what_was_commanded_while_it_was_away_or_dead_runs_when_it_is_back
         await hub.start()
         await until(lambda: author.client.is_connected, "the author is back")
         assert (await heard(author.client, await author.send("ping"))).state == "succeeded"
+
+
+async def test_a_role_key_that_is_news_commands_though_its_bell_was_not_heard(
+    hub: TrustHub, author: Author, tmp_path: Path
+) -> None:
+    """The document of who may sign changes and nothing rings, as if that were still on its way; then a new key gives a command."""
+    hub.signers = {hub._roles["admin"].public: "admin"}
+    device = NewDevice(tmp_path / "device", reconnect_seconds=0.2)
+    await device.enrolled_with(hub)
+    with device.running():
+        await until(lambda: device.is_linked, "it is linked")
+        admin = Author(author.client, person(hub, "admin", "ada"))
+        assert (await heard(author.client, await admin.send("ping"))).state == "succeeded"
+        js = (await hub.connect("HUB")).jetstream()
+        stream = (await js.stream_info(f"KV_{TRUST_BUCKET}")).config
+        await js.update_stream(stream.evolve(republish=None))
+        now = {hub._roles[role].public: role for role in ("admin", "operator")}
+        await js.publish(subjects.document(SIGNERS), changed(admin.login, None, now=time.time(), signers=now))
+        assert (await heard(author.client, await author.send("ping"))).state == "succeeded"
+
+
+async def test_a_program_on_the_device_is_asked(hub: TrustHub, author: Author, tmp_path: Path) -> None:
+    device = NewDevice(tmp_path / "device", reconnect_seconds=0.2, more='[commands]\nallow = ["app.*"]')
+    await device.enrolled_with(hub)
+    with device.running():
+        await until(lambda: device.is_linked, "it is linked")
+        nobody = await heard(author.client, await author.send("app.doors.open"))
+        assert nobody.state == "failed" and "nobody answers there" in nobody.reason
+        status = device.status()
+        assert status
+        url = f"nats://127.0.0.1:{status.leaf.port}"
+        doors = await connect(url, what="reach the leaf", name="doors", inbox_prefix="_INBOX.doors", reconnect=False)
+
+        async def open_it(message: Any) -> None:
+            asked = json.loads(message.data)
+            await message.respond(json.dumps({"value": [asked["device"], asked["action"], asked["args"]]}).encode())
+
+        await doors.subscribe("local.action.doors.open", cb=open_it)
+        await settle(doors, what="listen")
+        found = await heard(author.client, await author.send("app.doors.open", {"wide": True}))
+        await doors.close()
+    assert (found.state, found.value) == ("succeeded", ["pi-1", "open", {"wide": True}])

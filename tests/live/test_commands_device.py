@@ -383,7 +383,7 @@ async def test_one_that_waits_its_part_of_a_splay_can_expire_and_be_cancelled(
 ) -> None:
     async with device.running():
         name = await author.send("test.append", {"path": str(out)}, splay_seconds=86400.0)
-        await until(lambda: device.journal.next() is not None, "it waits")
+        await until(lambda: device.journal.unclaimed(1) == [] and device.journal.command(name), "it waits")
         await author.cancel(name)
         assert (await heard(author.client, name)).state == "cancelled" and not out.exists()
 

@@ -199,6 +199,9 @@ class CommandDevice:
         self.boot = "boot-1"
         register_actions()
 
+    async def look_at_signers(self) -> None:
+        """An agent reads who may sign; here a test says it with :meth:`trust`."""
+
     def trust(self, pins: Pins) -> None:
         files.write_atomic(self.folder / TRUST_FILE, msgspec.json.encode(pins), 0o600)
 
@@ -232,6 +235,7 @@ class CommandDevice:
             events=events,
             labels=lambda: self.labels,
             heartbeat_seconds=lambda: 60.0,
+            look_at_signers=self.look_at_signers,
         )
         self.follower = Follower(self.client, self.commands.changed)
         try:

@@ -183,3 +183,16 @@ async def test_the_target_may_come_later_and_move(far: Far) -> None:
     await cable.close()
     with pytest.raises(ConnectionRefusedError):
         await plug(cable)
+
+
+async def test_a_long_way_takes_its_time_and_loses_nothing(cable: Cable) -> None:
+    cable.delay_seconds = 0.05
+    ends, clock = await plug(cable), asyncio.get_running_loop().time
+    begun = clock()
+    for line in (b"one\n", b"two\n"):
+        assert await echo(ends, line) == line
+    assert clock() - begun >= 4 * cable.delay_seconds
+    ends[1].write(b"three\n")
+    ends[1].write_eof()
+    assert await asyncio.wait_for(ends[0].read(), 10) == b"three\nbye\n"
+    ends[1].close()

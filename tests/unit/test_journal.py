@@ -107,8 +107,8 @@ def test_what_is_to_be_done_in_which_order(journal: Journal) -> None:
     take(journal, new("a"), new("b", concurrent=True), new("c"), new("d", state="refused"))
     assert ids(journal.unclaimed(2)) == ["a", "b"] and ids(journal.unsettled(9)) == ["d"]
     journal.fence([("a", 7), ("b", 8)])
-    assert ids(journal.unclaimed(9)) == ["c"] and ids(journal.concurrent(9)) == ["b"]
-    found = journal.next()
+    assert ids(journal.unclaimed(9)) == ["c"] and ids(journal.waiting(concurrent=True)) == ["b"]
+    found = next(journal.waiting(concurrent=False))
     assert found and (found.id, found.fence) == ("a", 7)
     journal.settle([("d", 9)])
     assert journal.unsettled(9) == [] and journal.counts() == {"accepted": 3}
@@ -127,6 +127,15 @@ def test_each_step_is_told_and_the_last_end_is_found(journal: Journal) -> None:
     found = journal.last_ended()
     assert found and (found.id, found.state) == ("b", "failed")
     assert told == [{"accepted": 3}, {"accepted": 2, "running": 1}, {"accepted": 2, "failed": 1}]
+
+
+def test_those_that_wait_come_in_order_however_many(journal: Journal) -> None:
+    names = [f"{number:02}" for number in range(40)]
+    take(journal, *(new(name, concurrent=name in ("07", "30")) for name in names))
+    assert ids(journal.waiting(concurrent=False)) == [name for name in names if name not in ("07", "30")]
+    assert ids(journal.waiting(concurrent=True)) == []
+    journal.fence([("30", 1)])
+    assert ids(journal.waiting(concurrent=True)) == ["30"]
 
 
 def test_the_newest_of_those_that_do_the_same(journal: Journal) -> None:
