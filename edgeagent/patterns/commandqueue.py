@@ -61,6 +61,8 @@ class CommandQueue:
         self._settings, self._boot, self._context = settings, boot, context
         self._wake = asyncio.Event()
         self._runs: dict[str, Run] = {}
+        # Since when those wait that were taken while the time was not known.
+        self._waiting: dict[str, float] = {}
         self._busy = False
         self._tasks = Tasks()
 
@@ -174,14 +176,18 @@ class CommandQueue:
 
     def _splay_left(self, command: Command, now: float) -> float:
         part = part_of(self._id, command.id, command.splay_seconds)
+        if not part:
+            return 0.0
+        since = command.taken or self._waiting.setdefault(command.id, now)
         # A clock that was set in between makes it wait its part once more at most.
-        return min(part, max(0.0, command.taken + part - now)) if part else 0.0
+        return min(part, max(0.0, since + part - now))
 
     def _begin(self, command: Command) -> None:
         action = actions.find(command.result.action)
         assert action is not None  # or it would have been refused
         run = Run(action, command, self._results, self._journal, self._boot)
         run.note()
+        self._waiting.pop(command.id, None)
         self._runs[command.id] = run
         self._busy = self._busy or not command.concurrent
         self._tasks.start(f"command {command.id}", self._carry_out(run, command))
