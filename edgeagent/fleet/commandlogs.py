@@ -15,9 +15,9 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent import subjects
-from edgeagent.command import MAX_ENTRY_BYTES, Entry
+from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry
 from edgeagent.direct import get_last, read_all
-from edgeagent.errors import Failed, Refused, Unreachable, UsageProblem
+from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.fleet.allowed import unless_forbidden
 from edgeagent.fleet.commandentry import Command, LogEntry, log_entry, made
 from edgeagent.link import Client, request
@@ -28,10 +28,12 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import Signature, check, sign
 
-__all__ = ["append", "check_signed", "find", "recent", "signed_entry"]
+__all__ = ["about", "append", "check_signed", "find", "recent", "signed_entry"]
 
 STREAM = "EDGE_COMMANDS"
 WHAT = "send the command"
+#: nats-server's word for a stream that has no room (``NewJSStreamStoreFailedError``: ``ErrMaxBytes``).
+FULL = "maximum bytes exceeded"
 #: Somebody else may take the number; each round one of those who try succeeds.
 TRIES = 64
 #: The bound of the pause before the next try, in seconds: those of many must differ.
@@ -58,10 +60,13 @@ async def append(client: Client, login: Credentials, scope: Scope, entry: Entry)
     Raises Refused when the login may not, UsageProblem when it is too large, Unreachable when the hub does not answer.
     """
     for _ in range(TRIES):
-        place = await _next(client, scope)
+        try:
+            place = await _next(client, scope)
+        except (Unreachable, Closed) as error:
+            raise Unreachable(WHAT, error.why, f"nothing was written into the log of {scope}; try again") from None
         draft = msgspec.structs.replace(entry, log=place.log, floor=place.floor)
         data = signed_entry(login, scope, draft, number=place.number, at=int(time.time()))
-        if await _stored(client, login, scope, place.number, data):
+        if await _stored(client, login, scope, place.number, data, doubt=_doubt(entry)):
             return place.number
         await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))
     raise Refused(WHAT, f"others write into the log of {scope} all the time", "try again")
@@ -93,7 +98,17 @@ def check_signed(login: Credentials, scope: Scope, data: bytes) -> Signature:
         raise Refused(WHAT, why, "check this machine's clock, and the login's end") from None
 
 
-async def _stored(client: Client, login: Credentials, scope: Scope, number: int, data: bytes) -> bool:
+def _doubt(entry: Entry) -> str:
+    """What to do when it cannot be known whether the entry is stored."""
+    return f"it may be stored all the same: `edgeagent cmd show {about(entry)}` tells; look before you send it again"
+
+
+def about(entry: Entry) -> str:
+    """Id of the command that it is, or that it cancels."""
+    return str(entry.args.get("id")) if entry.action == CANCEL else entry.id
+
+
+async def _stored(client: Client, login: Credentials, scope: Scope, number: int, data: bytes, *, doubt: str) -> bool:
     """Whether ``data`` is the entry ``number`` now; False when somebody else was first."""
     subject = subjects.command_log(scope, number)
     refusal = Refused(
@@ -102,13 +117,18 @@ async def _stored(client: Client, login: Credentials, scope: Scope, number: int,
     try:
         storing = published_if(client, subject, data, 0, what=WHAT)
         return await unless_forbidden(client, subject, storing, refusal) is not None
-    except Unreachable as error:
-        with contextlib.suppress(Unreachable):
+    except Failed as error:
+        if FULL not in error.why:
+            raise
+        raise Failed(
+            WHAT, f"the hub has no room for more commands ({error.why})", "raise `store_max_bytes` in its hub.toml"
+        ) from None
+    except (Unreachable, Closed) as error:
+        with contextlib.suppress(EdgeError):
             stored = await get_last(client, STREAM, subject)
             if stored is not None:  # only the acknowledgement got lost, or somebody else was first
                 return stored.data == data
-        remedy = "it may be stored all the same: look with `edgeagent cmd ls` before you send it again"
-        raise Unreachable(WHAT, error.why, remedy) from None
+        raise Unreachable(WHAT, error.why, doubt) from None
 
 
 async def _next(client: Client, scope: Scope) -> _Place:

@@ -15,7 +15,7 @@ from edgeagent.command import CANCEL, Entry, new_id
 from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
 from edgeagent.fleet import commandlogs
 from edgeagent.fleet.commandentry import Command
-from edgeagent.fleet.commandlogs import WHAT, append, check_signed, signed_entry
+from edgeagent.fleet.commandlogs import WHAT, about, append, check_signed, signed_entry
 from edgeagent.fleet.commandorder import Order, Wish, action_of, check_clock, check_count, expiry_of
 from edgeagent.fleet.commandrun import Running
 from edgeagent.fleet.commandstatus import TO_RETRY, Row
@@ -146,10 +146,11 @@ class Commands:
                 raise error
         if failed:
             missing = ", ".join(str(scope) for scope, _ in failed[:5]) + (" and others" if len(failed) > 5 else "")
-            why = f"it is not in {len(failed)} of {len(scopes)} logs ({missing}): {getattr(failed[0][1], 'why', failed[0][1])}"
-            raise Failed(
-                "send the command to all", why, f"`edgeagent cmd show {entry.id}` follows the others, `cmd cancel` ends them"
-            )
+            why = f"it is not known to be in {len(failed)} of {len(scopes)} logs ({missing}): {getattr(failed[0][1], 'why', failed[0][1])}"
+            if entry.action == CANCEL:
+                raise Failed("cancel the command for all", why, f"`edgeagent cmd cancel {about(entry)}` again reaches them")
+            remedy = f"`edgeagent cmd show {entry.id}` follows the others, `cmd cancel` ends them"
+            raise Failed("send the command to all", why, remedy)
 
     async def get(self, command_id: str) -> Running:
         """A command that was sent before. Raises UsageProblem when the hub has none of this id."""

@@ -32,6 +32,8 @@ WINDOW_BYTES = 4 << 20
 #: So many entries below a head that nobody trusted signed are read at most: whoever can write there without signing must not be able
 #: to keep a device reading.
 MAX_UNSIGNED_GAP = 10_000
+#: How many entries that have expired a device that missed them still reads, to say so of each; what is before those is passed over.
+MAX_EXPIRED = 1000
 
 
 class Head(NamedTuple):
@@ -44,7 +46,7 @@ class Head(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Read the entries ``first`` to the head's. log: what the log is called from then on. floor: the lowest that must be there.
+    """Read the entries ``first`` to the head's. log: what the log is called from then on. floor: from there on all must be there.
 
     anew: forget what was read of the log before.
     """
@@ -117,7 +119,7 @@ def _from_the_floor(head: Head) -> Plan | None:
 
 def _onward(position: Position, head: Head) -> Plan | None:
     if head.log:
-        return Plan(max(position.cursor + 1, head.floor), head.log, head.floor)
+        return Plan(max(position.cursor + 1, head.floor - MAX_EXPIRED), head.log, head.floor)
     if head.number - position.cursor > MAX_UNSIGNED_GAP:
         return None
     return Plan(position.cursor + 1, position.log, head.number)

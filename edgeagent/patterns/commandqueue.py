@@ -180,11 +180,14 @@ class CommandQueue:
         return None
 
     def _splay_left(self, command: Command, now: float) -> float:
-        """How long it waits for its part of the splay, in seconds. A clock that is set back meanwhile does not prolong that."""
+        """How long it waits for its part of the splay, in seconds. A clock that is set meanwhile makes no difference.
+
+        One that was taken while the time was not known waits from when it is.
+        """
         if not command.splay_seconds:
             return 0.0
         part, running = part_of(self._id, command.id, command.splay_seconds), asyncio.get_running_loop().time()
-        due = self._due.setdefault(command.id, running + min(part, command.taken + part - now))
+        due = self._due.setdefault(command.id, running + min(part, (command.taken or now) + part - now))
         return max(0.0, due - running)
 
     def _begin(self, command: Command) -> None:

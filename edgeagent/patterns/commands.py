@@ -57,9 +57,10 @@ class CommandLogs:
     async def changed(self, key: str, stored: Stored | None) -> None:
         """For the :class:`~edgeagent.documents.Follower`. Raises Unreachable when the log can't be read, EdgeError when the journal
         can't be written."""
-        if stored is None:
-            return  # a log that is gone comes back under another id
         scope = Scope(*key.removeprefix(KEY).split(".", 1))
+        if stored is None:
+            self._note_empty(scope)
+            return
         head = await self._head(scope, stored)
         wanted = await self._wanted(scope, head) if head.number else None
         if wanted is None:
@@ -87,6 +88,12 @@ class CommandLogs:
         self._stranger = digest(data)
         await self._look_at_signers()
         return True
+
+    def _note_empty(self, scope: Scope) -> None:
+        """What comes into a log that was seen empty was missed if it has expired by then, and is told; in one that was never seen it is none
+        of ours. One that is gone comes back under another id."""
+        if self._journal.position(str(scope)) is None:
+            self._journal.begin_anew(str(scope), Position("", 0), self._here.now() or 0.0)
 
     async def _wanted(self, scope: Scope, head: Head) -> Plan | None:
         position = self._journal.position(str(scope))

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from edgeagent import status
 from edgeagent.assembly.hub import add_device
 from edgeagent.demo import story
 from edgeagent.demo.fleet import ADMIN, CONTEXT, DemoFleet
-from edgeagent.demo.layout import QUICK, DemoFolder, Pace, devices
+from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace, devices
 from edgeagent.fleet import Outcome
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.owner import Owner
@@ -68,11 +68,14 @@ class LiveFleet:
     """A hub and ``count`` devices below ``folder``, each device behind its cable, with a home of its own for their operator.
 
     Use it as a context manager to run it, and :meth:`borrowed` for a test.
+    more: gives lines for the end of a device's agent.toml, below a section of their own, by its id.
     """
 
-    def __init__(self, folder: Path, count: int = 3, pace: Pace = PATIENT) -> None:
+    def __init__(
+        self, folder: Path, count: int = 3, pace: Pace = PATIENT, *, more: Callable[[str], str] = lambda device: ""
+    ) -> None:
         self._home = folder / "home"
-        self.layout = DemoFolder(folder / "demo")
+        self.layout = _Folder(folder / "demo", more)
         self.hub = HubFolder(self.layout.hub)
         self.ids = [device.id for device in devices(count)] if count else []
         self._fleet = DemoFleet(self.layout, devices(count) if count else [], pace)
@@ -160,6 +163,15 @@ class LiveFleet:
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the fleet's own loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS * 2)
+
+
+class _Folder(DemoFolder):
+    def __init__(self, path: Path, more: Callable[[str], str]) -> None:
+        super().__init__(path)
+        self._more = more
+
+    def settings_text(self, device: DemoDevice, **how: Any) -> str:
+        return super().settings_text(device, **how) + self._more(device.id)
 
 
 class Device:

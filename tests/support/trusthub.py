@@ -168,11 +168,11 @@ class TrustHub(Server):
             }}
         """
 
-    async def connect(self, account: accounts.Account) -> Client:
-        """A client with every right in ``account``; closed with the hub."""
+    async def connect(self, account: accounts.Account, port: int = 0) -> Client:
+        """A client with every right in ``account``; closed with the hub. port: of another way to it, 0 for its own."""
         give, sign = callbacks(self._service(account))
         client = await nats.connect(
-            f"nats://127.0.0.1:{self.port}",
+            f"nats://127.0.0.1:{port or self.port}",
             user_jwt_cb=give,
             signature_cb=sign,
             reconnect_time_wait=0.2,

@@ -11,7 +11,7 @@ from edgeagent import subjects, wire
 from edgeagent.command import Entry, digest
 from edgeagent.direct import Stored
 from edgeagent.journalrows import Position
-from edgeagent.patterns.commandlog import MAX_UNSIGNED_GAP, Head, Plan, at_cursor, head_of, number_of, plan
+from edgeagent.patterns.commandlog import MAX_EXPIRED, MAX_UNSIGNED_GAP, Head, Plan, at_cursor, head_of, number_of, plan
 from edgeagent.subjects import FLEET_ALL
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
@@ -29,7 +29,11 @@ AT = Position("log", 10)
         pytest.param(None, "", Head(7, "d"), Plan(1, "", 7, anew=True), id="never read, and unsigned"),
         pytest.param(None, "", Head(MAX_UNSIGNED_GAP + 1, "d"), None, id="never read, unsigned and far away"),
         pytest.param(AT, "", Head(12, "d", "log", 1), Plan(11, "log", 1), id="new entries"),
-        pytest.param(AT, "", Head(99, "d", "log", 50), Plan(50, "log", 50), id="only what has not expired"),
+        pytest.param(AT, "", Head(99, "d", "log", 50), Plan(11, "log", 50), id="also what has expired, to say so"),
+        pytest.param(AT, "", Head(2099, "d", "log", 2050), Plan(2050 - MAX_EXPIRED, "log", 2050), id="but no more than that"),
+        pytest.param(
+            Position("", 0), "", Head(9, "d", "log", 5), Plan(1, "log", 5), id="in a log that was empty, from its beginning"
+        ),
         pytest.param(AT, "d", Head(10, "d", "log", 1), None, id="nothing new"),
         pytest.param(AT, "d", Head(8, "d", "log", 1), None, id="a server that lags behind"),
         pytest.param(AT, "d", Head(10, "e", "log", 4), Plan(4, "log", 4, anew=True), id="the last one was replaced"),
