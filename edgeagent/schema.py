@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edgeagent.commandsettings import CommandSettings, ExecSettings, LogSettings, ServiceSettings
+from edgeagent.commandsettings import CommandSettings, ExecSettings, FileSettings, LogSettings, ServiceSettings
 from edgeagent.sections import Section
 from edgeagent.subjects import ID_RULE
 
@@ -24,6 +24,7 @@ __all__ = [
     "CommandSettings",
     "DeviceSettings",
     "ExecSettings",
+    "FileSettings",
     "HubSettings",
     "LeafSettings",
     "LogSettings",
@@ -247,5 +248,6 @@ SECTIONS: dict[str, type[Section]] = {
     "exec": ExecSettings,
     "service": ServiceSettings,
     "logs": LogSettings,
+    "file": FileSettings,
     "paths": PathSettings,
 }

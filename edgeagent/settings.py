@@ -19,6 +19,7 @@ from edgeagent.schema import (
     CommandSettings,
     DeviceSettings,
     ExecSettings,
+    FileSettings,
     HubSettings,
     LeafSettings,
     LogSettings,
@@ -48,6 +49,7 @@ class Settings(Section, frozen=True, kw_only=True):
     exec: ExecSettings = ExecSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
+    file: FileSettings = FileSettings()
     paths: PathSettings = PathSettings()
     source: Path | None = None
     enrolment: Enrolment | None = None
