@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,8 @@ from edgeagent import files, subjects
 from edgeagent.backoff import delays
 from edgeagent.direct import Stored, read_all
 from edgeagent.errors import Failed, Refused, Unreachable
+from edgeagent.fleet import fileroom
 from edgeagent.fleet.commandstatus import Row
-from edgeagent.fleet.fileroom import last_sequence
 from edgeagent.link import Client
 from edgeagent.transfer import PIECE_BYTES, PIECE_HEADER, UPLOAD_HEADER, HandedOver, length_of
 
@@ -53,29 +53,42 @@ class Download:
     async def fetch(self, client: Client, device: str, progress: Callable[[int], None]) -> None:
         """Read it from the hub. progress: is told how many bytes are there. Raises Failed when it is not there, or not what was said."""
         what = f"fetch the file of {device}"
-        last, next_one, pauses, failures = await last_sequence(client, subjects.UPLOADS), max(1, self.found.first), None, 0
+        last, kept = await fileroom.uploads(client, what)
+        first, pauses, failures = max(1, self.found.first), delays(*_RETRY_SECONDS), 0
         while self._missing:
             try:
-                async with aclosing(read_all(client, subjects.UPLOADS, subjects.file_upload(device), first=next_one)) as pieces:
-                    async for piece in pieces:
-                        if piece.sequence > last:
-                            break
-                        next_one, failures, pauses = piece.sequence + 1, 0, None
-                        self._take(piece)
-                        progress(self._bytes())
-                        if not self._missing:
-                            break
+                async for sequence in self._read(client, device, first, last):
+                    first, failures = sequence + 1, 0
+                    progress(self._bytes())
                 break
             except Unreachable:
                 failures += 1
                 if failures == TRIES:
                     raise
-                pauses = pauses or delays(*_RETRY_SECONDS)
                 await asyncio.sleep(next(pauses))
-        if self._missing:
-            why = f"the hub has {self.found.pieces - len(self._missing)} of its {self.found.pieces} pieces (any more)"
-            raise Failed(what, why, "the file may be larger than what the hub keeps of one device; pull it again")
+        self._check_whole(what, kept)
         await asyncio.to_thread(self._check, what)
+
+    async def _read(self, client: Client, device: str, first: int, last: int) -> AsyncGenerator[int, None]:
+        """Take the device's messages from ``first`` to ``last`` until none is missing; the sequence of each."""
+        async with aclosing(read_all(client, subjects.UPLOADS, subjects.file_upload(device), first=first)) as pieces:
+            async for piece in pieces:
+                if piece.sequence > last:  # it may go on writing for ever
+                    return
+                self._take(piece)
+                yield piece.sequence
+                if not self._missing:
+                    return
+
+    def _check_whole(self, what: str, kept: int) -> None:
+        """kept: how many pieces the hub keeps of one device."""
+        if not self._missing:
+            return
+        why = f"the hub has {self.found.pieces - len(self._missing)} of its {self.found.pieces} pieces (any more)"
+        remedy = "pull it again"
+        if self.found.pieces > kept:
+            remedy = f"the hub keeps {kept * PIECE_BYTES:,} bytes of one device; a larger `store_max_bytes` of the hub makes room"
+        raise Failed(what, why, remedy)
 
     def _take(self, piece: Stored) -> None:
         """Another upload's, another's number or a wrong length says nothing: the same piece may come again."""

@@ -6,10 +6,10 @@ import json
 
 from edgeagent.errors import Failed
 from edgeagent.link import Client, request
-from edgeagent.subjects import API_PREFIX, FILES
+from edgeagent.subjects import API_PREFIX, FILES, UPLOADS
 from edgeagent.transfer import pieces_of
 
-__all__ = ["check", "last_sequence", "store_full"]
+__all__ = ["check", "store_full", "uploads"]
 
 #: What the hub stores with a piece besides: subject, headers, a checksum.
 OVERHEAD_BYTES = 256
@@ -35,9 +35,10 @@ async def check(client: Client, size: int) -> None:
         raise store_full(WHAT)
 
 
-async def last_sequence(client: Client, stream: str) -> int:
-    """The sequence of the newest message of ``stream``."""
-    return int((await _info(client, stream, "fetch the file"))["state"]["last_seq"])
+async def uploads(client: Client, what: str) -> tuple[int, int]:
+    """The sequence of the newest piece that any device has handed over, and how many pieces the hub keeps of one device."""
+    info = await _info(client, UPLOADS, what)
+    return int(info["state"]["last_seq"]), int(info["config"]["max_msgs_per_subject"])
 
 
 async def _info(client: Client, stream: str, what: str) -> dict[str, dict[str, int]]:

@@ -45,11 +45,10 @@ REVOCATIONS_BUCKET = "edge_revocations"
 MIN_STORE_BYTES = 256 << 20
 #: The smallest window that nats-server accepts (0 would mean its default, two minutes), in seconds.
 _DUPLICATE_WINDOW_SECONDS = 0.1
-#: How long pieces of files are kept, in seconds: longer than any command is good that may name them (:data:`transfer.MAX_EXPIRY_SECONDS`).
+#: How long pieces of files are kept, in seconds: longer than a command is good that may name them, and runs.
 _FILES_SECONDS = 8 * 86_400.0
-#: One device may fill at most one part in so many of a stream with a quota, shared by the subjects that it has there: one that
-#: floods leaves the rest to the others.
-_QUOTA_PARTS = 8
+#: One device may fill one part in so many of a stream with a quota, with all its subjects there. A file is large, and soon fetched.
+_QUOTA_PARTS, _FILE_PARTS = 8, 4
 
 #: How bad an event is, as the last token of its subject. A closed list: a quota counts per subject, so whoever could invent
 #: subjects could fill the stream with one quota after the other.
@@ -64,12 +63,11 @@ class Stream:
 
     share: part of the hub's store that it may fill.
     max_message_bytes: larger messages are refused; -1 for what the server allows.
-    history: messages kept per subject; None for a quota of bytes (see ``_QUOTA_PARTS``), -1 for no limit.
+    history: messages kept per subject; None for a quota of bytes, one in ``quota_parts`` of all, -1 for no limit.
     refuse_when_full: the oldest messages are worth more than new ones (``discard: new``); otherwise the oldest go first.
     write_once: a subject that has a message takes no other.
-    max_age_seconds: older messages go; None: they stay. For what nobody misses after a clock of the hub's was wrong.
-    keep: nobody can delete single messages; rights over the account do not matter.
-    never_purge: nor purge the stream or a subject of it.
+    max_age_seconds: older messages go; None: they stay, whatever the hub's clock did.
+    keep: nobody can delete single messages. never_purge: nor purge the stream or a subject of it. Rights do not matter.
     rollup: a ``Nats-Rollup`` header may replace what is stored; only for what devices and people can't write to.
     republish: ``(source, destination)`` of what is sent on once it is stored.
     doorbell: what is sent on carries headers only.
@@ -81,6 +79,7 @@ class Stream:
     subjects: tuple[str, ...] = ()
     max_message_bytes: int = -1
     history: int | None = 1
+    quota_parts: int = _QUOTA_PARTS
     refuse_when_full: bool = False
     write_once: bool = False
     max_age_seconds: float | None = None
@@ -117,7 +116,7 @@ class Stream:
     def _per_subject(self, max_bytes: int) -> int:
         if self.history is not None:
             return self.history
-        return max_bytes // _QUOTA_PARTS // len(self.subjects) // self.max_message_bytes
+        return max_bytes // self.quota_parts // len(self.subjects) // self.max_message_bytes
 
     def _republish(self) -> api.RePublish | None:
         if self.republish is None:
@@ -135,7 +134,7 @@ def _live(what: str) -> str:
 
 
 def _bucket(name: str, **more: Any) -> Stream:
-    """A KV bucket. It refuses what it has no room for: the oldest record of one thing must not give way to the newest of another."""
+    """A KV bucket. It refuses what it has no room for: no record gives way to the newest of another thing."""
     return Stream(name=f"KV_{name}", subjects=(f"$KV.{name}.>",), refuse_when_full=True, **more)
 
 
@@ -239,6 +238,7 @@ STREAMS = (
         subjects=(subjects.file_upload(),),
         max_message_bytes=MAX_PIECE_BYTES,
         history=None,
+        quota_parts=_FILE_PARTS,
         max_age_seconds=_FILES_SECONDS,
     ),
     Stream(

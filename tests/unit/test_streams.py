@@ -8,6 +8,7 @@ from edgeagent.builtin import actions as builtin_actions
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import streams
 from edgeagent.hub.streams import MIN_STORE_BYTES, STREAMS
+from edgeagent.transfer import PIECE_BYTES
 
 assert builtin_actions.__path__  # has them registered
 BY_NAME = {stream.name: stream for stream in STREAMS}
@@ -42,12 +43,18 @@ def test_none_takes_rollups_or_single_deletes():
     assert [name for name, config in made.items() if not config.deny_delete] == []
 
 
-@pytest.mark.parametrize("name", ["EDGE_METRICS", "EDGE_EVENTS", "EDGE_DATA", "EDGE_UPLOADS"])
+@pytest.mark.parametrize("name", ["EDGE_METRICS", "EDGE_EVENTS", "EDGE_DATA"])
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB])
 def test_one_device_cannot_fill_a_stream(name, store_bytes):
     made = BY_NAME[name].configuration(store_bytes)
     assert made.max_msgs_per_subject >= 14
     assert made.max_msgs_per_subject * len(made.subjects) * made.max_msg_size <= made.max_bytes / 8
+    assert made.discard == api.DiscardPolicy.OLD
+
+
+def test_one_device_cannot_fill_the_uploads():
+    made = BY_NAME["EDGE_UPLOADS"].configuration(10 * GIB)
+    assert 64 << 20 < made.max_msgs_per_subject * PIECE_BYTES <= made.max_bytes / 4
     assert made.discard == api.DiscardPolicy.OLD
 
 
