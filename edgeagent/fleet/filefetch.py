@@ -48,14 +48,17 @@ class Download:
     def __init__(self, found: HandedOver) -> None:
         self.found = found
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
-        self._missing = set(range(1, found.pieces + 1))
+        self._have: set[int] = set()
 
     async def fetch(self, client: Client, device: str, progress: Callable[[int], None]) -> None:
         """Read it from the hub. progress: is told how many bytes are there. Raises Failed when it is not there, or not what was said."""
         what = f"fetch the file of {device}"
         last, kept = await fileroom.uploads(client, what)
+        if self.found.pieces > kept:
+            why = f"it has {self.found.bytes:,} bytes, and the hub keeps {kept * PIECE_BYTES:,} of one device"
+            raise Failed(what, why, "a larger `store_max_bytes` of the hub makes room")
         first, pauses, failures = max(1, self.found.first), delays(*_RETRY_SECONDS), 0
-        while self._missing:
+        while not self._is_whole:
             try:
                 async for sequence in self._read(client, device, first, last):
                     first, failures = sequence + 1, 0
@@ -66,8 +69,14 @@ class Download:
                 if failures == TRIES:
                     raise
                 await asyncio.sleep(next(pauses))
-        self._check_whole(what, kept)
+        if not self._is_whole:
+            why = f"the hub has {len(self._have)} of its {self.found.pieces} pieces (any more)"
+            raise Failed(what, why, "pull it again")
         await asyncio.to_thread(self._check, what)
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self._have) == self.found.pieces
 
     async def _read(self, client: Client, device: str, first: int, last: int) -> AsyncGenerator[int, None]:
         """Take the device's messages from ``first`` to ``last`` until none is missing; the sequence of each."""
@@ -77,18 +86,8 @@ class Download:
                     return
                 self._take(piece)
                 yield piece.sequence
-                if not self._missing:
+                if self._is_whole:
                     return
-
-    def _check_whole(self, what: str, kept: int) -> None:
-        """kept: how many pieces the hub keeps of one device."""
-        if not self._missing:
-            return
-        why = f"the hub has {self.found.pieces - len(self._missing)} of its {self.found.pieces} pieces (any more)"
-        remedy = "pull it again"
-        if self.found.pieces > kept:
-            remedy = f"the hub keeps {kept * PIECE_BYTES:,} bytes of one device; a larger `store_max_bytes` of the hub makes room"
-        raise Failed(what, why, remedy)
 
     def _take(self, piece: Stored) -> None:
         """Another upload's, another's number or a wrong length says nothing: the same piece may come again."""
@@ -96,13 +95,17 @@ class Download:
             return
         text = piece.headers.get(PIECE_HEADER, "")
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 15 else 0
-        if number in self._missing and len(piece.data) == length_of(number, self.found.bytes):
+        if (
+            0 < number <= self.found.pieces
+            and number not in self._have
+            and len(piece.data) == length_of(number, self.found.bytes)
+        ):
             self._file.seek((number - 1) * PIECE_BYTES)
             self._file.write(piece.data)
-            self._missing.discard(number)
+            self._have.add(number)
 
     def _bytes(self) -> int:
-        return min(self.found.bytes, (self.found.pieces - len(self._missing)) * PIECE_BYTES)
+        return min(self.found.bytes, len(self._have) * PIECE_BYTES)
 
     def _check(self, what: str) -> None:
         digest = hashlib.sha256()

@@ -267,6 +267,14 @@ async def test_a_disk_without_room_is_said_before_anything_is_fetched(shop: Shop
     assert shop.reads == [] and list(shop.shop.iterdir()) == []
 
 
+async def test_a_folder_that_may_not_be_written_is_said_before_anything_is_fetched(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_place.os, "access", lambda *words, **more: False)  # root may write everywhere
+    assert "the agent may not write in its folder" in await shop.failure("file.push", **shop.upload(CONTENT))
+    assert shop.reads == []
+
+
 # ---- pull -------------------------------------------------------------------------------------------------------------------
 
 

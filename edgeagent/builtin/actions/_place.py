@@ -56,15 +56,22 @@ def _digest_of(target: Target, folder: int) -> str:
 
 
 def check_room(target: Target, wanted: Wanted, store: Path, to_fetch: int) -> None:
-    """Raise Failed when a disk has no room for it. store: where it is fetched to. to_fetch: how many bytes still have to be."""
+    """Raise Failed when it cannot be written there, or a disk has no room for it.
+
+    store: where it is fetched to. to_fetch: how many bytes still have to be.
+    """
     folder = target.open_folder()
     try:
+        may_write = os.access(".", os.W_OK | os.X_OK, dir_fd=folder)
         there, here = os.fstatvfs(folder), os.statvfs(store)
         one_disk = os.fstat(folder).st_dev == store.stat().st_dev
     except OSError as error:
         raise target.failure(error) from None
     finally:
         os.close(folder)
+    if not may_write:
+        remedy = "its user needs the right, and the service needs the folder in `ReadWritePaths` (docs/actions.md)"
+        raise Failed(f"write {target.path}", "the agent may not write in its folder", remedy)
     needs = [(there, wanted.size + (to_fetch if one_disk else 0), str(target.root))]
     needs += [] if one_disk else [(here, to_fetch, str(store))]
     for disk, size, where in needs:
