@@ -82,13 +82,23 @@ async def _nobody(subject: str, body: bytes, seconds: float) -> bytes:
     raise Unreachable(f"ask {subject}", "the agent has no leaf")
 
 
+async def _read_nothing(stream: str, subject: str, seconds: float) -> bytes | None:
+    raise Unreachable(f"read {subject}", "the agent has no leaf")
+
+
+async def _store_nothing(what: str, data: bytes, headers: Mapping[str, str], seconds: float) -> int:
+    raise Unreachable(f"store {what}", "the agent has no leaf")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What an action is given.
 
     boot: id of this boot, empty if the kernel gives none. write: takes output, which is shown while the action runs; its end is kept.
     cancelled: set when the action shall end; it then returns soon, with the state ``cancelled`` (a run time that is over is told the
-    same way). ask: request on the leaf: (subject, body, seconds) -> the answer; raises EdgeError. id: the command's.
+    same way). ask: request on the leaf: (subject, body, seconds) -> the answer. read: of the hub: (stream, subject, seconds) -> what was
+    stored last, None when there is nothing. store: at the hub, as this device: (what stands after ``edge.from.<id>.``, data, headers,
+    seconds) -> the sequence. All three raise EdgeError, Unreachable while the link is away. id: the command's.
     """
 
     device_id: str
@@ -98,6 +108,8 @@ class Context:
     write: Callable[[bytes], None]
     cancelled: asyncio.Event
     ask: Callable[[str, bytes, float], Awaitable[bytes]] = _nobody
+    read: Callable[[str, str, float], Awaitable[bytes | None]] = _read_nothing
+    store: Callable[[str, bytes, Mapping[str, str], float], Awaitable[int]] = _store_nothing
     id: str = ""
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta, field
 
 from edgeagent.sections import Section
 
-__all__ = ["CommandSettings", "ExecSettings", "LogSettings", "ServiceSettings"]
+__all__ = ["CommandSettings", "ExecSettings", "FileSettings", "LogSettings", "ServiceSettings"]
 
 #: Nothing that is meant has a control character; one in a path or a name is an attempt to say something else than it shows.
 _PLAIN = r"^[^\x00-\x1f\x7f]+\Z"
@@ -26,6 +26,14 @@ _Words = Annotated[
     Meta(min_length=1, max_length=64, extra={"form": "a list: the program and its arguments"}),
 ]
 _Program = Annotated[str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", extra={"form": "an absolute path"})]
+_Folder = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/(?!\.\.?(/|\Z))[^/\x00-\x1f\x7f]+)+/?\Z",
+        max_length=1024,
+        extra={"form": "the absolute path of a folder, without `..`"},
+    ),
+]
 _User = Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_.-]{0,63})?\Z", extra={"form": "the name of a user of this machine"})]
 
 
@@ -85,3 +93,17 @@ class LogSettings(Section, frozen=True, kw_only=True):
         default_factory=lambda: ["edgeagent", "edgeagent-leaf"]
     )
     journalctl: Annotated[_Program, Meta(description="The program that reads it.")] = "/usr/bin/journalctl"
+
+
+class FileSettings(Section, frozen=True, kw_only=True):
+    push: Annotated[
+        list[_Folder],
+        Meta(
+            description='Folders in which commands may put files, and below them: `["/srv/shop"]`. No link is followed below them. The agent\'s user has to be able to write there.'
+        ),
+    ] = []
+    pull: Annotated[
+        list[_Folder],
+        Meta(description="Folders out of which commands may fetch files, and below them. No link is followed below them."),
+    ] = []
+    max_bytes: Annotated[int, Meta(description="The largest file that is taken or handed over.", ge=1, le=1 << 40)] = 64 << 20

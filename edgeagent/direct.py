@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -23,13 +23,14 @@ TIMEOUT_SECONDS = 5.0
 
 
 class Stored(NamedTuple):
-    """A message as a stream keeps it; ``time`` is the hub's."""
+    """A message as a stream keeps it; ``time`` is the hub's. headers: whoever stored it chose them, but for the hub's own."""
 
     subject: str
     sequence: int
     time: datetime
     data: bytes
     deleted: bool
+    headers: Mapping[str, str] = {}
 
 
 def _stored(message: Any) -> Stored:
@@ -38,7 +39,7 @@ def _stored(message: Any) -> Stored:
     deleted = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
     try:
         moment = parse_rfc3339(headers["Nats-Time-Stamp"])
-        return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted)
+        return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted, headers)
     except (KeyError, ValueError, OverflowError):
         raise Failed("read what the hub keeps", "the hub's answer makes no sense") from None
 
@@ -54,10 +55,19 @@ def _status(message: Any) -> str | None:
 
 
 async def get_last(
-    client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX, marks: bool = False
+    client: Client,
+    stream: str,
+    subject: str,
+    *,
+    prefix: str = subjects.API_PREFIX,
+    marks: bool = False,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> Stored | None:
-    """The newest message on ``subject``, None when there is none (or only the mark of a deletion, unless ``marks`` are wanted too)."""
-    message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=TIMEOUT_SECONDS)
+    """The newest message on ``subject``, None when there is none (or only the mark of a deletion, unless ``marks`` are wanted too).
+
+    timeout: how long to wait for it, in seconds. Raises EdgeError.
+    """
+    message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=timeout)
     status = _status(message)
     if status == "404":
         return None
@@ -69,7 +79,7 @@ async def get_last(
 
 async def read_all(
     client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX, first: int = 1, marks: bool = False
-) -> AsyncIterator[Stored]:
+) -> AsyncGenerator[Stored, None]:
     """Every message of ``stream`` on ``subject`` (wildcards allowed), in the order of their sequence.
 
     first: the lowest sequence that is wanted. marks: those of deletions too.

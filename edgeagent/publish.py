@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from edgeagent.errors import Failed
@@ -28,28 +30,39 @@ class _PubAck(msgspec.Struct):
     error: _Error | None = None
 
 
-async def published(client: Client, subject: str, data: bytes, *, what: str = "") -> int:
+async def published(
+    client: Client,
+    subject: str,
+    data: bytes,
+    *,
+    what: str = "",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = ACK_TIMEOUT_SECONDS,
+) -> int:
     """Publish to a stream of the hub; the sequence it was stored under.
 
-    what: as for :class:`EdgeError`; empty: to store the subject. Raises EdgeError when it was not stored.
+    what: as for :class:`EdgeError`; empty: to store the subject. timeout: how long to wait for the hub's word, in seconds.
+    Raises EdgeError when it was not stored.
     """
     what = what or f"store {subject}"
-    return _sequence(await _ack(client, subject, data, what, None), what)
+    return _sequence(await _ack(client, subject, data, what, dict(headers or {}), timeout), what)
 
 
-async def published_if(client: Client, subject: str, data: bytes, sequence: int, *, what: str) -> int | None:
+async def published_if(
+    client: Client, subject: str, data: bytes, sequence: int, *, what: str, timeout: float = ACK_TIMEOUT_SECONDS
+) -> int | None:
     """The same if the last message on ``subject`` has ``sequence`` (0: there is none); None when it has not, so nothing was stored.
 
     A fence is no lock: whoever gets None reads again and decides anew. Raises EdgeError when it was not stored for another reason.
     """
-    ack = await _ack(client, subject, data, what, {"Nats-Expected-Last-Subject-Sequence": str(sequence)})
+    ack = await _ack(client, subject, data, what, {"Nats-Expected-Last-Subject-Sequence": str(sequence)}, timeout)
     if ack.error is not None and ack.error.err_code == _WRONG_LAST_SEQUENCE:
         return None
     return _sequence(ack, what)
 
 
-async def _ack(client: Client, subject: str, data: bytes, what: str, headers: dict[str, str] | None) -> _PubAck:
-    answer = await request(client, subject, data, what=what, timeout=ACK_TIMEOUT_SECONDS, headers=headers)
+async def _ack(client: Client, subject: str, data: bytes, what: str, headers: dict[str, str], timeout: float) -> _PubAck:
+    answer = await request(client, subject, data, what=what, timeout=timeout, headers=headers or None)
     return decode(answer.data, _PubAck)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edgeagent.commandsettings import CommandSettings, ExecSettings, LogSettings, ServiceSettings
+from edgeagent.commandsettings import CommandSettings, ExecSettings, FileSettings, LogSettings, ServiceSettings
 from edgeagent.gpiosettings import GpioSettings
 from edgeagent.sections import Section
 from edgeagent.subjects import ID_RULE
@@ -25,6 +25,7 @@ __all__ = [
     "CommandSettings",
     "DeviceSettings",
     "ExecSettings",
+    "FileSettings",
     "GpioSettings",
     "HubSettings",
     "LeafSettings",
@@ -249,6 +250,7 @@ SECTIONS: dict[str, type[Section]] = {
     "exec": ExecSettings,
     "service": ServiceSettings,
     "logs": LogSettings,
+    "file": FileSettings,
     "gpio": GpioSettings,
     "paths": PathSettings,
 }

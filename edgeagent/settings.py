@@ -19,6 +19,7 @@ from edgeagent.schema import (
     CommandSettings,
     DeviceSettings,
     ExecSettings,
+    FileSettings,
     GpioSettings,
     HubSettings,
     LeafSettings,
@@ -50,6 +51,7 @@ class Settings(Section, frozen=True, kw_only=True):
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
     gpio: GpioSettings = GpioSettings()
+    file: FileSettings = FileSettings()
     paths: PathSettings = PathSettings()
     source: Path | None = None
     enrolment: Enrolment | None = None

@@ -15,10 +15,12 @@ __all__ = [
     "AUTHORITIES",
     "CONFIG_BUCKET",
     "DEVICES_BUCKET",
+    "FILES",
     "FLEET_ALL",
     "HUB",
     "SIGNERS",
     "TRUST_BUCKET",
+    "UPLOADS",
     "Scope",
     "admin",
     "agent_inbox",
@@ -31,6 +33,8 @@ __all__ = [
     "document",
     "document_bucket",
     "event",
+    "file_piece",
+    "file_upload",
     "heartbeat",
     "is_id",
     "live",
@@ -58,6 +62,8 @@ CONFIG_BUCKET = "edge_config"
 #: Apart from the configuration: operators, who may write that, must not be able to fill this.
 TRUST_BUCKET = "edge_trust"
 DEVICES_BUCKET = "edge_devices"
+#: Streams of pieces of files: those that people give to devices, and those that devices hand over.
+FILES, UPLOADS = "EDGE_FILES", "EDGE_UPLOADS"
 
 #: One token, safe in a subject, a file name and a DNS label (RFC 1123).
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -155,6 +161,16 @@ def command_log(scope: Scope, number: int | str = "*") -> str:
 def command_doorbell(scope: Scope) -> str:
     """Rings when there is a new entry in the scope's command log; carries nothing that may be acted on."""
     return f"edge.to.{scope}.command"
+
+
+def file_piece(upload: str, number: int | str) -> str:
+    """Piece ``number``, from 1, of a file that was uploaded for devices. upload: its random id."""
+    return f"edge.file.{upload}.{number}"
+
+
+def file_upload(device_id: str = "*") -> str:
+    """Where a device hands over pieces of files; headers say which."""
+    return f"edge.from.{device_id}.file"
 
 
 def record_doorbell(device_id: str) -> str:

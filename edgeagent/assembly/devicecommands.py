@@ -15,7 +15,7 @@ from edgeagent.builtin.actions import load_plugins
 from edgeagent.builtin.actions.plugin import load_folder
 from edgeagent.builtin.facts import clock
 from edgeagent.cel import Evaluator
-from edgeagent.direct import Stored
+from edgeagent.direct import Stored, get_last
 from edgeagent.documents import Source
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError
@@ -31,6 +31,7 @@ from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
 from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.knowntime import KnownTime
+from edgeagent.publish import published
 from edgeagent.runtime import Tasks
 from edgeagent.settings import Settings
 from edgeagent.status import CommandsStatus
@@ -156,11 +157,20 @@ class DeviceCommands:
             write=write,
             cancelled=cancelled,
             ask=self._ask,
+            read=self._read,
+            store=self._store,
             id=command_id,
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
         return await ask_program(self._client, subject, body, seconds)
+
+    async def _read(self, stream: str, subject: str, seconds: float) -> bytes | None:
+        stored = await get_last(self._client, stream, subject, timeout=seconds)
+        return stored.data if stored else None
+
+    async def _store(self, what: str, data: bytes, headers: Mapping[str, str], seconds: float) -> int:
+        return await published(self._client, f"edge.from.{self._id}.{what}", data, headers=headers, timeout=seconds)
 
 
 def _enrolled_at(settings: Settings) -> float | None:

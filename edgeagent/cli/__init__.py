@@ -17,6 +17,7 @@ from edgeagent.cli import (
     demo,
     device,
     enrol,
+    file,
     fleet,
     hub,
     local,
@@ -43,6 +44,7 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
 app.add_typer(config.app, name="config")
 app.add_typer(cmd.app, name="cmd")
+app.add_typer(file.app, name="file")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
 app.add_typer(apps.app, name="app")

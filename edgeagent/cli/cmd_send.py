@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -35,11 +35,21 @@ class _Sent:
     id = ""
 
 
-def send(action: str, args: Mapping[str, Any], how: How, *, lines: Watcher | None = None, again: str = "") -> None:
+def send(
+    action: str,
+    args: Mapping[str, Any],
+    how: How,
+    *,
+    lines: Watcher | None = None,
+    again: str = "",
+    first: Callable[[Fleet], Awaitable[None]] | None = None,
+    last: Callable[[Fleet, Row], Awaitable[None]] | None = None,
+) -> None:
     """Send it and follow it as ``how`` says; raises typer.Exit with the exit code.
 
     lines: is shown the rows in place of a table. again: the id of a command that is sent once more to the devices that did not do it; then
-    the action and its arguments are that one's.
+    the action and its arguments are that one's. first: is done before it is sent, once everything was checked and confirmed. last: for each
+    device that succeeded.
     """
     sent = _Sent()
 
@@ -52,10 +62,17 @@ def send(action: str, args: Mapping[str, Any], how: How, *, lines: Watcher | Non
                 _show_order(order, as_json=how.as_json)
                 return 0
             _ask(order, how)
+            if first:
+                await first(fleet)
             started = await fleet.commands.send(order.renewed())
             sent.id = started.id
             _say_sent(order, started)
-            return await _followed(started, how, lines)
+            code = await _followed(started, how, lines)
+            if last:
+                for row in (await started.results()).values():
+                    if row.state == "succeeded":
+                        await last(fleet, row)
+            return code
 
     try:
         code = running.run(work())

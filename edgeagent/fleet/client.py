@@ -18,6 +18,7 @@ from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.ask import Asker, Question
 from edgeagent.fleet.commands import Commands
 from edgeagent.fleet.config import Configuration
+from edgeagent.fleet.files import Files
 from edgeagent.fleet.outcome import Outcome, Row
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.selector import Selector
@@ -155,6 +156,11 @@ class Fleet:
     def commands(self) -> Commands:
         """What the devices shall do."""
         return Commands(self, self._evaluator)
+
+    @property
+    def files(self) -> Files:
+        """Files that devices are given, or hand over."""
+        return Files(self)
 
     async def roster(self) -> Roster:
         """What the hub keeps about every device."""

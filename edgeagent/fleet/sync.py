@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeagent.fleet.commandentry import Command
@@ -21,7 +22,7 @@ from edgeagent.subjects import Scope
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
 
-__all__ = ["SyncCommands", "SyncConfiguration", "SyncFleet"]
+__all__ = ["SyncCommands", "SyncConfiguration", "SyncFiles", "SyncFleet"]
 
 T = TypeVar("T")
 
@@ -71,6 +72,10 @@ class SyncFleet:
     @property
     def commands(self) -> SyncCommands:
         return SyncCommands(self)
+
+    @property
+    def files(self) -> SyncFiles:
+        return SyncFiles(self)
 
     def watch(self, *, ready: Callable[[], None] = lambda: None) -> Iterator[Change]:
         """Blocks between changes; end it by leaving the loop. ready: as in :meth:`Fleet.watch`, called in another thread."""
@@ -140,3 +145,16 @@ class SyncCommands:
 
     def cancel(self, command_id: str, **options: Any) -> Command:
         return self._fleet.run(self._commands.cancel(command_id, **options))
+
+
+class SyncFiles:
+    """Files to devices and from them: see :class:`~edgeagent.fleet.files.Files`."""
+
+    def __init__(self, fleet: SyncFleet) -> None:
+        self._fleet, self._files = fleet, fleet.fleet.files
+
+    def push(self, local: Path, to: str, **options: Any) -> Running:
+        return self._fleet.run(self._files.push(local, to, **options))
+
+    def pull(self, device: str, path: str, local: Path, **options: Any) -> Path:
+        return self._fleet.run(self._files.pull(device, path, local, **options))

@@ -73,6 +73,7 @@ _BATCH = _Export("service", "$JS.API.DIRECT.GET.*", "Stream")
 _INFO = _Export("service", "$JS.API.STREAM.INFO.*", "Singleton")
 _FROM_DEVICES = _Export("service", "edge.from.>", "Singleton")
 _COMMANDS = _Export("service", "edge.to.*.*.cmd.*", "Singleton")
+_FILES = _Export("service", subjects.file_piece("*", "*"), "Singleton")
 _CONFIG = _Export("service", f"$KV.{CONFIG_BUCKET}.*.*", "Singleton")
 _TO_DEVICES = _Export("stream", "edge.to.>")
 # A wildcard, though one subject is all that people may write: the answers that are sent to a *literal* import's subject as their reply
@@ -91,6 +92,7 @@ _OPS_IMPORTS = (
     _Import("HUB", _BATCH, local=f"{API_PREFIX}.DIRECT.GET.*"),
     _Import("HUB", _INFO, local=f"{API_PREFIX}.STREAM.INFO.*"),
     _Import("HUB", _COMMANDS),
+    _Import("HUB", _FILES),
     _Import("HUB", _CONFIG),
     _Import("HUB", _TRUST),
     _Import("HUB", _ADMIN),

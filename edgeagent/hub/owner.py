@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ from edgeagent.hub.keyring import (
     role_key,
 )
 from edgeagent.hub.publickeys import PublicKeys
-from edgeagent.trust.creds import ACTION_TAG, GROUP_TAG, Credentials
+from edgeagent.trust.creds import ACTION_TAG, GROUP_TAG, UPLOAD_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair
 
 __all__ = ["PERSON_SECONDS", "Owner", "Remembered", "check_person"]
@@ -197,6 +198,7 @@ class Owner(Keyring):
         check_person(name, role, groups, actions)
         signer: roles.Role = roles.LIMITED[role] if groups else role
         tags = [*[f"{GROUP_TAG}:{group}" for group in groups], *[f"{ACTION_TAG}:{action}" for action in actions]]
+        tags += [f"{UPLOAD_TAG}:*"] if role != "viewer" and _may_push(actions) else []
         self.role_public(signer)  # says what to do when the file is older than the role
         key = KeyPair.generate("user")
         return Credentials(self._scoped(signer, name, key.public, expires_in_seconds, tags), key.seed)
@@ -205,6 +207,11 @@ class Owner(Keyring):
 def _old(role: roles.Role) -> str:
     """The name of a role's key that is being exchanged."""
     return f"old-{role_key(role)}"
+
+
+def _may_push(actions: Sequence[str]) -> bool:
+    """Whether a login that is limited to these actions may give the command that uploads are for."""
+    return not actions or any(fnmatchcase("file.push", pattern) for pattern in actions)
 
 
 def check_person(name: str, role: str, groups: Sequence[str] = (), actions: Sequence[str] = ()) -> None:

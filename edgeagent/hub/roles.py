@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from edgeagent import subjects
-from edgeagent.hub.streams import ARTIFACTS, DEVICES_BUCKET, PEOPLE_READ, UPWARD
+from edgeagent.hub.streams import DEVICES_BUCKET, PEOPLE_READ, UPWARD
 from edgeagent.subjects import API_PREFIX, Scope, direct_get
+from edgeagent.trust.creds import UPLOAD_TAG
 
 __all__ = ["LIMITED", "PEOPLE", "ROLES", "PersonRole", "Role", "template"]
 
@@ -76,7 +77,7 @@ def template(role: Role, *, micro: bool) -> Template:
 def device(*, micro: bool) -> Template:
     """A leaf: speaks under its own id, reads its own scopes' documents and logs, and what the hub has of itself.
 
-    It may read whole artifacts, so there must be no secrets in them; everywhere else it names the subject it reads.
+    It may read every file that was pushed, so there must be no secrets in them.
     """
     return {
         "pub": {
@@ -86,7 +87,7 @@ def device(*, micro: bool) -> Template:
                 direct_get(f"KV_{DEVICES_BUCKET}", subjects.kv(DEVICES_BUCKET, _NAME)),
                 *[direct_get("EDGE_COMMANDS", subjects.command_log(scope)) for scope in _HEARD],
                 *_own_uploads(),
-                direct_get(f"OBJ_{ARTIFACTS}", ">"),
+                direct_get(subjects.FILES, subjects.file_piece("*", "*")),
                 *([_MICRO_ANSWERS] if micro else []),
             ],
             "deny": [_MQTT],
@@ -137,10 +138,11 @@ def viewer(*, micro: bool, addressed: tuple[Scope, ...] = _ADDRESSED) -> Templat
 
 
 def operator(*, micro: bool, addressed: tuple[Scope, ...] = _ADDRESSED) -> Template:
-    """A viewer who may also set configuration and write commands."""
+    """A viewer who may also set configuration and write commands, and files for devices if the login's tags say so."""
     rights = viewer(micro=micro, addressed=addressed)
     rights["pub"]["allow"] += [subjects.document(scope) for scope in addressed]
     rights["pub"]["allow"] += [subjects.command_log(scope) for scope in addressed]
+    rights["pub"]["allow"] += [subjects.file_piece(f"{{{{tag({UPLOAD_TAG})}}}}", "*")]
     return {**rights, "payload": _MAX_PAYLOAD_BYTES}
 
 

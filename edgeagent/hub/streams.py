@@ -18,9 +18,9 @@ from nats.js.errors import APIError, NotFoundError
 from edgeagent import subjects
 from edgeagent.errors import Failed, UsageProblem
 from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET, TRUST_BUCKET
+from edgeagent.transfer import MAX_PIECE_BYTES
 
 __all__ = [
-    "ARTIFACTS",
     "CONFIG_BUCKET",
     "DEVICES_BUCKET",
     "MIN_STORE_BYTES",
@@ -40,21 +40,21 @@ PRESENCE_BUCKET = "edge_presence"
 PEOPLE_BUCKET = "edge_people"
 TOKENS_BUCKET = "edge_tokens"
 REVOCATIONS_BUCKET = "edge_revocations"
-ARTIFACTS = "edge_artifacts"
 
 #: Below this the shares are too small to keep a useful history.
 MIN_STORE_BYTES = 256 << 20
 #: The smallest window that nats-server accepts (0 would mean its default, two minutes), in seconds.
 _DUPLICATE_WINDOW_SECONDS = 0.1
-#: One device may fill at most one part in so many of a stream with a quota, shared by the subjects that it has there: one that
-#: floods leaves the rest to the others.
-_QUOTA_PARTS = 8
+#: How long pieces of files are kept, in seconds: longer than a command is good that may name them, and runs.
+_FILES_SECONDS = 8 * 86_400.0
+#: One device may fill one part in so many of a stream with a quota, with all its subjects there. A file is large, and soon fetched.
+_QUOTA_PARTS, _FILE_PARTS = 8, 4
 
 #: How bad an event is, as the last token of its subject. A closed list: a quota counts per subject, so whoever could invent
 #: subjects could fill the stream with one quota after the other.
 SEVERITIES = ("debug", "info", "warning", "error", "critical")
 #: What a device may store, as the tokens after ``edge.from.<id>.``.
-UPWARD = ("report", "heartbeat", "result.*", "metric", *[f"event.{severity}" for severity in SEVERITIES], "data.*")
+UPWARD = ("report", "heartbeat", "result.*", "metric", *[f"event.{severity}" for severity in SEVERITIES], "data.*", "file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,11 @@ class Stream:
 
     share: part of the hub's store that it may fill.
     max_message_bytes: larger messages are refused; -1 for what the server allows.
-    history: messages kept per subject; None for a quota of bytes (see ``_QUOTA_PARTS``), -1 for no limit.
+    history: messages kept per subject; None for a quota of bytes, one in ``quota_parts`` of all, -1 for no limit.
     refuse_when_full: the oldest messages are worth more than new ones (``discard: new``); otherwise the oldest go first.
     write_once: a subject that has a message takes no other.
-    keep: nobody can delete single messages; rights over the account do not matter.
-    never_purge: nor purge the stream or a subject of it.
+    max_age_seconds: older messages go; None: they stay, whatever the hub's clock did.
+    keep: nobody can delete single messages. never_purge: nor purge the stream or a subject of it. Rights do not matter.
     rollup: a ``Nats-Rollup`` header may replace what is stored; only for what devices and people can't write to.
     republish: ``(source, destination)`` of what is sent on once it is stored.
     doorbell: what is sent on carries headers only.
@@ -79,8 +79,10 @@ class Stream:
     subjects: tuple[str, ...] = ()
     max_message_bytes: int = -1
     history: int | None = 1
+    quota_parts: int = _QUOTA_PARTS
     refuse_when_full: bool = False
     write_once: bool = False
+    max_age_seconds: float | None = None
     keep: bool = True
     never_purge: bool = False
     rollup: bool = False
@@ -97,6 +99,7 @@ class Stream:
             storage=api.StorageType.FILE,
             num_replicas=replicas,
             max_bytes=max_bytes,
+            max_age=self.max_age_seconds,
             max_msg_size=self.max_message_bytes,
             max_msgs_per_subject=self._per_subject(max_bytes),
             discard=api.DiscardPolicy.NEW if self.refuse_when_full else api.DiscardPolicy.OLD,
@@ -113,7 +116,7 @@ class Stream:
     def _per_subject(self, max_bytes: int) -> int:
         if self.history is not None:
             return self.history
-        return max_bytes // _QUOTA_PARTS // len(self.subjects) // self.max_message_bytes
+        return max_bytes // self.quota_parts // len(self.subjects) // self.max_message_bytes
 
     def _republish(self) -> api.RePublish | None:
         if self.republish is None:
@@ -131,7 +134,7 @@ def _live(what: str) -> str:
 
 
 def _bucket(name: str, **more: Any) -> Stream:
-    """A KV bucket. It refuses what it has no room for: the oldest record of one thing must not give way to the newest of another."""
+    """A KV bucket. It refuses what it has no room for: no record gives way to the newest of another thing."""
     return Stream(name=f"KV_{name}", subjects=(f"$KV.{name}.>",), refuse_when_full=True, **more)
 
 
@@ -221,13 +224,22 @@ STREAMS = (
     _bucket(TOKENS_BUCKET, share=0.012, max_message_bytes=256 << 10),
     _bucket(REVOCATIONS_BUCKET, share=0.005, max_message_bytes=4 << 10),
     Stream(
-        name=f"OBJ_{ARTIFACTS}",
-        share=0.15,
-        subjects=(f"$O.{ARTIFACTS}.C.>", f"$O.{ARTIFACTS}.M.>"),
-        history=-1,
-        refuse_when_full=True,
-        keep=False,
-        rollup=True,  # clients of object stores replace an object's description by rolling it up
+        name=subjects.FILES,
+        share=0.10,
+        subjects=(subjects.file_piece("*", "*"),),
+        max_message_bytes=MAX_PIECE_BYTES,
+        refuse_when_full=True,  # a file that a command names must not lose its beginning
+        write_once=True,
+        max_age_seconds=_FILES_SECONDS,
+    ),
+    Stream(
+        name=subjects.UPLOADS,
+        share=0.05,
+        subjects=(subjects.file_upload(),),
+        max_message_bytes=MAX_PIECE_BYTES,
+        history=None,
+        quota_parts=_FILE_PARTS,
+        max_age_seconds=_FILES_SECONDS,
     ),
     Stream(
         name="EDGE_AUDIT",
@@ -239,7 +251,7 @@ STREAMS = (
 )
 
 #: What people in the account OPS may read.
-_NOT_FOR_PEOPLE = ("EDGE_AUDIT", f"OBJ_{ARTIFACTS}", f"KV_{TOKENS_BUCKET}", f"KV_{REVOCATIONS_BUCKET}")
+_NOT_FOR_PEOPLE = ("EDGE_AUDIT", f"KV_{TOKENS_BUCKET}", f"KV_{REVOCATIONS_BUCKET}")
 PEOPLE_READ = tuple(stream.name for stream in STREAMS if stream.name not in _NOT_FOR_PEOPLE)
 
 

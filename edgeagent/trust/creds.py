@@ -23,6 +23,7 @@ from edgeagent.trust.nkeys import KeyPair
 __all__ = [
     "ACTION_TAG",
     "GROUP_TAG",
+    "UPLOAD_TAG",
     "Callbacks",
     "Credentials",
     "Login",
@@ -38,6 +39,8 @@ __all__ = [
 GROUP_TAG = "group"
 #: The tag of a person's JWT that limits which commands it may sign, a glob; none at all means every command.
 ACTION_TAG = "action"
+#: The tag ``upload:*`` of a person who may store files for devices: a template cannot tell whether an action's glob fits.
+UPLOAD_TAG = "upload"
 
 _WARNING = """\
 ************************* IMPORTANT *************************

@@ -36,6 +36,7 @@ from edgeagent.trust.nkeys import KeyPair
 from tests.support.attackhub import (
     ATTACKER,
     TARGETS,
+    UPLOAD,
     VICTIM,
     Growth,
     Hub,
@@ -85,7 +86,8 @@ async def world(hub: Hub) -> AsyncIterator[World]:
 # ---- naming somebody else's subject as the reply -------------------------------------------------------------------------------
 
 
-STORED = [target for target in TARGETS if target.stream and target.stream != "EDGE_COMMANDS"]
+#: Of what is written once nothing more can be stored under its subject.
+STORED = [target for target in TARGETS if target.stream not in ("", "EDGE_COMMANDS", "EDGE_FILES")]
 LIVE = [
     Target(f"edge.to.device.{VICTIM}.query"),
     Target(f"edge.to.device.{VICTIM}.record"),
@@ -103,7 +105,7 @@ DEVICE_WAYS = [
     (direct_get("EDGE_METRICS", f"edge.from.{ATTACKER}.metric"), b""),
     (direct_get("KV_edge_config", "$KV.edge_config.fleet.all"), b""),
     (direct_get("EDGE_COMMANDS", "edge.to.fleet.all.cmd.*"), b""),
-    (direct_get("OBJ_edge_artifacts", "$O.edge_artifacts.C.chunk"), b""),
+    (direct_get("EDGE_FILES", f"edge.file.{UPLOAD}.1"), b""),
     (f"edge.from.{ATTACKER}.report", b"FORGED"),
     (f"edge.from.{ATTACKER}.event.info", b"FORGED"),
     (f"edge.from.{ATTACKER}.reply.nobody.1", b"FORGED"),
@@ -236,7 +238,11 @@ DEVICE_MAY_NOT_PUBLISH = [
     direct_get("KV_edge_tokens", "$KV.edge_tokens.token.abc234"),
     direct_get("KV_edge_revocations", "$KV.edge_revocations.>"),
     direct_get("KV_edge_people", "$KV.edge_people.olga"),
-    direct_get("OBJ_edge_artifacts"),
+    direct_get("EDGE_FILES"),
+    direct_get("EDGE_FILES", ">"),
+    direct_get("EDGE_UPLOADS"),
+    direct_get("EDGE_UPLOADS", f"edge.from.{VICTIM}.file"),
+    direct_get("EDGE_UPLOADS", f"edge.from.{ATTACKER}.file"),
     f"edge.admin.{ATTACKER}.device_groups",
     f"provision.renew.{ATTACKER}",
     "$SYS.REQ.SERVER.PING.LEAFZ",
@@ -384,6 +390,7 @@ VIEWER_MAY_NOT_PUBLISH = [
     "$KV.edge_presence.pi-1",
     "$KV.edge_devices.pi-1",
     "edge.to.fleet.all.cmd.3",
+    f"edge.file.{UPLOAD}.2",
     "edge.to.fleet.all.config",
     "edge.to.device.pi-1.in.1",
     "edge.from.pi-1.report",
@@ -414,7 +421,9 @@ VIEWER_MAY_NOT_PUBLISH = [
     "provision.renew.pi-1",
 ]
 OPERATOR_MAY_NOT_PUBLISH = [
-    s for s in VIEWER_MAY_NOT_PUBLISH if s not in ("$KV.edge_config.fleet.all", "edge.to.fleet.all.cmd.3")
+    s
+    for s in VIEWER_MAY_NOT_PUBLISH
+    if s not in ("$KV.edge_config.fleet.all", "edge.to.fleet.all.cmd.3", f"edge.file.{UPLOAD}.2")
 ]
 #: An administrator is an operator who orders the hub about in the own name and says who may sign; no more than that.
 ADMIN_MAY_NOT_PUBLISH = [
@@ -430,7 +439,12 @@ GROUP_OPERATOR_MAY_NOT_PUBLISH = [
     *[f"$KV.edge_config.{scope}" for scope in _GROUPS],
     "edge.admin.gus.device_groups",
 ]
-GROUP_VIEWER_MAY_NOT_PUBLISH = [*GROUP_OPERATOR_MAY_NOT_PUBLISH, "edge.to.group.berlin.cmd.3", "$KV.edge_config.group.berlin"]
+GROUP_VIEWER_MAY_NOT_PUBLISH = [
+    *GROUP_OPERATOR_MAY_NOT_PUBLISH,
+    f"edge.file.{UPLOAD}.2",
+    "edge.to.group.berlin.cmd.3",
+    "$KV.edge_config.group.berlin",
+]
 
 
 @pytest.mark.parametrize("subject", VIEWER_MAY_NOT_PUBLISH)
@@ -503,6 +517,51 @@ async def test_a_viewer_may_not_subscribe(world: World, subject: str) -> None:
     await world.viewer.subscribe(subject)
     await settle(world.viewer)
     assert [error for error in world.viewer.seen_errors if "permissions violation for subscription" in error]
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "limits", [{"actions": ["ping"]}, {"actions": ["file.pull"], "groups": ["berlin"]}], ids=["all", "group"]
+)
+async def test_who_may_not_push_files_uploads_none(world: World, limits: Any) -> None:
+    login = world.hub.keyring.operator_credentials("paul", "operator", **limits)
+    paul = await world.hub.connect(login, "_INBOX.ops.paul")
+    await refused_publish(world, paul, f"edge.file.{UPLOAD}.3")
+    await paul.close()
+
+
+async def test_who_may_push_files_uploads_each_piece_once(world: World) -> None:
+    login = world.hub.keyring.operator_credentials("paul", "operator", groups=["berlin"], actions=["file.*"])
+    paul = await world.hub.connect(login, "_INBOX.ops.paul")
+    subject = f"edge.file.{UPLOAD[::-1]}.1"
+    assert "error" not in json.loads((await paul.request(subject, b"first")).data)
+    assert "maximum messages per subject" in json.loads((await paul.request(subject, b"second")).data)["error"]["description"]
+    never = await paul.request(f"edge.file.{UPLOAD[::-1]}.2", b"for ever", headers={"Nats-TTL": "never"})
+    assert "TTL is disabled" in json.loads(never.data)["error"]["description"]
+    await paul.close()
+
+
+async def test_a_device_reads_every_file_that_was_pushed(world: World) -> None:
+    """Its random name protects nothing: a literal asterisk asks for the newest piece, and the answer names the upload."""
+    async with await world.hub.device(ATTACKER) as attacker:
+        answer = await attacker.request(direct_get("EDGE_FILES", "edge.file.*.1"))
+        assert answer is not None and b"Nats-Subject: edge.file." in answer.headers
+
+
+async def test_a_device_that_floods_leaves_the_others_their_files(world: World) -> None:
+    quota = (await world.serve.jetstream().stream_info("EDGE_UPLOADS")).config.max_msgs_per_subject
+    await world.victim.request(f"edge.from.{VICTIM}.file", b"of the victim")
+    async with await world.hub.device(ATTACKER) as attacker:
+        for _ in range(quota + 50):
+            attacker.publish(f"edge.from.{ATTACKER}.file", b"FLOOD")
+        answer = await attacker.request(f"edge.from.{ATTACKER}.file", b"LAST")
+        assert answer is not None and b'"stream":"EDGE_UPLOADS"' in answer.data
+    kept = await world.serve.jetstream().stream_info("EDGE_UPLOADS", subjects_filter="edge.from.*.file")
+    assert kept.state.subjects[f"edge.from.{ATTACKER}.file"] == quota
+    found = await world.viewer.request(direct_get("EDGE_UPLOADS", f"edge.from.{VICTIM}.file"))
+    assert found.data == b"of the victim"
 
 
 # ---- headers -------------------------------------------------------------------------------------------------------------------

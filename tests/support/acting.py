@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ ME = pwd.getpwuid(os.geteuid()).pw_name
 
 
 class Board:
-    """A machine whose root is ``folder / "root"``; the agent's settings are ``text``, its state is ``folder / "state"``."""
+    """A machine whose root is ``folder / "root"``; the agent's settings are ``text``, its state is ``folder / "state"``.
+
+    hub: what it can read there, by subject. stored: headers and data of what it has stored there.
+    """
 
     def __init__(self, folder: Path, text: str = "", boot: str = "boot-1") -> None:
         self.folder, self.machine, self.boot = folder, Machine(folder / "root"), boot
@@ -29,6 +33,8 @@ class Board:
         self.cancelled = asyncio.Event()
         self.written = b""
         self.asked: list[tuple[str, Any]] = []
+        self.hub: dict[str, bytes] = {}
+        self.stored: list[tuple[dict[str, str], bytes]] = []
 
     def put(self, path: str, text: str, mode: int = 0o644) -> Path:
         """A file of the machine."""
@@ -54,6 +60,13 @@ class Board:
         self.asked.append((subject, msgspec.json.decode(body)))
         return await self.answer()
 
+    async def _read(self, stream: str, subject: str, seconds: float) -> bytes | None:
+        return self.hub.get(subject)
+
+    async def _store(self, what: str, data: bytes, headers: Mapping[str, str], seconds: float) -> int:
+        self.stored.append((dict(headers), data))
+        return len(self.stored)
+
     async def answer(self) -> bytes:
         """What a program on the device answers."""
         return b""
@@ -68,6 +81,8 @@ class Board:
             write=self._write,
             cancelled=self.cancelled,
             ask=self._ask,
+            read=self._read,
+            store=self._store,
             id="01J0",
         )
 

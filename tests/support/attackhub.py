@@ -35,6 +35,7 @@ __all__ = [
     "ATTACKER",
     "STORE_BYTES",
     "TARGETS",
+    "UPLOAD",
     "VICTIM",
     "Growth",
     "Hub",
@@ -54,6 +55,8 @@ STORE_BYTES = 1_000_000_000
 #: A stream takes no message with this header: it answers an error, after all that was sent before.
 REFUSED = {"Nats-Expected-Last-Sequence": "999999999"}
 VICTIM, ATTACKER = "pi-1", "pi-9"
+#: The id of a file that was pushed.
+UPLOAD = "0123456789abcdef" * 2
 Growth = dict[str, tuple[int, int]]
 
 
@@ -82,8 +85,9 @@ TARGETS = [
     Target("$KV.edge_people.olga", "KV_edge_people"),
     Target("$KV.edge_tokens.token.abc234", "KV_edge_tokens"),
     Target("$KV.edge_revocations.FLEET.UABC", "KV_edge_revocations"),
-    Target("$O.edge_artifacts.C.chunk", "OBJ_edge_artifacts"),
-    Target("$O.edge_artifacts.M.name", "OBJ_edge_artifacts"),
+    Target(f"edge.file.{UPLOAD}.1", "EDGE_FILES"),
+    Target(f"edge.file.{UPLOAD}.9"),
+    Target(f"edge.from.{VICTIM}.file", "EDGE_UPLOADS"),
     Target(f"edge.from.{VICTIM}.reply.olga.7"),
     Target(f"edge.from.{VICTIM}.reply.eve.7"),
     Target(f"edge.from.{VICTIM}.request.renew"),
@@ -245,7 +249,7 @@ class World:
         async def hear(message: Msg) -> None:
             self.heard.append(message)
 
-        for subject in ("edge.>", "$KV.>", "$O.>"):
+        for subject in ("edge.>", "$KV.>"):
             await self.serve.subscribe(subject, cb=hear)
         for name, client in (("eve", self.viewer), ("olga", self.operator)):
             for subject in ("edge.live.>", f"edge.from.*.reply.{name}.*", f"_INBOX.ops.{name}.zz"):

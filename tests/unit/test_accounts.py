@@ -38,14 +38,16 @@ def same(exporter, kind, *subjects):
 def test_ops_imports_exactly_this():
     assert crossing("OPS") == GETS | {
         ("AHUB", "service", "$JS.API.STREAM.INFO.*", "edge.api.STREAM.INFO.*"),
-        *same("AHUB", "service", "edge.to.*.*.cmd.*", "$KV.edge_config.*.*", "$KV.edge_trust.*", "edge.admin.*.*"),
+        *same(
+            "AHUB", "service", "edge.to.*.*.cmd.*", "edge.file.*.*", "$KV.edge_config.*.*", "$KV.edge_trust.*", "edge.admin.*.*"
+        ),
         *same("AHUB", "stream", "edge.live.>"),
     }
 
 
 def test_fleet_imports_exactly_this():
     events = [f"event.{severity}" for severity in ("debug", "info", "warning", "error", "critical")]
-    uploads = ("report", "heartbeat", "result.*", *events, "metric", "data.*", "request.*")
+    uploads = ("report", "heartbeat", "result.*", *events, "metric", "data.*", "file", "request.*")
     plain = {
         min(GETS - {BATCHES}),
         *same("AHUB", "service", *[f"edge.from.*.{what}" for what in uploads]),

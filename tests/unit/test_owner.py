@@ -127,20 +127,31 @@ def test_a_persons_credentials(owner: Owner, role: Any) -> None:
     made = owner.operator_credentials("olga", role)
     assert made.name == "olga" and made.expires_at and abs(made.expires_at - time.time() - 30 * DAY_SECONDS) < 60
     claims = jwt.decode(made.jwt, issuers=[owner.role_public(role)])
-    assert claims["nats"]["issuer_account"] == owner.account_public("OPS") and "tags" not in claims["nats"]
+    assert claims["nats"]["issuer_account"] == owner.account_public("OPS")
+    assert claims["nats"].get("tags", []) == ([] if role == "viewer" else ["upload:*"])
 
 
 @pytest.mark.parametrize(("role", "signer"), [("viewer", "group-viewer"), ("operator", "group-operator")])
 def test_groups_make_it_another_role(owner: Owner, role: Any, signer: Any) -> None:
     made = owner.operator_credentials("olga", role, groups=["berlin", "lab"])
     claims = jwt.decode(made.jwt, issuers=[owner.role_public(signer)])
-    assert claims["nats"]["tags"] == ["group:berlin", "group:lab"] and made.groups == ("berlin", "lab")
+    assert claims["nats"]["tags"] == [
+        "group:berlin",
+        "group:lab",
+        *(["upload:*"] if role == "operator" else []),
+    ] and made.groups == ("berlin", "lab")
 
 
 def test_actions_are_tags(owner: Owner) -> None:
     made = owner.operator_credentials("olga", "operator", actions=["service.*", "ping"])
     claims = jwt.decode(made.jwt, issuers=[owner.role_public("operator")])
     assert claims["nats"]["tags"] == ["action:service.*", "action:ping"]
+
+
+@pytest.mark.parametrize("allowed", [["file.push"], ["ping", "file.*"], ["*"], ["f*.push"]])
+def test_who_may_push_files_may_upload_them(owner: Owner, allowed: list[str]) -> None:
+    claims = jwt.claims(owner.operator_credentials("olga", "operator", actions=allowed).jwt)
+    assert claims["nats"]["tags"][-1] == "upload:*"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def test_a_device_has_exactly_these_rights():
                 "edge.from.{{name()}}.event.error",
                 "edge.from.{{name()}}.event.critical",
                 "edge.from.{{name()}}.data.*",
+                "edge.from.{{name()}}.file",
                 "edge.from.{{name()}}.request.*",
                 "edge.from.{{name()}}.reply.*.*",
                 GET + "KV_edge_config.$KV.edge_config.device.{{name()}}",
@@ -38,7 +39,7 @@ def test_a_device_has_exactly_these_rights():
                 GET + "EDGE_RESULTS.edge.from.{{name()}}.result.*",
                 GET + "EDGE_METRICS.edge.from.{{name()}}.metric",
                 GET + "EDGE_DATA.edge.from.{{name()}}.data.*",
-                GET + "OBJ_edge_artifacts.>",
+                GET + "EDGE_FILES.edge.file.*.*",
             ],
             "deny": ["$MQTT.>"],
         },
@@ -82,8 +83,8 @@ def test_a_viewer_can_ask_and_read_only():
     ]
 
 
-def test_people_read_all_but_the_audit_the_artifacts_and_what_lets_devices_in():
-    hidden = {"EDGE_AUDIT", "OBJ_edge_artifacts", "KV_edge_tokens", "KV_edge_revocations"}
+def test_people_read_all_but_the_audit_and_what_lets_devices_in():
+    hidden = {"EDGE_AUDIT", "KV_edge_tokens", "KV_edge_revocations"}
     assert {stream.name for stream in STREAMS} - set(PEOPLE_READ) == hidden
 
 
@@ -99,10 +100,11 @@ def test_who_is_limited_to_groups_addresses_nothing_else(limited: roles.Role, wh
     assert mine["sub"] == all_of_it["sub"]
 
 
-def test_an_operator_adds_config_and_commands():
+def test_an_operator_adds_config_commands_and_files_if_the_login_says_so():
     more = set(roles.operator(micro=True)["pub"]["allow"]) - set(roles.viewer(micro=True)["pub"]["allow"])
     scopes = ("fleet.all", "group.*", "device.*")
-    assert more == {f"$KV.edge_config.{scope}" for scope in scopes} | {f"edge.to.{scope}.cmd.*" for scope in scopes}
+    written = {f"$KV.edge_config.{scope}" for scope in scopes} | {f"edge.to.{scope}.cmd.*" for scope in scopes}
+    assert more == written | {"edge.file.{{tag(upload)}}.*"}
     assert roles.operator(micro=True)["sub"] == roles.viewer(micro=True)["sub"]
 
 

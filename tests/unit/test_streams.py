@@ -3,16 +3,20 @@ from __future__ import annotations
 import pytest
 from nats.js import api
 
+from edgeagent import actions
+from edgeagent.builtin import actions as builtin_actions
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import streams
 from edgeagent.hub.streams import MIN_STORE_BYTES, STREAMS
+from edgeagent.transfer import PIECE_BYTES
 
+assert builtin_actions.__path__  # has them registered
 BY_NAME = {stream.name: stream for stream in STREAMS}
 GIB = 1 << 30
 
 
 def test_all_are_declared_once():
-    assert len(BY_NAME) == len(STREAMS) == 15
+    assert len(BY_NAME) == len(STREAMS) == 16
 
 
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB, 2000 * GIB])
@@ -25,17 +29,18 @@ def test_limits_leave_a_fifth_of_the_store_free(store_bytes):
 def test_what_holds_for_every_stream(stream):
     made = stream.configuration(GIB, 3)
     assert made.storage == api.StorageType.FILE and made.num_replicas == 3 and made.allow_direct
-    assert made.duplicate_window == 0.1 and made.max_age is None
+    assert made.duplicate_window == 0.1
+    assert (made.max_age is None) == (stream.name not in ("EDGE_FILES", "EDGE_UPLOADS"))
     # What is not asked for is off: time to live, schedules, counters and batches are ways to write around the rules.
     assert not (
         made.allow_msg_ttl or made.allow_msg_schedules or made.allow_msg_counter or made.allow_atomic or made.allow_batched
     )
 
 
-def test_only_the_object_store_takes_rollups_or_single_deletes():
+def test_none_takes_rollups_or_single_deletes():
     made = {stream.name: stream.configuration(GIB) for stream in STREAMS}
-    assert [name for name, config in made.items() if config.allow_rollup_hdrs] == ["OBJ_edge_artifacts"]
-    assert [name for name, config in made.items() if not config.deny_delete] == ["OBJ_edge_artifacts"]
+    assert [name for name, config in made.items() if config.allow_rollup_hdrs] == []
+    assert [name for name, config in made.items() if not config.deny_delete] == []
 
 
 @pytest.mark.parametrize("name", ["EDGE_METRICS", "EDGE_EVENTS", "EDGE_DATA"])
@@ -47,6 +52,12 @@ def test_one_device_cannot_fill_a_stream(name, store_bytes):
     assert made.discard == api.DiscardPolicy.OLD
 
 
+def test_one_device_cannot_fill_the_uploads():
+    made = BY_NAME["EDGE_UPLOADS"].configuration(10 * GIB)
+    assert 64 << 20 < made.max_msgs_per_subject * PIECE_BYTES <= made.max_bytes / 4
+    assert made.discard == api.DiscardPolicy.OLD
+
+
 def test_a_device_cannot_invent_events():
     assert BY_NAME["EDGE_EVENTS"].subjects == tuple(f"edge.from.*.event.{severity}" for severity in streams.SEVERITIES)
 
@@ -54,6 +65,13 @@ def test_a_device_cannot_invent_events():
 def test_commands_are_written_once_and_never_evicted():
     made = BY_NAME["EDGE_COMMANDS"].configuration(GIB)
     assert made.discard == api.DiscardPolicy.NEW and made.discard_new_per_subject and made.max_msgs_per_subject == 1
+
+
+def test_pieces_of_files_are_written_once_and_outlive_every_command():
+    made = BY_NAME["EDGE_FILES"].configuration(GIB)
+    assert made.discard == api.DiscardPolicy.NEW and made.discard_new_per_subject and made.max_msgs_per_subject == 1
+    longest = max(action.max_expiry_seconds + action.timeout_seconds for action in actions.every())
+    assert made.max_age is not None and made.max_age > longest
 
 
 def test_a_new_command_rings_a_doorbell_without_its_content():
