@@ -27,6 +27,7 @@ from edgeagent.cli import (
 )
 from edgeagent.cli.harmless import told
 from edgeagent.errors import EdgeError
+from edgeagent.trust import websockets
 
 __all__ = ["app", "main"]
 
@@ -75,6 +76,7 @@ def main() -> None:
 
     A reader that left (`edgeagent fleet ls | head`) is typer's business: it exits with 1 and says nothing.
     """
+    websockets.put_off()
     try:
         app()
     except EdgeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edgeagent.config import Layer, layer_name, merged
+from edgeagent.config import Layer, merged
 from edgeagent.fleet.configstatus import Applied
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.states import Known
@@ -35,7 +35,7 @@ def in_force(scope: Scope, devices: Iterable[Known], newest: Newest) -> dict[str
 def _others(scope: Scope, known: Known, newest: Newest) -> Iterable[Layer]:
     for other in scopes_of(known.id, known.groups):
         if other != scope and other in newest:
-            yield Layer(layer_name(other), newest[other].values)
+            yield Layer(str(other), newest[other].values)
 
 
 def still_lost(scope: Scope, devices: Sequence[Known], newest: Newest) -> str:

@@ -314,8 +314,12 @@ async def test_effective_says_from_which_layer_each_value_is(hub: LiveFleet, fle
 
     await until(reported, "the device reported it")
     found = await soon("effective", "pi-01")
-    assert {name: found[f"app.layers.{name}"]["layer"] for name in "xyz"} == {"x": "fleet", "y": "group.berlin", "z": "device"}
-    assert found["leaf.ping_seconds"] == {"value": 44, "layer": "device", "applied": 44, "restart": True}
+    assert {name: found[f"app.layers.{name}"]["layer"] for name in "xyz"} == {
+        "x": "fleet.all",
+        "y": "group.berlin",
+        "z": "device.pi-01",
+    }
+    assert found["leaf.ping_seconds"] == {"value": 44, "layer": "device.pi-01", "applied": 44, "restart": True}
     assert found["query.burst"]["layer"] == "default" and found["device.labels.site"]["layer"] == "agent.toml"
     table = await asyncio.to_thread(good, "effective", "pi-01", "--changed")
     assert "44 (from the next start)" in table and "query.burst" not in table
