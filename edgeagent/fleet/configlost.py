@@ -11,7 +11,7 @@ from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.states import Known
 from edgeagent.subjects import Scope, scopes_of
 
-__all__ = ["in_force", "names", "still_lost"]
+__all__ = ["NAMED", "in_force", "names", "still_lost"]
 
 Newest = Mapping[Scope, Version]
 #: So many devices are named; of more only the number is said.
