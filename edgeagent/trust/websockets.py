@@ -13,7 +13,10 @@ __all__ = ["load", "put_off"]
 
 
 def put_off() -> None:
-    """Have nats-py load without aiohttp. For the beginning of a program of ours, not of somebody else's: it counts for the whole process."""
+    """Have nats-py load without aiohttp. For the beginning of a program of ours, not of somebody else's: it counts for the whole process.
+
+    Whatever else wants aiohttp there has to call :func:`load` before it is imported.
+    """
     sys.modules.setdefault("aiohttp", None)  # type: ignore[arg-type]  # Python's own way to say that there is no such module
 
 

@@ -17,7 +17,6 @@ __all__ = [
     "BERLIN",
     "ETERNAL",
     "EXPIRES",
-    "FLEET_ALL",
     "GOOD",
     "ISSUED",
     "MUNICH",

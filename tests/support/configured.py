@@ -25,7 +25,7 @@ from tests.support.enrolling import NewDevice
 from tests.support.fleet import LiveFleet, cli
 from tests.support.servers import is_alive, until
 
-__all__ = ["DEVICE", "ID", "Configured", "Rig", "any_error", "configured", "rigged"]
+__all__ = ["DEVICE", "ID", "Configured", "Rig", "configured", "rigged"]
 
 ID = "pi-1"
 DEVICE = Scope.device(ID)

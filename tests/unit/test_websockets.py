@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from edgeagent.trust import websockets
+
 needs_aiohttp = pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="websocket needs aiohttp")
 
 
@@ -35,7 +37,6 @@ def test_the_command_line_loads_no_aiohttp_for_a_hub_without_websockets() -> Non
 
 @needs_aiohttp
 def test_the_first_websocket_loads_it() -> None:
-    look = "; from nats.aio.transport import WebSocketTransport as T; print(asyncio.run(dial()))"
     dial = """
 import asyncio
 async def dial():
@@ -43,8 +44,9 @@ async def dial():
         await link.connect("ws://127.0.0.1:1", what="reach it", name="x", inbox_prefix="_INBOX.x")
     except Exception as error:
         return type(error).__name__, error.why, "aiohttp.client" in sys.modules
+print(asyncio.run(dial()))
 """
-    said = python(MAIN + dial + look.lstrip("; "))
+    said = python(MAIN + dial)
     assert said.endswith("('Unreachable', 'nothing listens at ws://127.0.0.1:1', True)\n"), said
 
 
@@ -54,13 +56,9 @@ def test_nothing_changes_for_a_program_that_has_it_already() -> None:
     assert python(script) == "True True\n"
 
 
-def test_without_it_there_are_no_websockets() -> None:
-    script = """
-import importlib.util, sys
-from edgeagent.trust import websockets
-find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *more: None if name == "aiohttp" else find(name, *more)
-websockets.put_off()
-print(websockets.load(), websockets.load())
-"""
-    assert python(script) == "False False\n"
+def test_without_it_there_are_no_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "aiohttp" else find(name, *more))
+    monkeypatch.delitem(sys.modules, "aiohttp", raising=False)
+    websockets.put_off()
+    assert [websockets.load(), websockets.load()] == [False, False]
