@@ -18,7 +18,7 @@ from edgeagent.errors import Failed, UsageProblem
 from edgeagent.plainvalues import form_problems
 from edgeagent.schema import SECTIONS
 from edgeagent.settings import Settings
-from edgeagent.subjects import ID_RULE, Scope, is_id
+from edgeagent.subjects import ID_RULE, is_id
 
 __all__ = [
     "AGENT_TOML",
@@ -38,7 +38,6 @@ __all__ = [
     "is_known",
     "is_taken",
     "key_of",
-    "layer_name",
     "merged",
     "misplaced",
     "nested",
@@ -81,7 +80,7 @@ class Key(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """values: nested tables. name: as in :func:`layer_name`."""
+    """values: nested tables. name: the scope of a document, such as ``fleet.all``, or one of the two above."""
 
     name: str
     values: Values
@@ -119,11 +118,6 @@ def document_of(body: bytes) -> Document:
         return msgspec.json.decode(body, type=Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed("read a configuration", str(error)) from None
-
-
-def layer_name(scope: Scope) -> str:
-    """How the layer of a scope's document is called: ``fleet``, ``group.<name>`` or ``device``."""
-    return str(scope) if scope.kind == "group" else scope.kind
 
 
 def flat(values: Values, prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A message always has the same three parts: what could not be done, why, and what to do about it. The classes tell apart whose
 turn it is: :class:`UsageProblem` (the caller typed something that cannot work), :class:`Refused` (the other side understood and
 will not), :class:`Failed` (it was tried and did not work), :class:`Unreachable` (nobody answered) and :class:`Closed` (we closed
-it ourselves). ``code`` is stable and travels on the wire; the text is for people and may change.
+it ourselves). The first of them has the exit code 2, and nothing was done then; the others have 1. ``code`` is stable and travels on
+the wire; the text is for people and may change.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class EdgeError(Exception):
 
 
 class UsageProblem(EdgeError, ValueError):
-    """What was asked for cannot be meant: an unknown field, a bad expression, an impossible value."""
+    """What was asked for cannot be meant: an unknown field, a bad expression, an impossible value, the name of what is not there."""
 
     code = "usage"
     exit_code = 2

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from edgeagent import files
-from edgeagent.config import Layer, Value, defaults, flat, is_taken, layer_name, merged, nested, of_settings
+from edgeagent.config import Layer, Value, defaults, flat, is_taken, merged, nested, of_settings
 from edgeagent.errors import Failed
 from edgeagent.settings import Settings
 from edgeagent.subjects import scopes_of
@@ -72,8 +72,8 @@ def effective(settings: Settings, device_id: str, groups: Iterable[str], documen
 
     The values must be valid.
     """
-    wanted = {str(scope): layer_name(scope) for scope in scopes_of(device_id, groups)}
-    layers = [Layer(name, _taken(documents[scope].values, settings)) for scope, name in wanted.items() if scope in documents]
+    wanted = [str(scope) for scope in scopes_of(device_id, groups)]
+    layers = [Layer(scope, _taken(documents[scope].values, settings)) for scope in wanted if scope in documents]
     return merged([defaults(), of_settings(settings), *layers])
 
 

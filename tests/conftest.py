@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _FIRST = [
     *("test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
     *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust"),
-    *("test_config_device", "test_config_outages", "test_config_operator", "test_config_refused"),
+    *("test_config_keys", "test_config_device", "test_config_outages", "test_config_operator", "test_config_followers"),
+    "test_config_refused",
 ]
 #: How many workers share a core with ``-n auto``, and how many there are at most. One alone leaves the core idle for most of the time, but what a
 #: test waits for are processes of its own, and these must not starve.

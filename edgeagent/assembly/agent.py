@@ -5,14 +5,13 @@ Without SETTINGS those at the default place count, if there are any.
 
 from __future__ import annotations
 
-import sys
+from edgeagent.trust import websockets
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    # nats-py loads aiohttp where it is installed, for websockets, which are the leaf's business here. On a Pi 10 MB are much.
-    sys.modules["aiohttp"] = None  # type: ignore[assignment]  # Python's own way to say that there is no such module
+    websockets.put_off()  # they are the leaf's business here, and on a Pi 10 MB are much
     from edgeagent.assembly.deviceloop import main as run
 
     run()

@@ -28,6 +28,7 @@ from edgeagent.cli import (
 )
 from edgeagent.cli.harmless import told
 from edgeagent.errors import EdgeError
+from edgeagent.trust import websockets
 
 __all__ = ["app", "main"]
 
@@ -77,6 +78,7 @@ def main() -> None:
 
     A reader that left (`edgeagent fleet ls | head`) is typer's business: it exits with 1 and says nothing.
     """
+    websockets.put_off()
     try:
         app()
     except EdgeError as error:

@@ -12,6 +12,7 @@ from edgeagent.cli import (
     config_history,
     config_keys,
     config_local,
+    config_ls,
     config_show,
     config_status,
     config_watch,
@@ -67,7 +68,7 @@ def set_(
     as_json: AsJson = False,
     context: ContextName = None,
 ) -> None:
-    """Set values for the fleet, a group or a device, and leave the others. `edgeagent config keys` lists what there is.
+    """Set values of the fleet, a group or a device. The others stay. `edgeagent config keys` lists what there is.
 
     Example: edgeagent config set -g berlin app.doors.open=07:00 agent.log_level=debug -m "summer"
     """
@@ -131,30 +132,18 @@ def get(
     scope = scope_of(fleet, group, device, label)
 
     async def work(opened: Fleet) -> Version:
-        return await opened.config.read(scope)
+        found = await opened.config.read(scope)
+        if not found.revision:
+            await opened.config.check_known(scope)
+        return found
 
     version = with_fleet(context, work)
     if key:
         _print_value(_value(version, key), as_json=as_json)
     elif as_json:
-        print(json_text(_record(version), indent=2))
+        print(json_text(version.as_dict(), indent=2))
     else:
         _print_document(version)
-
-
-def _record(version: Version) -> dict[str, Any]:
-    from edgeagent.times import rfc3339
-
-    found: dict[str, Any] = {
-        "scope": str(version.scope),
-        "revision": version.revision,
-        "generation": version.generation,
-        "by": version.by or None,
-        "time": rfc3339(version.time) if version.time else None,
-        "note": version.note,
-        "values": version.values,
-    }
-    return {**found, "problem": version.problem} if version.problem else found
 
 
 def _print_document(version: Version) -> None:
@@ -189,6 +178,6 @@ def _print_value(found: Any, *, as_json: bool) -> None:
         typer.echo("\n".join(plain(line) for line in found.split("\n")) if isinstance(found, str) else format_value(found))
 
 
-for part in (config_edit, config_history, config_status, config_watch, config_keys):
+for part in (config_ls, config_edit, config_history, config_status, config_watch, config_keys):
     part.add_to(app)
 config_local.add_to(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ from edgeagent.cli.config_options import (
 from edgeagent.cli.harmless import told
 from edgeagent.cli.options import ContextName
 from edgeagent.cli.table import plain
-from edgeagent.errors import Failed, UsageProblem
+from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
@@ -58,7 +59,7 @@ def edit(
     timeout: WaitSeconds = 60.0,
     context: ContextName = None,
 ) -> None:
-    """Edit the document of the fleet, a group or a device in $EDITOR, as TOML. Your text is kept if it can't be stored.
+    """Edit a document in $EDITOR, as TOML. It is that of the fleet, a group or a device. Your text is kept if it can't be stored.
 
     Example: edgeagent config edit -g berlin
     """
@@ -123,7 +124,9 @@ def _edited(path: Path, before: str, what: str) -> dict[str, Any] | None:
             return None
         if not text.strip():
             raise UsageProblem(
-                what, "the file is empty, even of its head", "`edgeagent config apply` takes an empty file, if that is meant"
+                what,
+                "the file is empty, even of its head",
+                "`edgeagent config apply --force` takes an empty file, if that is meant",
             )
         try:
             return _checked(text, what)
@@ -144,7 +147,7 @@ def _checked(text: str, what: str, *, json: bool = False) -> dict[str, Any]:
 
 
 def apply(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .toml or .json file; - reads standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file of TOML or JSON; - reads standard input.")],
     fleet: ForFleet = False,
     group: ForGroup = None,
     device: ForDevice = None,
@@ -158,14 +161,17 @@ def apply(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     context: ContextName = None,
 ) -> None:
-    """Make FILE the whole document of the fleet, a group or a device: what is not in it is removed.
+    """Make FILE the whole document; what is not in it is removed. It is that of the fleet, a group or a device.
+
+    FILE is TOML or JSON, as `edgeagent config get` prints it with and without --json. The scope, revision and note in it do not count.
 
     Example: edgeagent config apply -g berlin berlin.toml --dry-run
     """
     scope = scope_of(fleet, group, device, label)
-    text = _read(file)
-    json = file.endswith(".json") or (file == "-" and text.lstrip().startswith("{"))
-    tables = _checked(text, f"apply {'standard input' if file == '-' else file}", json=json)
+    text, what = _read(file), f"apply {_named(file)}"
+    tables = _checked(text, what, json=file.endswith(".json") or text.lstrip().startswith("{"))
+    if not (force or dry):
+        _check_has_values(tables, what, scope)
 
     async def work(opened: Fleet) -> Written:
         return await opened.config.replace(scope, tables, note=note, revision=revision, force=force, dry=dry)
@@ -176,12 +182,30 @@ def apply(
         config_status.wait_for(context, timeout, made)
 
 
+def _named(file: str) -> str:
+    return "standard input" if file == "-" else file
+
+
 def _read(file: str) -> str:
+    """The text. Raises UsageProblem where there is no such file or it is no text, like where it is no TOML; else EdgeError."""
     from edgeagent import files
 
-    if file != "-":
-        return files.read_text(Path(file))
+    what = f"read {_named(file)}"
+    if file != "-" and Path(file).is_dir():
+        raise UsageProblem(what, "it is a folder, not a file", "check the path")
+    data = sys.stdin.buffer.read() if file == "-" else files.read_if_there(Path(file))
+    if data is None:
+        raise UsageProblem(what, "there is no such file", "check the path")
     try:
-        return sys.stdin.buffer.read().decode()
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise Failed("read standard input", f"it is not UTF-8 text (byte {error.start})") from None
+        raise UsageProblem(what, f"it is not UTF-8 text (byte {error.start})") from None
+
+
+def _check_has_values(tables: Mapping[str, Any], what: str, scope: Scope) -> None:
+    """Raise UsageProblem where nothing is set: a program that failed in front of a pipe must not take all configuration away."""
+    from edgeagent.config import flat
+
+    if not flat(tables):
+        why = f"it sets nothing, so it would remove all configuration of {scope}"
+        raise UsageProblem(what, why, "say `--force` if that is meant; `--dry-run` shows what would be removed")

@@ -46,7 +46,10 @@ def add_to(app: typer.Typer) -> None:
 
 def _history(context: str | None, scope: Scope) -> list[Version]:
     async def work(opened: Fleet) -> list[Version]:
-        return await opened.config.history(scope)
+        found = await opened.config.history(scope)
+        if not found:
+            await opened.config.check_known(scope)
+        return found
 
     return with_fleet(context, work)
 
@@ -63,7 +66,7 @@ def diff(
     as_json: AsJson = False,
     context: ContextName = None,
 ) -> None:
-    """Show what changed between two documents of the fleet, a group or a device.
+    """Show what changed between two documents. They are of the fleet, a group or a device.
 
     Example: edgeagent config diff -g berlin 17 21
     """
@@ -120,7 +123,7 @@ def history(
     as_json: AsJson = False,
     context: ContextName = None,
 ) -> None:
-    """Show who changed what and when in the document of the fleet, a group or a device, the newest first. The hub keeps 64.
+    """Show who changed what and when, the newest first. The hub keeps 64 documents of the fleet, a group or a device.
 
     Example: edgeagent config history -g berlin
     """
@@ -175,7 +178,7 @@ def rollback(
     as_json: AsJson = False,
     context: ContextName = None,
 ) -> None:
-    """Make an older document the newest again, exactly as it was, signed by you.
+    """Make an older document the newest again. It is exactly as it was, but signed by you.
 
     Example: edgeagent config rollback -g berlin 17
     """

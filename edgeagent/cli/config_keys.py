@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def keys(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List every key of edgeagent's own, with what it may be and when it counts. Keys of your programs are app.PROGRAM.KEY.
+    """List edgeagent's own keys. With each is what it may be, and when it counts. Keys of your programs are app.PROGRAM.KEY.
 
     Example: edgeagent config keys --json
     """

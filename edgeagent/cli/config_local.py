@@ -35,7 +35,7 @@ def local(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the documents.")] = False,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is not the built-in default.")] = False,
 ) -> None:
-    """Show the configuration of this device, with the layer that each value comes from. Needs no link and no agent.
+    """Show this device's configuration, each value with its layer. Needs no link and no agent.
 
     Example: sudo edgeagent config local --changed
     """

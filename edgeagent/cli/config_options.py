@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -49,7 +50,8 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Also for a device or group that is not there yet, and in place of a document that nobody should build upon.",
+        help="Also for a device or group that is not there yet, in place of a document that nobody should build upon, and (apply) with "
+        "a file that has no values.",
     ),
 ]
 Wait = Annotated[
@@ -67,12 +69,10 @@ def scope_of(fleet: bool, groups: list[str] | None, devices: list[str] | None, l
     from edgeagent.subjects import FLEET_ALL, Scope
 
     if labels:
-        raise UsageProblem(
-            f"configure by the label {labels[0]}",
-            "a label is what devices say about themselves, so it is no scope",
-            "make a group of those devices, `edgeagent device group add NAME "
-            f"$(edgeagent fleet ls -l {labels[0]} -o name)`, and name it with `-g NAME`",
-        )
+        raise _no_label(labels[0])
+    for word in [*(groups or []), *(devices or [])]:
+        if "=" in word:  # no name has that
+            raise _no_label(word)
     named = len(groups or []) + len(devices or []) + fleet
     if named != 1:
         why = "no scope is named" if not named else "more than one scope is named"
@@ -81,6 +81,15 @@ def scope_of(fleet: bool, groups: list[str] | None, devices: list[str] | None, l
         return Scope.group(groups[0]) if groups else Scope.device(devices[0]) if devices else FLEET_ALL
     except ValueError as error:
         raise UsageProblem("tell whose configuration is meant", str(error)) from None
+
+
+def _no_label(label: str) -> UsageProblem:
+    return UsageProblem(
+        f"configure by the label {label}",
+        "a label is what devices say about themselves, so it is no scope",
+        "make a group of those devices, `edgeagent device group add NAME "
+        f"$(edgeagent fleet ls -l {shlex.quote(label)} -o name)`, and name it with `-g NAME`",
+    )
 
 
 def with_fleet(context: str | None, work: Callable[[Fleet], Coroutine[None, None, T]]) -> T:

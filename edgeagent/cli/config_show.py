@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from edgeagent.fleet.configchange import Changes
     from edgeagent.fleet.configversion import Version
 
-__all__ = ["author", "changes", "generation", "head", "local", "value", "warn", "written"]
+__all__ = ["author", "changes", "generation", "head", "local", "stored", "value", "warn", "written"]
 
 
 def local(moment: datetime | None) -> str:
     """The time of day here."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+
+
+def stored(time: str | None) -> str:
+    """When a record says that the hub stored it, as the time of day here."""
+    from edgeagent.times import parse_rfc3339
+
+    return local(parse_rfc3339(time) if time else None)
 
 
 def generation(number: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import contextlib
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +44,7 @@ def status(
     as_json: Json = False,
     context: ContextName = None,
 ) -> None:
-    """Show which device follows the newest configuration, which lags since when, and which says that it can't.
+    """Show which devices follow the newest configuration. Of the others: since when they lag, and why, if they say that they can't.
 
     Example: edgeagent config status -g berlin --wait
     """
@@ -51,7 +53,8 @@ def status(
     async def work(opened: Fleet) -> tuple[list[DeviceConfig], datetime, Progress | None]:
         return await _look(opened, groups or [], devices or [], timeout=timeout if wait else None)
 
-    rows, now, found = with_fleet(context, work)
+    with _resumable([*_options("-g", groups), *_options("-d", devices)], context, waits=wait):
+        rows, now, found = with_fleet(context, work)
     _show(rows, now, form)
     if found:
         _end(found, timeout)
@@ -123,7 +126,26 @@ def wait_for(context: str | None, timeout: float, made: Written) -> None:
     async def work(opened: Fleet) -> list[DeviceConfig]:
         return await _waited(opened, ids, timeout, made.present, made)
 
-    _end(progress_of(with_fleet(context, work), made.present), timeout)
+    option = {"group": "-g", "device": "-d"}.get(made.scope.kind)
+    with _resumable(_options(option, [made.scope.name]) if option else [], context):
+        rows = with_fleet(context, work)
+    _end(progress_of(rows, made.present), timeout)
+
+
+def _options(name: str, values: Iterable[str] | None) -> list[str]:
+    return [word for value in values or () for word in (name, value)]
+
+
+@contextlib.contextmanager
+def _resumable(whom: Sequence[str], context: str | None, *, waits: bool = True) -> Iterator[None]:
+    """Say to who presses Ctrl-C that nothing is undone, and how to wait on. whom: options of `config status`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if waits:
+            words = ["edgeagent", "config", "status", *whom, "--wait", *(["--context", context] if context else [])]
+            typer.echo(f"\nDevices go on applying it: `{shlex.join(words)}` waits for them again.", err=True)
+        raise typer.Exit(130) from None
 
 
 async def _waited(
@@ -199,7 +221,7 @@ def effective(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, by key.")] = False,
     context: ContextName = None,
 ) -> None:
-    """Show every value of a device with the layer that it comes from, and beside it what the device says that counts.
+    """Show every value of a device, and the layer that it comes from. Beside it is what the device says that counts.
 
     Example: edgeagent config effective pi-01 --changed
     """

@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def watch(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, context: ContextName = None
 ) -> None:
-    """Show who changes which document, and which devices apply or refuse it, as it happens, until Ctrl-C.
+    """Show changes as they happen, until Ctrl-C. Who changes which document, and which devices apply or refuse it.
 
     Example: edgeagent config watch
     """

@@ -32,7 +32,7 @@ __all__ = ["CONTEXT", "DemoFleet", "end_leftovers"]
 log = logging.getLogger(__name__)
 
 CONTEXT = "demo"
-ADMIN = "you"
+ADMIN = "admin"
 STORE_BYTES = 512 << 20
 READY_SECONDS = 60.0
 

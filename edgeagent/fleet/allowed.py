@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
+from edgeagent.publish import published_if
 
-__all__ = ["unless_forbidden"]
+__all__ = ["check_may_store", "unless_forbidden"]
 
 T = TypeVar("T")
 
 #: How often to look whether the server has said meanwhile that it is not allowed, in seconds.
 LOOK_SECONDS = 0.05
+#: No stream ever comes to this sequence.
+_NEVER = 1 << 62
 
 
 async def unless_forbidden(client: Client, subject: str, work: Coroutine[Any, Any, T], refusal: EdgeError) -> T:
@@ -28,3 +31,12 @@ async def unless_forbidden(client: Client, subject: str, work: Coroutine[Any, An
         return await task
     finally:
         task.cancel()
+
+
+async def check_may_store(client: Client, subject: str, refusal: EdgeError) -> None:
+    """Raise ``refusal`` unless the server would take something for ``subject``. Nothing is stored.
+
+    Only the server knows what a role may. So it is asked to store nothing at all, behind a fence that can't hold.
+    """
+    asking = published_if(client, subject, b"", _NEVER, what=refusal.what)
+    await unless_forbidden(client, subject, asking, refusal)

@@ -12,14 +12,14 @@ import msgspec
 from edgeagent import subjects
 from edgeagent.config import Document
 from edgeagent.direct import get_last, read_all
-from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
+from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.fleet import configchange, configscope, signers
-from edgeagent.fleet.allowed import unless_forbidden
+from edgeagent.fleet.allowed import check_may_store, unless_forbidden
 from edgeagent.fleet.configchange import Changes
 from edgeagent.fleet.configground import Followed, Ground, ground_of, is_lost
 from edgeagent.fleet.configsign import believed_until, check_reaches, check_signed, next_number, signed_document
 from edgeagent.fleet.configversion import Version, marked_revoked, ready, scope_of, version_of
-from edgeagent.fleet.configwish import Wish, Written
+from edgeagent.fleet.configwish import Wish, Written, change_of
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.states import State, state_of
 from edgeagent.publish import published_if
@@ -56,6 +56,19 @@ class Configuration:
         """What the hub has kept of the scope, the oldest first, unchecked: 64 at most."""
         stored = read_all(self._fleet.client, STREAM, subjects.document(scope), marks=True)
         return [version_of(scope, item) async for item in stored]
+
+    async def documents(self) -> dict[Scope, Version]:
+        """The newest document of every scope that ever had one, unchecked; ``is_there`` of it says whether it still has."""
+        stored = read_all(self._fleet.client, STREAM, subjects.kv(subjects.CONFIG_BUCKET, ">"), marks=True)
+        found = {scope: item async for item in stored if (scope := scope_of(item.subject))}
+        return {scope: version_of(scope, item) for scope, item in found.items()}
+
+    async def check_known(self, scope: Scope) -> None:
+        """Raise UsageProblem for a device or group of which the hub knows nothing: no such device, nobody in it, never a document."""
+        roster, known = await asyncio.gather(read_roster(self._fleet.client), self.documents())
+        groups = [*self._fleet.login.groups, *(other.name for other in known if other.kind == "group")]
+        if scope not in known:
+            configscope.check_exists(roster, scope, groups, doing="look at")
 
     async def set(
         self,
@@ -122,13 +135,19 @@ class Configuration:
     async def rollback(self, scope: Scope, to: int | None = None, *, note: str = "", revision: int | None = None) -> Written:
         """Make an older document the newest again. to: its revision; None: the one before the newest. Errors as in :meth:`set`."""
         past = await self.history(scope)
+        if not past:
+            await self.check_known(scope)
         chosen = _older(scope, past, to)
         note = note or f"rollback to revision {chosen.revision}"
         return await self.replace(scope, ready(chosen), note=note, base=past[-1], revision=revision, force=True)
 
     async def ground(self, scope: Scope, *, force: bool = False) -> Ground:
-        """What an edit begins with: the newest document, or in its place the one that devices follow. Errors as in :meth:`set`."""
+        """What an edit begins with: the newest document, or in its place the one that devices follow. Errors as in :meth:`set`.
+
+        Who may not write is told here already, before anybody has edited anything.
+        """
         roster = await self._admitted(scope, force=force)
+        await check_may_store(self._fleet.client, subjects.document(scope), self._forbidden(change_of(scope)))
         return await self._ground(await self.read(scope), roster, time.time())
 
     async def _admitted(self, scope: Scope, *, force: bool) -> Roster:
@@ -150,7 +169,7 @@ class Configuration:
                 base, *past = marked_revoked([base, *past], await self._revoked())
             followed = Followed.of(scope, members, [*past, base], latest=latest)
             if is_lost(base, past, followed):
-                newest = await self._newest()
+                newest = await self.documents()
         return ground_of(base, past, followed, members, newest)
 
     async def _revoked(self) -> dict[str, int]:
@@ -160,12 +179,6 @@ class Configuration:
             return signers_document.body_of(stored.data).revoked if stored else {}
         except EdgeError:
             return {}
-
-    async def _newest(self) -> dict[Scope, Version]:
-        """The newest document of every scope."""
-        stored = read_all(self._fleet.client, STREAM, subjects.kv(subjects.CONFIG_BUCKET, ">"), marks=True)
-        found = {scope: item async for item in stored if (scope := scope_of(item.subject))}
-        return {scope: version_of(scope, item) for scope, item in found.items()}
 
     async def _change(self, wish: Wish) -> Written:
         base = wish.base or await self.read(wish.scope)
@@ -215,11 +228,12 @@ class Configuration:
             raise UsageProblem(wish.what, str(error)) from None
         data = signed_document(login, wish.scope, body, number=number, now=time.time())
         check_signed(login, wish.scope, data)
-        refusal = Refused(
-            wish.what, f"the role of {login.name} may not write configuration", "ask an operator or an administrator"
-        )
         storing = published_if(self._fleet.client, subject, data, revision, what=wish.what)
-        return await unless_forbidden(self._fleet.client, subject, storing, refusal)
+        return await unless_forbidden(self._fleet.client, subject, storing, self._forbidden(wish.what))
+
+    def _forbidden(self, what: str) -> Refused:
+        why = f"the role of {self._fleet.login.name} may not write configuration"
+        return Refused(what, why, "ask an operator or an administrator")
 
     async def _after(self, wish: Wish, base: Version, mine: Changes) -> Version:
         """The newest document. Raises Refused when what others did since ``base`` is in the way of what the wish changes, ``mine``."""
@@ -241,7 +255,7 @@ def _older(scope: Scope, past: list[Version], to: int | None) -> Version:
     if to is None:
         older = [version for version in there if version is not past[-1] and not version.problem]
         if not older:
-            raise Failed(what, "there is no older one", "`edgeagent config history` shows what the hub has kept")
+            raise UsageProblem(what, "there is no older one", "`edgeagent config history` shows what the hub has kept")
         return older[-1]
     found = next((version for version in there if version.revision == to), None)
     if found is None:

@@ -14,6 +14,8 @@ __all__ = ["Changes", "assign", "check", "differences", "overlap", "remove"]
 Values = Mapping[str, Any]
 #: Dotted name -> (what it was, what it is); None where it is not there.
 Changes = dict[str, tuple[Any, Any]]
+#: So many keys are named where none comes near.
+NAMED = 10
 
 
 def differences(before: Values, after: Values) -> Changes:
@@ -62,8 +64,12 @@ def remove(values: Values, names: Iterable[str]) -> dict[str, Any]:
 
 def near(name: str, values: Values) -> str:
     """What may be meant by a ``name`` that is not there, as a remedy."""
-    there = flat(values)
-    return nearest(name, there) or (f"these are: {', '.join(there)}" if there else "nothing is set there")
+    there = list(flat(values))
+    tables = {key.rpartition(".")[0] for key in there} | {".".join(key.split(".")[:2]) for key in there}
+    if not there:
+        return "nothing is set there"
+    more = f" and {len(there) - NAMED} more" if len(there) > NAMED else ""
+    return nearest(name, [*there, *sorted(tables)]) or f"these are: {', '.join(there[:NAMED])}{more}"
 
 
 def overlap(one: Iterable[str], other: Iterable[str]) -> list[str]:

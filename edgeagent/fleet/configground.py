@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeagent.config import flat
 from edgeagent.errors import Refused
-from edgeagent.fleet.configlost import in_force, names, still_lost
+from edgeagent.fleet.configlost import NAMED, in_force, names, still_lost
 from edgeagent.fleet.configversion import REMEDY, Version, ready, when
 from edgeagent.fleet.states import Known
 from edgeagent.subjects import Scope
@@ -119,7 +119,10 @@ def ground_of(
         before={**flat(source.values), **(in_force(base.scope, following, newest) if lost else {})},
         again=bool(base.problem) or ahead or base.generation < followed.newest,
         refusal=_ahead(base) if ahead else "",
-        warnings=tuple(_warnings(base, source, past, followed, still_lost(base.scope, following, newest) if lost else None)),
+        warnings=(
+            *_warnings(base, source, past, followed, still_lost(base.scope, following, newest) if lost else None),
+            *(_refusals(base, members) if source is base else ()),
+        ),
     )
 
 
@@ -173,6 +176,18 @@ def _warnings(base: Version, source: Version, past: Sequence[Version], followed:
     for device, said in followed.said.items():
         if not followed.counts(said) and said not in revoked and said > base.generation:
             yield f"{device} says that it follows a newer one ({when(said)}), which the hub never had; then it does not follow this one"
+
+
+def _refusals(base: Version, members: Iterable[Known]) -> Iterable[str]:
+    """Which devices have seen ``base`` and do not follow it: only they know whose signature counts."""
+    said: dict[str, list[str]] = {}
+    for known in members:
+        state = known.config.scopes.get(str(base.scope)) if known.config else None
+        if state and state.error and base.generation == state.desired != state.applied:
+            said.setdefault(state.error, []).append(known.id)
+    for error, devices in list(said.items())[:NAMED]:
+        do = "does" if len(devices) == 1 else "do"
+        yield f"{names(devices)} {do} not follow revision {base.revision} ({base.by}), the one before this: {error}"
 
 
 def _why(base: Version, followed: Followed) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edgeagent.config import Layer, layer_name, merged
+from edgeagent.config import Layer, merged
 from edgeagent.fleet.configstatus import Applied
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.states import Known
 from edgeagent.subjects import Scope, scopes_of
 
-__all__ = ["in_force", "names", "still_lost"]
+__all__ = ["NAMED", "in_force", "names", "still_lost"]
 
 Newest = Mapping[Scope, Version]
 #: So many devices are named; of more only the number is said.
@@ -35,7 +35,7 @@ def in_force(scope: Scope, devices: Iterable[Known], newest: Newest) -> dict[str
 def _others(scope: Scope, known: Known, newest: Newest) -> Iterable[Layer]:
     for other in scopes_of(known.id, known.groups):
         if other != scope and other in newest:
-            yield Layer(layer_name(other), newest[other].values)
+            yield Layer(str(other), newest[other].values)
 
 
 def still_lost(scope: Scope, devices: Sequence[Known], newest: Newest) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edgeagent.config import AGENT_TOML, Layer, defaults, layer_name, merged, nested
+from edgeagent.config import AGENT_TOML, Layer, defaults, merged, nested
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.configversion import Version, when
 from edgeagent.fleet.states import Known, State, state_of
@@ -258,4 +258,4 @@ def _own(said: Applied) -> Iterable[Layer]:
 def _documents(known: Known, newest: Mapping[Scope, Version]) -> Iterable[Layer]:
     for scope in scopes_of(known.id, known.groups):
         if scope in newest and newest[scope].is_there:
-            yield Layer(layer_name(scope), newest[scope].values)
+            yield Layer(str(scope), newest[scope].values)

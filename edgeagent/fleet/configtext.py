@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -25,13 +26,16 @@ __all__ = ["assignments", "format_name", "format_toml", "format_value", "one_val
 
 #: Words of a key as they may be set, with dots between them.
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+#: What ``Version.as_dict`` has. None of it is a section of a configuration.
+_RECORD = frozenset({"scope", "revision", "generation", "by", "time", "note", "values", "problem"})
 _DATES = (datetime.date, datetime.time)
 
 
 def assignments(words: Iterable[str]) -> dict[str, Any]:
     """``["agent.log_level=debug", "app.doors.open=07:00"]`` as values by dotted name. Raises UsageProblem for a word that is none.
 
-    A value is TOML where that is one and may stand at that key, else the text itself; so text needs no quotes of its own.
+    A value is TOML where that is one and may stand at that key, else the text itself; so text needs no quotes of its own, unless it
+    begins like a list or a table: one that was mistyped must not become text unseen.
     """
     found: dict[str, Any] = {}
     for word in words:
@@ -46,12 +50,22 @@ def assignments(words: Iterable[str]) -> dict[str, Any]:
 
 def _value(name: str, text: str) -> Any:
     parsed = one_value(text)
+    if parsed is None and key_of(name) is None:
+        _check_is_text(name, text)
     # Of our own keys only those of text take text, and these take it as it is.
     choices = [parsed, text] if key_of(name) is None else [text, parsed]
     fitting = [choice for choice in choices if choice is not None and not _problems(name, choice)]
     if fitting and not (isinstance(parsed, (dict, list)) and fitting[0] == text and key_of(name) is None):
         return fitting[0]
     return text if parsed is None or isinstance(parsed, _DATES) else parsed
+
+
+def _check_is_text(name: str, text: str) -> None:
+    kind = {"[": "list", "{": "table"}.get(text[:1])
+    if kind:
+        quoted = shlex.quote(f"{name}={format_value(text)}")
+        why = f"{text!r} begins like a {kind}, but is no {kind} of TOML"
+        raise UsageProblem(f"set {name}", why, f"mend it; if it is meant as text, put it into quotes: {quoted}")
 
 
 def _problems(name: str, value: Any) -> list[str]:
@@ -87,14 +101,22 @@ def parse_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def parse_json(text: str, what: str) -> dict[str, Any]:
-    """The same of JSON."""
+    """The same of JSON: the tables, or what `edgeagent config get --json` prints, of which the values count."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageProblem(what, f"it is not valid JSON: {error}") from None
     if not isinstance(found, dict):
         raise UsageProblem(what, "it must be a JSON object of sections")
-    return found
+    return _values(found, what) if {"scope", "values"} <= found.keys() <= _RECORD else found
+
+
+def _values(record: dict[str, Any], what: str) -> dict[str, Any]:
+    """record: a document as ``Version.as_dict`` has it."""
+    values = record["values"]
+    if record.get("problem") or not isinstance(values, dict):
+        raise UsageProblem(what, f"it is a document that makes no sense ({record.get('problem') or 'its values are no table'})")
+    return values
 
 
 def format_toml(values: Mapping[str, Any]) -> str:

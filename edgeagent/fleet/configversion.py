@@ -15,6 +15,7 @@ from edgeagent.config import document_of
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.subjects import Scope
+from edgeagent.times import rfc3339
 from edgeagent.trust import jwt
 from edgeagent.trust.signed import peek, self_consistent
 
@@ -48,6 +49,19 @@ class Version:
     @property
     def is_there(self) -> bool:
         return self.revision > 0 and not self.deleted
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; ``problem`` only where there is one."""
+        found: dict[str, Any] = {
+            "scope": str(self.scope),
+            "revision": self.revision,
+            "generation": self.generation,
+            "by": self.by or None,
+            "time": rfc3339(self.time) if self.time else None,
+            "note": self.note,
+            "values": self.values,
+        }
+        return {**found, "problem": self.problem} if self.problem else found
 
 
 def scope_of(subject: str) -> Scope | None:

@@ -12,11 +12,16 @@ from edgeagent.fleet.configground import Ground
 from edgeagent.fleet.configversion import Version
 from edgeagent.subjects import Scope
 
-__all__ = ["Edit", "Wish", "Written"]
+__all__ = ["Edit", "Wish", "Written", "change_of"]
 
 Values = Mapping[str, Any]
 #: From what is there to what shall be there, both as nested tables.
 Edit = Callable[[Values], dict[str, Any]]
+
+
+def change_of(scope: Scope) -> str:
+    """What an error says that could not be done."""
+    return f"change the configuration of {scope}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ class Wish:
 
     @property
     def what(self) -> str:
-        return f"change the configuration of {self.scope}"
+        return change_of(self.scope)
 
     def after(self, ground: Ground) -> dict[str, Any]:
         """What shall be there. Raises Refused where it may not be built upon what is there, UsageProblem for what can't be meant."""

@@ -7,7 +7,6 @@ change those words. So the login is held back here until the connection is encry
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import ssl
 from pathlib import Path
@@ -19,6 +18,7 @@ from nats.aio.transport import TcpTransport
 
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
+from edgeagent.trust import websockets
 
 __all__ = ["TlsClient", "check_usable", "explain", "inner"]
 
@@ -110,7 +110,7 @@ def _context(authorities: Path | None) -> ssl.SSLContext:
 
 def check_usable(scheme: str, what: str) -> None:
     """Raise UsageProblem when a url of this scheme can't be used here. what: as for EdgeError."""
-    if scheme in ("ws", "wss") and importlib.util.find_spec("aiohttp") is None:
+    if scheme in ("ws", "wss") and not websockets.load():
         raise UsageProblem(what, f"{scheme}:// needs aiohttp, which is not installed", "`pip install 'edgeagent[operator]'`")
 
 

@@ -428,7 +428,7 @@ OPERATOR_MAY_NOT_PUBLISH = [
 #: An administrator is an operator who orders the hub about in the own name and says who may sign; no more than that.
 ADMIN_MAY_NOT_PUBLISH = [
     *[s for s in OPERATOR_MAY_NOT_PUBLISH if s != "$KV.edge_trust.signers" and not s.startswith("edge.admin.ada.")],
-    "edge.admin.you.device_revoke",
+    "edge.admin.admin.device_revoke",
     "edge.admin.ada.device.revoke",
 ]
 _GROUPS = ("fleet.all", "group.paris", "device.pi-1")

@@ -132,7 +132,7 @@ RENEWAL_MAY_NOT = [
     "provision.claim.abc234",
     "edge.from.{id}.report",
     "edge.from.{id}.request.renew",
-    "edge.from.{id}.reply.you.1",
+    "edge.from.{id}.reply.admin.1",
     "edge.to.device.pi-01.in.1",
     "edge.admin.{id}.device_groups",
     "edge.api.DIRECT.GET.KV_edge_config.$KV.edge_config.device.{id}",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from edgeagent import subjects, wire
 from edgeagent.config import Document
@@ -25,7 +23,7 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.signed import sign
 from tests.support.administering import inside, registered
-from tests.support.configcli import applied, envelope_of, good, here, login_file, ok, raw, soon
+from tests.support.configcli import applied, envelope_of, fixtures, good, here, login_file, ok, raw, soon
 from tests.support.configuring import state_of
 from tests.support.fleet import LiveFleet, cli
 from tests.support.servers import until
@@ -33,24 +31,7 @@ from tests.support.servers import until
 PI_01 = Scope.device("pi-01")
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
-    with LiveFleet(tmp_path_factory.mktemp("hostile"), 1) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def hub(running: LiveFleet) -> Iterator[LiveFleet]:
-    """A hub with pi-01 in berlin and kitchen; every test leaves documents of its own behind."""
-    with running.borrowed() as fleet:
-        yield fleet
-
-
-@pytest_asyncio.fixture
-async def fleet(hub: LiveFleet) -> AsyncIterator[Fleet]:
-    """The demo's operator, who is an administrator."""
-    async with Fleet() as opened:
-        yield opened
+running, hub, fleet = fixtures("hostile", 1)
 
 
 async def test_nothing_is_built_upon_what_nobody_signed(hub: LiveFleet, fleet: Fleet) -> None:
@@ -129,6 +110,29 @@ async def test_the_editor_begins_with_nothing_where_nobody_signed_what_is_there(
         "evil" not in (tmp_path / "seen").read_text() and "it makes no sense: nobody signed it" in (tmp_path / "seen").read_text()
     )
     assert "app.good.x  1 -> (not set)" in said and (await fleet.config.read(scope)).values == {"app": {"mine": {"x": 2}}}
+
+
+async def test_a_document_of_a_stranger_looks_like_any_other_and_no_device_follows_it(fleet: Fleet) -> None:
+    """As docs/security.md says it: signed with a login of the stranger's own making, under the name of somebody who is trusted."""
+    scope = Scope.group("kitchen")
+    before = await fleet.config.set(scope, {"app.ours.x": 1})
+    await applied(fleet, scope, before.generation)
+    key, role = KeyPair.generate("user"), KeyPair.generate("account")
+    token = jwt.scoped_user(role, subject=key.public, name="olga", account=role.public, issued_at=1)
+    now, body = int(time.time()), wire.encode(Document(values={"app": {"theirs": {"x": 1}}}))
+    number = before.generation + 1
+    await raw(fleet, scope, sign(Credentials(token, key.seed), kind="config", scope=scope, number=number, at=now, body=body))
+    shown = await fleet.config.read(scope)
+    assert (shown.by, shown.problem, shown.values) == ("olga", "", {"app": {"theirs": {"x": 1}}})
+    said = await asyncio.to_thread(cli, "config", "status", "-g", "kitchen", "--wait")
+    assert said.code == 3 and "its signer is not known here" in said.err
+    anew = await fleet.config.set(scope, {"app.ours.y": 2})
+    assert (await fleet.config.read(scope)).values == {"app": {"theirs": {"x": 1}, "ours": {"y": 2}}}, "it is built upon"
+    (warning,) = anew.warnings
+    assert warning.startswith(f"pi-01 does not follow revision {shown.revision} (olga), the one before this: "), "but not unseen"
+    assert "its signer is not known here" in warning
+    mended = await fleet.config.replace(scope, {"app": {"ours": {"x": 1}}})
+    await applied(fleet, scope, mended.generation)
 
 
 async def test_a_generation_from_the_far_future_does_not_end_all_configuration(hub: LiveFleet, fleet: Fleet) -> None:

@@ -184,7 +184,7 @@ async def test_local_programs_talk_to_each_other(rare: LiveFleet, program: Progr
 
 
 #: Inboxes of people and of their tools too: what is said there crosses the link, and counts as the device's word.
-DEVICES_OWN_VOICE = ["edge.from.pi-01.report", "edge.from.pi-01.reply.you.x", "_INBOX.srv.you.x", "_INBOX.ops.you.x"]
+DEVICES_OWN_VOICE = ["edge.from.pi-01.report", "edge.from.pi-01.reply.admin.x", "_INBOX.srv.admin.x", "_INBOX.ops.admin.x"]
 
 
 @pytest.mark.parametrize("subject", [*DEVICES_OWN_VOICE, "edge.api.x", "$JS.API.INFO", "x"])

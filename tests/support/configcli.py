@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+import pytest_asyncio
 from typer.testing import CliRunner
 
 from edgeagent import subjects
@@ -22,7 +25,32 @@ from edgeagent.subjects import Scope
 from tests.support.fleet import LiveFleet, Said, cli
 from tests.support.servers import until
 
-__all__ = ["applied", "envelope_of", "good", "here", "login_file", "ok", "raw", "soon"]
+__all__ = ["applied", "envelope_of", "fixtures", "good", "here", "login_file", "ok", "raw", "soon"]
+
+
+def fixtures(name: str, count: int) -> tuple[Any, Any, Any]:
+    """``running, hub, fleet`` of a test file: one fleet of ``count`` devices for all of it, and for each test the same whole, and an operator.
+
+    pi-01 is in the groups berlin and kitchen, pi-02 in munich and office. Every test leaves documents of its own behind.
+    """
+
+    @pytest.fixture(scope="module")
+    def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
+        with LiveFleet(tmp_path_factory.mktemp(name), count) as fleet:
+            yield fleet
+
+    @pytest.fixture
+    def hub(running: LiveFleet) -> Iterator[LiveFleet]:
+        with running.borrowed() as fleet:
+            yield fleet
+
+    @pytest_asyncio.fixture
+    async def fleet(hub: LiveFleet) -> AsyncIterator[Fleet]:
+        """The demo's operator, who is an administrator."""
+        async with Fleet() as opened:
+            yield opened
+
+    return running, hub, fleet
 
 
 def login_file(hub: LiveFleet, folder: Path, name: str, role: PersonRole, *groups: str, **more: Any) -> Path:

@@ -9,23 +9,26 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeagent import subjects, wire
+from edgeagent.config import nested
 from edgeagent.demo.cable import Cable
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import EdgeError, Unreachable
+from edgeagent.fleet import Fleet
 from edgeagent.lastgood import FILE
 from edgeagent.link import Client, connect, request
 from edgeagent.subjects import Scope
-from tests.support.configuring import state_of
+from tests.support.configuring import Writer, state_of
 from tests.support.enrolling import NewDevice
 from tests.support.fleet import LiveFleet, cli
 from tests.support.servers import is_alive, until
 
-__all__ = ["ID", "Configured", "configured"]
+__all__ = ["DEVICE", "ID", "Configured", "Rig", "configured", "rigged"]
 
 ID = "pi-1"
+DEVICE = Scope.device(ID)
 
 
 class Configured:
@@ -180,3 +183,45 @@ def configured(folder: Path, *groups: str) -> Iterator[Configured]:
             yield made
         finally:
             made.close()
+
+
+class Rig(NamedTuple):
+    """The device, and the administrator who configures it."""
+
+    pi: Configured
+    fleet: Fleet
+
+    @property
+    def client(self) -> Client:
+        return self.fleet.client
+
+    async def put(self, values: dict[str, Any], scope: Scope = DEVICE) -> int:
+        """Set the whole of a scope, by dotted names; its generation."""
+        return await Writer.of(self.fleet).put(scope, nested(values))
+
+    async def set(self, values: dict[str, Any], scope: Scope = DEVICE) -> None:
+        """The same, until the device follows it."""
+        await self.pi.follows(self.client, scope, await self.put(values, scope))
+
+    async def restarted(self) -> None:
+        self.pi.stop()
+        self.pi.start()
+        await self.pi.linked()
+
+
+@contextlib.asynccontextmanager
+async def rigged(pi: Configured) -> AsyncIterator[Rig]:
+    """The device, linked and with nothing configured any more."""
+    pi.restore()
+    await pi.linked()
+    async with Fleet() as fleet:
+        made = Rig(pi, fleet)
+        for scope, state in (await state_of(fleet.client, ID)).scopes.items():
+            if state.applied or state.error:
+                await made.put({}, Scope(*scope.split(".")))
+        await pi.reports(fleet.client, lambda state: not state.values and not any_error(state), "all is forgotten")
+        yield made
+
+
+def any_error(state: wire.ConfigState) -> bool:
+    return any(scope.error for scope in state.scopes.values())

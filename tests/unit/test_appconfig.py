@@ -35,7 +35,7 @@ def kept(values: dict[str, Any], signer: str = "olga", note: str = "") -> Kept:
 def test_the_tables_of_programs() -> None:
     values = merged(
         [
-            Layer("fleet", {"agent": {"micro": True}, "app": {"doors": {"open": "07:00", "locks": {"a": 1, "b": 2}}}}),
+            Layer("fleet.all", {"agent": {"micro": True}, "app": {"doors": {"open": "07:00", "locks": {"a": 1, "b": 2}}}}),
             Layer("group.berlin", {"app": {"windows": {"tilt": [1, 2]}, "empty": {}}}),
             Layer("device", {"app": {"doors": {"locks": {"b": 3}}}}),
         ]
@@ -153,7 +153,7 @@ def test_each_value_with_its_layer(pi: Pi) -> None:
     )
     found = json.loads(pi.says("local", "--json"))
     assert found["values"]["app.doors.a"] == {"value": 2, "layer": "group.berlin"}
-    assert found["values"]["query.burst"] == {"value": 9, "layer": "fleet"}
+    assert found["values"]["query.burst"] == {"value": 9, "layer": "fleet.all"}
     assert found["values"]["agent.log_level"]["layer"] == "default"
     assert found["documents"]["fleet.all"] == {
         "generation": GENERATION,

@@ -13,7 +13,6 @@ from edgeagent.errors import Failed, UsageProblem
 from edgeagent.plainvalues import form_problems
 from edgeagent.schema import SECTIONS, AgentSettings, DeviceSettings, LeafSettings
 from edgeagent.settings import Settings
-from edgeagent.subjects import FLEET_ALL, Scope
 
 
 def merged(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -50,11 +49,6 @@ def test_each_value_says_where_it_comes_from_and_no_layer_is_changed() -> None:
     before = repr(layers)
     assert config.merged(layers) == {"app.a.x": Value(1, "fleet"), "app.a.y": Value(2, "device")}
     assert repr(layers) == before
-
-
-def test_layers_are_named_after_their_scopes() -> None:
-    names = [config.layer_name(scope) for scope in (FLEET_ALL, Scope.group("berlin"), Scope.device("pi-01"))]
-    assert names == ["fleet", "group.berlin", "device"]
 
 
 def test_flat_and_nested_are_opposites() -> None:

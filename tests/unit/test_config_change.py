@@ -55,6 +55,11 @@ def test_what_is_not_there_cannot_be_removed() -> None:
         remove({"agent": {"micro": True}}, ["zzz"])
     with pytest.raises(UsageProblem, match="Nothing is set there"):
         remove({}, ["app.door"])
+    with pytest.raises(UsageProblem, match=r"Did you mean 'app\.doors'"):
+        remove(DOORS, ["app.dors"])
+    many = {"app": {"a": {f"k{number:02}": 1 for number in range(12)}}}
+    with pytest.raises(UsageProblem, match=r"app\.a\.k09 and 2 more$"):
+        remove(many, ["zzz"])
 
 
 @pytest.mark.parametrize(

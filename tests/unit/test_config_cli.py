@@ -47,6 +47,50 @@ def test_a_label_is_no_scope_and_the_error_says_what_to_do(command: list[str]) -
     assert "edgeagent device group add NAME $(edgeagent fleet ls -l site=berlin -o name)" in said and "-g NAME" in said
 
 
+@pytest.mark.parametrize("option", ["-g", "-d"])
+def test_a_label_in_the_place_of_a_name_is_known_as_one(option: str) -> None:
+    said = refused("config", "get", option, "site=new york")
+    assert "a label is what devices say about themselves" in said and "fleet ls -l 'site=new york' -o name" in said
+
+
+def test_no_help_of_a_command_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = CliRunner().invoke(app, ["config", "--help"]).output
+    assert "rollback" in listed and [line for line in listed.splitlines() if line.endswith("...")][1:] == [], "but the usage"
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n", "# all of it\n[app.doors]\n", "{}", '{"app": {}}'], ids=range(5))
+def test_what_sets_nothing_takes_nothing_away_unless_it_is_forced(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    for words, stdin in (([str(file)], None), (["-"], text)):
+        result = CliRunner().invoke(app, ["config", "apply", "-g", "berlin", *words], input=stdin)
+        assert isinstance(result.exception, UsageProblem), result.output
+        assert "it would remove all configuration of group.berlin. Say `--force` if that is meant" in str(result.exception)
+        for meant in ("--force", "--dry-run"):
+            result = CliRunner().invoke(app, ["config", "apply", "-g", "berlin", *words, meant], input=stdin)
+            assert "no context is chosen" in str(result.exception), "it goes on to the hub, of which there is none here"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (None, "there is no such file"),
+        (b"[app", "it is not valid TOML"),
+        (b"\n {", "it is not valid JSON"),
+        (b"\xff", "it is not UTF-8 text (byte 0)"),
+        (b"app = 5", "app: it must be a table"),
+    ],
+    ids=["none", "toml", "json", "bytes", "nonsense"],
+)
+def test_a_file_that_is_no_document_makes_no_sense(data: bytes | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    if data is not None:
+        file.write_bytes(data)
+    assert said in refused("config", "apply", "--fleet", str(file))
+    assert "it is a folder" in refused("config", "apply", "--fleet", str(tmp_path))
+
+
 def test_every_key_is_listed() -> None:
     rows = json.loads(CliRunner().invoke(app, ["config", "keys", "--json"]).output)
     assert [row["key"] for row in rows] == list(KEYS) and all(row["description"] for row in rows)

@@ -216,3 +216,25 @@ def test_warnings_are_in_the_json() -> None:
         scope=PI_01, revision=1, generation=2, changes={}, written=True, devices=2, present=("a", "b"), warnings=("x",)
     )
     assert made.online == 2 and made.as_dict()["warnings"] == ["x"]
+
+
+def test_who_refused_the_one_before_is_named() -> None:
+    """Only devices know whose signature counts; what is built upon is signed anew, and then they follow it."""
+    base = version(3, T, by="mallory")
+
+    def says(name: str, desired: int, applied: int, error: str) -> Known:
+        state = ConfigState(scopes={str(FLEET_ALL): ScopeState(desired=desired, applied=applied, error=error)})
+        return Known(id=name, report=wire.Report(id=name, facts={}, config=state))
+
+    members = [
+        says("pi-01", T, T - 5, "its signer is not known here"),
+        says("pi-02", T, T - 5, "its signer is not known here"),
+        says("pi-03", T, T, "it is followed, but not kept"),
+        says("pi-04", T - 5, T - 9, "of an older one"),
+        says("pi-05", T - 5, T - 5, ""),
+    ]
+    followed = Followed.of(FLEET_ALL, members, [base], latest=LATEST)
+    found = ground_of(base, [], followed, members, {})
+    assert found.warnings == (
+        "pi-01 and pi-02 do not follow revision 3 (mallory), the one before this: its signer is not known here",
+    )

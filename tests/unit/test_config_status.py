@@ -180,7 +180,7 @@ def values(config: ConfigState | None, *versions: Version) -> dict[str, Effectiv
 def test_each_layer_goes_before_the_one_in_front_of_it() -> None:
     key = "app.doors.open"
     layers = [version(scope, T, **{key: str(scope)}) for scope in (FLEET_ALL, BERLIN, KITCHEN, OWN)]
-    for count, layer in enumerate(["fleet", "group.berlin", "group.kitchen", "device"], 1):
+    for count, layer in enumerate(["fleet.all", "group.berlin", "group.kitchen", "device.pi-01"], 1):
         found = values(ConfigState(), *layers[:count])[key]
         assert (found.value, found.layer) == (str(layers[count - 1].scope), layer)
 
@@ -192,7 +192,7 @@ def test_applied_is_what_the_device_says() -> None:
         restart=["leaf.ping_seconds"],
     )
     found = values(said, version(FLEET_ALL, T, **{"agent.micro": True, "leaf.ping_seconds": 44}))
-    assert found["agent.micro"].as_dict() == {"value": True, "layer": "fleet", "applied": False, "restart": False}
+    assert found["agent.micro"].as_dict() == {"value": True, "layer": "fleet.all", "applied": False, "restart": False}
     assert found["agent.log_level"].as_dict() == {"value": "debug", "layer": "agent.toml", "applied": "debug", "restart": False}
     assert found["leaf.ping_seconds"].restart
     assert found["app.old.x"].as_dict() == {"value": None, "layer": None, "applied": 1, "restart": False}

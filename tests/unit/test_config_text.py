@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
 
 import pytest
 
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet.configtext import assignments, format_name, format_toml, format_value, parse_json, parse_toml
+from edgeagent.fleet.configversion import Version
+from edgeagent.subjects import FLEET_ALL
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,28 @@ def test_what_is_no_assignment(words: list[str]) -> None:
         assignments(words)
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("app.x.y=[1,2", "begins like a list, but is no list of TOML. Mend it; if it is meant as text, put it into quotes: "),
+        ("app.x.y={ a = 1", "begins like a table"),
+        ("app.x.y=[1] # one", "begins like a list"),
+        ("app.x.y=[%H] it's %m", "begins like a list"),
+    ],
+    ids=["list", "table", "comment", "format"],
+)
+def test_a_mistyped_list_or_table_is_no_text_unless_it_is_quoted(word: str, said: str) -> None:
+    with pytest.raises(UsageProblem, match="is no") as caught:
+        assignments([word])
+    assert said in str(caught.value)
+    (again,) = shlex.split(caught.value.remedy.partition("quotes: ")[2])
+    assert assignments([again]) == {"app.x.y": word.partition("=")[2]}, "what it says to type gives that text"
+
+
+def test_a_label_may_begin_like_a_list() -> None:
+    assert assignments(["device.labels.site=[1,2"]) == {"device.labels.site": "[1,2"}, "labels are text anyway"
+
+
 VALUES = {
     "agent": {"micro": True, "heartbeat_seconds": 2.5},
     "app": {"doors": {"text": 'a"b\\\n\tü\u202e\x9b\x7f\u2028', "list": [1, [2], {"a": "b"}], "deep": {"n": -1}}},
@@ -94,3 +120,13 @@ def test_what_is_no_document_says_where() -> None:
     with pytest.raises(UsageProblem, match="not valid JSON"):
         parse_json("[" * 100_000, "apply x")
     assert parse_json('{"app": {"a": {"b": 1}}}', "apply x") == {"app": {"a": {"b": 1}}}
+
+
+def test_a_document_as_it_is_shown_is_one_to_apply() -> None:
+    shown = Version(scope=FLEET_ALL, revision=7, by="olga", note="n", values=VALUES)
+    assert parse_json(json.dumps(shown.as_dict()), "apply x") == VALUES
+    for wrong in (Version(scope=FLEET_ALL, revision=7, problem="nobody signed it").as_dict(), {**shown.as_dict(), "values": [1]}):
+        with pytest.raises(UsageProblem, match=r"makes no sense \((nobody signed it|its values are no table)\)"):
+            parse_json(json.dumps(wrong), "apply x")
+    other = {"scope": {"x": 1}, "app": {}, "values": {}}
+    assert parse_json(json.dumps(other), "apply x") == other, "left for the check to say what there is not"

@@ -147,15 +147,15 @@ def values(*groups: str, documents: dict[str, Kept] = LAYERS) -> dict[str, Value
 
 def test_later_layers_go_before_earlier_ones_in_the_order_of_the_groups() -> None:
     both = values("berlin", "kitchen")
-    assert both["agent.heartbeat_seconds"] == Value(40, "device") and both["agent.facts_seconds"] == Value(10, "fleet")
+    assert both["agent.heartbeat_seconds"] == Value(40, "device.pi-1") and both["agent.facts_seconds"] == Value(10, "fleet.all")
     assert both["app.a.x"] == Value("kitchen", "group.kitchen") and both["app.a.y"] == Value("berlin", "group.berlin")
-    assert both["app.a.z"] == Value("fleet", "fleet") and both["query.burst"] == Value(100, "default")
+    assert both["app.a.z"] == Value("fleet", "fleet.all") and both["query.burst"] == Value(100, "default")
     assert values("kitchen", "berlin")["app.a.x"] == Value("berlin", "group.berlin")
 
 
 def test_groups_that_were_left_and_other_devices_do_not_count() -> None:
     alone = values("kitchen")
-    assert alone["app.a.y"] == Value("fleet", "fleet") and alone["app.a.x"] == Value("kitchen", "group.kitchen")
+    assert alone["app.a.y"] == Value("fleet", "fleet.all") and alone["app.a.x"] == Value("kitchen", "group.kitchen")
     assert "app.a.w" not in values("berlin")
 
 
@@ -165,4 +165,4 @@ def test_what_agent_toml_says_counts_where_no_document_does() -> None:
 
 def test_names_that_are_not_known_are_no_values() -> None:
     found = values(documents={"fleet.all": kept(1, tomorrow={"x": 1}, hub={"urls": ["nats-leaf://thief"]}, agent={"mood": 1})})
-    assert not [name for name, value in found.items() if value.layer == "fleet"]
+    assert not [name for name, value in found.items() if value.layer == "fleet.all"]

@@ -1,6 +1,6 @@
 """Settings that count at once: each has an effect, which comes when its value is another and not otherwise.
 
-What each effect is, is seen on a running agent: tests/live/test_config_device.py.
+What each effect is, is seen on a running agent: tests/live/test_config_keys.py.
 """
 
 from __future__ import annotations
