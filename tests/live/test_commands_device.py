@@ -515,6 +515,31 @@ async def test_a_copy_from_when_it_was_accepted_runs_it_no_second_time(
     assert lines(out) == ["x"] and (await heard(author.client, first)).state == "cancelled"
 
 
+async def test_a_copy_from_before_it_began_runs_it_no_second_time_though_nobody_was_told(
+    device: CommandDevice, author: Author, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub has heard that it was accepted, and nothing since; only the start of the agent in between tells the copy from the journal."""
+    monkeypatch.setattr(commandrun, "PROGRESS_SECONDS", 3600.0)
+    began = [tmp_path / name for name in ("first", "second")]
+    names = [await author.send("test.wait", {"path": str(path)}) for path in began]
+    third = await author.send("test.append", {"path": str(out)})
+    async with device.running():
+        await until(lambda: getattr(device.journal.command(third), "fence", None) is not None, "the hub knows of all")
+        await until(began[0].exists, "the first one runs")
+    shutil.copytree(device.folder, tmp_path / "copy")
+    async with device.running():
+        assert (await heard(author.client, names[0])).state == "unknown"
+        await until(began[1].exists, "the second one runs")
+    began[1].unlink()
+    shutil.rmtree(device.folder)
+    shutil.copytree(tmp_path / "copy", device.folder)
+    async with device.running():
+        assert [each.state for each in await results_of(author.client, [*names, third])] == ["unknown"] * 3
+        last = await author.send("test.append", {"path": str(out), "line": "y"})
+        assert (await heard(author.client, last)).state == "succeeded"
+    assert not began[1].exists() and lines(out) == ["y"]
+
+
 async def test_a_damaged_journal_is_begun_anew_and_told(device: CommandDevice, author: Author, out: Path) -> None:
     async with device.running():
         done = await author.send("test.append", {"path": str(out)})
