@@ -15,7 +15,21 @@ import msgspec
 from edgeagent import wire
 from edgeagent.errors import Failed
 
-__all__ = ["CANCEL", "FINAL", "STATES", "Entry", "Result", "State", "Target", "digest", "entry_of", "is_final", "new_id"]
+__all__ = [
+    "CANCEL",
+    "FINAL",
+    "STATES",
+    "Entry",
+    "Result",
+    "State",
+    "Target",
+    "digest",
+    "entry_of",
+    "is_final",
+    "is_former",
+    "new_id",
+    "renewed",
+]
 
 State = Literal["accepted", "running", "succeeded", "failed", "refused", "expired", "cancelled", "timed_out", "unknown"]
 STATES: tuple[State, ...] = get_args(State)
@@ -69,8 +83,9 @@ class Entry(msgspec.Struct, omit_defaults=True):
 class Result(msgspec.Struct, omit_defaults=True):
     """What a device says of a command (subject ``edge.from.<id>.result.<command id>``; the newest counts).
 
-    nonce: random, made when the device accepted the command; a result of the same command with another one is of a former life of
-    the device (its store was rolled back, or it was installed anew). reason: why it ended so, one sentence; empty when it succeeded.
+    nonce: random, made when the device accepted the command, and :func:`renewed` at each start of its agent until it begins; a result of
+    the same command with one that is not its own or a former one of it is of a life of the device that its store knows nothing of (it was
+    rolled back, or it was installed anew). reason: why it ended so, one sentence; empty when it succeeded.
     output: the end of what the action wrote, at most 64 KB; output_bytes: how much it wrote in all. value: what the action answered,
     JSON. accepted, started, ended: RFC 3339, by the device's clock, empty for not yet. signer: who signed the command.
     superseded_by: id of the newer command that made this one needless.
@@ -105,6 +120,28 @@ def entry_of(body: bytes) -> Entry:
         return msgspec.json.decode(body, type=Entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed("read a command", str(error)) from None
+
+
+def renewed(nonce: str) -> str:
+    """The nonce after one more start of the agent: ``<random>-<how many>-<random>``."""
+    first, starts, _ = _parts(nonce)
+    return f"{first}-{starts + 1}-{secrets.token_hex(4)}"
+
+
+def is_former(nonce: str, mine: str) -> bool:
+    """Whether ``nonce`` is ``mine``, or one that a store which now has ``mine`` may have had before.
+
+    A store that was put back counts its starts again, and comes to a number that its other life has used: with another end.
+    """
+    there, here = _parts(nonce), _parts(mine)
+    return nonce == mine or (there[0] == here[0] and there[1] < here[1])
+
+
+def _parts(nonce: str) -> tuple[str, int, str]:
+    first, _, rest = nonce.partition("-")
+    starts, _, last = rest.partition("-")
+    is_number = starts.isascii() and starts.isdigit() and len(starts) < 10
+    return first, int(starts) if is_number else 10**9 if rest else 0, last
 
 
 def digest(envelope: bytes) -> str:

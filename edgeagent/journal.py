@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.command import Result, is_final
+from edgeagent.command import Result, is_final, renewed
 from edgeagent.errors import Failed
 from edgeagent.journalrows import COLUMNS, SCHEMA, Cancel, Command, New, Position, Step, Taken, permitted, row_of
 
@@ -67,6 +67,11 @@ class Journal:
         """The digest of an entry that was read; empty when it was not, or is long expired."""
         found = self._all("SELECT digest FROM entries WHERE scope = ? AND number = ?", scope, number)
         return str(found[0][0]) if found else ""
+
+    def seen_empty(self, scope: str) -> None:
+        """The scope has no log yet; nothing happens when one was read before."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO logs VALUES (?, '', 0)", (scope,))
 
     def begin_anew(self, scope: str, position: Position, now: float) -> None:
         """The scope's log is another one than was read: go on from there. Outcomes of what has not expired by ``now``, Unix seconds,
@@ -209,9 +214,12 @@ class Journal:
             db.executemany("UPDATE commands SET fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences])
 
     def unclaim(self) -> None:
-        """The hub is to be asked anew about all that have not begun: this file may be an older copy of itself."""
+        """The hub is to be asked anew about all that have not begun: this file may be an older copy of itself. Whoever has the copy asks
+        with another nonce."""
         with self._transaction() as db:
             db.execute("UPDATE commands SET fence = NULL WHERE state = 'accepted' AND settled = 0")
+            for command in self._commands("state = 'accepted' AND settled = 0"):
+                self._set(msgspec.structs.replace(command.result, nonce=renewed(command.result.nonce)))
 
     def settle(self, fences: Iterable[tuple[str, int]]) -> None:
         """The same for outcomes: nothing is left to do for them."""

@@ -97,9 +97,9 @@ class DeviceCommands:
 
     def start(self, tasks: Tasks) -> None:
         """Run commands from now on, until ``tasks`` are closed."""
-        tasks.start("command results", self._results.run())
+        tasks.start("commands", self._queue.run())  # first: what it renews is what the hub is to be told
         tasks.start("known time", self._time.run())
-        tasks.start("commands", self._queue.run())
+        tasks.start("command results", self._results.run())
 
     def watch(self, changed: Callable[[Callable[[], CommandsStatus]], None]) -> None:
         """Have ``changed`` called now and after each change, with what says how the commands are; that raises Failed of the journal."""

@@ -15,7 +15,7 @@ import msgspec
 
 from edgeagent import actions, subjects, wire
 from edgeagent.backoff import delays
-from edgeagent.command import Result, is_final
+from edgeagent.command import Result, is_final, is_former
 from edgeagent.direct import get_last
 from edgeagent.errors import Closed, EdgeError, Failed, Unreachable
 from edgeagent.journal import Journal
@@ -58,7 +58,7 @@ def conflict(mine: Result, found: Found, *, began: bool, idempotent: bool) -> De
         return "go on"
     if there is not None and is_final(there.state):
         return "adopt"
-    same_life = there is not None and there.nonce == mine.nonce
+    same_life = there is not None and is_former(there.nonce, mine.nonce)
     if began or (same_life and there is not None and (there.state == "accepted" or is_final(mine.state))):
         return "go on"
     return "go on" if idempotent and not is_final(mine.state) else "unknown"
@@ -179,7 +179,7 @@ class Results:
         self._fences[command.id] = found.sequence
         if decision == "unknown":
             self._journal.write(ended(command.result, "unknown", UNKNOWN))
-        elif not is_final(command.result.state) and found.sequence:
+        elif not is_final(command.result.state) and found.result and found.result.nonce == command.result.nonce:
             return command.id, found.sequence, False
         return await self._again(command, found.sequence)
 

@@ -93,7 +93,7 @@ class CommandLogs:
         """What comes into a log that was seen empty was missed if it has expired by then, and is told; in one that was never seen it is none
         of ours. One that is gone comes back under another id."""
         if self._journal.position(str(scope)) is None:
-            self._journal.begin_anew(str(scope), Position("", 0), self._here.now() or 0.0)
+            self._journal.seen_empty(str(scope))
 
     async def _wanted(self, scope: Scope, head: Head) -> Plan | None:
         position = self._journal.position(str(scope))

@@ -339,27 +339,6 @@ async def test_expired_while_the_device_was_away_it_does_not_run(device: Command
     assert not out.exists()
 
 
-async def test_what_expired_unseen_is_told_also_when_newer_ones_came(device: CommandDevice, author: Author, out: Path) -> None:
-    """The floor of the log is past them by then."""
-
-    async def send(line: str, expires: int, floor: int) -> str:
-        entry = author.entry("test.append", {"path": str(out), "line": line}, expires=expires, floor=floor)
-        head, log, _ = await author.head(FLEET_ALL)
-        signed = author.signed(msgspec.structs.replace(entry, log=log or "log"), FLEET_ALL, head + 1)
-        await author.raw(signed, FLEET_ALL, head + 1)
-        return entry.id
-
-    async with device.running():
-        await until(lambda: device.journal.position("fleet.all") is not None, "it saw that there is nothing")
-    missed = [await send("1", -5, 1), await send("2", 60, 2)]
-    async with device.running():
-        assert [each.state for each in await results_of(author.client, missed)] == ["expired", "succeeded"]
-    missed = [await send("3", -5, 2), await send("4", -5, 3), await send("5", 60, 5)]
-    async with device.running():
-        assert [each.state for each in await results_of(author.client, missed)] == ["expired", "expired", "succeeded"]
-    assert lines(out) == ["2", "5"]
-
-
 async def test_without_a_known_time_a_command_waits_until_there_is_one(
     device: CommandDevice, author: Author, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,28 +386,6 @@ async def test_one_that_waits_its_part_of_a_splay_can_expire_and_be_cancelled(
         await until(lambda: device.journal.unclaimed(1) == [] and device.journal.command(name), "it waits")
         await author.cancel(name)
         assert (await heard(author.client, name)).state == "cancelled" and not out.exists()
-
-
-async def test_a_splay_counts_from_when_the_time_is_known(
-    device: CommandDevice, author: Author, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A device that comes back reads its commands and asks for the time at once; all of a fleet must not begin together then."""
-    async with device.running():
-        asked = device.commands._time._ask
-
-        async def unknown() -> None:
-            raise Unreachable("ask", "a test wants it so")
-
-        monkeypatch.setattr(device.commands._time, "_ask", unknown)
-        device.commands._time._ahead = None
-        splayed = await author.send("test.append", {"path": str(out)}, splay_seconds=86400.0)
-        await until(lambda: device.journal.command(splayed) is not None, "it was taken")
-        assert device.journal.command(splayed).taken == 0
-        monkeypatch.setattr(device.commands._time, "_ask", asked)
-        device.link_came()
-        beside = await author.send("ping")
-        assert (await heard(author.client, beside)).state == "succeeded", "the time is known"
-        assert device.journal.next().id == splayed and not out.exists()
 
 
 # ---- a device that was somebody else ---------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class _Storm:
             ),
             (5, 3, 2, 1, 2),
         )[0]
-        if drawn.random() < 0.2:
+        if drawn.random() < 0.2 and not self._weather.sick:  # who is new has no part in what had expired by then
             whom = {**whom, "expires_seconds": drawn.uniform(1, 4)}
         return name, args, whom
 

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from edgeagent import wire
-from edgeagent.command import FINAL, MAX_OUTPUT_BYTES, STATES, Entry, Result, digest, entry_of, is_final, new_id
+from edgeagent.command import (
+    FINAL,
+    MAX_OUTPUT_BYTES,
+    STATES,
+    Entry,
+    Result,
+    digest,
+    entry_of,
+    is_final,
+    is_former,
+    new_id,
+    renewed,
+)
 from edgeagent.errors import Failed
 from edgeagent.patterns.commandjudge import is_id
 from edgeagent.patterns.commandqueue import part_of
@@ -55,6 +67,14 @@ MINE = Result(id="A", state="accepted", nonce="n")
 OURS, OTHERS = {"nonce": "n"}, {"nonce": "m"}
 
 
+def test_a_nonce_tells_a_copy_from_what_became_of_it() -> None:
+    copied = renewed("n")
+    went_on, put_back = renewed(copied), renewed(copied)
+    assert is_former("n", "n") and is_former("n", copied) and is_former(copied, went_on) and is_former(went_on, renewed(went_on))
+    assert not is_former(went_on, put_back) and not is_former(renewed(went_on), put_back) and not is_former(copied, "n")
+    assert not is_former("m", copied) and not is_former("", copied) and not is_former("n-" + "9" * 5000, copied)
+
+
 @pytest.mark.parametrize(
     ("mine", "there", "began", "idempotent", "wanted"),
     [
@@ -64,6 +84,9 @@ OURS, OTHERS = {"nonce": "n"}, {"nonce": "m"}
         pytest.param("accepted", ("running", OURS), False, True, "go on", id="it ran, and may run again"),
         pytest.param("accepted", ("succeeded", OURS), False, False, "adopt", id="it ended, and our store was put back"),
         pytest.param("accepted", ("accepted", OTHERS), False, False, "unknown", id="a former life accepted it"),
+        pytest.param(
+            "accepted", ("accepted", {"nonce": "n-1-a"}), False, False, "unknown", id="a life after this copy accepted it"
+        ),
         pytest.param("accepted", ("accepted", OTHERS), False, True, "go on", id="a former life accepted what may run again"),
         pytest.param("accepted", ("failed", OTHERS), False, True, "adopt", id="a former life ended it"),
         pytest.param("expired", ("accepted", OURS), False, False, "go on", id="it expired"),

@@ -153,6 +153,14 @@ def test_another_log_is_begun_and_outcomes_are_offered_again(journal: Journal) -
     assert ids(journal.unsettled(9)) == ["a"]
 
 
+def test_a_log_that_was_seen_empty_is_known_and_one_that_was_read_stays(journal: Journal) -> None:
+    journal.seen_empty(ALL)
+    assert journal.position(ALL) == Position("", 0)
+    journal.begin_anew(ALL, Position("log", 3), 50)
+    journal.seen_empty(ALL)
+    assert journal.position(ALL) == Position("log", 3)
+
+
 def test_what_expired_long_ago_is_forgotten_but_for_the_newest(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeagent.journal.KEEP_COMMANDS", 1)
     take(journal, new("a", state="expired"), new("b", state="expired"), Cancel("z", "olga"), new("c"), new("d", state="expired"))
