@@ -8,6 +8,7 @@ imports :mod:`edgeagent.builtin.actions`, on a device and on an operator's lapto
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def arguments(action: Action, args: Mapping[str, Any]) -> msgspec.Struct:
     """The arguments of a command, checked and typed. Raises UsageProblem that names everything wrong with them."""
     if action.arguments is AnyArguments:
         return AnyArguments(dict(args))
-    fields = {field.encode_name: field for field in msgspec.structs.fields(action.arguments)}
+    fields = _fields(action.arguments)
     problems = [f"it takes no {printable(name)!r}{_takes(fields)}" for name in args if name not in fields]
     problems += [f"it needs {name!r}" for name, field in fields.items() if field.required and name not in args]
     problems += [problem for name in fields if name in args for problem in check(name, args[name], fields[name].type)]
@@ -211,6 +212,11 @@ def arguments(action: Action, args: Mapping[str, Any]) -> msgspec.Struct:
         except msgspec.ValidationError as error:  # a rule of the whole
             problems.append(str(error).replace("`", ""))
     raise UsageProblem(f"ask for {action.name}", "; ".join(printable(problem, 500) for problem in problems))
+
+
+@functools.cache
+def _fields(arguments: type[msgspec.Struct]) -> dict[str, Any]:
+    return {field.encode_name: field for field in msgspec.structs.fields(arguments)}
 
 
 def _takes(fields: Mapping[str, Any]) -> str:

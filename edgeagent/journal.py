@@ -1,7 +1,8 @@
 """What a device knows of its commands, in one SQLite file: how far it has read each log, and every command by its id.
 
-Everything that must not be done twice is written here first; when a method returns, it is on the disk (synchronous=FULL). The calls
-block for as long as the disk takes, so whoever uses the journal sees each step as a whole, with no other between.
+Everything that must not be done twice is written here first; when a method returns, it is on the disk (synchronous=FULL), unless the
+hub knows it too and is asked again after a power cut. The calls block for as long as the disk takes, so whoever uses the journal sees
+each step as a whole, with no other between.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class Journal:
 
     def fence(self, fences: Iterable[tuple[str, int]]) -> None:
         """``(id, sequence)`` of what the hub acknowledged of commands that have not ended."""
-        with self._transaction() as db:
+        with self._transaction(flushed=False) as db:
             db.executemany("UPDATE commands SET fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences])
 
     def unclaim(self) -> None:
@@ -223,7 +224,7 @@ class Journal:
 
     def settle(self, fences: Iterable[tuple[str, int]]) -> None:
         """The same for outcomes: nothing is left to do for them."""
-        with self._transaction() as db:
+        with self._transaction(flushed=False) as db:
             db.executemany(
                 "UPDATE commands SET settled = 1, fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences]
             )
@@ -257,8 +258,10 @@ class Journal:
             return self._db.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, flushed: bool = True) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing. flushed: on the disk when it ends; else with the next that is, for a card takes long to flush."""
         with self._in_our_words():
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db

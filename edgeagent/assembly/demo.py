@@ -31,6 +31,7 @@ The demo stays up until Ctrl-C. In another terminal, try:
   {edgeagent} fleet ping
   {edgeagent} fleet watch
   {edgeagent} config set -d pi-01 agent.log_level=debug      (then `config effective pi-01`, `config history -d pi-01`)
+  {edgeagent} exec --all --yes -- /bin/echo hello      (then `cmd ls`, `audit`)
   {edgeagent} demo cut pi-02      (then `fleet ls`; then `demo restore pi-02`)
   {edgeagent} status --settings {folder}/devices/pi-01/agent.toml
 """

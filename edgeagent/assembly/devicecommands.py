@@ -143,7 +143,7 @@ class DeviceCommands:
         self._results.wake()
 
     def _synchronized(self) -> bool:
-        return clock.read(self._machine).get("clock.synchronized") is True
+        return clock.synchronized(self._machine) is True
 
     def _heartbeat(self) -> bytes:
         return wire.encode(wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,14 @@ restart_cap_seconds = {pace.restart_cap_seconds}
 [agent]
 heartbeat_seconds = {pace.heartbeat_seconds}
 facts_seconds = {pace.facts_seconds}
+
+[commands]
+allow = ["ping", "identify", "logs", "service.status", "exec"]
+
+[exec]
+enabled = true
+allow = [["/bin/echo", "*"]]
+user = "{"root" if os.geteuid() == 0 else ""}"
 
 [paths]
 state = "."

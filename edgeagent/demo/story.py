@@ -58,11 +58,19 @@ async def _cable(fleet: DemoFleet, victim: str) -> None:
     _say(f"{victim} is cut off, and a program on it still works with its leaf: {said}")
     _say("It is configured meanwhile: a program on it, doors, shall open at seven.")
     await _command(f"edgeagent config set -d {victim} app.doors.open=07:00")
+    _say("And it is told to do something, together with the others. They have done it; it does not know yet.")
+    await _command("edgeagent exec --all --yes --detach -- /bin/echo done")
     _say("The cable is plugged in again.")
     await fleet.cable(victim).restore()
     await until(f"{victim} is back", lambda outcome: victim in _online(outcome))
     await _command("edgeagent fleet ls")
     await _command(f"edgeagent config status -d {victim} --wait")
+    await _command(f"edgeagent cmd show {await _newest_command()} --wait")
+
+
+async def _newest_command() -> str:
+    async with Fleet() as fleet:
+        return (await fleet.commands.recent(1))[0].id
 
 
 async def until(what: str, true: Callable[[Outcome], bool], patience: float = PATIENCE_SECONDS) -> None:

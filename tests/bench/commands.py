@@ -35,7 +35,6 @@ DEVICE, DEVICES = "pi-01", 50
 COMMANDS, ROUNDS, APART_SECONDS = 30, 20, 1.2
 #: How many wait for a device that is away, for what sequential action, and over which round trips they come, in seconds.
 WAITING, ACTION, TRIPS = 1000, "app.bench.nothing", (0.0, 0.1)
-ALLOW = '[commands]\nallow = ["ping", "app.bench.*"]\n'
 PATIENCE_SECONDS = 300.0
 
 
@@ -53,7 +52,7 @@ async def main() -> None:
 
 
 async def _print_rounds(count: int, rounds: int) -> None:
-    async with running(count, more=ALLOW) as demo, _operator() as (fleet, heard):
+    async with running(count) as demo, _operator() as (fleet, heard):
         port = status.read(settings.load(demo.folder.settings(DEVICE)).status_file).leaf.port
         least = await plain(port, count, rounds)
         asked = [await _timed(fleet.query()) for _ in range(rounds)]
@@ -134,7 +133,7 @@ async def _operator() -> AsyncIterator[tuple[Fleet, Heard]]:
 
 
 async def _print_outage(trip: float) -> None:
-    async with running(1, QUICK, more=ALLOW) as demo, _operator() as (fleet, heard), _program(demo), links(demo) as seen:
+    async with running(1, QUICK, allow=ACTION) as demo, _operator() as (fleet, heard), _program(demo), links(demo) as seen:
         cable = demo.cable(DEVICE)
         await cable.cut()
         await seen.gone()

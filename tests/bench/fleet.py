@@ -15,12 +15,12 @@ from edgeagent.demo.story import until
 
 
 @contextlib.asynccontextmanager
-async def running(count: int, pace: Pace = QUICK, more: str = "") -> AsyncIterator[DemoFleet]:
-    """A hub and ``count`` devices, all online. more: further sections of each device's agent.toml."""
+async def running(count: int, pace: Pace = QUICK, allow: str = "") -> AsyncIterator[DemoFleet]:
+    """A hub and ``count`` devices, all online. allow: an action that they take besides, as in agent.toml."""
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name:
         for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
             os.environ[variable] = str(Path(name) / variable.lower())
-        fleet = DemoFleet(_Folder(Path(name) / "demo", more), devices(count), pace)
+        fleet = DemoFleet(_Folder(Path(name) / "demo", allow), devices(count), pace)
         try:
             await fleet.start()
             await until("all are online", lambda outcome: len(outcome.answered) == count)
@@ -30,12 +30,13 @@ async def running(count: int, pace: Pace = QUICK, more: str = "") -> AsyncIterat
 
 
 class _Folder(DemoFolder):
-    def __init__(self, path: Path, more: str) -> None:
+    def __init__(self, path: Path, allow: str) -> None:
         super().__init__(path)
-        self._more = more
+        self._allow = allow
 
     def settings_text(self, *args: Any, **options: Any) -> str:
-        return f"{super().settings_text(*args, **options)}\n{self._more}"
+        text = super().settings_text(*args, **options)
+        return text.replace('allow = ["ping"', f'allow = ["{self._allow}", "ping"') if self._allow else text
 
 
 def pid_of(fleet: DemoFleet, device_id: str, what: str) -> int:

@@ -36,10 +36,11 @@ class _Timex(ctypes.Structure):
     Field("clock.timezone", "string", "The time zone's name (`Europe/Berlin`)."),
 )
 def read(machine: Machine) -> Mapping[str, Any]:
-    return present({"clock.synchronized": _synchronized(machine), "clock.timezone": _timezone(machine)})
+    return present({"clock.synchronized": synchronized(machine), "clock.timezone": _timezone(machine)})
 
 
-def _synchronized(machine: Machine) -> bool | None:
+def synchronized(machine: Machine) -> bool | None:
+    """Whether something keeps the system clock right, None when it can't be known."""
     if machine.is_real:
         error = maximum_error_microseconds()
         return None if error is None else error < _UNSYNCHRONIZED_MICROSECONDS
