@@ -230,7 +230,7 @@ def _start(program: Program, mark: str) -> tuple[subprocess.Popen[bytes], list[i
                 env=environment(user, {**program.environment, MARK: mark}),
                 umask=0o022,
                 start_new_session=True,
-                preexec_fn=functools.partial(_end_with_parent, _libc()),
+                preexec_fn=functools.partial(_end_with_parent, _libc(), os.getpid()),
                 **become,
             )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -278,10 +278,12 @@ def _libc() -> Any:
     return ctypes.CDLL(None)
 
 
-def _end_with_parent(libc: Any) -> None:
-    """In the new process: have the kernel kill it when the agent is killed (prctl(2), PR_SET_PDEATHSIG). What runs again after a
-    crash must not find its former self still running."""
+def _end_with_parent(libc: Any, parent: int) -> None:
+    """In the new process: have the kernel kill it when the agent is killed (prctl(2), PR_SET_PDEATHSIG), or end if that was just now.
+    What runs again after a crash must not find its former self still running."""
     libc.prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _signal_name(number: int) -> str:
