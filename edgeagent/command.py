@@ -27,6 +27,7 @@ __all__ = [
     "entry_of",
     "is_final",
     "is_former",
+    "is_made_by",
     "new_id",
     "renewed",
 ]
@@ -149,7 +150,22 @@ def digest(envelope: bytes) -> str:
     return hashlib.sha256(envelope).hexdigest()
 
 
-def new_id(now: float) -> str:
-    """A ULID (github.com/ulid/spec): 48 bits of milliseconds and 80 random ones, so that ids sort by time. now: Unix seconds."""
-    number = int(now * 1000) << 80 | secrets.randbits(80)
+def new_id(now: float, key: str) -> str:
+    """The id of a command that ``key`` (public user key) is going to sign: a ULID (github.com/ulid/spec), so that ids sort by time. Its
+    80 free bits are 40 random ones and 40 of :func:`_bound`, so that nobody else can use it. now: Unix seconds."""
+    number = int(now * 1000) << 40 | secrets.randbits(40)
+    number = number << 40 | _bound(number, key)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def is_made_by(command_id: str, key: str) -> bool:
+    """Whether the id was made for this signer; whoever copies it into a command of its own has another key."""
+    number = 0
+    for letter in command_id:
+        number = number << 5 | max(0, _CROCKFORD.find(letter))
+    return number & (1 << 40) - 1 == _bound(number >> 40, key)
+
+
+def _bound(number: int, key: str) -> int:
+    """What ties the first 88 bits of an id to a signer: 40 bits of SHA-256. Few, but nobody can choose a key after having seen the id."""
+    return int.from_bytes(hashlib.sha256(f"{number} {key}".encode()).digest()[:5], "big")

@@ -134,11 +134,13 @@ class Follower:
 
     def _bell(self, state: _State) -> Callable[[Any], Awaitable[None]]:
         async def rung(message: Any) -> None:
-            rung = _rung(message.headers or {}, state.source)
-            if rung is None or rung == state.seen:
-                return
-            state.due, state.rung_sequence = True, rung[0]
-            self._wake.set()
+            headers = message.headers or {}
+            sequence = _sequence(headers, state.source)
+            if state.due and sequence is not None:  # it is going to be read anyway; so a flood of rings costs little
+                state.rung_sequence = sequence
+            elif sequence is not None and (sequence, _time(headers)) != state.seen:
+                state.due, state.rung_sequence = True, sequence
+                self._wake.set()
 
         return rung
 
@@ -189,8 +191,8 @@ class Follower:
         return None if stored is None or stored.deleted else stored
 
 
-def _rung(headers: Mapping[str, str], source: Source) -> tuple[int, datetime] | None:
-    """Sequence and time of the message that rang, None for a ring that the source's stream did not make.
+def _sequence(headers: Mapping[str, str], source: Source) -> int | None:
+    """Sequence of the message that rang, None for a ring that the source's stream did not make.
 
     A device can have the answer to a Direct Get of its own sent here; but the server marks it with where it was read, whatever its own
     headers say. Without this one message would make the whole fleet read.
@@ -198,9 +200,15 @@ def _rung(headers: Mapping[str, str], source: Source) -> tuple[int, datetime] | 
     if headers.get("Nats-Stream") != source.stream or not _is_of(headers.get("Nats-Subject", ""), source.subject):
         return None
     try:
-        return int(headers.get("Nats-Sequence", "")), parse_rfc3339(headers.get("Nats-Time-Stamp", ""))
+        return int(headers.get("Nats-Sequence", ""))
     except ValueError:
         return None
+
+
+def _time(headers: Mapping[str, str]) -> datetime | None:
+    with contextlib.suppress(ValueError):
+        return parse_rfc3339(headers.get("Nats-Time-Stamp", ""))
+    return None
 
 
 def _is_of(subject: str, wanted: str) -> bool:

@@ -8,7 +8,6 @@ each step as a whole, with no other between.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,19 +17,17 @@ import msgspec
 
 from edgeagent.command import Result, is_final, renewed
 from edgeagent.errors import Failed
-from edgeagent.journalrows import COLUMNS, SCHEMA, Cancel, Command, New, Position, Step, Taken, permitted, row_of
+from edgeagent.journalfile import opened, set_aside
+from edgeagent.journalrows import COLUMNS, WITHOUT_ARGS, Cancel, Command, New, Noted, Position, Step, Taken, permitted, row_of
 
 __all__ = ["FILE", "Journal"]
 
 FILE = "journal.db"
-_VERSION = 1
 #: What has expired is kept for so long in case a clock is set back, in seconds, and so many of the newest commands in any case.
 KEEP_SECONDS, KEEP_COMMANDS = 7 * 86400, 1000
 
 #: How many waiting commands are read at once after the first, which is mostly the one that is wanted.
 _PAGE = 16
-
-_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Journal:
@@ -45,13 +42,13 @@ class Journal:
         self.on_change: Callable[[], None] = lambda: None
         with self._in_our_words():
             try:
-                self._db = _opened(path)
+                self._db = opened(path)
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError as error:
                 self.damaged = f"the journal of commands was damaged ({error}), and begun anew"
-                _set_aside(path)
-                self._db = _opened(path)
+                set_aside(path)
+                self._db = opened(path)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -68,6 +65,13 @@ class Journal:
         """The digest of an entry that was read; empty when it was not, or is long expired."""
         found = self._all("SELECT digest FROM entries WHERE scope = ? AND number = ?", scope, number)
         return str(found[0][0]) if found else ""
+
+    def noted_below(self, scope: str, number: int) -> Noted:
+        """The newest entry before ``number`` that was noted."""
+        found = self._all(
+            "SELECT number, digest FROM entries WHERE scope = ? AND number < ? ORDER BY number DESC LIMIT 1", scope, number
+        )
+        return Noted(*found[0]) if found else Noted()
 
     def seen_empty(self, scope: str) -> None:
         """The scope has no log yet; nothing happens when one was read before."""
@@ -87,9 +91,10 @@ class Journal:
         taken = Taken([], [])
         with self._transaction() as db:
             for step in steps:
-                db.execute(
-                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", (scope, step.number, step.digest, step.not_after)
-                )
+                if step.digest:
+                    db.execute(
+                        "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", (scope, step.number, step.digest, step.not_after)
+                    )
                 db.execute(
                     "INSERT INTO logs VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET cursor = excluded.cursor, "
                     "log = iif(excluded.log = '', log, excluded.log)",
@@ -102,26 +107,26 @@ class Journal:
         return taken
 
     def _add(self, scope: str, step: Step, new: New, taken: Taken) -> None:
-        args = _encoder.encode(new.args).decode()
-        there = self.command(new.result.id)
-        if there is not None:
-            if (there.key, there.result.action, _encoder.encode(there.args).decode()) != (new.key, new.result.action, args):
+        there = self._all("SELECT key, mark FROM commands WHERE id = ?", new.result.id)
+        if there:
+            if there[0] != (new.key, new.mark):
                 taken.problems.append((step.number, f"another command has its id, {new.result.id}"))
             return
         result = self._cancelled_before(scope, new)
         self._db.execute(
-            f"INSERT INTO commands ({COLUMNS}, state, settled) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0, '', ?, ?, 0)",
+            f"INSERT INTO commands ({COLUMNS}, mark, state, settled) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0, '', ?, ?, ?, 0)",
             (
                 result.id,
                 scope,
                 result.action,
-                args,
+                "{}" if is_final(result.state) else new.args,
                 new.key,
                 new.not_after,
                 new.splay_seconds,
                 new.concurrent,
                 new.taken,
                 msgspec.json.encode(result),
+                new.mark,
                 result.state,
             ),
         )
@@ -137,8 +142,8 @@ class Journal:
         there = self.command(wanted.id)
         if there is None:
             self._db.execute(
-                "INSERT OR REPLACE INTO cancels VALUES (?, ?, ?, ?, ?)",
-                (scope, wanted.id, wanted.signer, msgspec.json.encode(wanted.actions).decode(), step.not_after),
+                "INSERT OR REPLACE INTO cancels VALUES (?, ?, ?, ?, ?, ?)",
+                (scope, wanted.id, wanted.key, wanted.signer, msgspec.json.encode(wanted.actions).decode(), step.not_after),
             )
         elif there.scope != scope or is_final(there.result.state):
             return  # who may write in one scope has no say about the commands of another; they are cancelled where they stand
@@ -158,11 +163,11 @@ class Journal:
 
     def unclaimed(self, limit: int) -> list[Command]:
         """Those that the hub must be told of before they may run, in order."""
-        return self._commands("state = 'accepted' AND settled = 0 AND fence IS NULL ORDER BY seq LIMIT ?", limit)
+        return self._commands("state = 'accepted' AND settled = 0 AND fence IS NULL ORDER BY seq LIMIT ?", limit, args=False)
 
     def unsettled(self, limit: int) -> list[Command]:
         """Those that ended and whose outcome the hub has not acknowledged, in order."""
-        return self._commands("settled = 0 AND state NOT IN ('accepted', 'running') ORDER BY seq LIMIT ?", limit)
+        return self._commands("settled = 0 AND state NOT IN ('accepted', 'running') ORDER BY seq LIMIT ?", limit, args=False)
 
     def waiting(self, *, concurrent: bool) -> Iterator[Command]:
         """Those that have not begun, in order, read a few at a time. concurrent: those that wait for no other and that the hub knows of;
@@ -178,13 +183,15 @@ class Journal:
         return self._commands("state = 'running' AND settled = 0 ORDER BY seq")
 
     def newer(self, command: Command, now: float) -> str:
-        """Id of the newest command that waits after this one, does the same, and has not expired by ``now``; empty: there is none."""
+        """Id of the newest command of the same scope and signer that waits after this one, does the same, and has not expired by ``now``;
+        empty: there is none."""
         found = self._all(
-            "SELECT id FROM commands WHERE state = 'accepted' AND settled = 0 AND seq > ? AND action = ? AND args = ? "
+            "SELECT id FROM commands WHERE state = 'accepted' AND settled = 0 AND seq > ? AND mark = ? AND scope = ? AND key = ? "
             "AND not_after > ? ORDER BY seq DESC LIMIT 1",
             command.seq,
-            command.result.action,
-            _encoder.encode(command.args).decode(),
+            command.mark,
+            command.scope,
+            command.key,
             now,
         )
         return str(found[0][0]) if found else ""
@@ -195,7 +202,7 @@ class Journal:
 
     def last_ended(self) -> Result | None:
         """The outcome of the newest command that has one; None: none has."""
-        found = self._commands("state NOT IN ('accepted', 'running') ORDER BY seq DESC LIMIT 1")
+        found = self._commands("state NOT IN ('accepted', 'running') ORDER BY seq DESC LIMIT 1", args=False)
         return found[0].result if found else None
 
     def begin(self, result: Result, boot: str) -> None:
@@ -219,7 +226,7 @@ class Journal:
         with another nonce."""
         with self._transaction() as db:
             db.execute("UPDATE commands SET fence = NULL WHERE state = 'accepted' AND settled = 0")
-            for command in self._commands("state = 'accepted' AND settled = 0"):
+            for command in self._commands("state = 'accepted' AND settled = 0", args=False):
                 self._set(msgspec.structs.replace(command.result, nonce=renewed(command.result.nonce)))
 
     def settle(self, fences: Iterable[tuple[str, int]]) -> None:
@@ -234,7 +241,7 @@ class Journal:
         before = now - KEEP_SECONDS
         with self._transaction() as db:
             db.execute(
-                "DELETE FROM entries WHERE not_after < ? AND number < (SELECT cursor FROM logs WHERE logs.scope = entries.scope)",
+                "DELETE FROM entries WHERE not_after < ? AND number < (SELECT max(number) FROM entries AS e WHERE e.scope = entries.scope)",
                 (before,),
             )
             db.execute("DELETE FROM cancels WHERE not_after < ?", (before,))
@@ -246,12 +253,15 @@ class Journal:
     # ---- SQLite ----
 
     def _set(self, result: Result) -> None:
+        """The arguments of what has ended are of no use any more."""
         self._db.execute(
-            "UPDATE commands SET state = ?, result = ? WHERE id = ?", (result.state, msgspec.json.encode(result), result.id)
+            "UPDATE commands SET state = ?, result = ?, args = iif(?, '{}', args) WHERE id = ?",
+            (result.state, msgspec.json.encode(result), is_final(result.state), result.id),
         )
 
-    def _commands(self, where: str, *values: Any) -> list[Command]:
-        return [row_of(row) for row in self._all(f"SELECT {COLUMNS} FROM commands WHERE {where}", *values)]
+    def _commands(self, where: str, *values: Any, args: bool = True) -> list[Command]:
+        columns = COLUMNS if args else WITHOUT_ARGS
+        return [row_of(row) for row in self._all(f"SELECT {columns}, mark FROM commands WHERE {where}", *values)]
 
     def _all(self, statement: str, *values: Any) -> list[Any]:
         with self._in_our_words():
@@ -278,30 +288,3 @@ class Journal:
             yield
         except (sqlite3.Error, msgspec.DecodeError) as error:
             raise Failed(f"keep the commands in {self._path}", str(error), "see whether the disk is full or failing") from None
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Raises sqlite3.DatabaseError; OperationalError among them when it is not the file's own fault."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise sqlite3.OperationalError(error.strerror) from None
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one agent has it; so no file is shared with others through memory
-        db.execute("PRAGMA journal_mode = WAL")  # one flush of the card for a step instead of three
-        db.execute("PRAGMA synchronous = FULL")
-        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("its pages do not fit together")
-        if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _set_aside(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            path.with_name(path.name + suffix).replace(path.with_name(f"{path.name}.damaged{suffix}"))

@@ -13,7 +13,17 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["Tasks", "feed_watchdog", "jittered", "notify_systemd", "set_up_logging", "stop_on_signals", "unless", "woken"]
+__all__ = [
+    "CANCEL_AGAIN_SECONDS",
+    "Tasks",
+    "feed_watchdog",
+    "jittered",
+    "notify_systemd",
+    "set_up_logging",
+    "stop_on_signals",
+    "unless",
+    "woken",
+]
 
 log = logging.getLogger(__name__)
 

@@ -26,13 +26,13 @@ from edgeagent.patterns.askprogram import ask_program
 from edgeagent.patterns.commandjudge import Here
 from edgeagent.patterns.commandqueue import CommandQueue
 from edgeagent.patterns.commandresults import Results
-from edgeagent.patterns.commands import KEY, CommandLogs
+from edgeagent.patterns.commands import CommandLogs
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
 from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.knowntime import KnownTime
 from edgeagent.publish import published
-from edgeagent.runtime import Tasks
+from edgeagent.runtime import Tasks, jittered, woken
 from edgeagent.settings import Settings
 from edgeagent.status import CommandsStatus
 from edgeagent.times import parse_rfc3339
@@ -41,6 +41,9 @@ from edgeagent.trust.pins import load as load_pins
 __all__ = ["DeviceCommands"]
 
 log = logging.getLogger("edgeagent")
+
+#: How often the journal forgets what expired long ago, in seconds; also when a link comes.
+PRUNE_SECONDS = 3600.0
 
 
 class DeviceCommands:
@@ -71,6 +74,7 @@ class DeviceCommands:
             events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
         self._heartbeat_seconds = heartbeat_seconds
+        self._linked = asyncio.Event()
         self._journal = Journal(settings.state_folder / FILE)
         if self._journal.damaged:
             events.tell("error", "command.journal_lost", self._journal.damaged)
@@ -100,6 +104,7 @@ class DeviceCommands:
         tasks.start("commands", self._queue.run())  # first: what it renews is what the hub is to be told
         tasks.start("known time", self._time.run())
         tasks.start("command results", self._results.run())
+        tasks.start("journal", self._prune())
 
     def watch(self, changed: Callable[[Callable[[], CommandsStatus]], None]) -> None:
         """Have ``changed`` called now and after each change, with what says how the commands are; that raises Failed of the journal."""
@@ -122,17 +127,18 @@ class DeviceCommands:
         self._logs.link_came()
         self._time.link_came()
         self._results.wake()
-        if (now := self._time.now()) is not None:
-            with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
-                self._journal.prune(now)
+        self._linked.set()
+
+    async def _prune(self) -> None:
+        while True:
+            await woken(self._linked, jittered(PRUNE_SECONDS))
+            if (now := self._time.now()) is not None:
+                with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
+                    self._journal.prune(now)
 
     def sources(self, groups: Iterable[str]) -> list[Source]:
         """What to follow."""
         return self._logs.sources(groups)
-
-    def is_of(self, key: str) -> bool:
-        """Whether it is the key of one of these sources."""
-        return key.startswith(KEY)
 
     async def changed(self, key: str, stored: Stored | None) -> None:
         """For the follower of the sources."""

@@ -17,6 +17,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.link import Client
 from edgeagent.patterns import config
+from edgeagent.patterns.commandfollowers import CommandFollowers
 from edgeagent.patterns.config import Configuration
 from edgeagent.patterns.events import Events
 from edgeagent.runtime import Tasks
@@ -75,6 +76,7 @@ class HubsWord:
             tell=events.tell,
         )
         self._follower = Follower(client, self._changed, every_seconds=settings.agent.documents_seconds)
+        self._logs = CommandFollowers(client, commands.changed, every_seconds=settings.agent.documents_seconds)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -84,28 +86,32 @@ class HubsWord:
         """What agent.toml and the configuration say now: of the labels, and how often to look unasked."""
         self._settings = settings
         self._follower.set_every(settings.agent.documents_seconds)
+        self._logs.set_every(settings.agent.documents_seconds)
 
     async def start(self, tasks: Tasks, groups: Iterable[str]) -> None:
         """Follow and send from now on, until ``tasks`` are closed."""
         await self.set_groups(groups)
         self._commands.start(tasks)
         tasks.start("documents", self._follower.run())
+        self._logs.start(tasks)
         tasks.start("events", self._events.run(self._client))
 
     async def set_groups(self, groups: Iterable[str]) -> None:
         """Follow the documents of these groups."""
-        # Whom to trust first: it decides what the configuration and the commands are worth.
-        followed = [*sources(self._id), *config.sources(self._id, groups), *self._commands.sources(groups)]
-        await self._follower.set_sources(followed)
+        # Whom to trust first: it decides what the configuration is worth. The commands wait for nothing.
+        await self._follower.set_sources([*sources(self._id), *config.sources(self._id, groups)])
+        await self._logs.set_sources(self._commands.sources(groups))
         self._look_at_refused()
 
     async def close(self) -> None:
         await self._follower.close()
+        await self._logs.close()
 
     def link_came(self) -> None:
         """The hub can be reached (again)."""
         self._commands.link_came()
         self._follower.link_came()
+        self._logs.link_came()
         self._events.link_came()
 
     async def look_at_signers(self) -> None:
@@ -113,9 +119,7 @@ class HubsWord:
         await self._trust.look_at_signers(self._client)
 
     async def _changed(self, key: str, stored: Stored | None) -> None:
-        if self._commands.is_of(key):
-            await self._commands.changed(key, stored)
-        elif key in TRUST_KEYS:
+        if key in TRUST_KEYS:
             await self._trust.changed(key, stored)
         elif await self._configuration.changed(key, stored):
             self._look_at_refused()

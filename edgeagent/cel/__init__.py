@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeagent.cel.evaluator import Evaluator, Limits, Verdict
+from edgeagent.cel.evaluator import Busy, Evaluator, Limits, Verdict
 from edgeagent.cel.expressions import check
 
-__all__ = ["Evaluator", "Limits", "Verdict", "check"]
+__all__ = ["Busy", "Evaluator", "Limits", "Verdict", "check"]

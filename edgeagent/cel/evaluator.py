@@ -16,7 +16,11 @@ from edgeagent.cel.process import Died, WorkerProcess
 from edgeagent.cel.syntax import syntax_problem
 from edgeagent.errors import Closed, Refused, UsageProblem
 
-__all__ = ["Evaluator", "Limits", "Verdict"]
+__all__ = ["Busy", "Evaluator", "Limits", "Verdict"]
+
+
+class Busy(Refused):
+    """It could not be evaluated now, which says nothing of the filter: the machine has too much to do, or not enough memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ class Evaluator:
         """Whether ``expression`` holds for ``facts`` (nested maps; None is the same as absent).
 
         Raises UsageProblem for bad CEL, a type error, division by zero or a result that is no bool; Refused if it takes too much
-        time or memory, too many are waiting or there is no engine; Closed.
+        time or memory or there is no engine, Busy if that says nothing of the filter; Closed.
         """
         [verdict] = await self.evaluate_many(expression, [facts])
         if verdict.problem:
@@ -99,7 +103,7 @@ class Evaluator:
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
         if self._waiting >= self._limits.waiting:
-            raise Refused(WHAT, f"busy: {self._waiting} filters are waiting already", "ask again later")
+            raise Busy(WHAT, f"busy: {self._waiting} filters are waiting already", "ask again later")
         self._waiting += 1
         try:
             yield
@@ -122,14 +126,14 @@ class Evaluator:
         try:
             return await self._try(request)
         except Died as death:
-            raise Refused(WHAT, f"its process died twice ({death})") from None
+            raise Busy(WHAT, f"its process died twice ({death})") from None
 
     async def _try(self, request: Mapping[str, Any]) -> dict[str, Any]:
         worker = await self._ready()
         try:
             answer = await asyncio.wait_for(worker.ask(request), self._limits.wall_seconds)
         except asyncio.TimeoutError:
-            raise Refused(WHAT, f"it took more than {self._limits.wall_seconds:g} s") from None
+            raise Busy(WHAT, f"it took more than {self._limits.wall_seconds:g} s") from None
         except Died as death:
             self._explain(death)
             raise
@@ -161,7 +165,7 @@ class Evaluator:
             await asyncio.wait_for(worker.ready(), limits.start_seconds)
         except asyncio.TimeoutError:
             worker.kill()
-            raise Refused(WHAT, f"its process did not start within {limits.start_seconds:g} s") from None
+            raise Busy(WHAT, f"its process did not start within {limits.start_seconds:g} s") from None
         except Died:
             self._open()
             raise

@@ -42,8 +42,8 @@ class Wish:
     most: int | None = None
     older_enrolments: bool = False
 
-    def entry(self, aim: Aim) -> Entry:
-        """The body to sign; its log and floor are filled in by whoever writes. Raises UsageProblem for what cannot be meant."""
+    def entry(self, aim: Aim, key: str) -> Entry:
+        """The body to sign with ``key``; its log and floor are filled in by whoever writes. Raises UsageProblem for what cannot be meant."""
         action = action_of(self.action)
         actions.arguments(action, self.args)
         expires, now = expiry_of(action, self.expires_seconds), time.time()
@@ -52,7 +52,7 @@ class Wish:
             raise UsageProblem(WHAT, why, "give it longer with --expires")
         try:
             return Entry(
-                id=new_id(now),
+                id=new_id(now, key),
                 action=self.action,
                 log="",
                 floor=0,
@@ -69,18 +69,19 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A command that is ready to be sent. meant: whom it would hit, by the reports of ``roster``."""
+    """A command that is ready to be sent. meant: whom it would hit, by the reports of ``roster``. key: the signer's public key."""
 
     entry: Entry
     aim: Aim
     meant: Meant
     roster: Roster
     expires_seconds: float
+    key: str
 
     def renewed(self) -> Order:
         """The same, made now: a person may have thought about it for long."""
         now = time.time()
-        entry = msgspec.structs.replace(self.entry, id=new_id(now), not_after=int(now + self.expires_seconds))
+        entry = msgspec.structs.replace(self.entry, id=new_id(now, self.key), not_after=int(now + self.expires_seconds))
         return replace(self, entry=entry)
 
     @property

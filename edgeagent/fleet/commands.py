@@ -88,14 +88,15 @@ class Commands:
         return await self._order(wish, aimed(selector, own=self._fleet.login.groups))
 
     async def _order(self, wish: Wish, aim: Aim) -> Order:
-        entry = wish.entry(aim)
+        entry = wish.entry(aim, self._fleet.login.public_key)
         self._check_may(entry, aim)
         roster = await read_roster(self._fleet.client)
         check_clock(roster.time, entry.not_after - time.time())
         await check(self._evaluator, roster, aim, own=self._fleet.login.groups)
         expires = expiry_of(action_of(wish.action), wish.expires_seconds)
         found = await meant(self._evaluator, roster, aim)
-        order = Order(entry=entry, aim=aim, meant=found, roster=roster, expires_seconds=expires)
+        key = self._fleet.login.public_key
+        order = Order(entry=entry, aim=aim, meant=found, roster=roster, expires_seconds=expires, key=key)
         check_count(order.devices, wish.most)
         return order
 
@@ -181,7 +182,7 @@ class Commands:
         now = time.time()
         aim = Aim(scopes=command.scopes, target=command.target)
         entry = Entry(
-            id=new_id(now),
+            id=new_id(now, self._fleet.login.public_key),
             action=CANCEL,
             log="",
             floor=0,

@@ -16,10 +16,10 @@ from typing import Protocol
 import msgspec
 
 from edgeagent import actions, wire
-from edgeagent.cel import Verdict
-from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry, Result, State, Target, digest, entry_of
+from edgeagent.cel import Busy, Verdict
+from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry, Result, State, Target, digest, entry_of, is_made_by
 from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
-from edgeagent.journalrows import Cancel, New, Step
+from edgeagent.journalrows import Cancel, New, Step, args_text, mark_of
 from edgeagent.settings import Settings
 from edgeagent.subjects import Scope
 from edgeagent.times import rfc3339
@@ -33,6 +33,8 @@ _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\Z")
 #: What may stand as a moment: JSON's and SQLite's numbers end somewhere.
 _MAX_MOMENT = 1 << 53
 _MAX_SPLAY_SECONDS, _MAX_NAME = 86_400.0, 100
+#: How long an entry is kept at most whose action is not known here, in seconds: what it says itself is anybody's.
+_KEEP_SECONDS = 7 * 86_400
 #: A reason is a sentence.
 _MAX_REASON = 500
 
@@ -63,43 +65,53 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _ID.match(text) is not None
 
 
-async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes, log: str) -> tuple[Step, str]:
+async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes, *, last_try: bool = False) -> tuple[Step, str]:
     """What an entry asks of this device, and why it must not be followed at all (then it asks nothing); empty when it may.
 
-    number: of its subject. log: the id of the log; empty when it is not known.
+    number: of its subject. last_try: refuse it when its filter can't be evaluated now. Raises Busy for that otherwise, until it has expired.
     """
-    mark = digest(data)
     try:
         found = check(data, kind="command", scope=scope, pins=pins)
         entry = entry_of(found.body)
-        _check_place(found, entry, number, log)
+        _check_place(found, entry, number)
     except EdgeError as error:
-        return Step(number, mark, 0), str(error)
-    return Step(number, mark, entry.not_after, await _asked(here, found, entry)), ""
+        return Step(number, "", 0), str(error)
+    return Step(number, digest(data), _not_after(found, entry), await _asked(here, found, entry, last_try)), ""
 
 
-def _check_place(found: Signature, entry: Entry, number: int, log: str) -> None:
+def _check_place(found: Signature, entry: Entry, number: int) -> None:
     """Raise when the entry does not belong where it stands, or its fields are impossible."""
     what = "follow a command"
     if found.number != number:
         raise Refused(what, f"it was signed as entry {found.number}")
-    if log and entry.log != log:
-        raise Refused(what, "it is of another log")
     if len(found.body) > MAX_ENTRY_BYTES:
         raise Refused(what, f"it has {len(found.body)} bytes; {MAX_ENTRY_BYTES} are allowed")
     good = is_id(entry.id) and entry.id.isascii() and 0 < len(entry.action) <= _MAX_NAME and 0 < entry.not_after < _MAX_MOMENT
     if not (good and math.isfinite(entry.splay_seconds) and 0 <= entry.splay_seconds <= _MAX_SPLAY_SECONDS):
         raise Failed(what, "its id, action or times are impossible")
+    if not is_made_by(entry.id, found.key):
+        raise Refused(what, f"its id, {entry.id}, was not made by {found.signer}")
 
 
-async def _asked(here: Here, found: Signature, entry: Entry) -> New | Cancel | None:
+def _not_after(found: Signature, entry: Entry) -> int:
+    """When it expires, Unix seconds: whoever wrote it may know less of the action than this device."""
+    action = actions.find(entry.action)
+    return min(entry.not_after, found.at + math.ceil(action.max_expiry_seconds if action else _KEEP_SECONDS))
+
+
+async def _asked(here: Here, found: Signature, entry: Entry, last_try: bool) -> New | Cancel | None:
     if entry.action == CANCEL:
         wanted = entry.args.get("id")
-        return Cancel(str(wanted), found.signer, found.actions) if is_id(wanted) else None
+        return Cancel(str(wanted), found.signer, found.actions, found.key) if is_id(wanted) else None
     try:
         if not await _is_meant(here, entry.target):
             return None
         reason = _refusal(here, found, entry)
+    except Busy as error:
+        now = here.now()
+        if not last_try and (now is None or now <= _not_after(found, entry)):
+            raise
+        reason = f"its filter could not be evaluated here in time: {error.why}"
     except (UsageProblem, Refused) as error:
         reason = f"its filter cannot be evaluated here: {error.why}"
     return _new(here, found, entry, reason)
@@ -123,14 +135,15 @@ def _refusal(here: Here, found: Signature, entry: Entry) -> str:
     too_old = here.enrolled_at is not None and found.at < here.enrolled_at - SKEW_SECONDS
     if too_old and not entry.older_enrolments:
         return "it was signed before this device was enrolled"
+    now = here.now()
+    if now is not None and found.at > now + SKEW_SECONDS:
+        return f"it was signed at {_moment(found.at)}, which is still to come"
     return actions.refusal(here.settings, entry.action, entry.args)
 
 
 def _new(here: Here, found: Signature, entry: Entry, reason: str) -> New:
     action, now = actions.find(entry.action), here.now()
-    not_after = entry.not_after
-    if action is not None:  # whoever wrote it may know less of the action than this device
-        not_after = min(not_after, found.at + math.ceil(action.max_expiry_seconds))
+    not_after, args = _not_after(found, entry), args_text(entry.args)
     state: State = "refused" if reason else "accepted"
     if not reason and now is not None and now > not_after:
         state, reason = "expired", expired_reason(not_after)
@@ -147,11 +160,16 @@ def _new(here: Here, found: Signature, entry: Entry, reason: str) -> New:
         signer=found.signer,
     )
     concurrent = action is not None and action.concurrent
-    return New(result, entry.args, found.key, not_after, entry.splay_seconds, concurrent, now or 0.0)
+    return New(result, args, mark_of(entry.action, args), found.key, not_after, entry.splay_seconds, concurrent, now or 0.0)
 
 
 def expired_reason(not_after: int) -> str:
-    return f"it was to be begun before {rfc3339(datetime.fromtimestamp(not_after, timezone.utc))}"
+    return f"it was to be begun before {_moment(not_after)}"
+
+
+def _moment(seconds: int) -> str:
+    """RFC 3339. The calendar ends with the year 9999, and what stands in an entry need not."""
+    return rfc3339(datetime.fromtimestamp(min(seconds, 253402300799), timezone.utc))
 
 
 def ended(result: Result, state: State, reason: str, **more: object) -> Result:

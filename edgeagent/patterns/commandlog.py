@@ -2,13 +2,14 @@
 
 The head is read first, then what is below it: the other order loses an entry that is written in between (docs/decisions.md). The hub
 is not believed: it may lag behind, have been restored from an older copy, or be another one. All of that ends in reading again, and
-a command whose id is in the journal never runs a second time.
+a command whose id is in the journal never runs a second time. Nor is anybody who writes there: what an entry says of the log, and its
+number, decide how much is read, never that something which has not expired is left out (docs/decisions.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 from edgeagent import subjects
@@ -22,16 +23,16 @@ from edgeagent.subjects import Scope
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import Untrusted, check
 
-__all__ = ["Head", "Plan", "at_cursor", "entry_digest", "head_of", "is_strangers", "number_of", "plan", "read", "source"]
+__all__ = ["Head", "Plan", "anew", "entry_digest", "head_of", "is_strangers", "number_of", "plan", "portions", "read", "source"]
 
 STREAM = "EDGE_COMMANDS"
 #: Reads on the way at once: the first time, and at most.
 FIRST_WINDOW, WINDOW = 16, 128
-#: What one window may hold, in bytes, judged by the largest entry of the one before.
-WINDOW_BYTES = 4 << 20
-#: So many entries below a head that nobody trusted signed are read at most: whoever can write there without signing must not be able
-#: to keep a device reading.
-MAX_UNSIGNED_GAP = 10_000
+#: What one window may hold, in bytes, judged by the largest entry of the one before; and what of it is judged at once.
+WINDOW_BYTES = PORTION_BYTES = 1 << 20
+#: So many numbers are read for one head at most: whoever can write there chooses its number, and must not be able to keep a device
+#: reading. Of a head that is further away so many are read after the last known entry and, if it is signed, before the head.
+MAX_GAP, NEAR = 10_000, 1000
 #: How many entries that have expired a device that missed them still reads, to say so of each; what is before those is passed over.
 MAX_EXPIRED = 1000
 
@@ -46,15 +47,21 @@ class Head(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Read the entries ``first`` to the head's. log: what the log is called from then on. floor: from there on all must be there.
+    """Read these numbers, and the head itself if the last of them end there. log: what the log is called from then on.
 
-    anew: forget what was read of the log before.
+    floor: from there on all must be there. told: what is below it and has ended already is passed over without a word. anew: forget
+    what was read of the log before.
     """
 
-    first: int
+    numbers: tuple[range, ...]
     log: str
     floor: int
+    told: int
     anew: bool = False
+
+    @property
+    def first(self) -> int:
+        return self.numbers[0].start
 
 
 def source(scope: Scope, key: str) -> Source:
@@ -92,37 +99,47 @@ def is_strangers(scope: Scope, data: bytes, pins: Pins) -> bool:
     return False
 
 
-def plan(position: Position | None, noted: str, head: Head) -> Plan | None:
+def plan(position: Position | None, below: int, noted: str, head: Head) -> Plan | None:
     """What to read of a log with this head; None: nothing.
 
-    position: how far it was read, None for never. noted: the digest that was noted for the head's number, empty for none.
+    position: how far it was read, None for never. below: number of the newest entry before the head that was noted, 0 for none. noted:
+    the digest that was noted for the head's number, empty for none.
     """
-    if position is None or (head.log and position.log and position.log != head.log):
-        return _from_the_floor(head)
-    if head.number > position.cursor:
-        return _onward(position, head)
     if noted == head.digest:
         return None  # it is the one that was read last, or the server that answered lags behind
-    return _from_the_floor(head) if head.log else None
-
-
-def at_cursor(plan: Plan, head: Head) -> Plan:
-    """What to read instead when the entry at the cursor is another one than was noted: the hub went back, and on from there."""
-    return _from_the_floor(head) or plan
-
-
-def _from_the_floor(head: Head) -> Plan | None:
-    if head.log:
-        return Plan(head.floor, head.log, head.floor, anew=True)
-    return Plan(1, "", head.number, anew=True) if head.number <= MAX_UNSIGNED_GAP else None
-
-
-def _onward(position: Position, head: Head) -> Plan | None:
-    if head.log:
-        return Plan(max(position.cursor + 1, head.floor - MAX_EXPIRED), head.log, head.floor)
-    if head.number - position.cursor > MAX_UNSIGNED_GAP:
+    if position is None or (noted and head.log):
+        return anew(head)
+    if head.number > position.cursor:
+        return _on_from(position.cursor, position.log, head)
+    if not head.log:
         return None
-    return Plan(position.cursor + 1, position.log, head.number)
+    # Somebody had gone ahead with a number of his choice, and others go on from where they were; or what was noted is forgotten.
+    return _on_from(below, position.log, head) if below else anew(head)
+
+
+def anew(head: Head) -> Plan:
+    """What to read of a log of which nothing is known. Its floor can only have more read than the newest :data:`NEAR`: it is but
+    somebody's word, and what is below it may not have expired."""
+    if not head.log:
+        return Plan(_numbers(1, head), "", head.number, head.number, anew=True)
+    recent = head.number - NEAR
+    first = max(1, min(head.floor, recent), head.number - MAX_GAP)
+    return Plan((range(first, head.number),), head.log, max(head.floor, recent), head.floor, anew=True)
+
+
+def _on_from(last: int, log: str, head: Head) -> Plan:
+    numbers = _numbers(last + 1, head)
+    if not head.log:
+        return Plan(numbers, log, head.number, last + 1)
+    told = max(last + 1, head.floor - MAX_EXPIRED)
+    return Plan(numbers, head.log, max(last + 1, head.floor, head.number - NEAR), told)
+
+
+def _numbers(first: int, head: Head) -> tuple[range, ...]:
+    if head.number - first <= MAX_GAP:
+        return (range(first, head.number),)
+    near = range(first, first + NEAR)
+    return (near, range(head.number - NEAR, head.number)) if head.log else (near,)
 
 
 async def read(client: Client, scope: Scope, head: Stored, wanted: Plan) -> AsyncIterator[list[tuple[int, bytes]]]:
@@ -130,16 +147,31 @@ async def read(client: Client, scope: Scope, head: Stored, wanted: Plan) -> Asyn
 
     Raises Unreachable when the hub does not answer, not as it should, or by a server that lags behind the one that had the head.
     """
-    last = number_of(head.subject)
-    first, size = wanted.first, FIRST_WINDOW
-    while first < last:
-        numbers = range(first, min(first + size, last))
-        found = await _window(client, scope, numbers, wanted.floor, last)
-        if found:
-            yield found
-        largest = max((len(data) for _, data in found), default=1)
-        first, size = numbers.stop, max(4, min(WINDOW, WINDOW_BYTES // max(1, largest)))
-    yield [(last, head.data)]
+    last, size = number_of(head.subject), FIRST_WINDOW
+    for part in wanted.numbers:
+        first = part.start
+        while first < part.stop:
+            numbers = range(first, min(first + size, part.stop))
+            found = await _window(client, scope, numbers, wanted.floor, last)
+            if found:
+                yield found
+            largest = max((len(data) for _, data in found), default=1)
+            first, size = numbers.stop, max(4, min(WINDOW, 2 * size, WINDOW_BYTES // max(1, largest)))
+    if wanted.numbers[-1].stop == last:
+        yield [(last, head.data)]
+
+
+def portions(window: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """The entries of a window, so many at a time that they have :data:`PORTION_BYTES` together; one at least."""
+    portion, size = list[tuple[int, bytes]](), 0
+    for number, data in window:
+        if portion and size + len(data) > PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append((number, data))
+        size += len(data)
+    if portion:
+        yield portion
 
 
 async def _window(client: Client, scope: Scope, numbers: range, floor: int, head: int) -> list[tuple[int, bytes]]:

@@ -23,7 +23,7 @@ from edgeagent.fleet import Fleet
 from edgeagent.fleet.commandlogs import append
 from edgeagent.fleet.commandorder import Order
 from edgeagent.journal import FILE, Journal
-from edgeagent.journalrows import New, Step
+from edgeagent.journalrows import New, Step, mark_of
 from edgeagent.link import Client, connect, settle
 from edgeagent.subjects import Scope
 from tests.bench.config import links, p99
@@ -186,7 +186,7 @@ def _journal_alone(folder: Path) -> float:
     """Seconds that the journal takes for as many commands, one after the other, when nothing else is done."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         journal = Journal(Path(name) / FILE)
-        made = [Result(id=new_id(time.time()), state="accepted", action=ACTION, nonce="0" * 32) for _ in range(WAITING)]
+        made = [Result(id=new_id(time.time(), "U" * 56), state="accepted", action=ACTION, nonce="0" * 32) for _ in range(WAITING)]
         begun = time.monotonic()
         journal.take("device.pi-01", "log", [Step(number, "0" * 64, 1 << 40, _new(each)) for number, each in enumerate(made, 1)])
         journal.fence([(each.id, 1) for each in made])
@@ -200,4 +200,4 @@ def _journal_alone(folder: Path) -> float:
 
 
 def _new(result: Result) -> New:
-    return New(result, {}, "U" * 56, 1 << 40)
+    return New(result, "{}", mark_of(result.action, "{}"), "U" * 56, 1 << 40)

@@ -179,7 +179,12 @@ async def test_the_floor_follows_what_has_expired(fleet: Fleet) -> None:
     scope, now = Scope.group("floors"), int(time.time())
 
     async def put(not_after: int) -> Entry:
-        await append(fleet.client, fleet.login, scope, Entry(id=new_id(now), action="ping", log="", floor=0, not_after=not_after))
+        await append(
+            fleet.client,
+            fleet.login,
+            scope,
+            Entry(id=new_id(now, fleet.login.public_key), action="ping", log="", floor=0, not_after=not_after),
+        )
         return entry_of(json.loads((await log_of(fleet, scope))[-1][1])["body"].encode())
 
     first = await put(now - 1)
@@ -191,7 +196,7 @@ async def test_the_floor_follows_what_has_expired(fleet: Fleet) -> None:
 
 async def test_rubbish_in_a_log_stops_nobody(hub: LiveFleet, fleet: Fleet) -> None:
     scope = Scope.group("rubbish")
-    good = Entry(id=new_id(time.time()), action="ping", log="", floor=0, not_after=int(time.time()) + 600)
+    good = Entry(id=new_id(time.time(), fleet.login.public_key), action="ping", log="", floor=0, not_after=int(time.time()) + 600)
     assert await append(fleet.client, fleet.login, scope, good) == 1
     log = entry_of(json.loads((await log_of(fleet, scope))[0][1])["body"].encode()).log
     genuine = await get_last(fleet.client, STREAM, subjects.command_log(scope))

@@ -58,10 +58,10 @@ async def accepted(author: Author, name: str) -> None:
     await until(said, f"{name} is accepted")
 
 
-def drawn(low: float, high: float) -> str:
+def drawn(author: Author, low: float, high: float) -> str:
     """An id whose part of a splay is between these shares of it."""
     while True:
-        name = new_id(time.time())
+        name = new_id(time.time(), author.login.public_key)
         if low <= part_of(DEVICE, name, 1.0) <= high:
             return name
 
@@ -71,8 +71,10 @@ def drawn(low: float, high: float) -> str:
 
 async def test_what_waits_for_its_part_of_a_splay_holds_nobody_up(device: CommandDevice, author: Author, out: Path) -> None:
     async with device.running():
-        slow = await author.send("test.append", {"path": str(out), "line": "slow"}, id=drawn(0.5, 1.0), splay_seconds=7200.0)
-        beside = await author.send("test.beside", {"path": f"{out}.beside"}, id=drawn(0.5, 1.0), splay_seconds=7200.0)
+        slow = await author.send(
+            "test.append", {"path": str(out), "line": "slow"}, id=drawn(author, 0.5, 1.0), splay_seconds=7200.0
+        )
+        beside = await author.send("test.beside", {"path": f"{out}.beside"}, id=drawn(author, 0.5, 1.0), splay_seconds=7200.0)
         wanted = [str(number) for number in range(30)]
         ids = [await author.send("test.append", {"path": str(out), "line": line}) for line in wanted]
         assert {found.state for found in await results_of(author.client, ids)} == {"succeeded"}
@@ -89,8 +91,8 @@ async def test_of_those_that_are_due_the_first_one_runs(device: CommandDevice, a
     async with device.running():
         long = await author.send("test.wait", {"path": f"{out}.long"})
         await until(Path(f"{out}.long").exists, "it runs")
-        late = await author.send("test.append", {"path": str(out), "line": "1"}, id=drawn(0.5, 1.0), splay_seconds=0.2)
-        soon = await author.send("test.append", {"path": str(out), "line": "2"}, id=drawn(0.0, 0.1), splay_seconds=0.2)
+        late = await author.send("test.append", {"path": str(out), "line": "1"}, id=drawn(author, 0.5, 1.0), splay_seconds=0.2)
+        soon = await author.send("test.append", {"path": str(out), "line": "2"}, id=drawn(author, 0.0, 0.1), splay_seconds=0.2)
         await accepted(author, soon)
         taken = device.journal.command(late).taken
         await until(lambda: time.time() > taken + 0.2, "both are due")
@@ -103,7 +105,7 @@ async def test_a_clock_that_is_set_back_does_not_prolong_a_splay(
     hub: TrustHub, client: Client, author: Author, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = kept_right(hub, client, tmp_path)
-    name = await author.send("test.append", {"path": str(out)}, id=drawn(0.5, 1.0), splay_seconds=0.5)
+    name = await author.send("test.append", {"path": str(out)}, id=drawn(author, 0.5, 1.0), splay_seconds=0.5)
     async with device.running():
         await until(lambda: device.journal.command(name) is not None, "it is taken")
         jump(monkeypatch, -YEAR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,10 +19,10 @@ from edgeagent.cel import Evaluator
 from edgeagent.command import Entry, Result, Target, digest, entry_of, is_final, new_id
 from edgeagent.commandsettings import CommandSettings
 from edgeagent.direct import get_last
-from edgeagent.documents import Follower
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.link import Client
 from edgeagent.machine import Machine
+from edgeagent.patterns.commandfollowers import CommandFollowers
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
 from edgeagent.publish import published, published_if
@@ -72,7 +73,7 @@ class Author:
         not_after = int(now + more.pop("expires", 60))
         return Entry(
             **{
-                "id": new_id(now),
+                "id": new_id(now, self.login.public_key),
                 "action": action,
                 "log": "",
                 "floor": 1,
@@ -90,7 +91,7 @@ class Author:
         """Add it to the log as an operator's tools do; its number."""
         while True:
             head, log, floor = await self.head(scope)
-            ready = msgspec.structs.replace(entry, log=log or f"log-{new_id(time.time())}", floor=floor)
+            ready = msgspec.structs.replace(entry, log=log or f"log-{secrets.token_hex(8)}", floor=floor)
             data = self.signed(ready, scope, head + 1, at=at)
             if await published_if(self.client, subjects.command_log(scope, head + 1), data, 0, what="write") is not None:
                 return head + 1
@@ -237,11 +238,11 @@ class CommandDevice:
             heartbeat_seconds=lambda: 60.0,
             look_at_signers=self.look_at_signers,
         )
-        self.follower = Follower(self.client, self.commands.changed)
+        self.follower = CommandFollowers(self.client, self.commands.changed)
         try:
             await self.follower.set_sources(self.commands.sources(["berlin"]))
             self.commands.start(tasks)
-            tasks.start("follow", self.follower.run())
+            self.follower.start(tasks)
             self.link_came()
             yield self
         finally:

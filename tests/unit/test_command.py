@@ -18,6 +18,7 @@ from edgeagent.command import (
     entry_of,
     is_final,
     is_former,
+    is_made_by,
     new_id,
     renewed,
 )
@@ -53,8 +54,10 @@ def test_arguments_have_a_depth() -> None:
 
 
 def test_ids_sort_by_time_and_can_be_ids() -> None:
-    ids = [new_id(moment) for moment in (1.0, 1.5, 1_800_000_000.0)]
+    ids = [new_id(moment, "U1") for moment in (1.0, 1.5, 1_800_000_000.0)]
     assert ids == sorted(ids) and len(set(ids)) == 3 and all(is_id(each) for each in ids)
+    assert all(is_made_by(each, "U1") and not is_made_by(each, "U2") for each in ids)
+    assert not is_made_by("Z" * 26, "U1") and not is_made_by("!", "U1")
     assert not any(is_id(bad) for bad in ("", "*", ids[0].lower(), ids[0] + "0", ids[0] + "\n", "a.b", None, 7))
 
 

@@ -11,7 +11,19 @@ from edgeagent import subjects, wire
 from edgeagent.command import Entry, digest
 from edgeagent.direct import Stored
 from edgeagent.journalrows import Position
-from edgeagent.patterns.commandlog import MAX_EXPIRED, MAX_UNSIGNED_GAP, Head, Plan, at_cursor, head_of, number_of, plan
+from edgeagent.patterns.commandlog import (
+    MAX_EXPIRED,
+    MAX_GAP,
+    NEAR,
+    PORTION_BYTES,
+    Head,
+    Plan,
+    anew,
+    head_of,
+    number_of,
+    plan,
+    portions,
+)
 from edgeagent.subjects import FLEET_ALL
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
@@ -19,42 +31,96 @@ from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import sign
 
-AT = Position("log", 10)
+AT = Position("log", 2000)
+FAR = 2001 + MAX_GAP
+
+
+def part(first: int, stop: int) -> tuple[range, ...]:
+    return (range(first, stop),)
 
 
 @pytest.mark.parametrize(
     ("position", "noted", "head", "wanted"),
     [
-        pytest.param(None, "", Head(7, "d", "log", 3), Plan(3, "log", 3, anew=True), id="never read"),
-        pytest.param(None, "", Head(7, "d"), Plan(1, "", 7, anew=True), id="never read, and unsigned"),
-        pytest.param(None, "", Head(MAX_UNSIGNED_GAP + 1, "d"), None, id="never read, unsigned and far away"),
-        pytest.param(AT, "", Head(12, "d", "log", 1), Plan(11, "log", 1), id="new entries"),
-        pytest.param(AT, "", Head(99, "d", "log", 50), Plan(11, "log", 50), id="also what has expired, to say so"),
-        pytest.param(AT, "", Head(2099, "d", "log", 2050), Plan(2050 - MAX_EXPIRED, "log", 2050), id="but no more than that"),
+        pytest.param(None, "", Head(7, "d", "log", 3), Plan(part(1, 7), "log", 3, 3, anew=True), id="never read"),
         pytest.param(
-            Position("", 0), "", Head(9, "d", "log", 5), Plan(1, "log", 5), id="in a log that was empty, from its beginning"
+            None,
+            "",
+            Head(5000, "d", "log", 5000),
+            Plan(part(4000, 5000), "log", 5000, 5000, anew=True),
+            id="whatever its floor says",
         ),
-        pytest.param(AT, "d", Head(10, "d", "log", 1), None, id="nothing new"),
-        pytest.param(AT, "d", Head(8, "d", "log", 1), None, id="a server that lags behind"),
-        pytest.param(AT, "d", Head(10, "e", "log", 4), Plan(4, "log", 4, anew=True), id="the last one was replaced"),
-        pytest.param(AT, "d", Head(8, "e", "log", 4), Plan(4, "log", 4, anew=True), id="an older copy went on"),
-        pytest.param(AT, "", Head(8, "d", "log", 4), Plan(4, "log", 4, anew=True), id="one that was never noted"),
-        pytest.param(AT, "d", Head(8, "e"), None, id="replaced by what nobody signed"),
-        pytest.param(AT, "", Head(1, "d", "new", 1), Plan(1, "new", 1, anew=True), id="another log"),
-        pytest.param(AT, "", Head(30, "d", "new", 20), Plan(20, "new", 20, anew=True), id="another log that is longer"),
-        pytest.param(AT, "", Head(12, "d"), Plan(11, "log", 12), id="an unsigned head"),
-        pytest.param(AT, "", Head(11 + MAX_UNSIGNED_GAP, "d"), None, id="an unsigned head that is far away"),
-        pytest.param(Position("", 3), "", Head(4, "d", "log", 1), Plan(4, "log", 1), id="the first head that is signed"),
+        pytest.param(
+            None,
+            "",
+            Head(50_000, "d", "log", 1),
+            Plan(part(40_000, 50_000), "log", 49_000, 1, anew=True),
+            id="but no more than so many",
+        ),
+        pytest.param(None, "", Head(7, "d"), Plan(part(1, 7), "", 7, 7, anew=True), id="never read, and unsigned"),
+        pytest.param(
+            None, "", Head(FAR, "d"), Plan(part(1, 1 + NEAR), "", FAR, FAR, anew=True), id="never read, unsigned and far away"
+        ),
+        pytest.param(AT, "", Head(2002, "d", "log", 1), Plan(part(2001, 2002), "log", 2001, 2001), id="new entries"),
+        pytest.param(
+            AT, "", Head(3500, "d", "log", 2050), Plan(part(2001, 3500), "log", 2500, 2001), id="also what has expired, to say so"
+        ),
+        pytest.param(
+            AT,
+            "",
+            Head(5000, "d", "log", 5000),
+            Plan(part(2001, 5000), "log", 5000, 5000 - MAX_EXPIRED),
+            id="but no more than that",
+        ),
+        pytest.param(
+            Position("", 0),
+            "",
+            Head(9, "d", "log", 5),
+            Plan(part(1, 9), "log", 5, 1),
+            id="in a log that was empty, from its beginning",
+        ),
+        pytest.param(
+            AT,
+            "",
+            Head(10**14, "d", "log", 1),
+            Plan((range(2001, 2001 + NEAR), range(10**14 - NEAR, 10**14)), "log", 10**14 - NEAR, 2001),
+            id="a number that somebody chose",
+        ),
+        pytest.param(AT, "d", Head(2000, "d", "log", 1), None, id="nothing new"),
+        pytest.param(AT, "d", Head(1998, "d", "log", 1), None, id="a server that lags behind"),
+        pytest.param(
+            AT, "d", Head(2000, "e", "log", 4), Plan(part(4, 2000), "log", 1000, 4, anew=True), id="the last one was replaced"
+        ),
+        pytest.param(AT, "d", Head(8, "e", "log", 4), Plan(part(1, 8), "log", 4, 4, anew=True), id="an older copy went on"),
+        pytest.param(AT, "d", Head(1998, "e"), None, id="replaced by what nobody signed"),
+        pytest.param(AT, "", Head(2000, "d"), None, id="rubbish that was read"),
+        pytest.param(
+            AT, "", Head(2002, "d", "new", 2002), Plan(part(2001, 2002), "new", 2002, 2001), id="another name for the log"
+        ),
+        pytest.param(AT, "", Head(2002, "d"), Plan(part(2001, 2002), "log", 2002, 2001), id="an unsigned head"),
+        pytest.param(
+            AT,
+            "",
+            Head(FAR + 1, "d"),
+            Plan(part(2001, 2001 + NEAR), "log", FAR + 1, 2001),
+            id="an unsigned head that is far away",
+        ),
     ],
 )
 def test_what_is_read(position: Position | None, noted: str, head: Head, wanted: Plan | None) -> None:
-    assert plan(position, noted, head) == wanted
+    assert plan(position, 0, noted, head) == wanted
 
 
-def test_another_entry_at_the_cursor_has_everything_read_again() -> None:
-    assert at_cursor(Plan(11, "log", 5), Head(12, "d", "log", 5)) == Plan(5, "log", 5, anew=True)
-    far = Plan(11, "log", 5)
-    assert at_cursor(far, Head(11 + MAX_UNSIGNED_GAP, "d")) is far
+def test_after_a_number_that_somebody_chose_it_goes_on_where_the_others_are() -> None:
+    gone_ahead, head = Position("log", 10**14), Head(2001, "d", "log", 1)
+    assert plan(gone_ahead, 2000, "", head) == Plan(part(2001, 2001), "log", 2001, 2001)
+    assert plan(gone_ahead, 0, "", head) == anew(head), "when the others are forgotten"
+
+
+def test_a_portion_is_small_or_one_entry() -> None:
+    large, small = b"x" * PORTION_BYTES, b"x"
+    window = [(1, small), (2, large), (3, small), (4, small)]
+    assert [[number for number, _ in each] for each in portions(window)] == [[1], [2], [3, 4]]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ OLGA, PAUL = login("olga"), login("paul")
 
 def entry(action: str = "ping", **more: Any) -> Entry:
     values: dict[str, Any] = {
-        "id": new_id(START.timestamp()),
+        "id": new_id(START.timestamp(), "U"),
         "log": "l",
         "floor": 1,
         "not_after": int(START.timestamp()) + 60,

@@ -13,7 +13,7 @@ import pytest_asyncio
 from edgeagent import wire
 from edgeagent.administration import AuditEntry
 from edgeagent.cel import Evaluator
-from edgeagent.command import Target
+from edgeagent.command import Target, is_made_by
 from edgeagent.errors import Refused, UsageProblem
 from edgeagent.fleet import audit
 from edgeagent.fleet.commandorder import Order, Wish, action_of, check_clock, check_count, expiry_of, known_actions
@@ -131,15 +131,15 @@ def test_how_long_a_command_is_good() -> None:
     for wrong in (0, ping.max_expiry_seconds + 1):
         with pytest.raises(UsageProblem, match="at most"):
             expiry_of(ping, wrong)
-    entry = Wish(action="ping", expires_seconds=60, splay_seconds=60, note="why").entry(Aim(scopes=(BERLIN,)))
+    entry = Wish(action="ping", expires_seconds=60, splay_seconds=60, note="why").entry(Aim(scopes=(BERLIN,)), "U")
     assert 55 < entry.not_after - time.time() <= 60 and (entry.splay_seconds, entry.note) == (60, "why")
     with pytest.raises(UsageProblem, match="does not fit"):
-        Wish(action="ping", expires_seconds=60, splay_seconds=61).entry(Aim(scopes=(BERLIN,)))
+        Wish(action="ping", expires_seconds=60, splay_seconds=61).entry(Aim(scopes=(BERLIN,)), "U")
     deep: dict[str, Any] = {}
     for _ in range(40):
         deep = {"x": deep}
     with pytest.raises(UsageProblem, match="deeper than"):
-        Wish(action="app.doors.open", args=deep).entry(Aim(scopes=(BERLIN,)))
+        Wish(action="app.doors.open", args=deep).entry(Aim(scopes=(BERLIN,)), "U")
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,22 @@ def test_nobody_and_too_many_are_said() -> None:
 
 
 def test_who_thinks_for_long_loses_no_time() -> None:
-    entry = Wish(action="ping").entry(Aim(scopes=(BERLIN,)))
+    entry = Wish(action="ping").entry(Aim(scopes=(BERLIN,)), "U")
     order = Order(
-        entry=entry, aim=Aim(scopes=(BERLIN,)), meant=Meant(sure=list(FLEET.devices.values())), roster=FLEET, expires_seconds=500
+        entry=entry,
+        aim=Aim(scopes=(BERLIN,)),
+        meant=Meant(sure=list(FLEET.devices.values())),
+        roster=FLEET,
+        expires_seconds=500,
+        key="U",
     )
     later = order.renewed()
-    assert later.id != order.id and later.entry.not_after > entry.not_after and later.devices == order.devices
+    assert (
+        later.id != order.id
+        and is_made_by(later.id, "U")
+        and later.entry.not_after > entry.not_after
+        and later.devices == order.devices
+    )
 
 
 def test_every_action_can_be_sent() -> None:

@@ -13,7 +13,7 @@ import pytest
 from edgeagent.command import Result
 from edgeagent.errors import Failed
 from edgeagent.journal import FILE, KEEP_SECONDS, Journal
-from edgeagent.journalrows import Cancel, New, Position, Step, permitted
+from edgeagent.journalrows import Cancel, New, Noted, Position, Step, args_text, mark_of, permitted
 
 ALL, BERLIN = "fleet.all", "group.berlin"
 
@@ -27,7 +27,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def new(name: str, *, state: Any = "accepted", action: str = "ping", key: str = "U1", **more: Any) -> New:
     result = Result(id=name, state=state, action=action, nonce=f"nonce {name}", signer="olga")
-    return New(result, more.pop("args", {}), key, more.pop("not_after", 100), **more)
+    args = args_text(more.pop("args", {}))
+    return New(result, args, mark_of(action, args), key, more.pop("not_after", 100), **more)
 
 
 def take(journal: Journal, *whats: New | Cancel | None, scope: str = ALL, first: int = 1) -> list[tuple[int, str]]:
@@ -97,6 +98,11 @@ def test_a_cancel_counts_before_its_command_in_its_scope_and_for_its_actions(jou
     assert state(journal, "e") == "accepted"
 
 
+def test_a_cancel_is_not_undone_by_that_of_another(journal: Journal) -> None:
+    take(journal, Cancel("a", "olga", key="U1"), Cancel("a", "eve", ("service.*",), "U2"), new("a"))
+    assert state(journal, "a") == "cancelled"
+
+
 def test_a_cancel_by_one_who_may_not_is_a_problem_and_in_another_scope_nothing(journal: Journal) -> None:
     take(journal, new("a"))
     assert take(journal, Cancel("a", "lea", ("service.*",)), first=2) == [(2, "lea may not cancel ping")]
@@ -143,6 +149,42 @@ def test_the_newest_of_those_that_do_the_same(journal: Journal) -> None:
     take(journal, new("a", **same), new("b", args={"x": 2, "y": 1}), new("c", args={"x": 3}), new("d", not_after=50, **same))
     first = journal.command("a")
     assert first and journal.newer(first, 60) == "b" and journal.newer(first, 40) == "d" and journal.newer(first, 100) == ""
+
+
+def test_only_the_same_signer_in_the_same_scope_makes_one_needless(journal: Journal) -> None:
+    take(journal, new("a"), new("b", key="U2"))
+    take(journal, new("c"), scope=BERLIN)
+    first = journal.command("a")
+    assert first and journal.newer(first, 0) == ""
+    take(journal, new("d"), first=3)
+    assert journal.newer(first, 0) == "d"
+
+
+def test_arguments_are_read_where_they_are_needed_and_kept_until_the_end(journal: Journal) -> None:
+    take(journal, new("a", args={"n": 1}), new("b", args={"n": 2}, state="refused"))
+    assert [each.args for each in (*journal.unclaimed(9), *journal.unsettled(9))] == [{}, {}]
+    assert [each.args for each in journal.waiting(concurrent=False)] == [{"n": 1}]
+    journal.write(msgspec.structs.replace(new("a").result, state="expired"))
+    found = journal.command("a")
+    assert found and found.args == {}
+    assert take(journal, new("a", args={"n": 1}), scope=BERLIN) == [], "it is still known for the same"
+    assert take(journal, new("a", args={"n": 3}), scope=BERLIN, first=2) == [(2, "another command has its id, a")]
+
+
+def test_only_what_was_signed_is_noted(journal: Journal) -> None:
+    journal.take(ALL, "log", [Step(5, "digest", 100), Step(6, "", 0), Step(7, "", 0)])
+    assert journal.position(ALL) == Position("log", 7) and journal.noted(ALL, 6) == ""
+    assert journal.noted_below(ALL, 7) == Noted(5, "digest") and journal.noted_below(ALL, 5) == Noted()
+
+
+def test_a_file_of_another_version_is_set_aside(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute("PRAGMA user_version = 1")
+    other.execute("CREATE TABLE logs (x)")
+    other.close()
+    made = Journal(tmp_path / FILE)
+    assert "of version 1" in made.damaged and made.position(ALL) is None
+    made.close()
 
 
 def test_another_log_is_begun_and_outcomes_are_offered_again(journal: Journal) -> None:
