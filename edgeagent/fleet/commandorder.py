@@ -14,6 +14,7 @@ from edgeagent import actions
 from edgeagent.actions import Action
 from edgeagent.command import Entry, new_id
 from edgeagent.errors import Refused, UsageProblem
+from edgeagent.fleet.commandentry import Command
 from edgeagent.fleet.commandtargets import Aim, Meant
 from edgeagent.fleet.fields import nearest
 from edgeagent.fleet.roster import Roster
@@ -69,13 +70,14 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A command that is ready to be sent. meant: whom it would hit, by the reports of ``roster``."""
+    """A command that is ready to be sent. meant: whom it would hit, by the reports of ``roster``. again: what it repeats, None: nothing."""
 
     entry: Entry
     aim: Aim
     meant: Meant
     roster: Roster
     expires_seconds: float
+    again: Command | None = None
 
     def renewed(self) -> Order:
         """The same, made now: a person may have thought about it for long."""
