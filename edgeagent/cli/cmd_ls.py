@@ -162,7 +162,7 @@ def _head(found: Running) -> str:
         f"by {plain(command.by)} at {cmd_board.local(command.time)}, for {plain(command.selector)}, until {cmd_board.local(found.until)}",
     ]
     lines += [f"note: {plain(command.note)}"] if command.note else []
-    lines += [f"no device follows it: {plain(command.problem)}"] if command.problem else []
+    lines += [f"it does not count: {plain(command.problem)}"] if command.problem else []
     if command.cancelled_by and command.cancelled:
         lines.append(f"cancelled by {plain(command.cancelled_by)} at {cmd_board.local(command.cancelled)}")
     return "\n".join(lines)

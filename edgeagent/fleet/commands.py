@@ -233,7 +233,7 @@ class Commands:
 
 def _check_followed(what: str, command: Command) -> None:
     if command.problem:
-        why = f"no device follows what the hub has of it: {command.problem}"
+        why = f"what the hub has of it does not count: {command.problem}"
         raise Refused(what, why, "`edgeagent cmd run` gives a command of your own")
 
 

@@ -103,7 +103,7 @@ def version_of(scope: Scope, stored: Stored | None, pins: Pins | None = None) ->
     except EdgeError as error:
         return Version(**found, problem=f"it is no configuration ({error.why})")
     if verdict.problem:
-        return Version(**found, **login, problem=f"devices do not follow it: {verdict.problem}", claimed=document.values)
+        return Version(**found, **login, problem=f"its signature does not count: {verdict.problem}", claimed=document.values)
     return Version(**found, **login, by=verdict.by, values=document.values, note=document.note)
 
 
