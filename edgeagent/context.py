@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ __all__ = [
     "load",
     "names",
     "remove",
+    "role_keys_file",
     "save",
     "use",
     "write",
@@ -31,24 +33,28 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """url: where operators reach the hub, e.g. ``nats://hub.example:4222``. credentials: path of a .creds file.
 
     authorities: path of a PEM file with the certificate authorities of the hub; empty: those of this system.
+    role_keys: path of a file with the hub's role keys, as a device's trust.json has them; empty: nobody told them.
     """
 
     name: str
     url: str
     credentials: str
     authorities: str = ""
+    role_keys: str = ""
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one person is given to use a hub, in one file: `edgeagent operator add` writes it, `edgeagent context import` reads it.
 
     hub: its name. credentials: the text of a .creds file, so the file is secret. authorities: PEM; empty: those of any system.
+    signers: public role key -> role: whose signatures the hub's devices follow; none in a file of an older edgeagent.
     """
 
     hub: str
     url: str
     credentials: str
     authorities: str = ""
+    signers: dict[str, str] = {}
     v: int = VERSION
 
     def __repr__(self) -> str:
@@ -86,6 +92,11 @@ def credentials_file(name: str) -> Path:
 def authorities_file(name: str) -> Path:
     """The same of its certificate authorities."""
     return _file(name).with_suffix(".pem")
+
+
+def role_keys_file(name: str) -> Path:
+    """The same of the hub's role keys."""
+    return _file(name).with_suffix(".trust")
 
 
 def names() -> list[str]:
@@ -146,9 +157,25 @@ def write(name: str, handed: Handover, *, make_current: bool) -> Context:
         url=handed.url,
         credentials=str(credentials),
         authorities=str(authorities) if handed.authorities else "",
+        role_keys=_write_role_keys(name, handed.signers),
     )
     save(made, make_current=make_current)
     return made
+
+
+def _write_role_keys(name: str, signers: dict[str, str]) -> str:
+    """Keep the role keys; their path, empty when there are none. The same ones stay, with what was followed since."""
+    path = role_keys_file(name)
+    if signers and _signers_in(path) != signers:
+        files.write_atomic(path, msgspec.json.encode({"signers": signers}) + b"\n", 0o600)
+    return str(path) if path.exists() else ""
+
+
+def _signers_in(path: Path) -> object:
+    try:
+        return msgspec.json.decode(files.read_if_there(path) or b"{}", type=dict[str, Any]).get("signers")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def use(name: str) -> None:
@@ -159,7 +186,7 @@ def use(name: str) -> None:
 
 def remove(name: str) -> None:
     """Forget the context, and the files of its own; a credentials file elsewhere stays."""
-    for path in (_file(name), credentials_file(name), authorities_file(name)):
+    for path in (_file(name), credentials_file(name), authorities_file(name), role_keys_file(name)):
         path.unlink(missing_ok=True)
     current = _folder() / "current"
     if current.exists() and current.read_text().strip() == name:

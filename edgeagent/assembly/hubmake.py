@@ -94,6 +94,7 @@ def make(
             url=addresses(options).operators if options.tls == "files" else local_url(options),
             credentials=login.format(),
             authorities=owner.remembered.authorities,
+            signers=owner.signers(),
         )
         undo.callback(_forget, options.name)
         made = context.write(options.name, handed, make_current=True)

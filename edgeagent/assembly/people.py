@@ -101,7 +101,9 @@ def add_operator(owner: Owner, person: Person, where: Reached, target: Path) -> 
             f"there is such a file already, and it was not made for {person.name} by this hub",
             "move it away, or name another with --out",
         )
-    handed = Handover(hub=owner.hub, url=where.url, credentials=login.format(), authorities=where.authorities)
+    handed = Handover(
+        hub=owner.hub, url=where.url, credentials=login.format(), authorities=where.authorities, signers=owner.signers()
+    )
     files.write_atomic(target, handed.format(), 0o600)
     return login
 

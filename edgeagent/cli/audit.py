@@ -38,8 +38,8 @@ def audit(
 
         from edgeagent.fleet import admin, audit
 
-        async with admin.connected(context) as (_, orders):
-            return await audit.read(orders, datetime.now(timezone.utc) - timedelta(seconds=since))
+        async with admin.connected(context) as (fleet, orders):
+            return await audit.read(orders, datetime.now(timezone.utc) - timedelta(seconds=since), await fleet.pins())
 
     form = Form.json if as_json else output
     records = running.run(work())

@@ -92,7 +92,7 @@ def _record(command: Command) -> dict[str, Any]:
         "action": described(command.action, command.args),
         "to": command.selector,
         "until": rfc3339(datetime.fromtimestamp(command.until, timezone.utc)),
-        "note": command.note,
+        "note": command.problem or command.note,
         "cancelled_by": command.cancelled_by or None,
     }
 
@@ -162,6 +162,7 @@ def _head(found: Running) -> str:
         f"by {plain(command.by)} at {cmd_board.local(command.time)}, for {plain(command.selector)}, until {cmd_board.local(found.until)}",
     ]
     lines += [f"note: {plain(command.note)}"] if command.note else []
+    lines += [f"it does not count: {plain(command.problem)}"] if command.problem else []
     if command.cancelled_by and command.cancelled:
         lines.append(f"cancelled by {plain(command.cancelled_by)} at {cmd_board.local(command.cancelled)}")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ import typer
 
 from edgeagent.cli import cmd_board, running
 from edgeagent.cli.cmd_options import How
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.table import Column, Form, emit, plain
 from edgeagent.errors import UsageProblem
 
@@ -61,7 +62,7 @@ def send(
             if how.dry:
                 _show_order(order, as_json=how.as_json)
                 return 0
-            _ask(order, how)
+            _ask(order, how, fleet.login.name)
             if first:
                 await first(fleet)
             started = await fleet.commands.send(order.renewed())
@@ -107,20 +108,21 @@ async def _prepared(fleet: Fleet, action: str, args: Mapping[str, Any], how: How
     return await fleet.commands.prepare(action, args, **how.wish())
 
 
-def _ask(order: Order, how: How) -> None:
-    """Have a person confirm what is dangerous on more than one device."""
+def _ask(order: Order, how: How, me: str) -> None:
+    """Have a person confirm what is dangerous on more than one device, and to repeat what is dangerous or was not ``me``'s."""
     from edgeagent.fleet.commandorder import action_of
 
-    count = len(order.devices)
-    if how.yes or count < 2 or not action_of(order.entry.action).dangerous:
+    count, action, dangerous = len(order.devices), order.entry.action, action_of(order.entry.action).dangerous
+    repeated = order.again is not None and (dangerous or order.again.by != me)
+    if how.yes or not (repeated or (count > 1 and dangerous)):
         return
+    where = f"{count} device{'' if count == 1 else 's'}"
     if not sys.stdin.isatty():
-        raise UsageProblem(
-            f"{order.entry.action} on {count} devices", "nobody is there to confirm it", "say --yes, and --max N for a bound"
-        )
-    away = count - order.online
+        raise UsageProblem(f"{action} on {where}", "nobody is there to confirm it", "say --yes, and --max N for a bound")
+    if order.again and repeated:
+        typer.echo(f"{plain(order.again.by)} gave it: {plain(action)} {json_text(order.entry.args)}", err=True)
     typer.confirm(
-        f"{order.entry.action} on {count} devices, {order.online} online and {away} not (--yes does not ask)?",
+        f"{action} on {where}, {order.online} online and {count - order.online} not (--yes does not ask)?",
         abort=True,
         err=True,
     )

@@ -153,6 +153,8 @@ def _print_document(version: Version) -> None:
     typer.echo(config_show.head(version))
     if text:
         typer.echo(f"\n{text}", nl=False)
+    if version.claimed:  # as comments: what goes from here into a file is signed only if a person wants it
+        typer.echo("# It says:\n" + "".join(f"#   {line}\n" for line in format_toml(version.claimed).splitlines()), nl=False)
 
 
 def _value(version: Version, key: str) -> Any:

@@ -69,7 +69,8 @@ def head(version: Version) -> str:
     if not version.is_there:
         return f"# {version.scope} has no configuration"
     if version.problem:
-        return f"# {version.scope}: revision {version.revision}\n# it makes no sense: {plain(version.problem)}"
+        why = version.problem if version.key else f"it makes no sense: {version.problem}"
+        return f"# {version.scope}: revision {version.revision}\n# {plain(why)}"
     lines = [f"# {version.scope}: revision {version.revision}, generation {version.generation}", f"# by {author(version)}"]
     lines += [f"# note: {plain(version.note)}"] if version.note else []
     return "\n".join(lines)

@@ -73,7 +73,7 @@ async def _look(
         present = {device for device in ids if state_of(roster.devices[device], roster.time) is State.ONLINE}
         rows = await _waited(fleet, lambda _: ids, timeout, present)
         return rows, roster.time, progress_of(rows, present)
-    bucket = Bucket(fleet.client)
+    bucket = Bucket(fleet)
     await bucket.refresh()
     return [status_of(roster.devices[device], bucket.documents, roster.time) for device in ids], roster.time, None
 
@@ -164,7 +164,7 @@ async def _waited(
     deadline, said = asyncio.get_running_loop().time() + timeout, ""
     rows: list[DeviceConfig] = []
     scope, generation = (made.scope, made.generation) if made else (None, None)
-    steps = progress(fleet.client, which, scope, generation)
+    steps = progress(fleet, which, scope, generation)
     try:
         while True:
             rest = deadline - asyncio.get_running_loop().time()
@@ -238,7 +238,7 @@ async def _effective(fleet: Fleet, device_id: str) -> list[Effective]:
     from edgeagent.fleet.configstatus import effective as merge
     from edgeagent.fleet.configwatch import Bucket
 
-    roster, bucket = await fleet.roster(), Bucket(fleet.client)
+    roster, bucket = await fleet.roster(), Bucket(fleet)
     (device,) = _chosen(roster, [], [device_id])
     await bucket.refresh()
     return merge(roster.devices[device], bucket.newest)

@@ -35,7 +35,7 @@ def watch(
     async def work(fleet: Fleet) -> None:
         from edgeagent.fleet import configwatch
 
-        async for change in configwatch.watch(fleet.client, lambda: typer.echo("watching; Ctrl-C ends it", err=True)):
+        async for change in configwatch.watch(fleet, lambda: typer.echo("watching; Ctrl-C ends it", err=True)):
             record = _document(change) if isinstance(change, configwatch.DocumentChange) else _device(change)
             print(json_text(record) if as_json else _line(record), flush=True)
 

@@ -83,8 +83,13 @@ class DemoFleet:
         if CONTEXT in context.names():
             context.remove(CONTEXT)  # of a demo that was killed
         if hub.exists:
-            login = Owner.load(self.folder.keys, None).operator_credentials(ADMIN, "admin")
-            handed = context.Handover(hub=CONTEXT, url=local_url(hub.options()), credentials=login.format())
+            owner = Owner.load(self.folder.keys, None)
+            handed = context.Handover(
+                hub=CONTEXT,
+                url=local_url(hub.options()),
+                credentials=owner.operator_credentials(ADMIN, "admin").format(),
+                signers=owner.signers(),
+            )
             context.write(CONTEXT, handed, make_current=True)
             return
         options = HubOptions(

@@ -20,6 +20,7 @@ from edgeagent.fleet.commands import Commands
 from edgeagent.fleet.config import Configuration
 from edgeagent.fleet.files import Files
 from edgeagent.fleet.outcome import Outcome, Row
+from edgeagent.fleet.rolekeys import RoleKeys
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.suspects import Suspects
@@ -27,6 +28,7 @@ from edgeagent.fleet.watch import Change, watch
 from edgeagent.link import Client, connect
 from edgeagent.registry import Field
 from edgeagent.trust import creds
+from edgeagent.trust.pins import Pins
 
 if TYPE_CHECKING:
     from edgeagent.fleet.sync import SyncFleet
@@ -49,7 +51,8 @@ class Fleet:
 
     context: name of an operator's context; None: the current one.
     url, credentials: instead of a context; both or neither. authorities: with them, the PEM file of the hub's certificate authorities;
-    None: the system's.
+    None: the system's. role_keys: with them, the file in which the hub's role keys are kept, as devices have them in trust.json; None:
+    who signed what the hub shows is not checked.
     Every method raises :class:`~edgeagent.errors.EdgeError`: UsageProblem for what cannot be meant, Refused for missing rights,
     Unreachable when the hub does not answer.
     """
@@ -61,10 +64,13 @@ class Fleet:
         url: str | None = None,
         credentials: Path | None = None,
         authorities: Path | None = None,
+        role_keys: Path | None = None,
     ) -> None:
-        if (url is None) != (credentials is None) or (authorities is not None and url is None):
-            raise UsageProblem("reach the hub", "url and credentials go together, and authorities only with them")
-        self._named, self._url, self._credentials, self._authorities = context, url, credentials, authorities
+        if (url is None) != (credentials is None) or (url is None and (authorities or role_keys)):
+            why = "url and credentials go together, and authorities and role keys only with them"
+            raise UsageProblem("reach the hub", why)
+        self._named, self._url, self._credentials = context, url, credentials
+        self._authorities, self._role_keys = authorities, RoleKeys(role_keys)
         self._client: Client | None = None
 
     @classmethod
@@ -75,11 +81,12 @@ class Fleet:
         url: str | None = None,
         credentials: Path | None = None,
         authorities: Path | None = None,
+        role_keys: Path | None = None,
     ) -> SyncFleet:
         """The same for code without ``await``: ``with Fleet.sync() as fleet: fleet.query(...)``."""
         from edgeagent.fleet.sync import SyncFleet
 
-        return SyncFleet(cls(context, url=url, credentials=credentials, authorities=authorities))
+        return SyncFleet(cls(context, url=url, credentials=credentials, authorities=authorities, role_keys=role_keys))
 
     async def __aenter__(self) -> Fleet:
         name, url, file, authorities = self._where()
@@ -94,7 +101,7 @@ class Fleet:
             authorities=authorities,
         )
         await self._refuse_a_leaf(url)
-        await self._renew_authorities(authorities)
+        await asyncio.gather(self._renew_authorities(authorities), self._renew_role_keys())
         self._evaluator = Evaluator()
         self._suspects = Suspects(places.operator_cache_folder() / f"suspects-{name}.json" if name else None)
         self._asker = Asker(self._client, login.name, judge=self._evaluator, suspects=self._suspects)
@@ -121,6 +128,14 @@ class Fleet:
             if text and files.read_if_there(file) not in (text, None):
                 files.write_atomic(file, text, 0o600)
 
+    async def _renew_role_keys(self) -> None:
+        with contextlib.suppress(EdgeError):  # whatever needs them says so
+            await self._role_keys.refresh(self.client)
+
+    async def pins(self) -> Pins | None:
+        """Whom devices follow, by the role keys that came with the login and what administrators signed since; None: no keys came."""
+        return await self._role_keys.current(self.client)
+
     async def _refuse_a_leaf(self, url: str) -> None:
         """A leaf takes anybody in and answers nothing of ours; it is easily met, for its default port is the hub's."""
         domain = self.client._server_info.get("domain")  # nats-py shows INFO nowhere else
@@ -138,6 +153,7 @@ class Fleet:
             return "", self._url, self._credentials, self._authorities
         chosen = contexts.load(self._named)
         authorities = Path(chosen.authorities) if chosen.authorities else None
+        self._role_keys = RoleKeys(Path(chosen.role_keys) if chosen.role_keys else None)
         return chosen.name, chosen.url, Path(chosen.credentials), authorities
 
     @property

@@ -1,7 +1,7 @@
 """Entries of the command logs as the hub keeps them, and the commands that they make. Pure.
 
-Whoever can write to the hub's store can put anything there, so nothing that is read here may be acted on: it is for showing, and for
-finding out where the next entry goes. Whom a device follows it decides itself.
+Whoever can write to the hub's store can put anything there. So each entry is judged as devices judge it, by the role keys that came with
+the login (:mod:`edgeagent.fleet.rolekeys`), and what they would not follow may be shown, and never be acted on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 from edgeagent.command import CANCEL, Entry, Target, entry_of
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError
+from edgeagent.fleet.rolekeys import judged
+from edgeagent.journalrows import permitted
 from edgeagent.subjects import Scope
-from edgeagent.trust.signed import Signed, peek, self_consistent
+from edgeagent.trust.pins import Pins
+from edgeagent.trust.signed import Signed, peek
 
 __all__ = ["Command", "LogEntry", "log_entry", "made", "place_of"]
 
@@ -26,7 +29,8 @@ MAX_NUMBER = 10**12
 class LogEntry(NamedTuple):
     """One message of EDGE_COMMANDS. time: when the hub stored it. by: who signed it, as the signature proves; empty if it proves nothing.
 
-    entry: None when it is none. problem: why a device cannot follow it; empty if that cannot be told from here.
+    entry: None when it is none. problem: why devices do not follow it; empty if they do, or that cannot be told. actions: what its signer
+    is limited to; none: not limited. whole: it is an entry for this place, signed by whoever it says. revoked: whose login was revoked.
     """
 
     scope: Scope
@@ -36,6 +40,9 @@ class LogEntry(NamedTuple):
     at: int = 0
     by: str = ""
     problem: str = ""
+    actions: tuple[str, ...] = ()
+    whole: bool = False
+    revoked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,8 @@ class Command:
     """A command: one entry, or several of the same id in several logs.
 
     time: when the hub stored the first of them. at: when it was signed, until: when it is not begun any more, both Unix seconds.
-    cancelled_by: who wanted it to end, empty for nobody; cancelled: when the hub stored that.
+    cancelled_by: who wanted it to end, empty for nobody; cancelled: when the hub stored that. by, problem, revoked: as of
+    :class:`LogEntry`.
     """
 
     id: str
@@ -60,6 +68,8 @@ class Command:
     note: str = ""
     cancelled_by: str = ""
     cancelled: datetime | None = None
+    problem: str = ""
+    revoked: bool = False
 
     @property
     def selector(self) -> str:
@@ -81,8 +91,11 @@ def place_of(subject: str) -> tuple[Scope, int] | None:
     return (Scope(tokens[2], tokens[3]), number) if 0 < number < MAX_NUMBER and str(number) == tokens[5] else None
 
 
-def log_entry(stored: Stored) -> LogEntry | None:
-    """What can be said of a message of the stream; None when its subject is no place in a log. Never raises."""
+def log_entry(stored: Stored, pins: Pins | None = None) -> LogEntry | None:
+    """What can be said of a message of the stream; None when its subject is no place in a log. Never raises.
+
+    pins: whom devices follow; None: nobody told.
+    """
     place = place_of(stored.subject)
     if place is None:
         return None
@@ -96,10 +109,11 @@ def log_entry(stored: Stored) -> LogEntry | None:
     wrong = _misplaced(envelope, bare)
     if wrong:
         return found._replace(problem=wrong)
-    try:
-        return found._replace(by=self_consistent(envelope))
-    except EdgeError as error:
-        return found._replace(problem=error.why)
+    verdict = judged(stored.data, kind="command", scope=bare.scope, pins=pins)
+    found = found._replace(**verdict._asdict())
+    if not verdict.problem and entry.action != CANCEL and not permitted(verdict.actions, entry.action):
+        return found._replace(problem=f"{verdict.by} may not give this command")
+    return found
 
 
 def _misplaced(envelope: Signed, place: LogEntry) -> str:
@@ -112,24 +126,28 @@ def _misplaced(envelope: Signed, place: LogEntry) -> str:
 def made(entries: Iterable[LogEntry]) -> list[Command]:
     """The commands of these entries, the newest first. What nobody signed is left out.
 
-    Entries of one id belong together only if the same person signed the same: devices carry out the first one that they see.
+    Entries of one id belong together only if the same person signed the same: devices carry out the first one that they see. One that
+    they do not follow is a command only where no other has its id. A cancel counts where and for what its signer may give commands.
     """
     commands: dict[str, Command] = {}
     cancels: list[tuple[str, LogEntry]] = []
-    for found in sorted((item for item in entries if item.entry and not item.problem), key=lambda item: item.time):
+    for found in sorted(
+        (item for item in entries if item.entry and item.whole), key=lambda item: (bool(item.problem), item.time)
+    ):
         entry = found.entry
         assert entry is not None  # for the type checker: filtered above
         if entry.action == CANCEL:
-            cancels.append((str(entry.args.get("id", "")), found))
+            cancels += [] if found.problem else [(str(entry.args.get("id", "")), found)]
             continue
         known = commands.get(entry.id)
         if known is None:
             commands[entry.id] = _command(found, entry)
-        elif (known.by, known.action, known.args) == (found.by, entry.action, entry.args):
+        elif (known.by, known.problem, known.action, known.args) == (found.by, found.problem, entry.action, entry.args):
             commands[entry.id] = replace(known, scopes=(*known.scopes, found.scope))
     for target, found in cancels:
-        if target in commands and not commands[target].cancelled_by:
-            commands[target] = replace(commands[target], cancelled_by=found.by, cancelled=found.time)
+        known = commands.get(target)
+        if known and not known.cancelled_by and found.scope in known.scopes and permitted(found.actions, known.action):
+            commands[target] = replace(known, cancelled_by=found.by, cancelled=found.time)
     return sorted(commands.values(), key=lambda command: (command.time, command.id), reverse=True)
 
 
@@ -147,4 +165,6 @@ def _command(found: LogEntry, entry: Entry) -> Command:
         splay_seconds=entry.splay_seconds,
         older_enrolments=entry.older_enrolments,
         note=entry.note,
+        problem=found.problem,
+        revoked=found.revoked,
     )

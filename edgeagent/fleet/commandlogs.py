@@ -54,14 +54,15 @@ class _Place(NamedTuple):
     floor: int
 
 
-async def append(client: Client, login: Credentials, scope: Scope, entry: Entry) -> int:
+async def append(client: Client, login: Credentials, scope: Scope, entry: Entry, pins: Pins | None = None) -> int:
     """Sign ``entry`` as the next of the scope's log and store it; its number. Its ``log`` and ``floor`` are filled in here.
 
+    pins: whom devices follow, so what the log says of itself is taken from their entries; None: nobody told.
     Raises Refused when the login may not, UsageProblem when it is too large, Unreachable when the hub does not answer.
     """
     for _ in range(TRIES):
         try:
-            place = await _next(client, scope)
+            place = await _next(client, scope, pins)
         except (Unreachable, Closed) as error:
             raise Unreachable(WHAT, error.why, f"nothing was written into the log of {scope}; try again") from None
         draft = msgspec.structs.replace(entry, log=place.log, floor=place.floor)
@@ -131,29 +132,34 @@ async def _stored(client: Client, login: Credentials, scope: Scope, number: int,
         raise Unreachable(WHAT, error.why, doubt) from None
 
 
-async def _next(client: Client, scope: Scope) -> _Place:
+async def _next(client: Client, scope: Scope, pins: Pins | None) -> _Place:
     head = await get_last(client, STREAM, subjects.command_log(scope))
     if head is None:
         return _Place(1, secrets.token_hex(16), 1)
-    newest = log_entry(head)
+    newest = log_entry(head, pins)
     if newest is None or newest.problem or newest.entry is None:
-        return await _after_rubbish(client, scope)
-    floor = await _floor(client, scope, newest.entry.floor, newest.number)
+        return await _after_rubbish(client, scope, pins)
+    floor = await _floor(client, scope, newest.entry.floor, newest.number, pins)
     return _Place(newest.number + 1, newest.entry.log, floor)
 
 
-async def _after_rubbish(client: Client, scope: Scope) -> _Place:
-    """The newest message of the log is nobody's entry, so it says nothing of the log: go by the newest one that is."""
-    found = [log_entry(item) async for item in read_all(client, STREAM, subjects.command_log(scope))]
+async def _after_rubbish(client: Client, scope: Scope, pins: Pins | None) -> _Place:
+    """The newest message of the log is nobody's entry, so it says nothing of the log: go by the newest one that is.
+
+    Where there is none since the role's key was exchanged, or whoever signed them was revoked, the newest of anybody's: it is the same
+    log still, and another one would look to devices as if the hub had been restored.
+    """
+    found = [log_entry(item, pins) async for item in read_all(client, STREAM, subjects.command_log(scope))]
     entries = sorted((entry for entry in found if entry), key=lambda entry: entry.number)
     number = entries[-1].number + 1 if entries else 1
-    for good in reversed(entries):
-        if good.entry and not good.problem:
+    followed = [entry for entry in entries if not entry.problem]
+    for good in reversed(followed or [entry for entry in entries if entry.whole]):
+        if good.entry:
             return _Place(number, good.entry.log, min(good.entry.floor, number))
     return _Place(number, secrets.token_hex(16), number)
 
 
-async def _floor(client: Client, scope: Scope, floor: int, head: int) -> int:
+async def _floor(client: Client, scope: Scope, floor: int, head: int, pins: Pins | None) -> int:
     """The floor of the entry after ``head``: past what has expired, some steps at most."""
     floor, now = max(1, min(floor, head)), time.time()
     last = min(head, floor + FLOOR_STEPS - 1)
@@ -161,21 +167,21 @@ async def _floor(client: Client, scope: Scope, floor: int, head: int) -> int:
         numbers = range(floor, min(last, floor + FLOOR_AT_ONCE - 1) + 1)
         found = await asyncio.gather(*(get_last(client, STREAM, subjects.command_log(scope, number)) for number in numbers))
         for stored in found:
-            entry = log_entry(stored) if stored else None
+            entry = log_entry(stored, pins) if stored else None
             if entry and entry.entry and not entry.problem and entry.entry.not_after >= now:
                 return floor
             floor += 1
     return floor
 
 
-async def find(client: Client, command_id: str) -> Command:
-    """The command of this id. Raises UsageProblem when the hub has none."""
+async def find(client: Client, command_id: str, pins: Pins | None = None) -> Command:
+    """The command of this id. pins: as of :func:`recent`. Raises UsageProblem when the hub has none."""
     what = f"find the command {command_id!r}"
     when = _time_of(command_id)
     if when is None:
         raise UsageProblem(what, "an id has 26 letters and digits", "`edgeagent cmd ls` shows those of the newest commands")
     commands: list[Command] = []
-    async for found in recent(client, since=when - ID_AHEAD):
+    async for found in recent(client, pins, since=when - ID_AHEAD):
         commands = found
     for command in commands:
         if command.id == command_id.upper():
@@ -196,16 +202,16 @@ def _time_of(command_id: str) -> datetime | None:
     return None
 
 
-async def recent(client: Client, *, since: datetime | None = None) -> AsyncIterator[list[Command]]:
+async def recent(client: Client, pins: Pins | None = None, *, since: datetime | None = None) -> AsyncIterator[list[Command]]:
     """The commands that the hub has, the newest first: more of them each time, until all that came after ``since`` are there.
 
-    A command that is for many has all of its scopes once an older one is among them.
+    pins: whom devices follow; None: nobody told. A command that is for many has all of its scopes once an older one is among them.
     """
     entries: list[LogEntry] = []
     last = await _last_sequence(client)
     while last > 0:
         first = max(1, last - WINDOW + 1)
-        page = await _between(client, first, last)
+        page = await _between(client, first, last, pins)
         entries, last = [*entries, *page], first - 1
         oldest = min((entry.time for entry in page), default=None)
         yield made(entries)
@@ -221,12 +227,12 @@ async def _last_sequence(client: Client) -> int:
     return int(info["state"]["last_seq"])
 
 
-async def _between(client: Client, first: int, last: int) -> Sequence[LogEntry]:
+async def _between(client: Client, first: int, last: int, pins: Pins | None) -> Sequence[LogEntry]:
     found = []
     async for item in read_all(client, STREAM, "edge.to.*.*.cmd.*", first=first):
         if item.sequence > last:
             break
-        entry = log_entry(item)
+        entry = log_entry(item, pins)
         if entry:
             found.append(entry)
     return found

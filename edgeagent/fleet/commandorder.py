@@ -14,6 +14,7 @@ from edgeagent import actions
 from edgeagent.actions import Action
 from edgeagent.command import Entry, new_id
 from edgeagent.errors import Refused, UsageProblem
+from edgeagent.fleet.commandentry import Command
 from edgeagent.fleet.commandtargets import Aim, Meant
 from edgeagent.fleet.fields import nearest
 from edgeagent.fleet.roster import Roster
@@ -69,7 +70,10 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A command that is ready to be sent. meant: whom it would hit, by the reports of ``roster``. key: the signer's public key."""
+    """A command that is ready to be sent.
+
+    meant: whom it would hit, by the reports of ``roster``. key: the signer's public key. again: what it repeats, None: nothing.
+    """
 
     entry: Entry
     aim: Aim
@@ -77,6 +81,7 @@ class Order:
     roster: Roster
     expires_seconds: float
     key: str
+    again: Command | None = None
 
     def renewed(self) -> Order:
         """The same, made now: a person may have thought about it for long."""

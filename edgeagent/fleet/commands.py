@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -134,10 +135,11 @@ class Commands:
 
     async def _write(self, entry: Entry, scopes: Sequence[Scope]) -> None:
         client, login, places = self._fleet.client, self._fleet.login, asyncio.Semaphore(AT_ONCE)
+        pins = await self._fleet.pins()
 
         async def put(scope: Scope) -> None:
             async with places:
-                await append(client, login, scope, entry)
+                await append(client, login, scope, entry, pins)
 
         await put(scopes[0])  # what stands against one stands against all, mostly: then nothing was written
         found = await asyncio.gather(*(put(scope) for scope in scopes[1:]), return_exceptions=True)
@@ -168,7 +170,7 @@ class Commands:
     async def recent(self, count: int = 20) -> list[Command]:
         """The newest commands that the hub has, the newest first."""
         commands: list[Command] = []
-        async for commands in commandlogs.recent(self._fleet.client):
+        async for commands in commandlogs.recent(self._fleet.client, await self._fleet.pins()):
             if len(commands) > count:
                 break
         return commands[:count]
@@ -176,9 +178,12 @@ class Commands:
     async def cancel(self, command_id: str, *, note: str = "") -> Command:
         """Have devices not begin it any more, and end it where it runs. Raises as :meth:`get` and :meth:`prepare`.
 
-        Devices that have ended already stay as they are.
+        Devices that have ended already stay as they are. Raises Refused for one that no device would follow, unless its signer was revoked:
+        what devices took up before that goes on.
         """
         command = await self._find(command_id)
+        if not command.revoked:
+            _check_followed(f"cancel {command.id}", command)
         now = time.time()
         aim = Aim(scopes=command.scopes, target=command.target)
         entry = Entry(
@@ -196,8 +201,13 @@ class Commands:
         return command
 
     async def retry(self, command_id: str, *, expires_seconds: float | None = None, most: int | None = None) -> Order:
-        """Prepare the same for the devices that did not do it, or of which nobody knows. Raises UsageProblem when there are none."""
+        """Prepare the same for the devices that did not do it, or of which nobody knows.
+
+        Whoever sends that gives the command; so look at ``again`` of the order, which says who gave it first. Raises UsageProblem when
+        there are none, Refused for one that no device would follow.
+        """
         running = await self.get(command_id)
+        _check_followed(f"send {running.id} again", running.command)
         rows = await running.results()
         again = [row.id for row in rows.values() if to_retry(row)]
         if not again:
@@ -206,7 +216,7 @@ class Commands:
         action = action_of(command.action)
         expires = expires_seconds or min(max(1.0, command.until - command.at), action.max_expiry_seconds)
         note = f"again: {command.id}"
-        return await self.prepare(
+        order = await self.prepare(
             command.action,
             command.args,
             devices=again,
@@ -215,9 +225,17 @@ class Commands:
             note=note,
             most=most,
         )
+        proven = await self._fleet.pins() is not None
+        return replace(order, again=command if proven else replace(command, by=f"{command.by} (not checked)"))
 
     async def _find(self, command_id: str) -> Command:
-        return await commandlogs.find(self._fleet.client, command_id)
+        return await commandlogs.find(self._fleet.client, command_id, await self._fleet.pins())
+
+
+def _check_followed(what: str, command: Command) -> None:
+    if command.problem:
+        why = f"what the hub has of it does not count: {command.problem}"
+        raise Refused(what, why, "`edgeagent cmd run` gives a command of your own")
 
 
 def to_retry(row: Row) -> bool:

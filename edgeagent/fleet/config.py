@@ -49,19 +49,22 @@ class Configuration:
         self._fleet = fleet
 
     async def read(self, scope: Scope) -> Version:
-        """The newest document, unchecked; ``is_there`` of it says whether there is one."""
-        return version_of(scope, await get_last(self._fleet.client, STREAM, subjects.document(scope), marks=True))
+        """The newest document; ``is_there`` of it says whether there is one, ``problem`` why devices do not follow it."""
+        pins = await self._fleet.pins()
+        return version_of(scope, await get_last(self._fleet.client, STREAM, subjects.document(scope), marks=True), pins)
 
     async def history(self, scope: Scope) -> list[Version]:
-        """What the hub has kept of the scope, the oldest first, unchecked: 64 at most."""
+        """What the hub has kept of the scope, the oldest first: 64 at most. Each as in :meth:`read`."""
+        pins = await self._fleet.pins()
         stored = read_all(self._fleet.client, STREAM, subjects.document(scope), marks=True)
-        return [version_of(scope, item) async for item in stored]
+        return [version_of(scope, item, pins) async for item in stored]
 
     async def documents(self) -> dict[Scope, Version]:
-        """The newest document of every scope that ever had one, unchecked; ``is_there`` of it says whether it still has."""
+        """The newest document of every scope that ever had one; ``is_there`` of it says whether it still has. Each as in :meth:`read`."""
+        pins = await self._fleet.pins()
         stored = read_all(self._fleet.client, STREAM, subjects.kv(subjects.CONFIG_BUCKET, ">"), marks=True)
         found = {scope: item async for item in stored if (scope := scope_of(item.subject))}
-        return {scope: version_of(scope, item) for scope, item in found.items()}
+        return {scope: version_of(scope, item, pins) for scope, item in found.items()}
 
     async def check_known(self, scope: Scope) -> None:
         """Raise UsageProblem for a device or group of which the hub knows nothing: no such device, nobody in it, never a document."""

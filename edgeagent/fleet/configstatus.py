@@ -146,6 +146,8 @@ def _error(newest: Version, state: ScopeState) -> str:
         return _step_back(newest, state)
     if state.error:
         return state.error
+    if newest.problem and newest.key:
+        return f"what the hub has for {newest.scope}: {newest.problem}"
     return f"what the hub has for {newest.scope} is no configuration: {newest.problem}" if newest.problem else ""
 
 

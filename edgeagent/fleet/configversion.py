@@ -1,7 +1,8 @@
 """One document of a scope as the hub keeps it. Pure.
 
-Whoever can write to the hub's store can put anything there. What nobody signed like this is shown as such, without its values and
-without an author. What a stranger signed with a key of the own looks like any other: who may be followed only devices know.
+Whoever can write to the hub's store can put anything there. What devices would not follow is shown as such, without its values and
+without an author: by the role keys that came with the login (:mod:`edgeagent.fleet.rolekeys`). Without these, what a stranger signed
+with a key of the own looks like any other.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 from edgeagent.config import document_of
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Failed, Refused
+from edgeagent.fleet.rolekeys import judged
 from edgeagent.subjects import Scope
 from edgeagent.times import rfc3339
 from edgeagent.trust import jwt
-from edgeagent.trust.signed import peek, self_consistent
+from edgeagent.trust.pins import Pins
+from edgeagent.trust.signed import peek
 
 __all__ = ["REMEDY", "Version", "marked_revoked", "moment", "outline_of", "ready", "scope_of", "version_of", "when"]
 
@@ -27,10 +30,11 @@ class Version:
     """revision: of the store, 0 where there is nothing. time: when the hub stored it, by its clock; None where there is nothing.
 
     generation: as it says, Unix milliseconds; 0: it cannot be read. by: whose signature it has. problem: why it is no configuration
-    for this scope that anybody signed; empty if it is one, or if there is none. With a problem there are no values and no author.
-    deleted: only the mark of a deletion is there.
+    for this scope that devices follow; empty if it is one, or if there is none. With a problem there are no values and no author.
+    deleted: only the mark of a deletion is there. claimed: the values of one that is whole, but whose signer does not count: for a
+    person to look at, and for nothing else.
 
-    key, issued: the signer's public key, and when the login was issued, Unix seconds. revoked: the hub says that it was revoked since.
+    key, issued: the signer's public key, and when the login was issued, Unix seconds. revoked: that login was revoked since.
     """
 
     scope: Scope
@@ -42,6 +46,7 @@ class Version:
     values: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     deleted: bool = False
+    claimed: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
     issued: int = 0
     revoked: bool = False
@@ -70,8 +75,11 @@ def scope_of(subject: str) -> Scope | None:
     return Scope(tokens[2], tokens[3]) if len(tokens) == 4 and tokens[2] in ("fleet", "group", "device") else None
 
 
-def version_of(scope: Scope, stored: Stored | None) -> Version:
-    """What can be said of a message of the bucket. Never raises: what makes no sense is said in ``problem``."""
+def version_of(scope: Scope, stored: Stored | None, pins: Pins | None = None) -> Version:
+    """What can be said of a message of the bucket. Never raises: what makes no sense is said in ``problem``.
+
+    pins: whom devices follow; None: nobody told.
+    """
     if stored is None:
         return Version(scope=scope)
     where: dict[str, Any] = {"scope": scope, "revision": stored.sequence, "time": stored.time}
@@ -84,18 +92,19 @@ def version_of(scope: Scope, stored: Stored | None) -> Version:
     found = {**where, "generation": max(0, envelope.number)}
     if (envelope.kind, envelope.scope) != ("config", str(scope)):
         return Version(**found, problem=f"it was signed as {envelope.kind} for {envelope.scope}")
-    try:
-        signer = self_consistent(envelope)
-        claims = jwt.claims(envelope.signer)
-        login: dict[str, Any] = {"by": signer, "key": str(claims.get("sub", "")), "issued": _seconds(claims.get("iat"))}
-    except EdgeError as error:
-        return Version(**found, problem=f"nobody signed it like this ({error.why})")
+    verdict = judged(stored.data, kind="config", scope=scope, pins=pins)
+    if not verdict.whole:
+        return Version(**found, problem=f"nobody signed it like this ({verdict.problem})")
+    claims = jwt.claims(envelope.signer)
+    login: dict[str, Any] = {"key": str(claims.get("sub", "")), "issued": _seconds(claims.get("iat")), "revoked": verdict.revoked}
     try:
         document = document_of(envelope.body.encode())
         _check_shows(document.values)
     except EdgeError as error:
         return Version(**found, problem=f"it is no configuration ({error.why})")
-    return Version(**found, **login, values=document.values, note=document.note)
+    if verdict.problem:
+        return Version(**found, **login, problem=f"its signature does not count: {verdict.problem}", claimed=document.values)
+    return Version(**found, **login, by=verdict.by, values=document.values, note=document.note)
 
 
 def _seconds(issued: Any) -> int:
@@ -127,9 +136,9 @@ def _check_shows(value: Any) -> None:
 
 
 def ready(version: Version) -> Mapping[str, Any]:
-    """The values, to be signed again with other ones. Raises Refused unless somebody signed just this for just this scope.
+    """The values, to be signed again with other ones. Raises Refused unless devices follow just this for just this scope.
 
-    That the signer may be followed cannot be told here; so whoever signs the next one must be shown what changes.
+    Without role keys that cannot be told; so whoever signs the next one must be shown what changes.
     """
     if version.problem:
         what = f"build on the configuration of {version.scope}"
@@ -145,7 +154,7 @@ def marked_revoked(versions: Iterable[Version], revoked: Mapping[str, int]) -> l
 
     A device goes on with what such a login signed, but does not ask anything newer to be newer than that.
     """
-    return [replace(version, revoked=version.issued <= revoked.get(version.key, -1)) for version in versions]
+    return [replace(version, revoked=version.revoked or version.issued <= revoked.get(version.key, -1)) for version in versions]
 
 
 def moment(generation: int) -> datetime | None:

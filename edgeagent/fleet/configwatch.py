@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeagent import subjects, wire
 from edgeagent.direct import Stored, read_all
@@ -21,6 +21,9 @@ from edgeagent.link import Client, settle
 from edgeagent.subjects import Scope
 from edgeagent.times import parse_rfc3339
 
+if TYPE_CHECKING:
+    from edgeagent.fleet.client import Fleet
+
 __all__ = ["Bucket", "DeviceChange", "DocumentChange", "Reports", "progress", "watch"]
 
 #: How often to look for new documents, in seconds: people are not told of them.
@@ -34,8 +37,8 @@ _ALL = subjects.kv(subjects.CONFIG_BUCKET, ">")
 class Bucket:
     """All documents that the hub keeps, by scope, the oldest first; of those that are not the newest perhaps only the outline."""
 
-    def __init__(self, client: Client) -> None:
-        self._client, self._next, self._links = client, 1, -1
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet, self._client, self._next, self._links = fleet, fleet.client, 1, -1
         self.documents: dict[Scope, list[Version]] = {}
 
     @property
@@ -69,8 +72,9 @@ class Bucket:
             if scope := scope_of(stored.subject):
                 found.append((scope, stored))
         newest = {scope: stored.sequence for scope, stored in found}
+        pins = await self._fleet.pins() if found else None
         return [
-            outline_of(scope, stored) if outlines and stored.sequence != newest[scope] else version_of(scope, stored)
+            outline_of(scope, stored) if outlines and stored.sequence != newest[scope] else version_of(scope, stored, pins)
             for scope, stored in found
         ], following
 
@@ -127,14 +131,14 @@ class Reports:
 
 
 async def progress(
-    client: Client, which: Callable[[Roster], Iterable[str]], only: Scope | None = None, awaited: int | None = None
+    fleet: Fleet, which: Callable[[Roster], Iterable[str]], only: Scope | None = None, awaited: int | None = None
 ) -> AsyncGenerator[list[DeviceConfig], None]:
     """The rows of some devices, now and whenever something may have changed, for ever.
 
     which: gives the ids; one that the hub does not know any more has no row. only, awaited: as for
     :func:`~edgeagent.fleet.configstatus.status_of`.
     """
-    bucket = Bucket(client)
+    bucket, client = Bucket(fleet), fleet.client
     async with Reports(client) as reports:
         while True:
             reports.taken()
@@ -162,9 +166,9 @@ class DeviceChange(NamedTuple):
     error: str
 
 
-async def watch(client: Client, ready: Callable[[], None] = lambda: None) -> AsyncIterator[DocumentChange | DeviceChange]:
+async def watch(fleet: Fleet, ready: Callable[[], None] = lambda: None) -> AsyncIterator[DocumentChange | DeviceChange]:
     """Every document and everything that devices do with them from now on, for ever. ready: called when it listens."""
-    bucket = Bucket(client)
+    bucket, client = Bucket(fleet), fleet.client
     async with Reports(client) as reports:
         roster, _ = await asyncio.gather(read_roster(client), bucket.refresh())
         before = {known.id: known.config.scopes for known in admitted(roster) if known.config}

@@ -21,7 +21,19 @@ from edgeagent.trust.creds import ACTION_TAG, GROUP_TAG, Credentials
 from edgeagent.trust.nkeys import KeyPair, verify
 from edgeagent.trust.pins import Pins
 
-__all__ = ["DOCUMENTS", "KINDS", "SKEW_SECONDS", "Signature", "Signed", "Untrusted", "check", "peek", "self_consistent", "sign"]
+__all__ = [
+    "DOCUMENTS",
+    "KINDS",
+    "SKEW_SECONDS",
+    "Revoked",
+    "Signature",
+    "Signed",
+    "Untrusted",
+    "check",
+    "peek",
+    "self_consistent",
+    "sign",
+]
 
 #: kind -> the roles that may sign it. ``group-operator``: only for scopes of the groups in the JWT.
 KINDS: dict[str, frozenset[str]] = {
@@ -41,6 +53,10 @@ _HEAD = "edgeagent signed 1"
 
 class Untrusted(Refused):
     """Its signer is nobody whom the device follows now; a newer document of who may sign can change that."""
+
+
+class Revoked(Untrusted):
+    """Its signer was somebody whom the device follows, until that login was revoked."""
 
 
 class Signed(msgspec.Struct, omit_defaults=True):
@@ -137,7 +153,7 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
         int(claims.get("iat", 0)),
     )
     if pins.has_revoked(key, found.issued):
-        raise Untrusted(what, f"{name}'s login was revoked")
+        raise Revoked(what, f"{name}'s login was revoked")
     problem = _role_problem(found, kind, scope) or _time_problem(found, kind, claims, pins)
     if problem:
         raise Refused(what, problem)

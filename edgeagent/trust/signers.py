@@ -14,7 +14,7 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import check, peek, sign
 
-__all__ = ["MAX_CHAIN", "SignersBody", "body_of", "changed", "followed", "number_of"]
+__all__ = ["MAX_CHAIN", "SignersBody", "body_of", "changed", "envelope_of", "followed", "number_of"]
 
 ADMIN = "admin"
 #: How many changes of the administrators' role key one document carries along; a device that missed more must be enrolled again.
@@ -74,6 +74,11 @@ def _step(pins: Pins, envelope: bytes) -> Pins:
 def body_of(data: bytes) -> SignersBody:
     """The body of a stored document, for showing and changing; nothing is checked. Raises Failed when it is none."""
     return _body(peek(wire.decode(data, _Stored).document.encode()).body.encode())
+
+
+def envelope_of(data: bytes) -> bytes:
+    """The newest envelope of a stored document. Raises Failed when it is none."""
+    return wire.decode(data, _Stored).document.encode()
 
 
 def number_of(data: bytes) -> int:
