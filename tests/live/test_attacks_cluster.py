@@ -148,8 +148,8 @@ class ClusterWorld(World):
         return dict(await asyncio.gather(*[self._marked(stream.name, stream.subjects[0]) for stream in declared]))
 
     async def _marked(self, name: str, pattern: str) -> tuple[str, tuple[int, int]]:
-        # A command's number is taken once.
-        mark = f"sentinel{KeyPair.generate('user').public}" if name == "EDGE_COMMANDS" else "sentinel"
+        # A command's number is taken once, and so is that of a piece of a file.
+        mark = f"sentinel{KeyPair.generate('user').public}" if name in ("EDGE_COMMANDS", "EDGE_FILES") else "sentinel"
         subject = re.sub(r"[*>]$", mark, pattern).replace("*", "sentinel")
         ack = json.loads((await self.serve.request(subject, b"", timeout=PATIENCE_SECONDS)).data)
         assert ack.get("stream") == name, ack
