@@ -183,7 +183,8 @@ _OTHERS = (
 )
 _FIRSTS = {target.stream: target for target in reversed(TARGETS) if target.stream}
 PICKED = [*_FIRSTS.values(), *[target for target in TARGETS if not target.stream and target.subject.startswith(_OTHERS)]]
-STORED = [target for target in PICKED if target.stream and target.stream != "EDGE_COMMANDS"]
+#: Of what is written once nothing more can be stored under its subject.
+STORED = [target for target in PICKED if target.stream not in ("", "EDGE_COMMANDS", "EDGE_FILES")]
 
 
 def test_each_stream_is_a_target() -> None:
