@@ -13,7 +13,7 @@ from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.admin import Admin
 from edgeagent.fleet.commandentry import Command, LogEntry, log_entry, made, place_of
-from edgeagent.times import parse_rfc3339, rfc3339
+from edgeagent.times import moment, parse_rfc3339, rfc3339
 from edgeagent.trust.signed import peek, self_consistent
 
 __all__ = ["Record", "read", "records"]
@@ -48,7 +48,7 @@ class Record:
             "note": self.note,
         }
         if self.what == "command":
-            until = rfc3339(datetime.fromtimestamp(self.until, self.time.tzinfo))
+            until = rfc3339(moment(self.until))
             command = {"id": self.id, "action": self.action, "args": self.args, "until": until}
             found |= {**command, "cancelled_by": self.cancelled_by or None}
         return {**found, "problem": self.problem} if self.problem else found
