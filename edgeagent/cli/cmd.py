@@ -125,12 +125,13 @@ def retry(
 
     Example: edgeagent cmd retry 01KAJ8XG4Q2T9V5H3M7R6W1YZE --failed
     """
+    from edgeagent.fleet.commands import ends_of
     from edgeagent.fleet.commandstatus import TO_RETRY
 
     if not failed and not states:
         remedy = "`--failed`: to the devices that did not do it; `--states refused`: to those"
         raise UsageProblem("send it again", "it is not said to whom", remedy)
-    wanted = {*(TO_RETRY if failed else ()), *filter(None, states.split(","))}
+    wanted = ends_of({*(TO_RETRY if failed else ()), *filter(None, states.split(","))})
     how = How(expires=expires, most=most, yes=yes, dry=dry, wait=wait, timeout=timeout, as_json=as_json, context=context)
     cmd_send.send("", {}, how, again=command_id, states=wanted)
 

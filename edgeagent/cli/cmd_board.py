@@ -36,8 +36,8 @@ def local(moment: Any) -> str:
     return str(then.strftime("%H:%M:%S" if then.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S"))
 
 
-def when(text: Any) -> str:
-    """A time (RFC 3339) as a cell: short, so that there is room for the rest."""
+def when(text: Any, clock: str = "%H:%M:%S") -> str:
+    """A time (RFC 3339) as a cell: short, so that there is room for the rest. clock: the form of today's."""
     from datetime import datetime
 
     from edgeagent.times import parse_rfc3339
@@ -45,7 +45,7 @@ def when(text: Any) -> str:
     if not text:
         return "-"
     then, now = parse_rfc3339(text).astimezone(), datetime.now().astimezone()
-    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%m-%d %H:%M" if then.year == now.year else "%Y-%m-%d")
+    return then.strftime(clock if then.date() == now.date() else "%m-%d %H:%M" if then.year == now.year else "%Y-%m-%d")
 
 
 def record(row: Row) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def ls(
 
     columns = [
         Column("id"),
-        Column("time", cmd_board.when),
+        Column("time", _minute),
         Column("by", narrow="cut"),
         Column("action", narrow="cut"),
         Column("to", narrow="cut"),
@@ -107,7 +107,11 @@ def _until(text: str) -> str:
 
     from edgeagent.times import parse_rfc3339
 
-    return "over" if parse_rfc3339(text) < datetime.now(timezone.utc) else cmd_board.when(text)
+    return "over" if parse_rfc3339(text) < datetime.now(timezone.utc) else _minute(text)
+
+
+def _minute(text: str) -> str:
+    return cmd_board.when(text, "%H:%M")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

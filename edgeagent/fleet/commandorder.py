@@ -174,8 +174,8 @@ def check_arguments(action: Action, args: Mapping[str, Any]) -> None:
 
 
 def check_count(devices: Sequence[Known], most: int | None, problem: str = "") -> None:
-    """Raise UsageProblem when nobody would be hit, or more than ``most``. problem: of the filter, see :class:`Meant`."""
-    if not devices and problem:
+    """Raise UsageProblem when nobody would be hit, or more than ``most``. problem: why the filter holds for none, empty if it does."""
+    if problem:
         raise UsageProblem(FILTER, problem, "a filter says of each device yes or no, such as `cpu.count > 2`")
     if not devices:
         raise UsageProblem(

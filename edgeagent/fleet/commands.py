@@ -97,7 +97,7 @@ class Commands:
         expires = expiry_of(action_of(wish.action), wish.expires_seconds)
         found = await meant(self._evaluator, roster, aim)
         order = Order(entry=entry, aim=aim, meant=found, roster=roster, expires_seconds=expires)
-        check_count(order.devices, wish.most, found.problem)
+        check_count(order.devices, wish.most, "" if found.sure else found.problem)
         return order
 
     def _check_may(self, entry: Entry, aim: Aim, action: str = "") -> None:

@@ -515,12 +515,12 @@ async def test_a_long_audit_comes_in_pages(fleet: Fleet) -> None:
 
 
 class Terminal:
-    """A command line on a terminal of its own. seen: all that is on it so far."""
+    """A command line on a terminal of its own, of so many columns. seen: all that is on it so far."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, columns: int = 120) -> None:
         self._ours, theirs = pty.openpty()
         argv = [sys.executable, "-m", "edgeagent", *words]
-        env = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
+        env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
         self.process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
         os.close(theirs)
         self.seen = ""
