@@ -145,7 +145,7 @@ def _table(rows: Sequence[Row], size: Any) -> Any:
     records = [record(row) for row in (sorted(rows, key=lambda row: row.is_over) if many else rows)]
     columns = [replace(column, narrow="cut") if column.narrow == "wrap" else column for column in COLUMNS]
     cells = [[column.show(found[column.name]) for column in columns] for found in records]
-    add_columns(table, columns, cells, size.width)
+    add_columns(table, columns, cells, size.width - 2)  # the terminal writes ^C behind it: that must not begin a line
     for found, shown in zip(records, cells, strict=True):
         style = _STYLES.get(found["state"], "red")
         table.add_row(
