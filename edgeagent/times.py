@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-__all__ = ["age", "duration", "parse_rfc3339", "rfc3339"]
+__all__ = ["age", "duration", "moment", "parse_rfc3339", "rfc3339"]
+
+#: A day before the last one that ``datetime`` knows, so that it is one in every time zone. Unix seconds.
+_LAST = 253_402_214_400
 
 
 def rfc3339(moment: datetime) -> str:
     """UTC with milliseconds and a final Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(seconds: float) -> datetime:
+    """Unix seconds as a time. What others wrote may be any number: what is before 1970 or after 9999 is taken as the bound."""
+    return datetime.fromtimestamp(min(max(seconds, 86_400), _LAST), timezone.utc)
 
 
 def parse_rfc3339(text: str) -> datetime:

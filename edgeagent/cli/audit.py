@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import cmd_board, cmd_ls, running
+from edgeagent.cli import cmd_board, running
 from edgeagent.cli.cmd_options import seconds
 from edgeagent.cli.options import ContextName, Json, Output
 from edgeagent.cli.table import Column, Form, emit
@@ -44,13 +44,13 @@ def audit(
     form = Form.json if as_json else output
     records = running.run(work())
     columns = [
-        Column("time", _time),
+        Column("time", cmd_board.when),
         Column("by"),
-        Column("what"),
-        Column("to"),
-        Column("until", _time),
+        Column("what", narrow="cut"),
+        Column("to", narrow="cut"),
+        Column("until", cmd_board.when),
         Column("cancelled_by"),
-        Column("note"),
+        Column("note", narrow="cut"),
     ]
     emit([record.as_dict() if form is Form.json else _cells(record) for record in records], columns, form)
     if not records:
@@ -58,12 +58,8 @@ def audit(
 
 
 def _cells(record: Record) -> dict[str, Any]:
+    from edgeagent.fleet.commandtext import described
+
     found = record.as_dict()
-    what = cmd_ls.described(record.action, record.args or {}) if record.what == "command" else record.what
+    what = described(record.action, record.args or {}) if record.what == "command" else record.what
     return {**found, "id": record.id, "what": what, "note": record.problem or record.note or None}
-
-
-def _time(text: Any) -> str:
-    from edgeagent.times import parse_rfc3339
-
-    return cmd_board.local(parse_rfc3339(text)) if text else "-"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli.config_keys import bounds_of, type_of
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.times import duration
 
@@ -39,26 +39,40 @@ def actions(
     columns = [
         Column("name"),
         Column(
-            "arguments", lambda found: " ".join(item["name"] if item["needed"] else f"[{item['name']}]" for item in found) or "-"
+            "arguments",
+            lambda found: " ".join(item["name"] if item["needed"] else f"[{item['name']}]" for item in found) or "-",
+            narrow="wrap",
         ),
-        Column("expiry_seconds", duration),
-        Column("longest_seconds", duration),
-        Column("dangerous", lambda found: "yes" if found else "-"),
-        Column("description"),
+        Column("expiry", duration),
+        Column("longest", duration),
+        Column("asks", lambda found: "yes" if found else "-"),
+        Column("description", narrow="wrap"),
     ]
-    emit(rows, columns, Form.json if as_json else Form.table)
+    emit(rows if as_json else [_cells(row) for row in rows], columns, Form.json if as_json else Form.table)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "expiry": row["expiry_seconds"], "longest": row["longest_seconds"], "asks": row["dangerous"]}
 
 
 def _one(action: Action, *, as_json: bool) -> None:
+    from edgeagent.fleet.commandorder import has_manifest
+
     found = _record(action)
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json_text(found, indent=2))
         return
     typer.echo(f"{found['name']}: {found['description']}")
     expiry, longest = duration(found["expiry_seconds"]), duration(found["longest_seconds"])
-    typer.echo(
-        f"expires after {expiry} unless told otherwise, {longest} at most; may run for {duration(found['timeout_seconds'])}"
-    )
+    if has_manifest(action):
+        typer.echo(
+            f"expires after {expiry} unless told otherwise, {longest} at most, or sooner as the device's manifest says; "
+            "how long it may run is the manifest's too"
+        )
+    else:
+        typer.echo(
+            f"expires after {expiry} unless told otherwise, {longest} at most; may run for {duration(found['timeout_seconds'])}"
+        )
     flags = {
         "dangerous": "asks before it is sent to more than one device",
         "idempotent": "runs again when the agent or the device went down while it ran",
@@ -72,7 +86,13 @@ def _one(action: Action, *, as_json: bool) -> None:
         typer.echo("")
         emit(
             found["arguments"],
-            [Column("name"), Column("type"), Column("bounds"), Column("needed"), Column("description")],
+            [
+                Column("name"),
+                Column("type", narrow="wrap"),
+                Column("bounds", narrow="wrap"),
+                Column("needed"),
+                Column("description", narrow="wrap"),
+            ],
             Form.table,
         )
 

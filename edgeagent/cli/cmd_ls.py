@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import cmd_board, cmd_send, running
 from edgeagent.cli.cmd_options import WaitSeconds
+from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName, Json, Output
-from edgeagent.cli.table import MAX_CELL, Column, Form, emit, plain
+from edgeagent.cli.table import Column, Form, bounded, emit, plain
+from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.commandentry import Command
     from edgeagent.fleet.commandrun import Running
 
-__all__ = ["add_to", "described"]
+__all__ = ["add_to"]
 
 #: How many commands are looked at at once: each is a request of its own, and a person has 100 subscriptions.
 AT_ONCE = 8
@@ -49,17 +50,17 @@ def ls(
 
     columns = [
         Column("id"),
-        Column("time", _time),
-        Column("by"),
-        Column("action"),
-        Column("to"),
-        Column("until", _time),
-        Column("states"),
+        Column("time", _minute),
+        Column("by", narrow="cut"),
+        Column("action", narrow="cut"),
+        Column("to", narrow="cut"),
+        Column("until", _until),
+        Column("states", narrow="cut"),
         Column("note", wide=True),
         Column("cancelled_by", wide=True),
     ]
     rows = running.run(work())
-    emit(rows, columns, form)
+    emit(rows if form in (Form.json, Form.ndjson) else [_cells(row) for row in rows], columns, form)
     if not rows:
         typer.echo("There are none yet: `edgeagent cmd run ping --all` sends one.", err=True)
 
@@ -71,48 +72,65 @@ async def _listed(fleet: Fleet, count: int) -> list[dict[str, Any]]:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def row(command: Command) -> dict[str, Any]:
+        from edgeagent.errors import Refused, UsageProblem
         from edgeagent.fleet.commandstatus import counts
 
+        states: Any
         async with places:
-            rows = await (await fleet.commands.follow(command, roster)).results()
-        return {**_record(command), "states": counts(rows.values())}
+            try:
+                states = counts((await (await fleet.commands.follow(command, roster)).results()).values())
+            except (UsageProblem, Refused) as error:  # somebody's filter that cannot be evaluated costs its own row only
+                states = f"not known: {error.why}"
+        return {**_record(command), "states": states}
 
     return list(await asyncio.gather(*(row(command) for command in commands)))
 
 
 def _record(command: Command) -> dict[str, Any]:
-    from datetime import datetime, timezone
-
-    from edgeagent.times import rfc3339
+    from edgeagent.times import moment, rfc3339
 
     return {
         "id": command.id,
         "time": rfc3339(command.time),
         "by": command.by,
-        "action": described(command.action, command.args),
+        "action": command.action,
+        "args": command.args,
         "to": command.selector,
-        "until": rfc3339(datetime.fromtimestamp(command.until, timezone.utc)),
+        "until": rfc3339(moment(command.until)),
         "note": command.problem or command.note,
         "cancelled_by": command.cancelled_by or None,
     }
 
 
-def described(action: str, args: dict[str, Any]) -> str:
-    """An action with its arguments, on one line."""
-    words = [f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}" for key, value in args.items()]
-    text = " ".join([action, *words])
-    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
+def _until(text: str) -> str:
+    from datetime import datetime, timezone
 
-
-def _time(text: Any) -> str:
     from edgeagent.times import parse_rfc3339
 
-    return cmd_board.local(parse_rfc3339(text)) if text else "-"
+    return "over" if parse_rfc3339(text) < datetime.now(timezone.utc) else _minute(text)
+
+
+def _minute(text: str) -> str:
+    return cmd_board.when(text, "%H:%M")
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    from edgeagent.fleet.commandtext import described
+
+    return {**row, "action": described(row["action"], row["args"])}
 
 
 def show(
-    command_id: Annotated[str, typer.Argument(metavar="ID", help="As `cmd run` and `cmd ls` show it.")],
-    output: Annotated[str, typer.Option("--output-of", help="Print all that this device wrote.", metavar="DEVICE")] = "",
+    command_id: Annotated[
+        str, typer.Argument(metavar="[ID]", help="As `cmd run` and `cmd ls` show it, or how only that begins.")
+    ] = "",
+    last: Annotated[bool, typer.Option("--last", help="The newest one that you sent.")] = False,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output-of", help="Print all that this device wrote, and on standard error what it answered.", metavar="DEVICE"
+        ),
+    ] = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Until it has ended everywhere; exit codes as of `cmd run --wait`.")
     ] = False,
@@ -124,12 +142,14 @@ def show(
 
     Example: edgeagent cmd show 01KAJ8XG4Q2T9V5H3M7R6W1YZE --json
     """
+    if last == bool(command_id):
+        raise UsageProblem("show a command", "it is not said which one", "give its id, or --last for your newest one")
 
     async def work() -> int:
         from edgeagent.fleet import Fleet
 
         async with Fleet(context) as fleet:
-            found = await fleet.commands.get(command_id)
+            found = await (fleet.commands.newest() if last else fleet.commands.get(command_id))
             if wait:
                 rows = await cmd_send.watch(found, timeout, None, quiet=as_json)
             else:
@@ -147,18 +167,20 @@ def show(
 
 
 def _print_output(found: Running, rows: dict[str, Any], device: str) -> None:
-    from edgeagent.errors import UsageProblem
-
     if device not in rows:
         raise UsageProblem(f"show the output of {device!r}", f"the command {found.id} is not for it", "leave --output-of out")
     lines = cmd_board.Lines(prefixed=False)
     lines.update([rows[device]])
+    if rows[device].result.value is not None:
+        typer.echo(f"answered: {json_text(rows[device].result.value)}", err=True)
 
 
 def _head(found: Running) -> str:
+    from edgeagent.fleet.commandtext import described
+
     command = found.command
     lines = [
-        f"{command.id}: {plain(described(command.action, command.args))}",
+        f"{command.id}: {plain(bounded(described(command.action, command.args)))}",
         f"by {plain(command.by)} at {cmd_board.local(command.time)}, for {plain(command.selector)}, until {cmd_board.local(found.until)}",
     ]
     lines += [f"note: {plain(command.note)}"] if command.note else []

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeagent.cli.completion import devices
 from edgeagent.errors import UsageProblem
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Everybody",
     "Expires",
     "How",
+    "Ids",
     "Max",
     "Note",
     "Splay",
@@ -26,7 +28,7 @@ __all__ = [
 
 
 def seconds(text: str) -> float:
-    """``30s``, ``10m``, ``1h``, ``7d``, for options. Raises typer.BadParameter, which names the option and exits with 2."""
+    """``30s``, ``10m``, ``1h30m``, ``7d``, for options. Raises typer.BadParameter, which names the option and exits with 2."""
     from edgeagent.fleet.commandtext import seconds_of
 
     try:
@@ -35,10 +37,11 @@ def seconds(text: str) -> float:
         raise typer.BadParameter(f"{error.why}: {error.remedy}") from None
 
 
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Devices; the same as -d.", autocompletion=devices)]
 Everybody = Annotated[bool, typer.Option("--all", help="All devices.")]
 Expires = Annotated[
     float | None,
-    typer.Option("--expires", help="How long it may wait for a device: 30s, 10m, 1h, 7d.", parser=seconds, metavar="TIME"),
+    typer.Option("--expires", help="How long it may wait for a device: 30s, 10m, 1h30m, 7d.", parser=seconds, metavar="TIME"),
 ]
 Splay = Annotated[
     float | None,

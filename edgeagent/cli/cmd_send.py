@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -12,8 +12,8 @@ import typer
 from edgeagent.cli import cmd_board, running
 from edgeagent.cli.cmd_options import How
 from edgeagent.cli.harmless import json_text
-from edgeagent.cli.table import Column, Form, emit, plain
-from edgeagent.errors import UsageProblem
+from edgeagent.cli.table import Column, Form, bounded, emit, plain
+from edgeagent.errors import Refused, UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
@@ -30,6 +30,10 @@ class Watcher(Protocol):
     def update(self, rows: Sequence[Row]) -> None: ...
 
 
+#: How many ids the question before what is dangerous names.
+IDS_SHOWN = 8
+
+
 class _Sent:
     """What was sent, for whoever presses Ctrl-C. id: empty as long as nothing was."""
 
@@ -43,13 +47,14 @@ def send(
     *,
     lines: Watcher | None = None,
     again: str = "",
+    states: Iterable[str] | None = None,
     first: Callable[[Fleet], Awaitable[None]] | None = None,
     last: Callable[[Fleet, Row], Awaitable[None]] | None = None,
 ) -> None:
     """Send it and follow it as ``how`` says; raises typer.Exit with the exit code.
 
     lines: is shown the rows in place of a table. again: the id of a command that is sent once more to the devices that did not do it; then
-    the action and its arguments are that one's. first: is done before it is sent, once everything was checked and confirmed. last: for each
+    the action and its arguments are that one's. states: those devices are the ones that ended so; None: that did not do it. first: is done before it is sent, once everything was checked and confirmed. last: for each
     device that succeeded.
     """
     sent = _Sent()
@@ -58,7 +63,7 @@ def send(
         from edgeagent.fleet import Fleet
 
         async with Fleet(how.context) as fleet:
-            order = await _prepared(fleet, action, args, how, again)
+            order = await _prepared(fleet, action, args, how, again, states)
             if how.dry:
                 _show_order(order, as_json=how.as_json)
                 return 0
@@ -102,10 +107,16 @@ def _interrupted(command_id: str, how: How) -> None:
     running.run(work())
 
 
-async def _prepared(fleet: Fleet, action: str, args: Mapping[str, Any], how: How, again: str) -> Order:
-    if again:
-        return await fleet.commands.retry(again, expires_seconds=how.expires, most=how.most)
-    return await fleet.commands.prepare(action, args, **how.wish())
+async def _prepared(
+    fleet: Fleet, action: str, args: Mapping[str, Any], how: How, again: str, states: Iterable[str] | None
+) -> Order:
+    if not again:
+        return await fleet.commands.prepare(action, args, **how.wish())
+    command = (await fleet.commands.get(again)).command
+    for found in await fleet.commands.retries(command):
+        typer.echo(f"{plain(found.by)} has sent it again already, at {cmd_board.local(found.time)}: {found.id}", err=True)
+    chosen = {"states": states} if states is not None else {}
+    return await fleet.commands.retry(command.id, expires_seconds=how.expires, most=how.most, **chosen)
 
 
 def _ask(order: Order, how: How, me: str) -> None:
@@ -120,19 +131,48 @@ def _ask(order: Order, how: How, me: str) -> None:
     if not sys.stdin.isatty():
         raise UsageProblem(f"{action} on {where}", "nobody is there to confirm it", "say --yes, and --max N for a bound")
     if order.again and repeated:
-        typer.echo(f"{plain(order.again.by)} gave it: {plain(action)} {json_text(order.entry.args)}", err=True)
-    typer.confirm(
-        f"{action} on {where}, {order.online} online and {count - order.online} not (--yes does not ask)?",
-        abort=True,
-        err=True,
+        typer.echo(f"{plain(order.again.by)} gave it", err=True)
+    if not _confirmed(_question(order)):
+        raise Refused(f"{action} on {where}", "it was not confirmed", "nothing was sent")
+
+
+def _question(order: Order) -> str:
+    from edgeagent.fleet.commandtext import described
+
+    ids = [known.id for known in order.devices]
+    named = ", ".join(ids[:IDS_SHOWN]) + (f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else "")
+    what = plain(bounded(described(order.entry.action, order.entry.args)))
+    away = len(ids) - order.online
+    return (
+        f"{what}\non {len(ids)} device{'' if len(ids) == 1 else 's'}, {order.online} online and {away} not{_perhaps(order)}: {named}\n"
+        f"until {_until(order, cmd_board.local(order.until))}. Send it (--yes does not ask)?"
     )
+
+
+def _confirmed(question: str) -> bool:
+    """Ask. Ctrl-C ends it at once: asyncio would only take note of it until the next thing to wait for."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _until(order: Order, moment: str) -> str:
+    """moment: when it is over, as it reads here; a device's own manifest may say sooner."""
+    from edgeagent.fleet.commandorder import action_of, has_manifest
+
+    theirs = has_manifest(action_of(order.entry.action))
+    return f"{moment}, or sooner as the device's manifest says" if theirs else moment
 
 
 def _show_order(order: Order, *, as_json: bool) -> None:
     unsure = {known.id for known in order.meant.unsure}
     rows = [{"id": device, "state": str(state), "hit": device not in unsure} for device, state in order.states().items()]
     if as_json:
-        print(json.dumps({"action": order.entry.action, "devices": rows}, indent=2))
+        print(json_text({"action": order.entry.action, "devices": rows}, indent=2))
         return
     emit(rows, [Column("id"), Column("state"), Column("hit", lambda hit: "yes" if hit else "perhaps")], Form.table)
     typer.echo(f"{_count(order)}; nothing was sent", err=True)
@@ -141,13 +181,16 @@ def _show_order(order: Order, *, as_json: bool) -> None:
 def _count(order: Order) -> str:
     count, online = len(order.devices), order.online
     word = "device" if count == 1 else "devices"
+    return f"{order.entry.action} for {count} {word}, {online} online{_perhaps(order)}"
+
+
+def _perhaps(order: Order) -> str:
     unsure = len(order.meant.unsure)
-    perhaps = f"; of {unsure} the last report does not tell" if unsure else ""
-    return f"{order.entry.action} for {count} {word}, {online} online{perhaps}"
+    return f", {unsure} perhaps (their reports do not tell)" if unsure else ""
 
 
 def _say_sent(order: Order, started: Running) -> None:
-    typer.echo(f"{started.id}: {_count(order)}; until {cmd_board.local(started.until)}", err=True)
+    typer.echo(f"{started.id}: {_count(order)}; until {_until(order, cmd_board.local(started.until))}", err=True)
 
 
 async def _followed(started: Running, how: How, lines: Watcher | None) -> int:
@@ -194,8 +237,14 @@ def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = T
     else:
         for row in rows:
             if row.state != "succeeded":
-                exit_with = f" with {row.result.exit_code}" if row.result.exit_code is not None else ""
-                typer.echo(f"{row.id} {plain(row.state)}{exit_with}{f': {plain(row.reason)}' if row.reason else ''}", err=True)
+                typer.echo(_said(row), err=True)
     if any(not row.is_over for row in rows):
         typer.echo(f"`edgeagent cmd show {started.id}` shows what comes later", err=True)
     return code
+
+
+def _said(row: Row) -> str:
+    """How a device ended, below the lines that it wrote: the reason of a failed program would only say these again."""
+    if row.state == "failed" and row.result.exit_code is not None:
+        return f"{row.id} failed with {row.result.exit_code}"
+    return f"{row.id} {plain(row.state)}{f': {plain(cmd_board.with_local_times(row.reason))}' if row.reason else ''}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeagent import settings
 from edgeagent.cli.options import SettingsFile
+
+if TYPE_CHECKING:
+    from edgeagent.commandlock import Locked
 
 __all__ = ["add_to"]
 
@@ -36,7 +39,8 @@ def lock(
 
     mine = commandlock.Locked(by=_who(), since=rfc3339(datetime.now(timezone.utc)), note=printable(note))
     found = commandlock.lock(_state(settings_file), mine)
-    typer.echo(f"{'Locked' if found == mine else f'It is {found} already'}: no commands until `sudo edgeagent unlock`.")
+    is_mine = found == mine
+    typer.echo(f"{'Locked' if is_mine else f'It is {_told(found)} already'}: no commands until `sudo edgeagent unlock`.")
 
 
 def unlock(settings_file: SettingsFile = None) -> None:
@@ -47,7 +51,14 @@ def unlock(settings_file: SettingsFile = None) -> None:
     from edgeagent import commandlock
 
     found = commandlock.unlock(_state(settings_file))
-    typer.echo(f"Unlocked; it was {found}." if found else "It was not locked.")
+    typer.echo(f"Unlocked; it was {_told(found)}." if found else "It was not locked.")
+
+
+def _told(found: Locked) -> str:
+    """A lock with its time as it reads here."""
+    from edgeagent.cli.cmd_board import with_local_times
+
+    return with_local_times(str(found))
 
 
 def _state(settings_file: Path | None) -> Path:

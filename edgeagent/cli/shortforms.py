@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from edgeagent.cli import cmd_board, cmd_send
-from edgeagent.cli.cmd_options import DryRun, Everybody, Expires, How, Max, Note, Splay, Wait, WaitSeconds, Yes
+from edgeagent.cli import cmd_board, cmd_send, completion
+from edgeagent.cli.cmd_options import DryRun, Everybody, Expires, How, Ids, Max, Note, Splay, Wait, WaitSeconds, Yes
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, Where
+from edgeagent.errors import UsageProblem
 
 __all__ = ["add_to"]
 
@@ -17,15 +20,52 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON: {id, until, devic
 
 def add_to(app: typer.Typer) -> None:
     """Make the commands of this module commands of ``app``."""
-    app.command("exec")(exec_)
+    app.command("exec", cls=_WithProgram)(exec_)
     app.command()(logs)
     app.command()(reboot)
 
 
+#: Where the words after ``--`` are kept for the command.
+_AFTER = "edgeagent.after"
+
+
+class _WithProgram(TyperCommand):
+    """A command with words of a program after ``--``; click itself forgets where that stood."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        before = args
+        if "--" in args:
+            mark = args.index("--")
+            before, ctx.meta[_AFTER] = args[:mark], args[mark + 1 :]
+        try:
+            return super().parse_args(ctx, before)
+        except Exception as error:  # click's, which typer has within itself or beside it
+            if type(error).__name__ == "NoSuchOption" and _AFTER not in ctx.meta:
+                vars(error)["message"] += ". Put -- before the program: what follows it is the program's."
+            raise
+
+
+def _parted(words: Sequence[str], after: Sequence[str] | None) -> tuple[Sequence[str], list[str]]:
+    """Ids and the program with its words. after: what stood after ``--``; None: there was none, so no id stands there either.
+
+    Raises UsageProblem when there is no program.
+    """
+    ids, argv = ([], list(words)) if after is None else (words, list(after))
+    if not argv:
+        raise UsageProblem("run a program", "none is named", "for example `edgeagent exec pi-01 -- /usr/bin/uptime -p`")
+    return ids, argv
+
+
 def exec_(
-    argv: Annotated[
-        list[str], typer.Argument(metavar="-- PROGRAM [WORD]...", help="The program, by its absolute path, and its words.")
-    ],
+    line: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ID -- PROGRAM WORD",
+            help="Devices, the same as -d; after -- the program, by its absolute path, and its words.",
+            autocompletion=completion.devices,
+        ),
+    ] = None,
     devices: Devices = None,
     groups: Groups = None,
     labels: Labels = None,
@@ -46,8 +86,9 @@ def exec_(
 
     Example: edgeagent exec -l site=berlin -- /usr/bin/uptime -p
     """
+    ids, argv = _parted(words or [], line.meta.get(_AFTER))
     how = How(
-        devices=devices,
+        devices=[*ids, *(devices or [])],
         groups=groups,
         labels=labels,
         where=where,
@@ -90,6 +131,7 @@ def logs(
 
 
 def reboot(
+    ids: Ids = None,
     devices: Devices = None,
     groups: Groups = None,
     labels: Labels = None,
@@ -111,7 +153,7 @@ def reboot(
     Example: edgeagent reboot -g berlin --splay 10m
     """
     how = How(
-        devices=devices,
+        devices=[*(ids or []), *(devices or [])],
         groups=groups,
         labels=labels,
         where=where,

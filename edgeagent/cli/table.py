@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from edgeagent.cli.harmless import harmless, json_text
+from edgeagent.cli.widths import fitted
 from edgeagent.errors import UsageProblem
 
-__all__ = ["Column", "Form", "emit", "plain", "sort_rows", "write_csv"]
+__all__ = ["Column", "Form", "add_columns", "bounded", "emit", "plain", "sort_rows", "write_csv"]
 
 Record = Mapping[str, Any]
 
@@ -45,21 +46,23 @@ def plain(value: Any) -> str:
 class Column:
     """name: key of the record, and the column's name in csv and --sort. show: the value as a cell of a table. wide: only there.
 
-    fact: the dotted name of the fact in it, empty if it is none.
+    fact: the dotted name of the fact in it, empty if it is none. narrow: what becomes of it where a terminal is too narrow for the
+    table; once one column is cut or wrapped, those that are to be kept are never cut.
     """
 
     name: str
     show: Callable[[Any], str] = plain
     wide: bool = False
     fact: str = ""
+    narrow: Literal["keep", "cut", "wrap"] = "keep"
 
     @property
     def title(self) -> str:
         return self.name.replace("_", " ").upper()
 
 
-#: The longest cell of a table, in characters.
-MAX_CELL = 1000
+#: The longest cell of a table, in characters, and what is between two columns.
+MAX_CELL, PADDING = 1000, 2
 #: How a state looks on a terminal that has colours.
 STYLES = {"online": "green", "suspect": "yellow", "offline": "red", "never seen": "dim", "revoked": "dim", "refused": "yellow"}
 
@@ -116,7 +119,7 @@ def _shown(value: Any) -> Any:
     return harmless(value) if isinstance(value, str) else _cell(value)
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
     """One device's value must not push the others' out of the table; JSON has it whole."""
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
@@ -126,18 +129,33 @@ def _table(records: Sequence[Record], columns: Sequence[Column]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column.title, no_wrap=True, overflow="ignore" if not sys.stdout.isatty() else "ellipsis")
-    for record in records:
-        cells = []
-        for column in columns:
-            value = record.get(column.name)
-            style = STYLES.get(str(value), "") if column.name == "state" else ""
-            cells.append(Text(_bounded(column.show(value)), style=style))
-        table.add_row(*cells)
+    table = Table(box=None, pad_edge=False, padding=(0, PADDING, 0, 0), header_style="bold")
+    cells = [[bounded(column.show(record.get(column.name))) for column in columns] for record in records]
+    is_terminal = sys.stdout.isatty()
     # Not on a terminal there is no width to keep to: nothing may be cut.
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    console = Console(width=None if is_terminal else 10_000, highlight=False)
+    total = add_columns(table, columns, cells, console.width if is_terminal else None)
+    for record, shown in zip(records, cells, strict=True):
+        styles = [STYLES.get(str(record.get(column.name)), "") if column.name == "state" else "" for column in columns]
+        table.add_row(*(Text(text, style=style) for text, style in zip(shown, styles, strict=True)))
+    if any(column.narrow != "keep" for column in columns):
+        # Where even that does not fit the terminal breaks the lines, for a cut id is none.
+        console.width = max(console.width, total)
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def add_columns(table: Any, columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> int:
+    """Add the columns to a table of rich, as wide as they may be; the width of all. cells: by row. width: the terminal's; None: any."""
+    from rich.cells import cell_len
+
+    needed = [max(map(cell_len, shown)) for shown in zip([column.title for column in columns], *cells, strict=True)]
+    gives = [column.narrow != "keep" for column in columns]
+    widths = fitted(needed, gives, (width or 10_000) - PADDING * (len(columns) - 1))
+    for column, need, wide in zip(columns, needed, widths, strict=True):
+        wraps = column.narrow == "wrap" and width is not None
+        bounds = {"width": wide} if any(gives) else {}
+        overflow = "ignore" if width is None else "fold" if wraps and need > wide else "ellipsis"
+        table.add_column(column.title, no_wrap=not wraps, overflow=overflow, **bounds)
+    return sum(widths) + PADDING * (len(columns) - 1)

@@ -16,7 +16,7 @@ from edgeagent.fleet.admin import Admin
 from edgeagent.fleet.commandentry import Command, LogEntry, log_entry, made, place_of
 from edgeagent.fleet.rolekeys import judged
 from edgeagent.subjects import AUTHORITIES, SIGNERS, Scope
-from edgeagent.times import parse_rfc3339, rfc3339
+from edgeagent.times import moment, parse_rfc3339, rfc3339
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import peek
 from edgeagent.trust.signers import envelope_of
@@ -53,7 +53,7 @@ class Record:
             "note": self.note,
         }
         if self.what == "command":
-            until = rfc3339(datetime.fromtimestamp(self.until, self.time.tzinfo))
+            until = rfc3339(moment(self.until))
             command = {"id": self.id, "action": self.action, "args": self.args, "until": until}
             found |= {**command, "cancelled_by": self.cancelled_by or None}
         return {**found, "problem": self.problem} if self.problem else found

@@ -16,6 +16,7 @@ from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.rolekeys import judged
 from edgeagent.journalrows import permitted
+from edgeagent.patterns.commandjudge import is_id
 from edgeagent.subjects import Scope
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import Signed, peek
@@ -24,6 +25,8 @@ __all__ = ["Command", "LogEntry", "log_entry", "made", "place_of"]
 
 #: No log gets this long; whoever writes such a number wants that nobody can write the next one.
 MAX_NUMBER = 10**12
+#: The largest time (Unix seconds), splay and name of an action that a device follows.
+MAX_MOMENT, MAX_SPLAY_SECONDS, MAX_NAME = 1 << 53, 86_400.0, 100
 
 
 class LogEntry(NamedTuple):
@@ -73,8 +76,9 @@ class Command:
 
     @property
     def selector(self) -> str:
-        """Whom it is for, as one would type it."""
-        words = [f"-g {scope.name}" for scope in self.scopes if scope.kind == "group"]
+        """Whom it is for, as one would type it. Who is limited to groups reaches devices through these: the devices are meant."""
+        groups = [f"-g {scope.name}" for scope in self.scopes if scope.kind == "group"]
+        words = [] if self.target.devices else groups
         words += [f"-d {scope.name}" for scope in self.scopes if scope.kind == "device"]
         words += [f"-d {device}" for device in self.target.devices]
         words += [f"-l {key}={value}" for key, value in self.target.labels.items()]
@@ -106,7 +110,7 @@ def log_entry(stored: Stored, pins: Pins | None = None) -> LogEntry | None:
     except (EdgeError, UnicodeEncodeError) as error:
         return bare._replace(problem=f"it is no command ({error})")
     found = bare._replace(entry=entry, at=envelope.at)
-    wrong = _misplaced(envelope, bare)
+    wrong = _misplaced(envelope, bare) or _impossible(entry)
     if wrong:
         return found._replace(problem=wrong)
     verdict = judged(stored.data, kind="command", scope=bare.scope, pins=pins)
@@ -121,6 +125,13 @@ def _misplaced(envelope: Signed, place: LogEntry) -> str:
     if signed == ("command", str(place.scope), place.number):
         return ""
     return f"it was signed as {envelope.kind} {envelope.number} for {envelope.scope}"
+
+
+def _impossible(entry: Entry) -> str:
+    """What no device would follow: the bounds of :mod:`edgeagent.patterns.commandjudge`."""
+    good = is_id(entry.id) and 0 < len(entry.action) <= MAX_NAME and 0 < entry.not_after < MAX_MOMENT
+    good = good and 0 <= entry.splay_seconds <= MAX_SPLAY_SECONDS  # not a number is not
+    return "" if good else "its id, action or times are impossible"
 
 
 def made(entries: Iterable[LogEntry]) -> list[Command]:

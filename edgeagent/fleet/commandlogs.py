@@ -9,7 +9,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -19,16 +19,16 @@ from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.fleet.allowed import unless_forbidden
-from edgeagent.fleet.commandentry import Command, LogEntry, log_entry, made
+from edgeagent.fleet.commandentry import MAX_NUMBER, Command, LogEntry, log_entry, made
 from edgeagent.link import Client, request
 from edgeagent.publish import published_if
-from edgeagent.subjects import API_PREFIX, Scope
+from edgeagent.subjects import API_PREFIX, FLEET_ALL, Scope
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import Signature, check, sign
 
-__all__ = ["about", "append", "check_signed", "find", "recent", "signed_entry"]
+__all__ = ["about", "append", "check_room", "check_signed", "place_after", "recent", "signed_entry", "whom"]
 
 STREAM = "EDGE_COMMANDS"
 WHAT = "send the command"
@@ -40,10 +40,10 @@ TRIES = 64
 PAUSE_SECONDS = 0.02
 #: How far the floor of a log is moved on with one entry: most logs need a step, and a sender must not read a log for ever.
 FLOOR_STEPS, FLOOR_AT_ONCE = 20, 5
+#: Numbers so far above the newest entry that somebody signed are not counted on from, as devices do not read that far for them.
+MAX_GAP = 10_000
 #: How many messages of the stream are looked at at once, from its end backwards.
 WINDOW = 500
-#: The clock that an id was made with may be so far ahead of the hub's.
-ID_AHEAD = timedelta(minutes=15)
 
 
 class _Place(NamedTuple):
@@ -65,12 +65,21 @@ async def append(client: Client, login: Credentials, scope: Scope, entry: Entry,
             place = await _next(client, scope, pins)
         except (Unreachable, Closed) as error:
             raise Unreachable(WHAT, error.why, f"nothing was written into the log of {scope}; try again") from None
+        check_room(scope, place.number)
         draft = msgspec.structs.replace(entry, log=place.log, floor=place.floor)
         data = signed_entry(login, scope, draft, number=place.number, at=int(time.time()))
         if await _stored(client, login, scope, place.number, data, doubt=_doubt(entry)):
             return place.number
         await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))
     raise Refused(WHAT, f"others write into the log of {scope} all the time", "try again")
+
+
+def check_room(scope: Scope, number: int) -> None:
+    """Raise Failed when there is no such number: somebody wrote an entry with one of the last ones."""
+    if number < MAX_NUMBER:
+        return
+    remedy = "revoke whoever wrote it (`edgeagent audit` says who), and name the devices with -d, or another group"
+    raise Failed(WHAT, f"the log of {scope} is at its end: it has an entry with the number {number - 1:,}", remedy)
 
 
 def signed_entry(login: Credentials, scope: Scope, entry: Entry, *, number: int, at: int) -> bytes:
@@ -88,8 +97,12 @@ def signed_entry(login: Credentials, scope: Scope, entry: Entry, *, number: int,
 def check_signed(login: Credentials, scope: Scope, data: bytes) -> Signature:
     """What the signature says to a device that trusts the login's role.
 
-    Raises Refused when such a device would not follow it: a clock is wrong, or the login is limited to other groups.
+    Raises UsageProblem when the login is limited to other groups, Refused when such a device would not follow it: a clock is wrong.
     """
+    if login.groups and not (scope.kind == "group" and scope.name in login.groups):
+        raise UsageProblem(
+            f"command {whom(scope)}", f"this login is limited to the groups {', '.join(login.groups)}", "ask who may"
+        )
     issuer = str(jwt.claims(login.jwt).get("iss", ""))
     role = "group-operator" if login.groups else "operator"
     try:
@@ -97,6 +110,11 @@ def check_signed(login: Credentials, scope: Scope, data: bytes) -> Signature:
     except Refused as error:
         why = f"devices would not follow it: {error.why}"
         raise Refused(WHAT, why, "check this machine's clock, and the login's end") from None
+
+
+def whom(scope: Scope) -> str:
+    """A scope for people."""
+    return "the whole fleet" if scope == FLEET_ALL else f"the {scope.kind} {scope.name}"
 
 
 def _doubt(entry: Entry) -> str:
@@ -112,9 +130,7 @@ def about(entry: Entry) -> str:
 async def _stored(client: Client, login: Credentials, scope: Scope, number: int, data: bytes, *, doubt: str) -> bool:
     """Whether ``data`` is the entry ``number`` now; False when somebody else was first."""
     subject = subjects.command_log(scope, number)
-    refusal = Refused(
-        WHAT, f"the role of {login.name} may not write into the log of {scope}", "ask an operator or an administrator"
-    )
+    refusal = Refused(WHAT, f"{login.name} may look, but not command {whom(scope)}", "ask an operator or an administrator")
     try:
         storing = published_if(client, subject, data, 0, what=WHAT)
         return await unless_forbidden(client, subject, storing, refusal) is not None
@@ -144,19 +160,26 @@ async def _next(client: Client, scope: Scope, pins: Pins | None) -> _Place:
 
 
 async def _after_rubbish(client: Client, scope: Scope, pins: Pins | None) -> _Place:
-    """The newest message of the log is nobody's entry, so it says nothing of the log: go by the newest one that is.
-
-    Where there is none since the role's key was exchanged, or whoever signed them was revoked, the newest of anybody's: it is the same
-    log still, and another one would look to devices as if the hub had been restored.
-    """
+    """The newest message of the log is nobody's entry, so it says nothing of the log: go by the newest one that is."""
     found = [log_entry(item, pins) async for item in read_all(client, STREAM, subjects.command_log(scope))]
-    entries = sorted((entry for entry in found if entry), key=lambda entry: entry.number)
-    number = entries[-1].number + 1 if entries else 1
-    followed = [entry for entry in entries if not entry.problem]
-    for good in reversed(followed or [entry for entry in entries if entry.whole]):
-        if good.entry:
-            return _Place(number, good.entry.log, min(good.entry.floor, number))
-    return _Place(number, secrets.token_hex(16), number)
+    return place_after([entry for entry in found if entry]) or _Place(1, secrets.token_hex(16), 1)
+
+
+def place_after(entries: Sequence[LogEntry]) -> _Place | None:
+    """Where the next entry goes in a log with these messages; None when there is none of them.
+
+    Numbers that nobody signed count only near the newest entry: a large one would be the end of the log. Where none is followed since the
+    role's key was exchanged, or whoever signed them was revoked, the newest of anybody's counts: it is the same log still, and another
+    one would look to devices as if the hub had been restored. Pure.
+    """
+    followed = [found for found in entries if found.entry and not found.problem]
+    signed = followed or [found for found in entries if found.entry and found.whole]
+    head = max(signed, key=lambda found: found.number, default=None)
+    start = head.number if head else 0
+    number = max((found.number for found in entries if found.number <= start + MAX_GAP), default=start) + 1
+    if head is None or head.entry is None:
+        return _Place(number, secrets.token_hex(16), number) if entries else None
+    return _Place(number, head.entry.log, min(head.entry.floor, number))
 
 
 async def _floor(client: Client, scope: Scope, floor: int, head: int, pins: Pins | None) -> int:
@@ -172,34 +195,6 @@ async def _floor(client: Client, scope: Scope, floor: int, head: int, pins: Pins
                 return floor
             floor += 1
     return floor
-
-
-async def find(client: Client, command_id: str, pins: Pins | None = None) -> Command:
-    """The command of this id. pins: as of :func:`recent`. Raises UsageProblem when the hub has none."""
-    what = f"find the command {command_id!r}"
-    when = _time_of(command_id)
-    if when is None:
-        raise UsageProblem(what, "an id has 26 letters and digits", "`edgeagent cmd ls` shows those of the newest commands")
-    commands: list[Command] = []
-    async for found in recent(client, pins, since=when - ID_AHEAD):
-        commands = found
-    for command in commands:
-        if command.id == command_id.upper():
-            return command
-    raise UsageProblem(what, "the hub has no such command", "`edgeagent cmd ls` shows the newest ones")
-
-
-def _time_of(command_id: str) -> datetime | None:
-    """When an id was made, None for what is no id (github.com/ulid/spec)."""
-    number = 0
-    for letter in command_id.upper():
-        value = "0123456789ABCDEFGHJKMNPQRSTVWXYZ".find(letter)
-        number = -1 if value < 0 else number * 32 + value
-        if number < 0:
-            return None
-    with contextlib.suppress(OverflowError, ValueError):
-        return datetime.fromtimestamp((number >> 80) / 1000, timezone.utc) if len(command_id) == 26 else None
-    return None
 
 
 async def recent(client: Client, pins: Pins | None = None, *, since: datetime | None = None) -> AsyncIterator[list[Command]]:

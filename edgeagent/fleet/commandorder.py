@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from edgeagent import actions
-from edgeagent.actions import Action
+from edgeagent.actions import Action, AnyArguments
+from edgeagent.builtin.actions.plugin import PREFIX
+from edgeagent.cel.expressions import WHAT as FILTER
 from edgeagent.command import Entry, new_id
 from edgeagent.errors import Refused, UsageProblem
 from edgeagent.fleet.commandentry import Command
@@ -19,9 +21,19 @@ from edgeagent.fleet.commandtargets import Aim, Meant
 from edgeagent.fleet.fields import nearest
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.states import Known, State, state_of
-from edgeagent.times import duration
+from edgeagent.times import duration, moment
 
-__all__ = ["Order", "Wish", "action_of", "check_clock", "check_count", "expiry_of", "known_actions"]
+__all__ = [
+    "Order",
+    "Wish",
+    "action_of",
+    "check_arguments",
+    "check_clock",
+    "check_count",
+    "expiry_of",
+    "has_manifest",
+    "known_actions",
+]
 
 WHAT = "send the command"
 #: How far this machine's clock may be from the hub's, as a part of the time until the expiry, and in seconds.
@@ -46,7 +58,7 @@ class Wish:
     def entry(self, aim: Aim, key: str) -> Entry:
         """The body to sign with ``key``; its log and floor are filled in by whoever writes. Raises UsageProblem for what cannot be meant."""
         action = action_of(self.action)
-        actions.arguments(action, self.args)
+        check_arguments(action, self.args)
         expires, now = expiry_of(action, self.expires_seconds), time.time()
         if not 0 <= self.splay_seconds <= expires:
             why = f"a splay of {duration(self.splay_seconds)} does not fit into the {duration(expires)} until it expires"
@@ -96,7 +108,7 @@ class Order:
     @property
     def until(self) -> datetime:
         """When it is not begun any more."""
-        return datetime.fromtimestamp(self.entry.not_after, timezone.utc)
+        return moment(self.entry.not_after)
 
     @property
     def devices(self) -> list[Known]:
@@ -131,13 +143,18 @@ def action_of(name: str) -> Action:
     return found
 
 
+def has_manifest(action: Action) -> bool:
+    """Whether only the devices' own manifests say what it takes, how long it is good, and how long it may run."""
+    return action.name.startswith(PREFIX) and action.arguments is AnyArguments
+
+
 def expiry_of(action: Action, wanted: float | None) -> float:
     """How long a command for ``action`` is good, in seconds. Raises UsageProblem when that is longer than it may be."""
     if wanted is None:
         return action.default_expiry_seconds
     if not 1 <= wanted <= action.max_expiry_seconds:
         why = f"{action.name} may wait for {duration(action.max_expiry_seconds)} at most, and for a second at least"
-        raise UsageProblem(f"let it expire after {duration(wanted)}", why)
+        raise UsageProblem(f"let it expire after {duration(wanted)}", why, f"`edgeagent cmd actions {action.name}` shows it")
     return wanted
 
 
@@ -154,11 +171,22 @@ def check_clock(hub: datetime, expires_seconds: float) -> None:
         raise Refused(WHAT, why, "set the clock (`timedatectl`); expiry is told by it")
 
 
-def check_count(devices: Sequence[Known], most: int | None) -> None:
-    """Raise UsageProblem when nobody would be hit, or more than ``most``."""
+def check_arguments(action: Action, args: Mapping[str, Any]) -> None:
+    """Raise UsageProblem that names everything wrong with them, as far as this machine knows what the action takes."""
+    try:
+        actions.arguments(action, args)
+    except UsageProblem as problem:
+        raise UsageProblem(problem.what, problem.why, f"`edgeagent cmd actions {action.name}` shows its arguments") from None
+
+
+def check_count(devices: Sequence[Known], most: int | None, problem: str = "") -> None:
+    """Raise UsageProblem when nobody would be hit, or more than ``most``. problem: why the filter holds for none, empty if it does."""
+    if problem:
+        raise UsageProblem(FILTER, problem, "a filter says of each device yes or no, such as `cpu.count > 2`")
     if not devices:
         raise UsageProblem(
             WHAT, "no device that the hub knows is meant", "`edgeagent fleet ls` with the same selection shows whom it means"
         )
     if most is not None and len(devices) > most:
-        raise UsageProblem(WHAT, f"{len(devices)} devices would be hit, and --max allows {most}")
+        why = f"{len(devices)} devices would be hit, and no more than {most} may be"
+        raise UsageProblem(WHAT, why, "select fewer, or let it be more (`--max`, in Python `most`)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 
 from edgeagent.errors import EdgeError
@@ -16,6 +16,7 @@ from edgeagent.fleet.commandwatch import Results, read
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.states import State, state_of
 from edgeagent.link import Client
+from edgeagent.times import moment
 
 __all__ = ["Running"]
 
@@ -49,7 +50,7 @@ class Running:
     @property
     def until(self) -> datetime:
         """When it is not begun any more."""
-        return datetime.fromtimestamp(self.command.until, timezone.utc)
+        return moment(self.command.until)
 
     async def results(self) -> dict[str, Row]:
         """A row for every device that should answer or did, by id, as the hub has it now."""
@@ -83,11 +84,29 @@ class Running:
 
     def _rows(self, answers: Mapping[str, Answer]) -> list[Row]:
         expected = {known.id: self._states.get(known.id, State.NEVER_SEEN) for known in self.meant.sure}
-        now = datetime.now(timezone.utc) + self._ahead
-        return rows_of(expected, answers.values(), until=self.command.until, now=now, others=self._states)
+        perhaps = {known.id for known in self.meant.unsure}
+        return rows_of(
+            expected, answers.values(), until=self.command.until, now=self._now(), others=self._states, perhaps=perhaps
+        )
+
+    def is_settled(self, rows: Iterable[Row]) -> bool:
+        """Whether nobody does anything about it any more: all have ended, and nobody else can still begin.
+
+        rows: of :meth:`results`. Of a filter only the devices themselves know whether they are meant, until it expires.
+        """
+        rows = [row for row in rows if row.expected]
+        can_begin = self._now() <= self.until
+        target = self.command.target
+        open_ended = bool(target.where or target.labels or self.command.older_enrolments or self.meant.unsure)
+        return all(row.is_over for row in rows) and not (can_begin and (open_ended or not rows))
+
+    def _now(self) -> datetime:
+        """By the hub's clock."""
+        return datetime.now(timezone.utc) + self._ahead
 
     def _is_over(self, rows: list[Row]) -> bool:
-        return bool(rows) and all(row.is_over for row in rows)
+        meant = [row for row in rows if row.expected]
+        return bool(meant) and all(row.is_over for row in meant)
 
     def _may_speak(self, waited: float) -> bool:
         online = any(self._states.get(known.id) is State.ONLINE for known in self.meant.unsure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,9 @@ from edgeagent.fleet.states import State
 from edgeagent.subjects import is_id
 
 __all__ = [
+    "ENDS",
     "FAILED",
+    "NOT_MEANT",
     "NO_ANSWER",
     "TO_RETRY",
     "UNANSWERED",
@@ -31,10 +33,14 @@ __all__ = [
 
 #: What a device is in that has not answered yet; and once it will not begin any more.
 WAITING, NO_ANSWER = "waiting", "no answer"
+#: How devices are counted that said something of a command that is not for them.
+NOT_MEANT = "not meant"
 #: A result may be under way that long after the last moment to begin.
 GRACE = timedelta(seconds=5)
 #: In these states it may be worth to try again: the device did not do it, or nobody knows.
 TO_RETRY = frozenset({"failed", "timed_out", "unknown", "expired", NO_ANSWER})
+#: All in which a device may be that nothing more is to be expected of.
+ENDS = FINAL | {NO_ANSWER}
 #: Exit codes of --wait: some ended otherwise than succeeded; some have not answered.
 FAILED, UNANSWERED = 3, 4
 
@@ -71,7 +77,7 @@ def answer_of(stored: Stored, command_id: str) -> Answer | None:
 class Row:
     """One device. state: that of its result, or ``waiting`` or ``no answer``. device: online, offline, ...; None: not known to the hub.
 
-    expected: the hub's reports say that the command is for it.
+    expected: by the hub's reports the command is for it, or may be. Whoever else says something of it counts for nothing.
     """
 
     id: str
@@ -85,7 +91,7 @@ class Row:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to be expected."""
-        return self.state in FINAL or self.state == NO_ANSWER
+        return self.state in ENDS
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,6 +99,7 @@ class Row:
         return {
             "state": self.state,
             "device": str(self.device) if self.device else None,
+            "expected": self.expected,
             "reason": self.reason,
             "code": result.code,
             "output": result.output,
@@ -113,18 +120,20 @@ def rows_of(
     until: float,
     now: datetime,
     others: Mapping[str, State] | None = None,
+    perhaps: Collection[str] = (),
 ) -> list[Row]:
     """A row for every device that should answer, and for those that did, by id.
 
     expected: by id, what each of them is in. until: when the command is not begun any more, Unix seconds. now: the hub's clock.
-    others: what the rest of the fleet is in.
+    others: what the rest of the fleet is in. perhaps: those of which the reports do not tell; once they answer they are meant.
     """
     over = now.timestamp() > until + GRACE.total_seconds()
     silent = NO_ANSWER if over else WAITING
     found = {device: Row(id=device, state=silent, device=state) for device, state in expected.items()}
     states = {**(others or {}), **expected}
     for answer in answers:
-        found[answer.device] = _answered(answer, states.get(answer.device), expected=answer.device in expected)
+        is_meant = answer.device in expected or answer.device in perhaps
+        found[answer.device] = _answered(answer, states.get(answer.device), expected=is_meant)
     return [found[device] for device in sorted(found)]
 
 
@@ -136,12 +145,16 @@ def _answered(answer: Answer, device: State | None, *, expected: bool) -> Row:
 
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:
-    """How many devices are in which state, the most first."""
-    return dict(Counter(row.state for row in rows).most_common())
+    """How many devices are in which state, the most first; and how many said something that were not meant."""
+    rows = list(rows)
+    found = dict(Counter(row.state for row in rows if row.expected).most_common())
+    strangers = sum(not row.expected for row in rows)
+    return {**found, NOT_MEANT: strangers} if strangers else found
 
 
 def exit_code(rows: Sequence[Row]) -> int:
-    """0 when every device succeeded, FAILED when one ended otherwise, else UNANSWERED."""
+    """0 when every device that is meant succeeded, FAILED when one ended otherwise, else UNANSWERED."""
+    rows = [row for row in rows if row.expected]
     if any(row.state in FINAL and row.state != "succeeded" for row in rows):
         return FAILED
     return 0 if rows and all(row.state == "succeeded" for row in rows) else UNANSWERED

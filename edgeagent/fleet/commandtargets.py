@@ -37,10 +37,14 @@ class Aim:
 
 @dataclass(frozen=True, kw_only=True)
 class Meant:
-    """The devices that should carry a command out, and those of which their reports do not tell, each by id."""
+    """The devices that should carry a command out, and those of which their reports do not tell, each by id.
+
+    problem: why the filter cannot be evaluated on the report of some device, empty if it can on all.
+    """
 
     sure: list[Known] = field(default_factory=list)
     unsure: list[Known] = field(default_factory=list)
+    problem: str = ""
 
 
 def aimed(selector: Selector, *, own: Sequence[str] = ()) -> Aim:
@@ -101,10 +105,11 @@ async def meant(evaluator: Evaluator, roster: Roster, aim: Aim, *, signed: datet
     if not expression:
         return Meant(sure=covered)
     reported = [known for known in covered if known.facts is not None]
-    found = Meant(unsure=[known for known in covered if known.facts is None])
+    silent = [known for known in covered if known.facts is None]
     if not reported:
-        return found
+        return Meant(unsure=silent)
     verdicts = await evaluator.evaluate_many(expression, [known.facts or {} for known in reported])
+    found = Meant(unsure=silent, problem=next((verdict.problem for verdict in verdicts if verdict.problem), ""))
     for known, verdict in zip(reported, verdicts, strict=True):
         if verdict.matched:
             found.sure.append(known)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,9 +14,10 @@ from edgeagent.errors import UsageProblem
 from edgeagent.fleet.configtext import one_value
 from edgeagent.sections import check
 
-__all__ = ["Tail", "arguments_of", "seconds_of"]
+__all__ = ["Tail", "arguments_of", "described", "seconds_of"]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+#: Of the parts of a time, in their order: days, hours, minutes, seconds.
+_UNITS = (86_400, 3600, 60, 1)
 
 
 def arguments_of(action: Action, words: Iterable[str]) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def arguments_of(action: Action, words: Iterable[str]) -> dict[str, Any]:
                 f"read {word!r}", "it is no key=value", f"`edgeagent cmd actions {action.name}` shows its arguments"
             )
         if name in found:
-            raise UsageProblem(f"ask for {action.name}", f"{name!r} is there twice")
+            raise UsageProblem(f"ask for {action.name}", f"{name!r} is there twice", "say it once; a list is written [1, 2]")
         found[name] = _value(text, types.get(name))
     return found
 
@@ -48,11 +50,23 @@ def _value(text: str, hint: Any) -> Any:
 
 
 def seconds_of(text: str) -> float:
-    """``30s``, ``10m``, ``1h`` or ``7d`` in seconds. Raises UsageProblem for anything else."""
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text.strip())
-    if not found:
-        raise UsageProblem(f"read {text!r}", "it is no time", "write 30s, 10m, 1h or 7d")
-    return float(int(found[1]) * _UNITS[found[2]])
+    """``30s``, ``10m``, ``1h30m`` or ``7d`` in seconds. Raises UsageProblem for anything else."""
+    found = re.fullmatch(r"(?:([0-9]{1,7})d)?(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,7})s)?", text.strip(), re.ASCII)
+    seconds = sum(int(part or 0) * unit for part, unit in zip(found.groups(), _UNITS, strict=True)) if found else 0
+    if seconds < 1:
+        raise UsageProblem(f"read {text!r}", "it is no time of a second or more", "write 30s, 10m, 1h30m or 7d")
+    return float(seconds)
+
+
+def described(action: str, args: Mapping[str, Any]) -> str:
+    """An action with its arguments on one line, as they would be typed: text that would be read as something else is in quotes."""
+    return " ".join([action, *(f"{key}={_written(value)}" for key, value in args.items())])
+
+
+def _written(value: Any) -> str:
+    """Text as it is where it reads as itself again; what is long is no number or the like."""
+    bare = isinstance(value, str) and re.fullmatch(r"[^\s\"'\\=]+", value) and (len(value) > 100 or one_value(value) is None)
+    return value if bare else json.dumps(value, ensure_ascii=False)
 
 
 class Tail:

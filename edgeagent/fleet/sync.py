@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeagent.fleet.commandentry import Command
+from edgeagent.fleet.commandorder import Order
 from edgeagent.fleet.commandrun import Running
 from edgeagent.fleet.commandstatus import Row
 from edgeagent.fleet.config import Written
@@ -22,7 +23,7 @@ from edgeagent.subjects import Scope
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
 
-__all__ = ["SyncCommands", "SyncConfiguration", "SyncFiles", "SyncFleet"]
+__all__ = ["SyncCommands", "SyncConfiguration", "SyncFiles", "SyncFleet", "SyncRunning"]
 
 T = TypeVar("T")
 
@@ -127,18 +128,28 @@ class SyncCommands:
     def __init__(self, fleet: SyncFleet) -> None:
         self._fleet, self._commands = fleet, fleet.fleet.commands
 
-    def run(self, action: str, args: Mapping[str, Any] | None = None, **options: Any) -> Running:
-        """Send it; ``id`` and ``until`` of what is returned name it, :meth:`results` and :meth:`wait` say what became of it."""
-        return self._fleet.run(self._commands.run(action, args, **options))
+    def run(self, action: str, args: Mapping[str, Any] | None = None, **options: Any) -> SyncRunning:
+        """Send a command now; options as of :meth:`Commands.prepare <edgeagent.fleet.commands.Commands.prepare>`."""
+        return SyncRunning(self._fleet, self._fleet.run(self._commands.run(action, args, **options)))
 
-    def results(self, running: Running) -> dict[str, Row]:
-        return self._fleet.run(running.results())
+    def prepare(self, action: str, args: Mapping[str, Any] | None = None, **options: Any) -> Order:
+        return self._fleet.run(self._commands.prepare(action, args, **options))
 
-    def wait(self, running: Running, timeout: float | None = None) -> dict[str, Row]:
-        return self._fleet.run(running.wait(timeout))
+    def send(self, order: Order) -> SyncRunning:
+        return SyncRunning(self._fleet, self._fleet.run(self._commands.send(order)))
 
-    def get(self, command_id: str) -> Running:
-        return self._fleet.run(self._commands.get(command_id))
+    def get(self, command_id: str) -> SyncRunning:
+        return SyncRunning(self._fleet, self._fleet.run(self._commands.get(command_id)))
+
+    def newest(self) -> SyncRunning:
+        return SyncRunning(self._fleet, self._fleet.run(self._commands.newest()))
+
+    def retry(self, command_id: str, **options: Any) -> Order:
+        """What is to be sent; :meth:`send` does."""
+        return self._fleet.run(self._commands.retry(command_id, **options))
+
+    def retries(self, command: Command) -> list[Command]:
+        return self._fleet.run(self._commands.retries(command))
 
     def recent(self, count: int = 20) -> list[Command]:
         return self._fleet.run(self._commands.recent(count))
@@ -147,14 +158,39 @@ class SyncCommands:
         return self._fleet.run(self._commands.cancel(command_id, **options))
 
 
+class SyncRunning:
+    """A command that was sent: see :class:`~edgeagent.fleet.commandrun.Running`."""
+
+    def __init__(self, fleet: SyncFleet, running: Running) -> None:
+        self._fleet, self._running = fleet, running
+        self.id, self.until, self.command, self.meant = running.id, running.until, running.command, running.meant
+
+    def results(self) -> dict[str, Row]:
+        return self._fleet.run(self._running.results())
+
+    def wait(self, timeout: float | None = None) -> dict[str, Row]:
+        return self._fleet.run(self._running.wait(timeout))
+
+    def progress(self, timeout: float | None = None) -> Iterator[list[Row]]:
+        """Blocks between changes; end it by leaving the loop."""
+        rows = self._running.progress(timeout)
+        try:
+            while True:
+                yield self._fleet.run(rows.__anext__())
+        except StopAsyncIteration:
+            return
+        finally:
+            self._fleet.run(rows.aclose())
+
+
 class SyncFiles:
     """Files to devices and from them: see :class:`~edgeagent.fleet.files.Files`."""
 
     def __init__(self, fleet: SyncFleet) -> None:
         self._fleet, self._files = fleet, fleet.fleet.files
 
-    def push(self, local: Path, to: str, **options: Any) -> Running:
-        return self._fleet.run(self._files.push(local, to, **options))
+    def push(self, local: Path, to: str, **options: Any) -> SyncRunning:
+        return SyncRunning(self._fleet, self._fleet.run(self._files.push(local, to, **options)))
 
     def pull(self, device: str, path: str, local: Path, **options: Any) -> Path:
         return self._fleet.run(self._files.pull(device, path, local, **options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_the_commands(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert said[0] == "Locked: no commands until `sudo edgeagent unlock`.\n"
     assert said[1].startswith("It is locked by ada since ") and ": roof already" in said[1]
     assert said[2].startswith("Unlocked; it was locked by ada since ")
+    assert not any(re.search(r"\dT\d", text) for text in said), "times are told as they read here"
     assert said[3] == "It was not locked.\n"
 
 

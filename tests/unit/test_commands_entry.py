@@ -12,9 +12,10 @@ import pytest
 from edgeagent import subjects
 from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry, Target, new_id
 from edgeagent.direct import Stored
-from edgeagent.errors import Refused, UsageProblem
-from edgeagent.fleet.commandentry import LogEntry, log_entry, made, place_of
-from edgeagent.fleet.commandlogs import check_signed, signed_entry
+from edgeagent.errors import Failed, Refused, UsageProblem
+from edgeagent.fleet.commandentry import MAX_NUMBER, LogEntry, log_entry, made, place_of
+from edgeagent.fleet.commandfind import one_of, time_of
+from edgeagent.fleet.commandlogs import MAX_GAP, check_room, check_signed, place_after, signed_entry
 from edgeagent.hub.owner import Owner
 from edgeagent.subjects import FLEET_ALL, Scope
 from edgeagent.trust.creds import Credentials
@@ -90,6 +91,67 @@ def test_an_entry_proves_who_signed_it_for_where() -> None:
         assert "it is no command" in read(good._replace(data=rubbish)).problem
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": "*"},
+        {"id": "\x9b31m"},
+        {"id": ""},
+        {"not_after": 10**17},
+        {"not_after": 0},
+        {"splay_seconds": 1e9},
+        {"action": ""},
+        {"action": "x" * 101},
+    ],
+    ids=lambda wrong: "-".join(wrong),
+)
+def test_what_no_device_would_follow_is_no_command(wrong: dict[str, Any]) -> None:
+    found = read(stored(BERLIN, 1, entry(**wrong)))
+    assert "impossible" in found.problem and made([found]) == []
+
+
+def signed(number: int, *, problem: str = "") -> LogEntry:
+    return LogEntry(BERLIN, number, START, entry(), problem=problem)
+
+
+@pytest.mark.parametrize(
+    ("entries", "number"),
+    [
+        ([signed(7), signed(8, problem="nobody's")], 9),
+        ([signed(7), signed(7 + MAX_GAP, problem="nobody's")], 8 + MAX_GAP),
+        ([signed(7), signed(8 + MAX_GAP, problem="nobody's")], 8),
+        ([signed(7), signed(9, problem="nobody's"), signed(10**12 - 2, problem="nobody's")], 10),
+        ([signed(10**12 - 2, problem="nobody's")], 1),
+        ([signed(10**11), signed(7)], 10**11 + 1),
+    ],
+    ids=["beside", "near", "far", "near-and-far", "only-far", "signed"],
+)
+def test_numbers_that_nobody_signed_do_not_end_a_log(entries: list[LogEntry], number: int) -> None:
+    place = place_after(entries)
+    assert place is not None and place.number == number
+
+
+def test_a_log_at_its_end_says_so() -> None:
+    check_room(BERLIN, MAX_NUMBER - 1)
+    with pytest.raises(Failed, match=r"the log of group\.berlin is at its end.*-d"):
+        check_room(BERLIN, MAX_NUMBER)
+    assert place_after([]) is None
+
+
+def test_a_command_is_found_by_how_its_id_begins() -> None:
+    ping, other = entry(), entry("reboot", id="01KAJ8XG4Q2T9V5H3M7R6W1YZE")
+    commands = made([read(stored(BERLIN, 1, ping)), read(stored(BERLIN, 2, other))])
+    assert one_of(commands, "01kaj8").id == other.id and one_of(commands, ping.id).id == ping.id
+    with pytest.raises(UsageProblem, match=rf"2 begin so: .*{ping.id}.*more of its id"):
+        one_of(commands, "01")
+    with pytest.raises(UsageProblem, match="no such command"):
+        one_of(commands, "01KAJ9")
+    made_at = time_of(ping.id)
+    assert made_at is not None and abs((made_at - START).total_seconds()) < 1
+    assert time_of(ping.id[:6]) is not None and (time_of(ping.id[:6]) or made_at) <= made_at
+    assert [time_of(wrong) for wrong in ("01", "01KAJU", "01KAJ8XG4Q2T9V5H3M7R6W1YZEE", "")] == [None] * 4
+
+
 def test_a_command_in_several_logs_is_one() -> None:
     one = entry("reboot", target=Target(labels={"site": "berlin"}), splay_seconds=60.0)
     other = entry("ping")
@@ -122,7 +184,7 @@ def test_who_cancelled_it_and_when_whatever_the_order() -> None:
     ("target", "scopes", "words"),
     [
         (Target(), (FLEET_ALL,), "--all"),
-        (Target(devices=["pi-01"]), (BERLIN,), "-g berlin -d pi-01"),
+        (Target(devices=["pi-01"]), (BERLIN,), "-d pi-01"),
         (Target(where="a > 1"), (FLEET_ALL,), "--where 'a > 1'"),
     ],
     ids=["all", "devices", "where"],
@@ -144,7 +206,7 @@ def test_what_devices_would_not_follow_is_known_before_it_is_sent() -> None:
     data = signed_entry(limited, BERLIN, entry(), number=1, at=limited.issued_at)
     signature = check_signed(limited, BERLIN, data)
     assert signature.may("service.restart") and signature.may("ping") and not signature.may("reboot")
-    with pytest.raises(Refused, match="limited to the groups berlin"):
+    with pytest.raises(UsageProblem, match="command the whole fleet: this login is limited to the groups berlin"):
         check_signed(limited, FLEET_ALL, signed_entry(limited, FLEET_ALL, entry(), number=1, at=limited.issued_at))
     with pytest.raises(Refused, match=r"before olga's login was issued.*clock"):
         check_signed(OLGA, BERLIN, signed_entry(OLGA, BERLIN, entry(), number=1, at=OLGA.issued_at - 10_000))

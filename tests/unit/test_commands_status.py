@@ -41,7 +41,14 @@ def test_who_should_answer_waits_and_who_answered_is_there_though_not_expected()
         ("pi-09", "failed", State.SUSPECT, False),
     ]
     assert [row.is_over for row in rows] == [True, False, True] and rows[2].reason == "it burns"
-    assert counts(rows) == {"succeeded": 1, "waiting": 1, "failed": 1}
+    assert counts(rows) == {"succeeded": 1, "waiting": 1, "not meant": 1}
+    assert exit_code(rows[:1] + rows[2:]) == 0, "whoever was not meant fails nothing"
+
+
+def test_of_whom_the_reports_do_not_tell_the_answer_does() -> None:
+    said = [answer("pi-01", "succeeded"), answer("pi-02", "failed")]
+    rows = rows_of({"pi-01": State.ONLINE}, said, until=NOW.timestamp() + 60, now=NOW, perhaps={"pi-02", "pi-03"})
+    assert [(row.id, row.expected) for row in rows] == [("pi-01", True), ("pi-02", True)] and exit_code(rows) == FAILED
 
 
 @pytest.mark.parametrize(("late", "state"), [(-1, "waiting"), (4, "waiting"), (6, "no answer")])

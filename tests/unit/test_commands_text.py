@@ -8,7 +8,7 @@ import pytest
 
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet.commandorder import action_of
-from edgeagent.fleet.commandtext import Tail, arguments_of, seconds_of
+from edgeagent.fleet.commandtext import Tail, arguments_of, described, seconds_of
 
 
 @pytest.mark.parametrize(
@@ -39,15 +39,36 @@ def test_words_that_are_none(words: list[str], said: str) -> None:
         arguments_of(action_of("logs"), words)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("10m", 600), ("1h", 3600), ("7d", 604_800)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("10m", 600), ("1h", 3600), ("7d", 604_800), ("1h30m", 5400), ("1d12h", 129_600)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "7", "7w", "-1h", "1.5h", "0s", "1h 5m", "٣s"])
+@pytest.mark.parametrize("text", ["", "7", "7w", "-1h", "1.5h", "0s", "1h 5m", "5m1h", "٣s"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageProblem, match="it is no time"):
         seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"name": 5}, "name=5"),
+        ({"name": "5"}, 'name="5"'),
+        ({"unit": "nginx", "follow": True}, "unit=nginx follow=true"),
+        ({"text": "a b"}, 'text="a b"'),
+        ({"text": "true"}, 'text="true"'),
+        ({"text": ""}, 'text=""'),
+        ({"argv": ["x", "-p"]}, 'argv=["x", "-p"]'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arguments_read_as_what_they_are(args: dict[str, Any], words: str) -> None:
+    assert described("plugin.greet", args) == f"plugin.greet {words}"
+    typed = [described("", {key: value}).strip() for key, value in args.items()]
+    assert arguments_of(action_of("plugin.greet"), typed) == args
 
 
 def test_each_line_is_shown_once_however_it_comes() -> None:

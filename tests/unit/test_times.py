@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from edgeagent.times import age, duration, parse_rfc3339, rfc3339
+from edgeagent.times import age, duration, moment, parse_rfc3339, rfc3339
 
 UTC = timezone.utc
 
@@ -61,6 +61,16 @@ def test_times_are_written_in_utc_with_milliseconds() -> None:
 )
 def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "year"), [(0, 1970), (-(10**17), 1970), (1_767_225_600, 2026), (10**17, 9999), (float("inf"), 9999)], ids=str
+)
+def test_any_number_is_a_moment_somewhere(seconds: float, year: int) -> None:
+    found = moment(seconds)
+    assert found.year == year
+    for hours in (-14, 14):
+        assert found.astimezone(timezone(timedelta(hours=hours))).year in (year - 1, year)
 
 
 @pytest.mark.parametrize(
