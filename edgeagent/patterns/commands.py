@@ -100,7 +100,8 @@ class CommandLogs:
         wanted = plan(position, self._journal.noted(str(scope), head.number), head)
         if wanted is not None and not wanted.anew and position and position.cursor and scope not in self._compared:
             there = await entry_digest(self._client, scope, position.cursor, head.number)
-            if there != self._journal.noted(str(scope), position.cursor):
+            purged = not there and position.cursor < wanted.floor  # the hub lets go what expired long ago
+            if there != self._journal.noted(str(scope), position.cursor) and not purged:
                 wanted = at_cursor(wanted, head)
         if wanted is not None:
             self._compared.add(scope)

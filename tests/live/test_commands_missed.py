@@ -66,6 +66,22 @@ async def test_what_expired_unseen_is_told_also_when_newer_ones_came(device: Com
     assert lines(out) == ["2", "5"]
 
 
+async def test_what_the_hub_let_go_was_no_other_log(device: CommandDevice, author: Author, hub: TrustHub, out: Path) -> None:
+    """An entry that expired long ago goes one day, also the one that a device has read last before it went away."""
+    async with device.running():
+        first = await author.send("ping")
+        assert (await heard(author.client, first)).state == "succeeded"
+    entry = author.entry("test.append", {"path": str(out)})
+    for number in (2, 3):
+        _, log, _ = await author.head(FLEET_ALL)
+        ready = msgspec.structs.replace(entry, log=log, floor=number)
+        await author.raw(author.signed(ready, FLEET_ALL, number), FLEET_ALL, number)
+    await (await hub.connect("HUB")).jetstream().purge_stream("EDGE_COMMANDS", subject="edge.to.fleet.all.cmd.*", keep=1)
+    async with device.running():
+        assert (await heard(author.client, entry.id)).state == "succeeded"
+    assert lines(out) == ["x"] and "command.hub_went_back" not in device.kinds()
+
+
 async def test_a_splay_counts_from_when_the_time_is_known(
     device: CommandDevice, author: Author, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
