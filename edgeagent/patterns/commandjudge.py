@@ -45,7 +45,8 @@ class Filter(Protocol):
 class Here:
     """What a command meets on this device.
 
-    enrolled_at: Unix seconds, None when it is not known. now: the time as far as it is known, Unix seconds; None: it is not.
+    enrolled_at: Unix seconds, None when it is not known. now: the time as far as it is known, Unix seconds; None: it is not. saw: told of each
+    entry's good signature.
     """
 
     device_id: str
@@ -56,6 +57,7 @@ class Here:
     evaluator: Filter
     now: Callable[[], float | None]
     enrolled_at: float | None = None
+    saw: Callable[[Signature], None] = lambda found: None
 
 
 def is_id(text: object) -> bool:
@@ -73,6 +75,7 @@ async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes
         found = check(data, kind="command", scope=scope, pins=pins)
         entry = entry_of(found.body)
         _check_place(found, entry, number, log)
+        here.saw(found)
     except EdgeError as error:
         return Step(number, mark, 0), str(error)
     return Step(number, mark, entry.not_after, await _asked(here, found, entry)), ""

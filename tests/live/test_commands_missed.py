@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from edgeagent import subjects
+from edgeagent.command import is_final
 from edgeagent.errors import Unreachable
 from edgeagent.patterns import commandrun
+from edgeagent.publish import published
 from edgeagent.subjects import FLEET_ALL
 from tests.support.commanding import Author, CommandDevice, heard, person, pins_of, results_of
 from tests.support.servers import until
@@ -101,7 +105,34 @@ async def test_a_splay_counts_from_when_the_time_is_known(
         device.link_came()
         beside = await author.send("ping")
         assert (await heard(author.client, beside)).state == "succeeded", "the time is known"
-        assert device.journal.next().id == splayed and not out.exists()
+        assert next(device.journal.waiting(concurrent=False)).id == splayed and not out.exists()
+
+
+async def test_a_hub_that_tells_a_time_that_is_over_makes_nothing_run_that_has_expired(
+    device: CommandDevice, author: Author, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It held the command back until then, and the device's own clock is not kept right. What people signed since says how late it is."""
+    async with device.running():
+        assert (await heard(author.client, await author.send("ping"))).state == "succeeded"
+        monkeypatch.setattr(device.commands._time, "_ahead", time.time() - 3600 - time.monotonic())
+        late = await author.send("test.append", {"path": str(out)}, expires=-5)
+        assert (await heard(author.client, late)).state == "expired"
+        in_time = await author.send("test.append", {"path": str(out), "line": "y"})
+        assert (await heard(author.client, in_time)).state == "succeeded"
+    assert lines(out) == ["y"]
+
+
+async def test_what_the_hub_shows_as_our_result_ends_no_task_however_deep_it_is(
+    device: CommandDevice, author: Author, hub: TrustHub
+) -> None:
+    entry = author.entry("ping")
+    text = f'{{"id": "{entry.id}", "state": "failed", "value": {"[" * 990}{"]" * 990}}}'
+    await published(await hub.connect("HUB"), subjects.result("pi-1", entry.id), text.encode())
+    await author.write(entry)
+    after = await author.send("ping")
+    async with device.running():
+        assert (await heard(author.client, after)).state == "succeeded"
+        await until(lambda: is_final(device.journal.command(entry.id).result.state), "it has ended")
 
 
 async def test_a_copy_from_before_it_began_runs_it_no_second_time_though_nobody_was_told(
