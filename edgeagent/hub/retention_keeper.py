@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timezone
 from typing import Any
 
 from nats.js import api
@@ -31,9 +31,10 @@ from edgeagent.hub.retention import (
     Shares,
     entries_below,
 )
+from edgeagent.hub.runningclock import RunningClock
 from edgeagent.link import Client, request
 from edgeagent.runtime import jittered
-from edgeagent.times import parse_rfc3339, rfc3339
+from edgeagent.times import rfc3339
 from edgeagent.trust.signed import peek
 
 __all__ = ["RetentionKeeper"]
@@ -65,6 +66,7 @@ class RetentionKeeper:
         self, hub: Client, *, keep_results: float = KEEP_RESULTS_SECONDS, keep_entries: float = KEEP_ENTRIES_SECONDS
     ) -> None:
         self._hub, self._keep_results, self._keep_entries = hub, keep_results, keep_entries
+        self._clock = RunningClock(hub)
         self._said: dict[str, float] = {}
         self._audit_first = 0
 
@@ -170,13 +172,14 @@ class RetentionKeeper:
         return Fill(state["bytes"], info["config"]["max_bytes"], state["first_seq"], state["last_seq"])
 
     async def _first_young(self, stream: str, keep_seconds: float) -> int:
-        """The sequence of the first message that is not so old yet, by the hub's clock; one past the last when all are."""
-        info = await self._ask(f"STREAM.INFO.{stream}", f"see how full {stream} is")
-        moment = rfc3339(parse_rfc3339(info["ts"]) - timedelta(seconds=keep_seconds))
+        """The sequence of the first message that is not so old yet; one past the last when all are. A hub's clock that is ahead makes
+        nothing old (:mod:`edgeagent.hub.runningclock`)."""
+        then = await self._clock.time() - keep_seconds
+        moment = rfc3339(datetime.fromtimestamp(then, timezone.utc))
         question = json.dumps({"start_time": moment, "next_by_subj": ">"}).encode()
         found = await request(self._hub, subjects.direct_get(stream, prefix=PREFIX), question, what=f"read {stream}")
         headers = found.headers or {}
-        return int(headers["Nats-Sequence"]) if "Nats-Time-Stamp" in headers else int(info["state"]["last_seq"]) + 1
+        return int(headers["Nats-Sequence"]) if "Nats-Time-Stamp" in headers else (await self._fill(stream)).last + 1
 
     async def _ask(self, what: str, doing: str) -> Any:
         answer = json.loads((await request(self._hub, f"{PREFIX}.{what}", b"", what=doing)).data)

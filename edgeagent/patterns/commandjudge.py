@@ -104,7 +104,7 @@ async def _asked(here: Here, found: Signature, entry: Entry) -> New | Cancel | N
             return None
         reason = _refusal(here, found, entry)
     except (UsageProblem, Refused) as error:
-        reason = f"its filter cannot be evaluated here: {error.why}"
+        reason = f"its filter cannot be evaluated here: {actions.printable(error.why, _MAX_REASON)}"
     return _new(here, found, entry, reason)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from edgeagent import actions
 from edgeagent.command import digest
 from edgeagent.direct import Stored
 from edgeagent.documents import Source
@@ -125,7 +126,8 @@ class CommandLogs:
         for step in steps:
             if isinstance(step.what, New) and step.what.result.state != "accepted":
                 result = step.what.result
-                log.warning("%s by %s, command %s: %s", result.state, result.signer, result.id, result.reason)
+                signer, reason = actions.printable(result.signer), actions.printable(result.reason)
+                log.warning("%s by %s, command %s: %s", result.state, signer, result.id, reason)
         self._on_taken(taken.stop)
 
     async def _examined(self, scope: Scope, log_id: str, window: list[tuple[int, bytes]]) -> list[tuple[Step, str]]:
