@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -74,13 +75,21 @@ def send(
                         await last(fleet, row)
             return code
 
+    from edgeagent.cli import leaving  # with asyncio, which `--help` does without
+
     try:
-        code = running.run(work())
+        code = running.run(leaving.unless_left(work()) if how.ends else work())
     except KeyboardInterrupt:
         if not sent.id:
             raise
         _interrupted(sent.id, how)
         raise typer.Exit(130) from None
+    except leaving.Left as left:
+        leaving.silence()
+        if sent.id:
+            _interrupted(sent.id, how)
+        leaving.silence()
+        raise typer.Exit(left.code) from None
     if code:
         raise typer.Exit(code)
 
@@ -99,6 +108,8 @@ def _interrupted(command_id: str, how: How) -> None:
             await fleet.commands.cancel(command_id)
 
     running.run(work())
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        typer.echo(f"{command_id} is cancelled", err=True)
 
 
 async def _prepared(fleet: Fleet, action: str, args: Mapping[str, Any], how: How, again: str) -> Order:
@@ -191,7 +202,7 @@ def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = T
         typer.echo(cmd_board.summary(rows), err=True)
     else:
         for row in rows:
-            if row.state != "succeeded":
+            if row.state != "succeeded" or row.reason:
                 exit_with = f" with {row.result.exit_code}" if row.result.exit_code is not None else ""
                 typer.echo(f"{row.id} {plain(row.state)}{exit_with}{f': {plain(row.reason)}' if row.reason else ''}", err=True)
     if any(not row.is_over for row in rows):

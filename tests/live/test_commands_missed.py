@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from edgeagent import subjects
+from edgeagent import actions, subjects
+from edgeagent.actions import Action, Context, NoArguments, Outcome
 from edgeagent.command import is_final
 from edgeagent.errors import Unreachable
 from edgeagent.patterns import commandrun
@@ -158,3 +159,20 @@ async def test_a_copy_from_before_it_began_runs_it_no_second_time_though_nobody_
         last = await author.send("test.append", {"path": str(out), "line": "y"})
         assert (await heard(author.client, last)).state == "succeeded"
     assert not began[1].exists() and lines(out) == ["y"]
+
+
+async def test_who_cancels_too_late_is_not_told_that_it_was_cancelled(device: CommandDevice, author: Author, out: Path) -> None:
+    """An action that can't be called off any more says that nobody knows."""
+
+    async def late(context: Context, args: NoArguments) -> Outcome:
+        out.write_text("began")
+        await context.cancelled.wait()
+        return Outcome("unknown", "too late")
+
+    actions.register(Action(name="test.late", description="Of a test.", run=late, arguments=NoArguments, timeout_seconds=3600))
+    async with device.running():
+        name = await author.send("test.late")
+        await until(out.exists, "it runs")
+        await author.cancel(name)
+        found = await heard(author.client, name)
+        assert (found.state, found.reason) == ("unknown", "too late")
