@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -246,7 +247,9 @@ def refusal(settings: Settings, name: str, args: Mapping[str, Any] | msgspec.Str
 
 #: Words that say that a value is nobody else's business.
 _SECRET = re.compile(r"pass(wd|word|phrase)?|secret|token|credential|api_?-?key|private|\bkey\b", re.IGNORECASE)
-_ASSIGNED = re.compile(r"(?i)([\w.-]*(?:pass|secret|token|credential|api[_-]?key)[\w.-]*[=:]\s*)\S+")
+#: The same within a value: ``--db-password=hunter2``. Each word is looked at from its beginning only, so that the time it takes grows with
+#: the length and not with its square: it runs on the event loop, on what somebody else wrote.
+_ASSIGNED = re.compile(r"(?i)(?<![\w.-])(?=[\w.-]*(?:pass|secret|token|credential|api[_-]?key))([\w.-]+[=:]\s*)\S+")
 
 
 def described(action: Action | str, args: Mapping[str, Any] | msgspec.Struct) -> str:
@@ -262,13 +265,15 @@ def _shown(key: str, value: Any) -> str:
     if _SECRET.search(key) and "=" not in key:
         return "***"
     if isinstance(value, Mapping):
-        return "{" + " ".join(f"{word}={_shown(str(word), inner)}" for word, inner in value.items()) + "}"
+        some = islice(value.items(), MAX_LINE)
+        return "{" + " ".join(f"{word}={_shown(str(word), inner)}" for word, inner in some) + "}"
     if isinstance(value, (list, tuple)):
+        value = value[:MAX_LINE]
         before = ["", *map(str, value)]  # `--password hunter2` are two words
         return (
             "[" + " ".join(_shown(name if name[:1] == "-" else "", item) for name, item in zip(before, value, strict=False)) + "]"
         )
-    return _ASSIGNED.sub(r"\1***", str(value))
+    return _ASSIGNED.sub(r"\1***", str(value)[:MAX_LINE])  # what is behind is not shown anyway
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -86,7 +86,7 @@ class Result(msgspec.Struct, omit_defaults=True):
 
     nonce: random, made when the device accepted the command, and :func:`renewed` at each start of its agent until it begins; a result of
     the same command with one that is not its own or a former one of it is of a life of the device that its store knows nothing of (it was
-    rolled back, or it was installed anew). reason: why it ended so, one sentence; empty when it succeeded.
+    rolled back, or it was installed anew). reason: why it ended so, one sentence; mostly empty when it succeeded.
     output: the end of what the action wrote, at most 64 KB; output_bytes: how much it wrote in all. value: what the action answered,
     JSON. accepted, started, ended: RFC 3339, by the device's clock, empty for not yet. signer: who signed the command.
     superseded_by: id of the newer command that made this one needless.

@@ -51,7 +51,7 @@ class ExecSettings(Section, frozen=True, kw_only=True):
     allow: Annotated[
         list[_Words],
         Meta(
-            description='What may be run, each a list of the program (an absolute path) and its arguments: `[["/usr/bin/uptime", "-p"], ["/usr/bin/apt-get", "install", "*"]]`. In an argument `*` stands for one or more characters, but never for what begins with `-`, contains `/` or a control character, or makes `..`.'
+            description='What may be run, each a list of the program (an absolute path) and its arguments: `[["/usr/bin/uptime", "-p"], ["/usr/bin/ping", "-c", "3", "*"]]`. In an argument `*` stands for one or more characters, but never for what begins with `-`, contains `/` or a control character, or makes `..`.'
         ),
     ] = []
     user: Annotated[

@@ -13,6 +13,7 @@ import nats.errors
 from edgeagent import subjects
 from edgeagent.errors import Closed, Failed, Refused, Unreachable
 from edgeagent.link import Client, request
+from edgeagent.publish import MAX_SEQUENCE
 from edgeagent.times import parse_rfc3339
 
 __all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all"]
@@ -39,7 +40,10 @@ def _stored(message: Any) -> Stored:
     deleted = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
     try:
         moment = parse_rfc3339(headers["Nats-Time-Stamp"])
-        return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), moment, message.data, deleted, headers)
+        sequence = int(headers["Nats-Sequence"])
+        if not 0 < sequence < MAX_SEQUENCE:
+            raise ValueError("no stream comes so far")
+        return Stored(headers["Nats-Subject"], sequence, moment, message.data, deleted, headers)
     except (KeyError, ValueError, OverflowError):
         raise Failed("read what the hub keeps", "the hub's answer makes no sense") from None
 

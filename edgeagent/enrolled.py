@@ -38,7 +38,7 @@ _PRIVATE = ("device.creds", RENEWAL_FILE, "secrets.json", TRUST_FILE, "enrolment
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """id: the device's. hub: the hub's name. urls: where the leaf links, as one of them worked when it was enrolled.
 
-    proxy: the HTTP proxy on the way there, empty for none. enrolled_at: RFC 3339, by this machine's clock.
+    proxy: the HTTP proxy on the way there, empty for none. enrolled_at: RFC 3339, by the hub's clock.
     groups, labels: as the hub gave them then.
     """
 

@@ -286,5 +286,5 @@ class Journal:
     def _in_our_words(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, msgspec.DecodeError) as error:
+        except (sqlite3.Error, msgspec.DecodeError, OverflowError, RecursionError, UnicodeEncodeError) as error:
             raise Failed(f"keep the commands in {self._path}", str(error), "see whether the disk is full or failing") from None

@@ -10,12 +10,14 @@ from edgeagent.errors import Failed
 from edgeagent.link import Client, request
 from edgeagent.wire import decode
 
-__all__ = ["published", "published_if"]
+__all__ = ["MAX_SEQUENCE", "published", "published_if"]
 
 #: How long to wait for the hub's acknowledgement, in seconds.
 ACK_TIMEOUT_SECONDS = 5.0
 #: nats-server's word for a fence that did not hold (``err_code``).
 _WRONG_LAST_SEQUENCE = 10071
+#: No stream comes so far, and the journal of a device has no room for larger numbers.
+MAX_SEQUENCE = 1 << 53
 
 
 class _Error(msgspec.Struct):
@@ -69,6 +71,6 @@ async def _ack(client: Client, subject: str, data: bytes, what: str, headers: di
 def _sequence(ack: _PubAck, what: str) -> int:
     if ack.error is not None:
         raise Failed(what, ack.error.description)
-    if ack.seq <= 0:
+    if not 0 < ack.seq < MAX_SEQUENCE:
         raise Failed(what, "the hub's acknowledgement makes no sense")
     return ack.seq

@@ -31,12 +31,14 @@ from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
 from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.knowntime import KnownTime
+from edgeagent.patterns.signedtimes import FILE as SIGNED_FILE
+from edgeagent.patterns.signedtimes import SignedTimes
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks, jittered, woken
 from edgeagent.settings import Settings
 from edgeagent.status import CommandsStatus
 from edgeagent.times import parse_rfc3339
-from edgeagent.trust.pins import load as load_pins
+from edgeagent.trust import pins as trustpins
 
 __all__ = ["DeviceCommands"]
 
@@ -78,13 +80,20 @@ class DeviceCommands:
         self._journal = Journal(settings.state_folder / FILE)
         if self._journal.damaged:
             events.tell("error", "command.journal_lost", self._journal.damaged)
+        signed = SignedTimes(settings.state_folder / SIGNED_FILE, self._pins)
         self._time = KnownTime(
-            client, device_id, synchronized=self._synchronized, heartbeat=self._heartbeat, on_known=lambda: self._queue.wake()
+            client,
+            device_id,
+            synchronized=self._synchronized,
+            floor=signed.floor,
+            heartbeat=self._heartbeat,
+            on_known=lambda: self._queue.wake(),
         )
         here = Here(
             device_id=device_id,
             settings=settings,
-            pins=lambda: load_pins(settings.state_folder / TRUST_FILE),
+            pins=self._pins,
+            saw=signed.saw,
             labels=labels,
             facts=facts.current,
             evaluator=evaluator,
@@ -132,9 +141,8 @@ class DeviceCommands:
     async def _prune(self) -> None:
         while True:
             await woken(self._linked, jittered(PRUNE_SECONDS))
-            if (now := self._time.now()) is not None:
-                with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
-                    self._journal.prune(now)
+            with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
+                self._journal.prune(self._time.past())
 
     def sources(self, groups: Iterable[str]) -> list[Source]:
         """What to follow."""
@@ -147,6 +155,9 @@ class DeviceCommands:
     def _taken(self, stop: list[str]) -> None:
         self._queue.stop(stop)
         self._results.wake()
+
+    def _pins(self) -> trustpins.Pins:
+        return trustpins.load(self._settings.state_folder / TRUST_FILE)
 
     def _synchronized(self) -> bool:
         return clock.synchronized(self._machine) is True

@@ -12,7 +12,7 @@ from edgeagent.assembly.enrolfiles import WHAT, EnrolmentFiles
 from edgeagent.assembly.reach import candidates, endpoint, silence
 from edgeagent.enrolled import Enrolment
 from edgeagent.enrolment import NO_ID, Admission, Claim, ClaimToken, claim_proof
-from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
+from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.identity import device_id, serial
 from edgeagent.leaf.visit import NotLinked, Visit, VisitOptions
 from edgeagent.machine import Machine
@@ -71,12 +71,20 @@ async def enrol(own: Settings, options: EnrolOptions, say: Callable[[str], None]
             hub=admission.hub,
             urls=[url],
             proxy=proxy,
-            enrolled_at=rfc3339(datetime.now(timezone.utc)),
+            enrolled_at=_issued(admission.jwt),
             groups=admission.groups,
             labels=admission.labels,
         )
         place.complete(claimant.key, admission, _pem(admission.authorities or options.token.authorities), made)
     return made
+
+
+def _issued(token: str) -> str:
+    """When the hub signed the device's login, RFC 3339: commands that were signed before are not for it, and its own clock may be wrong."""
+    try:
+        return rfc3339(datetime.fromtimestamp(int(jwt.claims(token)["iat"]), timezone.utc))
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        raise Failed(WHAT, "the hub's answer does not say when it was signed") from None
 
 
 def _wished_id(own: Settings, options: EnrolOptions) -> str:

@@ -24,6 +24,7 @@ from edgeagent.hub.keyring import Keyring, Service
 from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
+from edgeagent.hub.retention_keeper import RetentionKeeper
 from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
@@ -105,6 +106,7 @@ class HubServices:
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
         self.tasks.start("streams", self._keep_streams())
+        self.tasks.start("retention", RetentionKeeper(self._hub).run())
         self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
         provisioning = await self._let_devices_in(orders, self._presence)
         office = self._token_office(accounts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -80,13 +81,21 @@ def send(
                         await last(fleet, row)
             return code
 
+    from edgeagent.cli import leaving  # with asyncio, which `--help` does without
+
     try:
-        code = running.run(work())
+        code = running.run(leaving.unless_left(work()) if how.ends else work())
     except KeyboardInterrupt:
         if not sent.id:
             raise
         _interrupted(sent.id, how)
         raise typer.Exit(130) from None
+    except leaving.Left as left:
+        leaving.silence()
+        if sent.id:
+            _interrupted(sent.id, how)
+        leaving.silence()
+        raise typer.Exit(left.code) from None
     if code:
         raise typer.Exit(code)
 
@@ -105,6 +114,8 @@ def _interrupted(command_id: str, how: How) -> None:
             await fleet.commands.cancel(command_id)
 
     running.run(work())
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        typer.echo(f"{command_id} is cancelled", err=True)
 
 
 async def _prepared(
@@ -236,7 +247,7 @@ def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = T
         typer.echo(cmd_board.summary(rows), err=True)
     else:
         for row in rows:
-            if row.state != "succeeded":
+            if row.state != "succeeded" or row.reason:
                 typer.echo(_said(row), err=True)
     if any(not row.is_over for row in rows):
         typer.echo(f"`edgeagent cmd show {started.id}` shows what comes later", err=True)

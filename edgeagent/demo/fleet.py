@@ -14,7 +14,7 @@ from edgeagent import context, files, interpreter, settings
 from edgeagent.assembly.enrol import EnrolOptions, enrol
 from edgeagent.assembly.hubmake import make
 from edgeagent.demo.cable import Cable
-from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace
+from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace, with_ports_of
 from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, UsageProblem
 from edgeagent.fleet import admin
@@ -119,7 +119,10 @@ class DemoFleet:
         cable = self.cables[device.id] = Cable(("127.0.0.1", hub.options().leaf_port))
         await cable.start()
         text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port, pace=self.pace)
-        files.write_atomic(self.folder.settings(device.id), text.encode(), 0o600)
+        there = files.read_if_there(self.folder.settings(device.id))
+        if there is not None:
+            text = with_ports_of(there.decode(errors="surrogateescape"), text)
+        files.write_atomic(self.folder.settings(device.id), text.encode(errors="surrogateescape"), 0o600)
         if not (folder / "device.creds").exists():
             own = settings.load_own(self.folder.settings(device.id))
             token = ClaimToken.parse(await self._token(device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,10 @@ __all__ = ["QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
 
 #: Sites go round, so that filters by label and by group have something to tell apart.
 SITES = ("berlin", "munich", "hamburg")
+
+
+#: The lines of an agent.toml that change from start to start.
+_PORTS = (re.compile(r"^urls = .*$", re.MULTILINE), re.compile(r"^port = \d+", re.MULTILINE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,15 @@ def devices(count: int) -> list[DemoDevice]:
     return made
 
 
+def with_ports_of(kept: str, fresh: str) -> str:
+    """An agent.toml that somebody may have changed, with the address of the hub and the leaf's port as a fresh one has them."""
+    for line in _PORTS:
+        found = line.search(fresh)
+        assert found is not None
+        kept = line.sub(found.group(), kept, count=1)
+    return kept
+
+
 class DemoFolder:
     """``hub/``, ``owner.keys``, and ``devices/<id>/`` with ``agent.toml``, ``agent.pid`` and ``leaf.pid``."""
 
@@ -73,7 +87,8 @@ class DemoFolder:
         """An agent.toml that keeps everything in the device's own folder and reaches the hub through its cable."""
         labels = ", ".join(f"{key} = {json.dumps(value)}" for key, value in device.labels.items())
         return f"""\
-# One device of the demo. `edgeagent run --settings` this file starts it by hand.
+# One device of the demo. `edgeagent run --settings` this file starts it by hand. The demo sets hub.urls and leaf.port
+# at each start; the rest stays as you change it.
 [device]
 id = "{device.id}"
 labels = {{ {labels} }}

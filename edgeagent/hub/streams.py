@@ -168,7 +168,7 @@ STREAMS = (
     ),
     Stream(
         name="EDGE_METRICS",
-        share=0.20,
+        share=0.135,
         subjects=(_upward("metric"),),
         max_message_bytes=64 << 10,
         history=None,
@@ -243,7 +243,7 @@ STREAMS = (
     ),
     Stream(
         name="EDGE_AUDIT",
-        share=0.035,
+        share=0.10,  # more than all that it copies together: whoever fills those once pushes nothing out
         history=-1,
         never_purge=True,
         sources=(f"KV_{CONFIG_BUCKET}", f"KV_{TRUST_BUCKET}", "EDGE_COMMANDS"),

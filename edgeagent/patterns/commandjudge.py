@@ -47,7 +47,8 @@ class Filter(Protocol):
 class Here:
     """What a command meets on this device.
 
-    enrolled_at: Unix seconds, None when it is not known. now: the time as far as it is known, Unix seconds; None: it is not.
+    enrolled_at: Unix seconds, None when it is not known. now: the time as far as it is known, Unix seconds; None: it is not. saw: told of each
+    entry's good signature.
     """
 
     device_id: str
@@ -58,6 +59,7 @@ class Here:
     evaluator: Filter
     now: Callable[[], float | None]
     enrolled_at: float | None = None
+    saw: Callable[[Signature], None] = lambda found: None
 
 
 def is_id(text: object) -> bool:
@@ -74,6 +76,7 @@ async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes
         found = check(data, kind="command", scope=scope, pins=pins)
         entry = entry_of(found.body)
         _check_place(found, entry, number)
+        here.saw(found)
     except EdgeError as error:
         return Step(number, "", 0), str(error)
     return Step(number, digest(data), _not_after(found, entry), await _asked(here, found, entry, last_try)), ""
@@ -113,7 +116,7 @@ async def _asked(here: Here, found: Signature, entry: Entry, last_try: bool) -> 
             raise
         reason = f"its filter could not be evaluated here in time: {error.why}"
     except (UsageProblem, Refused) as error:
-        reason = f"its filter cannot be evaluated here: {error.why}"
+        reason = f"its filter cannot be evaluated here: {actions.printable(error.why, _MAX_REASON)}"
     return _new(here, found, entry, reason)
 
 

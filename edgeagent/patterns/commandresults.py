@@ -34,6 +34,8 @@ STREAM = "EDGE_RESULTS"
 CLAIMS, OUTCOMES = 128, 32
 #: What a result may have as JSON, so that the stream takes it (256 KiB a message, with its headers).
 MAX_BYTES = 248 << 10
+#: How deep what the hub has of a command may be nested, so that it can be written here; programs may answer no deeper.
+MAX_DEPTH = 16
 #: Bounds of the pause after the hub did not take one, in seconds.
 RETRY_SECONDS = (0.5, 60.0)
 UNKNOWN = "an earlier life of this device accepted it (its store was put back, or made anew), so whether it ran cannot be known"
@@ -200,6 +202,7 @@ class Results:
             return Found()
         try:
             found = wire.decode(stored.data, Result)
-        except Failed:
+            wire.check_depth({"value": found.value}, "its value", MAX_DEPTH)
+        except (Failed, ValueError):
             return Found(stored.sequence)
         return Found(stored.sequence, found if found.id == command_id else None)

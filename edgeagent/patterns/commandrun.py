@@ -103,8 +103,8 @@ class Run:
             found = work.result()
         if not isinstance(found, Outcome) or not is_final(found.state):
             found = Outcome("failed", f"the action {self.action.name} did not say how it ended")
-        if found.state == "succeeded" or not self.cancelled.is_set():
-            return found
+        if found.state in ("succeeded", "unknown") or not self.cancelled.is_set():
+            return found  # it was too late to cancel it
         if self._timed_out:
             reason = f"it took longer than {duration(self.action.timeout_seconds)}"
             return Outcome("timed_out", reason, found.exit_code, found.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from edgeagent import actions
 from edgeagent.cel import Busy
 from edgeagent.command import digest
 from edgeagent.direct import Stored
@@ -130,7 +131,8 @@ class CommandLogs:
         wanted = plan(position, below.number, self._journal.noted(str(scope), head.number), head)
         if wanted is not None and not wanted.anew and position and below.number and self._is_doubtful(scope, position, head):
             there = await entry_digest(self._client, scope, below.number, head.number)
-            if there != below.digest and head.log:  # the hub went back, and on from there
+            purged = not there and below.number < head.floor  # the hub lets go what expired long ago
+            if there != below.digest and head.log and not purged:  # the hub went back, and on from there
                 wanted = anew(head)
         if wanted is not None:
             self._compared.add(scope)
@@ -161,7 +163,8 @@ class CommandLogs:
             for step in steps:
                 if isinstance(step.what, New) and step.what.result.state != "accepted":
                     result = step.what.result
-                    log.warning("%s by %s, command %s: %s", result.state, result.signer, result.id, result.reason)
+                    signer, reason = actions.printable(result.signer), actions.printable(result.reason)
+                    log.warning("%s by %s, command %s: %s", result.state, signer, result.id, reason)
             self._on_taken(taken.stop)
             if busy is not None:
                 self._tell_problems(scope, problems)

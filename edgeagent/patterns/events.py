@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 from edgeagent import subjects, wire
 from edgeagent.backoff import delays
-from edgeagent.errors import EdgeError
+from edgeagent.errors import EdgeError, Failed
 from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.runtime import woken
@@ -19,8 +19,15 @@ from edgeagent.times import rfc3339
 
 __all__ = ["Events"]
 
+log = logging.getLogger("edgeagent")
+
 #: How many wait for the hub; then the oldest go.
 WAITING = 100
+#: What an event may hold, in characters of its text, its kind, and each value as text: the stream takes 16 KiB, in which a character can
+#: have six bytes, and events quote what others wrote.
+MAX_TEXT, MAX_KIND, MAX_VALUE = 1000, 100, 500
+#: An event that the hub refused so many times is given up: the others must not wait behind it.
+MAX_REFUSED = 3
 #: Bounds of the pause after the hub did not take one, in seconds.
 RETRY_SECONDS = (1.0, 60.0)
 _LEVELS = {
@@ -39,16 +46,21 @@ class Events:
         self._id = device_id
         self._waiting: deque[tuple[str, wire.Event]] = deque()
         self._wake = asyncio.Event()
+        self._refused = 0
         self.dropped = 0
 
     def tell(self, severity: str, kind: str, text: str, **data: object) -> None:
-        """severity: one of debug, info, warning, error, critical. kind, text, data: as in :class:`wire.Event`."""
-        logging.getLogger("edgeagent").log(_LEVELS[severity], "%s", _one_line(text))
+        """severity: one of debug, info, warning, error, critical. kind, text, data: as in :class:`wire.Event`; what is too long of them is
+        cut or left out."""
+        text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+        log.log(_LEVELS[severity], "%s", _one_line(text))
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.dropped += 1
         now = rfc3339(datetime.now(timezone.utc))
-        self._waiting.append((severity, wire.Event(kind=kind, text=text, data=data, id=secrets.token_hex(8), time=now)))
+        small = {name: value for name, value in data.items() if len(str(value)) <= MAX_VALUE}
+        event = wire.Event(kind=kind[:MAX_KIND], text=text, data=small, id=secrets.token_hex(8), time=now)
+        self._waiting.append((severity, event))
         self._wake.set()
 
     def link_came(self) -> None:
@@ -68,11 +80,20 @@ class Events:
             severity, event = first = self._waiting[0]
             try:
                 await published(client, subjects.event(self._id, severity), wire.encode(event))
-            except EdgeError:
-                return False
+            except EdgeError as error:
+                if not self._is_given_up(error):
+                    return False
+                log.warning("the hub does not take the event %s: %s", event.kind, error)
+                self.dropped += 1
+            self._refused = 0
             if self._waiting and self._waiting[0] is first:
                 self._waiting.popleft()
         return True
+
+    def _is_given_up(self, error: EdgeError) -> bool:
+        """Whether the first event was refused once too often; who can't be reached has refused nothing."""
+        self._refused += isinstance(error, Failed)
+        return self._refused >= MAX_REFUSED
 
 
 def _one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """The time as far as it is known on a machine without a clock battery: the system's once something keeps it right, else the hub's.
 
-Only what must not happen at a wrong time asks here: commands, which have an end.
+Only what must not happen at a wrong time asks here: commands, which have an end. A hub that was broken into can say any time, so its word is
+taken only where there is nothing better, and never for a time before the last that somebody signed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ GOOD_SECONDS, RETRY_SECONDS = 3600.0, 5.0
 class KnownTime:
     """The time that this device knows.
 
-    synchronized: whether the system's clock is kept right. heartbeat: what to store on the hub to learn its time from: the agent's
+    synchronized: whether the system's clock is kept right. floor: it is at least so late, Unix seconds. heartbeat: what to store on the hub to learn its time from: the agent's
     usual heartbeat. on_known: called when it became known.
     """
 
@@ -40,20 +41,34 @@ class KnownTime:
         device_id: str,
         *,
         synchronized: Callable[[], bool],
+        floor: Callable[[], float],
         heartbeat: Callable[[], bytes],
         on_known: Callable[[], None],
     ) -> None:
         self._client, self._subject = client, subjects.heartbeat(device_id)
-        self._synchronized, self._heartbeat, self._on_known = synchronized, heartbeat, on_known
+        self._synchronized, self._floor, self._heartbeat, self._on_known = synchronized, floor, heartbeat, on_known
         self._wake, self._wanted = asyncio.Event(), False
         self._ahead: float | None = None
+        self._own_ahead: float | None = None
         self._asked = float("-inf")
 
     def now(self) -> float | None:
         """Unix seconds; None: not known (yet)."""
+        own = self._own()
+        if own is not None:
+            return own
+        return None if self._ahead is None else max(self._ahead + time.monotonic(), self._floor())
+
+    def past(self) -> float:
+        """A moment that is over for sure, Unix seconds, whatever the hub says: for what is forgotten for good. 0: none is known."""
+        own = self._own()
+        return min(time.time(), self._floor()) if own is None else own
+
+    def _own(self) -> float | None:
+        """The time by this machine's own clock, if it is kept right, or was since this process began: quartz does not jump."""
         if self._synchronized():
-            return time.time()
-        return None if self._ahead is None else self._ahead + time.monotonic()
+            self._own_ahead = time.time() - time.monotonic()
+        return None if self._own_ahead is None else self._own_ahead + time.monotonic()
 
     def wanted(self) -> None:
         """Somebody waits for it."""
@@ -70,7 +85,7 @@ class KnownTime:
         """Learn it for ever, when it is needed."""
         while True:
             await woken(self._wake, jittered(RETRY_SECONDS if self._wanted else GOOD_SECONDS))
-            if self._synchronized() or await self._is_fresh():
+            if self._own() is not None or await self._is_fresh():
                 self._wanted = False
                 self._on_known()
 

@@ -21,6 +21,8 @@ __all__ = ["MAX_TAIL_BYTES", "Program", "Tail", "check_file", "environment", "id
 MAX_TAIL_BYTES = 64 << 10
 #: Debian's path of root: what a program needs is found there, and nothing that a user put elsewhere.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: As many links as the kernel follows (MAXSYMLINKS, linux/namei.h).
+MAX_LINKS = 40
 #: In the environment of everything that one run started, however it forked: so it is found again.
 MARK = "EDGEAGENT_RUN"
 
@@ -96,24 +98,50 @@ def environment(user: pwd.struct_passwd, more: Mapping[str, str]) -> dict[str, s
     return {"PATH": PATH, "LANG": "C.UTF-8", "SHELL": "/bin/sh", **own, **more}
 
 
-def check_file(path: Path, owners: Collection[int] | None = None) -> None:
+def check_file(path: Path, owners: Collection[int] | None = None, *, runs: bool = True) -> None:
     """Raise EdgeError unless the file, links followed, is a program that nobody else can have put there or may change.
 
-    owners: user ids that it and its folder must belong to; None: anybody, for one that agent.toml itself names.
+    Every folder on the way counts, also that of a link. owners: user ids that all of it must belong to; None: anybody, for one that
+    agent.toml itself names. runs: False for a file that is read, such as a manifest.
     """
     what = f"run {path}"
     try:
-        real = path.resolve(strict=True)
+        real, on_the_way = _followed(path.absolute())
         found = real.stat()
-        folders = {parent: parent.stat() for parent in (real.parent, path.parent)}
+        nearest = {parent: parent.stat() for parent in (real.parent, path.parent)}
     except RuntimeError:
         raise Failed(what, "its links lead in a circle") from None
     except OSError as error:
         raise files.failure(what, error) from None
-    if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
+    if not stat.S_ISREG(found.st_mode) or (runs and not found.st_mode & 0o111):
         raise Refused(what, "it is no program", f"`chmod 755 {path}` makes a file one")
-    for which, status in ((real, found), *folders.items()):
+    for which, status in ((real, found), *nearest.items()):
         _check_closed(what, which, status, owners)
+    for which, status in on_the_way.items():
+        if not status.st_mode & stat.S_ISVTX:  # as in /tmp: nobody can put another's folder away
+            _check_closed(what, which, status, owners)
+
+
+def _followed(path: Path) -> tuple[Path, dict[Path, os.stat_result]]:
+    """Where an absolute path leads, and the folders that are looked into on the way, those of links included. Raises RuntimeError for
+    links in a circle, OSError."""
+    here, words, links, folders = Path("/"), list(path.parts[1:]), 0, dict[Path, os.stat_result]()
+    while words:
+        word = words.pop(0)
+        if word == "..":
+            here = here.parent
+            continue
+        folders.setdefault(here, here.stat())
+        if stat.S_ISLNK((here / word).lstat().st_mode):
+            links += 1
+            if links > MAX_LINKS:
+                raise RuntimeError("too many links")
+            target = (here / word).readlink()
+            words = [*(target.parts[1:] if target.is_absolute() else target.parts), *words]
+            here = Path("/") if target.is_absolute() else here
+        else:
+            here /= word
+    return here, folders
 
 
 def _check_closed(what: str, path: Path, found: os.stat_result, owners: Collection[int] | None) -> None:

@@ -47,6 +47,8 @@ DOCUMENTS = frozenset({"config", "signers"})
 SKEW_SECONDS = 300
 #: Larger ones are not even read. JetStream takes no larger command (docs/wire.md).
 MAX_BYTES = 256 << 10
+#: How much is repeated of what an envelope says before anything of it was checked, in characters.
+MAX_QUOTED = 100
 #: The first line of what is signed: nothing else that these keys sign (a nonce, a JWT) begins like this.
 _HEAD = "edgeagent signed 1"
 
@@ -128,7 +130,7 @@ def check(data: bytes, *, kind: str, scope: Scope, pins: Pins) -> Signature:
     """
     envelope, what = peek(data), f"follow the {kind} for {scope}"
     if envelope.kind != kind or envelope.scope != str(scope):
-        raise Refused(what, f"it was signed as {envelope.kind} for {envelope.scope}")
+        raise Refused(what, f"it was signed as {envelope.kind[:MAX_QUOTED]} for {envelope.scope[:MAX_QUOTED]}")
     if not pins.signers:
         raise Refused(what, "this device knows nobody who may sign", "enrol it with `edgeagent enroll`")
     try:

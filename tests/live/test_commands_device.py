@@ -196,7 +196,9 @@ async def test_only_who_is_meant_carries_it_out(device: CommandDevice, author: A
 async def test_a_filter_that_makes_no_sense_is_refused(device: CommandDevice, author: Author) -> None:
     async with device.running():
         found = await heard(author.client, await author.send("ping", target=Target(where="1 +")))
+        forged = await heard(author.client, await author.send("ping", target=Target(where='"\x1b[31m\u2028" == ')))
     assert found.state == "refused" and "its filter cannot be evaluated here" in found.reason
+    assert forged.state == "refused" and forged.reason.isprintable()
 
 
 # ---- who may ---------------------------------------------------------------------------------------------------------------

@@ -77,8 +77,34 @@ async def test_a_journal_is_followed_until_ctrl_c(hub: LiveFleet, journal: Path,
             assert following.returncode == 130 and "Traceback" not in err, err
             await until(lambda: not is_alive(pid), "it ended on the device")
             row = (await (await fleet.commands.get(command)).wait(PATIENCE_SECONDS))[ID]
-            assert (row.state, row.reason) == ("cancelled", "you cancelled it while it ran")
+            assert (row.state, row.reason) == ("cancelled", f"{fleet.login.name} cancelled it while it ran")
             assert row.result.output.endswith("GET /\nGET /favicon.ico\n")
+            for way in (signal.SIGTERM, signal.SIGHUP, None):
+                await left(device, fleet, journal, way)
             refused = await asyncio.to_thread(cli, "logs", ID, "-u", "sshd", "--json", "--timeout", str(PATIENCE_SECONDS))
             found = json.loads(refused.out)["devices"][ID]
             assert (refused.code, found["state"]) == (3, "refused") and "logs.allow" in found["reason"]
+
+
+async def left(device: Device, fleet: Fleet, journal: Path, way: signal.Signals | None) -> None:
+    """Nobody watches it any more, and it ends on the device. way: the signal that says so; None: the reader of a pipe left."""
+    (journal / "pid").unlink()
+    following = start_cli("logs", ID, "-u", "nginx", "-f")
+    try:
+        assert following.stdout and following.stderr
+        command = (await asyncio.to_thread(following.stderr.readline)).split(":")[0]
+        assert (await asyncio.to_thread(following.stdout.readline)).endswith("--follow\n")
+        if way is None:
+            following.stdout.close()
+        else:
+            following.send_signal(way)
+        err = await asyncio.to_thread(following.stderr.read)
+        code = await asyncio.to_thread(following.wait, PATIENCE_SECONDS)
+    finally:
+        following.kill()
+        following.wait()
+    assert code == (1 if way is None else 128 + way) and "Traceback" not in err and f"{command} is cancelled" in err, err
+    row = (await (await fleet.commands.get(command)).wait(PATIENCE_SECONDS))[ID]
+    assert row.state == "cancelled"
+    pid = int((journal / "pid").read_text())
+    await until(lambda: not is_alive(pid), "it ended on the device")

@@ -242,8 +242,10 @@ async def test_a_stream_that_was_made_anew_is_read_anew(
         {"Nats-Subject": "x", "Nats-Sequence": "1", "Nats-Time-Stamp": "yesterday"},
         {"Nats-Subject": "x", "Nats-Sequence": "one", "Nats-Time-Stamp": "2026-11-21T05:04:25Z"},
         {"Nats-Sequence": "1", "Nats-Time-Stamp": "2026-11-21T05:04:25Z"},
+        {"Nats-Subject": "x", "Nats-Sequence": "9223372036854775808", "Nats-Time-Stamp": "2026-11-21T05:04:25Z"},
+        {"Nats-Subject": "x", "Nats-Sequence": "-1", "Nats-Time-Stamp": "2026-11-21T05:04:25Z"},
     ],
-    ids=range(5),
+    ids=range(7),
 )
 async def test_whoever_answers_nonsense_in_the_hubs_place_does_not_end_it(
     hub: Client, follower: Follower, seen: Seen, headers: dict[str, str]

@@ -23,7 +23,8 @@ from edgeagent.hub import accounts, certificates
 from edgeagent.identity import device_id
 from edgeagent.leaf.visit import VisitOptions
 from edgeagent.machine import Machine
-from edgeagent.trust import creds
+from edgeagent.times import rfc3339
+from edgeagent.trust import creds, jwt
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.pins import load as load_pins
@@ -72,6 +73,8 @@ async def test_a_device_is_enrolled(hub: TrustHub, device: NewDevice) -> None:
     assert load_pins(device.state / "trust.json") == Pins(signers=hub.signers)
     found = device.enrolment
     assert (found.id, found.hub, found.urls, found.groups) == ("pi-1", "berlin", [url], ["berlin"])
+    issued = datetime.fromtimestamp(jwt.claims(login.jwt)["iat"], timezone.utc)
+    assert found.enrolled_at == rfc3339(issued), "by the hub's clock: the device's own may be wrong"
 
 
 async def test_the_enrolment_is_all_the_settings_that_it_needs(hub: TrustHub, device: NewDevice) -> None:

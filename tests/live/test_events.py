@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from nats.js.api import StreamConfig
 
 from edgeagent import wire
 from edgeagent.direct import read_all
@@ -50,8 +51,6 @@ async def stored(client: Client) -> list[tuple[str, str]]:
 
 
 async def make_stream(client: Client) -> None:
-    from nats.js.api import StreamConfig
-
     await client.jetstream().add_stream(StreamConfig(name=STREAM, subjects=["edge.from.*.event.*"], allow_direct=True))
 
 
@@ -85,3 +84,33 @@ async def test_they_wait_for_the_hub_and_the_oldest_go_when_there_are_too_many(
         return [text for _, text in await stored(client)] == ["number 2", "number 3", "number 4"]
 
     await until(all_there, "those that had room are stored, once")
+
+
+async def test_one_that_quotes_too_much_silences_no_other(client: Client, told: Events) -> None:
+    """What others wrote may be of any length; the stream takes 16 KiB."""
+    await client.jetstream().add_stream(
+        StreamConfig(name=STREAM, subjects=["edge.from.*.event.*"], allow_direct=True, max_msg_size=16 << 10)
+    )
+    told.tell("error", "k" * 200_000, "\x1b" * 200_000, scope="s" * 200_000, number=5)
+    told.tell("error", "battery.on_fire", "it burns")
+
+    async def both() -> bool:
+        return len(await stored(client)) == 2
+
+    await until(both, "both are stored")
+    first, _ = [wire.decode(item.data, wire.Event) async for item in read_all(client, STREAM, "edge.from.>", prefix="$JS.API")]
+    assert len(first.kind) == events.MAX_KIND and len(first.text) == events.MAX_TEXT and first.data == {"number": 5}
+
+
+async def test_one_that_the_hub_never_takes_is_given_up(client: Client, told: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "RETRY_SECONDS", (0.05, 0.05))
+    config = StreamConfig(name=STREAM, subjects=["edge.from.*.event.*"], allow_direct=True, max_msg_size=400)
+    await client.jetstream().add_stream(config)
+    told.tell("error", "a.b", "x" * 900)
+    told.tell("error", "a.c", "short")
+
+    async def there() -> bool:
+        return [text for _, text in await stored(client)] == ["short"]
+
+    await until(there, "the other one is stored")
+    assert told.dropped == 1

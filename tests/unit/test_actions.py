@@ -207,8 +207,12 @@ def test_a_locked_device_only_says_that_it_is_there(tmp_path: Path) -> None:
         ({"argv": ["/bin/x", "--password", "hunter2", "--token=abc", "ok"]}, "run argv=[/bin/x --password *** --token=*** ok]"),
         ({"a": {"secret": "x", "b": 1}}, "run a={secret=*** b=1}"),
         ({"a": "x\ny\x1b[31m\u202e\0"}, "run a=x\\ny\\x1b[31m\\u202e\\x00"),
+        (
+            {"a": "-x my-password: hunter2 a.token.b=c y=api_key=d e=f"},
+            "run a=-x my-password: *** a.token.b=*** y=api_key=*** e=f",
+        ),
     ],
-    ids=["none", "plain", "secret-names", "secret-words", "nested", "control"],
+    ids=["none", "plain", "secret-names", "secret-words", "nested", "control", "within-a-value"],
 )
 def test_the_line_for_the_journal(args: dict[str, Any], line: str) -> None:
     assert described("run", args) == line
@@ -217,6 +221,15 @@ def test_the_line_for_the_journal(args: dict[str, Any], line: str) -> None:
 def test_the_line_is_bounded_and_takes_typed_arguments() -> None:
     assert described(FAN, Fan(speed=3)) == "fan.set speed=3 name=case"
     assert len(described("run", {"a": "\x1b" * 100_000})) <= actions.MAX_LINE
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "value", ["pass" * 20_000, "x" * 80_000, "pass=" * 20_000, ["pass" * 500] * 50], ids=["secret", "word", "assigned", "list"]
+)
+def test_however_long_an_argument_is_the_line_for_the_journal_takes_no_time(value: Any) -> None:
+    """It is written on the event loop. With a pattern that looks from every letter to the end this would take days."""
+    assert len(described("run", {"a": value, "b": {"c": value}})) <= actions.MAX_LINE
 
 
 def test_the_operators_side_loads_little() -> None:

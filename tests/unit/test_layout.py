@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent import settings
-from edgeagent.demo.layout import QUICK, SHIPPED, DemoDevice, DemoFolder, devices
+from edgeagent.demo.layout import QUICK, SHIPPED, DemoDevice, DemoFolder, devices, with_ports_of
 from edgeagent.schema import AgentSettings, LeafSettings
 
 
@@ -33,6 +33,18 @@ def test_the_settings_of_each_device_are_good(tmp_path: Path, pace: object) -> N
         assert (found.device.id, found.device.labels) == (device.id, device.labels)
         assert found.hub.urls == ["nats-leaf://127.0.0.1:4002"] and found.leaf.port == 4001
         assert found.state_folder == found.runtime_folder == folder.device(device.id)
+
+
+def test_what_somebody_changed_stays_and_only_ports_are_new(tmp_path: Path) -> None:
+    folder, device = DemoFolder(tmp_path), devices(1)[0]
+    kept = folder.settings_text(device, leaf_port=4001, cable_port=4002) + '[commands]\nallow = ["*"]\n# port = 5\n'
+    fresh = folder.settings_text(device, leaf_port=5001, cable_port=5002)
+    path = tmp_path / "agent.toml"
+    path.write_text(with_ports_of(kept, fresh))
+    found = settings.load(path)
+    assert found.hub.urls == ["nats-leaf://127.0.0.1:5002"] and found.leaf.port == 5001
+    assert found.commands.allow == ["*"] and path.read_text().endswith("# port = 5\n")
+    assert with_ports_of(fresh, fresh) == fresh
 
 
 def test_the_shipped_pace_is_what_ships() -> None:

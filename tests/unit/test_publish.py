@@ -44,10 +44,11 @@ async def test_a_fence_holds_or_nothing_is_stored(hub: Client) -> None:
         b'{"error": 1}',
         b'{"seq": "x"}',
         b'{"seq": 0}',
+        b'{"seq": 9223372036854775808}',
         b'{"error": {"description": "\\ud800"}}',
         b"\xff",
     ],
-    ids=range(9),
+    ids=range(10),
 )
 async def test_an_answer_that_makes_no_sense_is_a_failure_of_ours(hub: Client, answer: bytes) -> None:
     async def nonsense(message: object) -> None:

@@ -63,6 +63,11 @@ def test_any_other_bytes_are_not_signed() -> None:
         assert refusal(json.dumps({**data, field: value}).encode()) == "its signature is not operator's"
 
 
+def test_what_nobody_signed_is_not_repeated_at_length() -> None:
+    data = {**json.loads(signed(login("operator"))), "kind": "k" * 100_000, "scope": "s" * 100_000}
+    assert len(refusal(json.dumps(data).encode())) < 300
+
+
 def test_a_document_stays_in_its_scope_and_kind() -> None:
     data = signed(login("operator"), scope=BERLIN)
     assert "signed as config for group.berlin" in refusal(data)

@@ -128,6 +128,12 @@ def test_the_audit_copies_what_people_write_and_cannot_be_purged():
     assert {source.name for source in made.sources} <= set(earlier)
 
 
+def test_what_the_audit_copies_can_be_filled_once_without_an_entry_of_it_going():
+    """Each copy has a header more, which says where it is from (a tenth of the smallest commands)."""
+    audit = BY_NAME["EDGE_AUDIT"]
+    assert audit.share > 1.1 * sum(BY_NAME[source].share for source in audit.sources)
+
+
 def test_everything_a_device_may_store_has_one_stream():
     for what in streams.UPWARD:
         assert len([stream for stream in STREAMS if f"edge.from.*.{what}" in stream.subjects]) == 1

@@ -10,10 +10,12 @@ from edgeagent.actions import Context, Outcome
 from edgeagent.builtin.actions._outcome import carried_out
 from edgeagent.patterns.programs import Program
 
-__all__ = ["GOING_SECONDS", "TIMEOUT_SECONDS", "ask", "goes_down", "is_up_again"]
+__all__ = ["CANCELLED_SECONDS", "GOING_SECONDS", "TIMEOUT_SECONDS", "ask", "goes_down", "is_up_again"]
 
 #: How long systemctl may take to pass it on, and how long until the agent is gone: services may take 90 s to stop, in seconds.
 ASK_SECONDS, GOING_SECONDS = 60.0, 300.0
+#: How long it may still take once it was cancelled, in seconds; what does not end then is given up (patterns.commandrun.GRACE_SECONDS).
+CANCELLED_SECONDS = 15.0
 TIMEOUT_SECONDS = ASK_SECONDS + GOING_SECONDS + 10
 
 
@@ -27,15 +29,20 @@ async def ask(context: Context, verb: str) -> Outcome:
 
 
 async def goes_down(context: Context, what: str) -> Outcome:
-    """Wait for the end that the machine gives us. It can't be called off any more: who cancels it now is told that it came too late."""
+    """Wait for the end that the machine gives us; what became of it is known after the next boot (:func:`is_up_again`). It can't be called
+    off any more: when somebody cancels it and the machine still runs after a while, nobody knows."""
     cancelled = asyncio.ensure_future(context.cancelled.wait())
     try:
         await asyncio.wait({cancelled}, timeout=GOING_SECONDS)
-        if cancelled.done():
-            return Outcome("succeeded", value={"too_late_to_cancel": True})
     finally:
         cancelled.cancel()
-    return Outcome("failed", f"the machine still runs {GOING_SECONDS:g} s after systemd took the order to {what}")
+    if not context.cancelled.is_set():
+        return Outcome("failed", f"the machine still runs {GOING_SECONDS:g} s after systemd took the order to {what}")
+    await asyncio.sleep(CANCELLED_SECONDS)
+    still = f"{CANCELLED_SECONDS:g} s later the machine still ran"
+    return Outcome(
+        "unknown", f"it was cancelled when systemd had taken the order to {what} already; {still}, so it may yet go down"
+    )
 
 
 def is_up_again(context: Context, args: Any, before_boot: str) -> Outcome | None:

@@ -43,7 +43,17 @@ async def logs(context: Context, args: Logs) -> Outcome:
     words = ("--no-pager", "--quiet", "--output=short-iso", f"--lines={args.lines}", f"--unit={full(args.unit)}")
     argv = (path, *words, *(("--follow",) if args.follow else ()))
     seconds = FOLLOW_SECONDS if args.follow else READ_SECONDS
-    outcome = await carried_out(context, Program(argv=argv, file=context.machine.path(path), timeout_seconds=seconds))
+    written = False
+
+    def write(data: bytes) -> None:
+        nonlocal written
+        written = True
+        context.write(data)
+
+    program = Program(argv=argv, file=context.machine.path(path), timeout_seconds=seconds)
+    outcome = await carried_out(replace(context, write=write), program)
+    if outcome.state == "succeeded" and args.lines and not written:
+        return replace(outcome, reason=f"the journal has no line of {full(args.unit)}")
     if args.follow and outcome.state == "timed_out":  # as was announced
         return replace(outcome, state="succeeded", reason="", exit_code=None)
     return outcome

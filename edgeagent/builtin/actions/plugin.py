@@ -50,6 +50,7 @@ def _action(path: Path) -> Action:
         raise ValueError("its name must be 1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter")
     program = path.with_suffix("")
     _check(program)
+    _check(path, runs=False)  # it says what the program is given, and who runs it
     manifest = read(files.read_text(path))
 
     async def start(context: Context, args: msgspec.Struct) -> Outcome:
@@ -64,8 +65,8 @@ def _action(path: Path) -> Action:
     return Action(name=f"{PREFIX}{path.stem}", run=start, arguments=arguments_of(manifest), timeout_seconds=seconds, **shared)
 
 
-def _check(program: Path) -> None:
-    check_file(program, {0, os.geteuid()})
+def _check(file: Path, *, runs: bool = True) -> None:
+    check_file(file, {0, os.geteuid()}, runs=runs)
 
 
 async def _run(context: Context, program: Path, manifest: Manifest, args: msgspec.Struct) -> Outcome:
