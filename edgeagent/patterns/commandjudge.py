@@ -74,19 +74,23 @@ async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes
     """
     try:
         found = check(data, kind="command", scope=scope, pins=pins)
+        if found.number != number:
+            raise Refused("follow a command", f"it was signed as entry {found.number}")
         entry = entry_of(found.body)
-        _check_place(found, entry, number)
         here.saw(found)
     except EdgeError as error:
         return Step(number, "", 0), str(error)
-    return Step(number, digest(data), _not_after(found, entry), await _asked(here, found, entry, last_try)), ""
+    mark = digest(data)
+    try:
+        _check(found, entry)
+    except EdgeError as error:
+        return Step(number, mark, min(found.at + _KEEP_SECONDS, _MAX_MOMENT)), str(error)
+    return Step(number, mark, _not_after(found, entry), await _asked(here, found, entry, last_try)), ""
 
 
-def _check_place(found: Signature, entry: Entry, number: int) -> None:
-    """Raise when the entry does not belong where it stands, or its fields are impossible."""
+def _check(found: Signature, entry: Entry) -> None:
+    """Raise when the entry's fields are impossible, or its id is another's."""
     what = "follow a command"
-    if found.number != number:
-        raise Refused(what, f"it was signed as entry {found.number}")
     if len(found.body) > MAX_ENTRY_BYTES:
         raise Refused(what, f"it has {len(found.body)} bytes; {MAX_ENTRY_BYTES} are allowed")
     good = is_id(entry.id) and entry.id.isascii() and 0 < len(entry.action) <= _MAX_NAME and 0 < entry.not_after < _MAX_MOMENT

@@ -35,6 +35,8 @@ WINDOW_BYTES = PORTION_BYTES = 1 << 20
 MAX_GAP, NEAR = 10_000, 1000
 #: How many entries that have expired a device that missed them still reads, to say so of each; what is before those is passed over.
 MAX_EXPIRED = 1000
+#: So much of a log's name is kept; a random one of ours has 32 letters.
+MAX_LOG = 64
 
 
 class Head(NamedTuple):
@@ -85,7 +87,7 @@ def head_of(scope: Scope, stored: Stored, pins: Pins) -> Head:
         return Head(number, mark)
     if found.number != number or not entry.log:
         return Head(number, mark)
-    return Head(number, mark, entry.log, max(1, min(entry.floor, number)))
+    return Head(number, mark, entry.log[:MAX_LOG], max(1, min(entry.floor, number)))
 
 
 def is_strangers(scope: Scope, data: bytes, pins: Pins) -> bool:

@@ -181,6 +181,20 @@ async def test_an_id_that_was_copied_takes_nothing_from_its_owner(
     assert "was not made by eve" in texts(device, "command.refused")[0]
 
 
+async def test_a_copied_id_is_told_once(device: CommandDevice, olga: Author, eve: Author) -> None:
+    entry = olga.entry("ping")
+    await put(eve, msgspec.structs.replace(eve.entry("ping"), id=entry.id), 1)
+    async with device.running():
+        await until(lambda: texts(device, "command.refused") != [], "it was told")
+        device.link_came()
+        await heard(olga.client, await olga.send("ping"))
+    async with device.running():
+        await heard(olga.client, await olga.send("ping"))
+        await until(lambda: device.journal.position(str(BERLIN)) is not None, "its log was looked at")
+        await heard(olga.client, await put(olga, olga.entry("ping"), 2))
+    assert len(texts(device, "command.refused")) == 1
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["a log that it knows", "one that it never read"])
 @pytest.mark.parametrize(("log", "floor"), [("log", 3), ("evil", 3), ("evil", 1)], ids=["floor", "log and floor", "log"])
 async def test_what_an_entry_says_of_its_log_hides_no_other(
@@ -257,7 +271,7 @@ async def test_a_filter_that_can_not_be_evaluated_now_is_tried_again(device: Com
         before = await olga.send("ping")
         name = await olga.send("ping", target=Target(where='labels.site == "berlin"'))
         assert (await heard(olga.client, before)).state == "succeeded"
-        await until(lambda: device.commands._logs._busy != {}, "it was tried")
+        await until(lambda: device.commands._logs._busy[FLEET_ALL][0] == 2, "it was tried")
         assert device.journal.command(name) is None
         evaluator._limits = Limits()
         assert (await heard(olga.client, name)).state == "succeeded"

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgeagent import journalfile
 from edgeagent.command import Result
 from edgeagent.errors import Failed
 from edgeagent.journal import FILE, KEEP_SECONDS, Journal
@@ -182,6 +183,8 @@ def test_a_file_of_another_version_is_set_aside(tmp_path: Path) -> None:
     other.execute("PRAGMA user_version = 1")
     other.execute("CREATE TABLE logs (x)")
     other.close()
+    with pytest.raises(sqlite3.DatabaseError, match="of version 1"):
+        journalfile.opened(tmp_path / FILE)
     made = Journal(tmp_path / FILE)
     assert "of version 1" in made.damaged and made.position(ALL) is None
     made.close()
