@@ -105,7 +105,9 @@ def rotate(
     typer.echo(
         f"Every login of that role has ended, yours too if it was one: `edgeagent operator add NAME --role {role.removeprefix('group-')}` makes new ones."
     )
-    typer.echo("What is in force and was signed with the old key counts for nobody new: sign it again (`edgeagent config history`).")
+    typer.echo(
+        "What is in force and was signed with the old key counts for nobody new: sign it again (`edgeagent config history`)."
+    )
     typer.echo(f"Make a new backup: `edgeagent hub keys backup --out FILE`. The key is in {keys}, older backups do not have it.")
 
 
