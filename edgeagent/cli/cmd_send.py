@@ -139,10 +139,10 @@ def _ask(order: Order, how: How, me: str) -> None:
     if how.yes or not (repeated or (count > 1 and dangerous)):
         return
     where = f"{count} device{'' if count == 1 else 's'}"
+    if order.again and repeated:
+        typer.echo(f"{plain(order.again.by)} gave it: {plain(action)} {json_text(order.entry.args)}", err=True)
     if not sys.stdin.isatty():
         raise UsageProblem(f"{action} on {where}", "nobody is there to confirm it", "say --yes, and --max N for a bound")
-    if order.again and repeated:
-        typer.echo(f"{plain(order.again.by)} gave it", err=True)
     if not _confirmed(_question(order)):
         raise Refused(f"{action} on {where}", "it was not confirmed", "nothing was sent")
 

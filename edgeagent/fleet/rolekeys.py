@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent import files
+from edgeagent.actions import printable
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.fleet import signers
@@ -26,6 +27,8 @@ __all__ = ["HOW", "RoleKeys", "Verdict", "judged"]
 
 log = logging.getLogger("edgeagent")
 
+#: Characters of what is told.
+MAX_TOLD = 500
 #: How to get the keys.
 HOW = "have `edgeagent operator add` make you a new file, and run `edgeagent context import` with it"
 
@@ -72,19 +75,20 @@ class RoleKeys:
     def __init__(self, file: Path | None) -> None:
         self._file, self._told = file, ""
 
-    async def refresh(self, client: Client) -> None:
-        """Follow what the hub has of who may sign, if these keys say so. client: a person's connection. Raises EdgeError."""
+    async def refresh(self, client: Client) -> Pins | None:
+        """Follow what the hub has of who may sign, if these keys say so; what counts then. None when there are no keys.
+
+        client: a person's connection. Raises EdgeError when the hub does not answer, or the keys are damaged.
+        """
         before = self._kept()
-        if before is not None:
-            self._follow(before, await signers.stored(client))
+        return before and self._followed(before, await signers.stored(client))
 
     async def current(self, client: Client) -> Pins | None:
-        """The same, and what counts then; None when there are no keys, which is said once. Raises EdgeError."""
-        if self._kept() is None:
+        """The same; that there are none is said once."""
+        pins = await self.refresh(client)
+        if pins is None:
             self._tell(f"who signed what the hub shows cannot be checked: this context has no role keys; {HOW}")
-            return None
-        await self.refresh(client)
-        return self._kept()
+        return pins
 
     def _kept(self) -> Pins | None:
         if self._file is None:
@@ -95,18 +99,20 @@ class RoleKeys:
             raise Failed(error.what, error.why, HOW) from None
         return pins if pins.signers else None
 
-    def _follow(self, before: Pins, stored: Stored | None) -> None:
-        if self._file is None or stored is None:
-            return
+    def _followed(self, before: Pins, stored: Stored | None) -> Pins:
         try:
-            after = followed(before, stored.data)
+            after = followed(before, stored.data) if stored else before
         except EdgeError as error:
             self._tell(f"what the hub says of who may sign is not followed: {error.why}")
-            return
-        if after != before:
-            files.write_atomic(self._file, msgspec.json.encode(after) + b"\n", 0o600)
+            return before
+        if self._file is not None and after != before:
+            try:
+                files.write_atomic(self._file, msgspec.json.encode(after) + b"\n", 0o600)
+            except EdgeError as error:  # no room: it counts all the same, and is followed again the next time
+                self._tell(f"who may sign is not kept: {error.why}")
+        return after
 
     def _tell(self, text: str) -> None:
         if text != self._told:
             self._told = text
-            log.warning("%s", text)
+            log.warning("%s", printable(text, MAX_TOLD))  # what the hub shows must not move the cursor

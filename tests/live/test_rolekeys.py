@@ -135,9 +135,11 @@ async def test_who_repeats_what_somebody_else_gave_is_asked(hub: LiveFleet, flee
     for command in (theirs.id, mine.id, dangerous.id):
         await say(hub, command, "failed")
     before = await entries(fleet)
-    for command in (theirs.id, dangerous.id):
+    asked = {theirs.id: 'paul gave it: service.status {"unit": "nginx"}', dangerous.id: f"{CONTEXT_USER} gave it: reboot {{}}"}
+    for command, shown in asked.items():
         said = await typed("cmd", "retry", command, "--failed", "--detach")
-        assert said.code == 2 and "nobody is there to confirm it" in said.err and await entries(fleet) == before
+        assert said.code == 2 and "nobody is there to confirm it" in said.err and shown in said.err
+        assert await entries(fleet) == before
     assert (await typed("cmd", "retry", mine.id, "--failed", "--detach")).code == 0
     assert (await typed("cmd", "retry", theirs.id, "--failed", "--detach", "--yes")).code == 0
     assert await entries(fleet) == before + 2
@@ -238,3 +240,19 @@ async def test_damaged_keys_are_not_taken_for_none(hub: LiveFleet, fleet: Fleet,
     with pytest.raises(Exception, match="context import") as caught:
         await RoleKeys(file).current(fleet.client)
     assert "enroll" not in str(caught.value)
+
+
+async def test_what_is_not_followed_is_told_and_moves_no_cursor(
+    hub: LiveFleet, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, stored = await fleet.pins(), await signers.stored(fleet.client)
+    good = stored.data if stored else document.changed(fleet.login, None, now=time.time())
+    evil = json.loads(document.changed(fleet.login, None, now=time.time() + 60))
+    evil["document"] = json.dumps({**json.loads(evil["document"]), "scope": "\x1b[2J"})
+    async with inside(hub) as client:
+        await published(client, subjects.document(subjects.SIGNERS), json.dumps(evil).encode())
+        with caplog.at_level(logging.WARNING, "edgeagent"):
+            assert await fleet.pins() == before
+        await published(client, subjects.document(subjects.SIGNERS), good)
+    (told,) = [record.message for record in caplog.records if "who may sign is not followed" in record.message]
+    assert "\x1b" not in told and "it was signed as signers for" in told

@@ -3,11 +3,14 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeagent import context, places
 from edgeagent.context import Context, Handover
 from edgeagent.errors import Failed, UsageProblem
+from edgeagent.trust import pins
+from edgeagent.trust.pins import Pins
 
 BERLIN = Context(name="berlin", url="nats://hub.example:4222", credentials="/keys/olga.creds")
 
@@ -124,3 +127,26 @@ def test_files_that_are_no_contexts_are_not_listed(folder: Path) -> None:
     (folder / "old copy.json").write_text("{}")
     (folder / "current").write_bytes(b"\xff")
     assert context.names() == ["berlin"] and context.current_name() is None
+
+
+def test_role_keys_are_kept_with_what_was_followed_since(folder: Path) -> None:
+    handed = Handover(hub="berlin", url="u", credentials="x", signers={"AOLD": "operator"})
+    made = context.write("work", handed, make_current=True)
+    keys = Path(made.role_keys)
+    assert pins.load(keys) == Pins(signers={"AOLD": "operator"}) and stat.S_IMODE(keys.stat().st_mode) == 0o600
+    since = Pins(signers={"AOLD": "operator"}, revoked={"UTHIEF": 7}, generation=9)
+    keys.write_bytes(msgspec.json.encode(since))
+    assert context.write("work", handed, make_current=True) == made and pins.load(keys) == since, (
+        "a renewed login forgets nothing"
+    )
+    older = Handover(hub="berlin", url="u", credentials="x")
+    assert context.write("work", older, make_current=True) == made and pins.load(keys) == since, "nor one of an older edgeagent"
+    keys.write_bytes(b"{")
+    context.write("work", handed, make_current=True)
+    assert pins.load(keys).signers == {"AOLD": "operator"}, "and it mends a damaged file"
+    other = Handover(hub="berlin", url="u", credentials="x", signers={"ANEW": "operator"})
+    context.write("work", other, make_current=True)
+    assert pins.load(keys) == Pins(signers={"ANEW": "operator"})
+    assert context.names() == ["work"]
+    context.remove("work")
+    assert list(folder.iterdir()) == []
