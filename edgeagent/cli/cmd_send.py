@@ -14,7 +14,7 @@ from edgeagent.cli import cmd_board, running
 from edgeagent.cli.cmd_options import How
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.table import Column, Form, bounded, emit, plain
-from edgeagent.errors import Refused, UsageProblem
+from edgeagent.errors import Failed, Refused, UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
@@ -111,7 +111,8 @@ def _interrupted(command_id: str, how: How) -> None:
         from edgeagent.fleet import Fleet
 
         async with Fleet(how.context) as fleet:
-            await fleet.commands.cancel(command_id)
+            with contextlib.suppress(Failed):  # it has ended meanwhile
+                await fleet.commands.cancel(command_id)
 
     running.run(work())
     with contextlib.suppress(OSError):  # a terminal that was closed
@@ -227,7 +228,7 @@ async def watch(started: Running, timeout: float | None, lines: Watcher | None, 
 
 def _say_absent(rows: Sequence[Row]) -> bool:
     """Say once whom it waits for when everybody online is done; whether it was said."""
-    left = [row for row in rows if not row.is_over]
+    left = [row for row in rows if row.expected and not row.is_over]
     if not left or any(row.state != "waiting" or str(row.device) == "online" for row in left):
         return False
     ids = ", ".join(row.id for row in left[:5]) + (" and others" if len(left) > 5 else "")
@@ -249,7 +250,7 @@ def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = T
         for row in rows:
             if row.state != "succeeded" or row.reason:
                 typer.echo(_said(row), err=True)
-    if any(not row.is_over for row in rows):
+    if any(row.expected and not row.is_over for row in rows):
         typer.echo(f"`edgeagent cmd show {started.id}` shows what comes later", err=True)
     return code
 
