@@ -131,8 +131,9 @@ class DeviceCommands:
         self._logs.link_came()
         self._time.link_came()
         self._results.wake()
-        with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
-            self._journal.prune(self._time.past())
+        if past := self._time.past():
+            with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
+                self._journal.prune(past)
 
     def sources(self, groups: Iterable[str]) -> list[Source]:
         """What to follow."""
