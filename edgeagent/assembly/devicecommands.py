@@ -141,8 +141,9 @@ class DeviceCommands:
     async def _prune(self) -> None:
         while True:
             await woken(self._linked, jittered(PRUNE_SECONDS))
-            with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
-                self._journal.prune(self._time.past())
+            if past := self._time.past():
+                with contextlib.suppress(EdgeError):  # a full disk; whoever has something to write says so
+                    self._journal.prune(past)
 
     def sources(self, groups: Iterable[str]) -> list[Source]:
         """What to follow."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from edgeagent.command import CANCEL, Entry, Target, entry_of
+from edgeagent.command import CANCEL, Entry, Target, entry_of, is_made_by
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.rolekeys import judged
@@ -46,6 +46,7 @@ class LogEntry(NamedTuple):
     actions: tuple[str, ...] = ()
     whole: bool = False
     revoked: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,8 @@ def log_entry(stored: Stored, pins: Pins | None = None) -> LogEntry | None:
         return found._replace(problem=wrong)
     verdict = judged(stored.data, kind="command", scope=bare.scope, pins=pins)
     found = found._replace(**verdict._asdict())
+    if verdict.key and not is_made_by(entry.id, verdict.key):
+        return found._replace(problem="its id was made by somebody else")
     if not verdict.problem and entry.action != CANCEL and not permitted(verdict.actions, entry.action):
         return found._replace(problem=f"{verdict.by} may not give this command")
     return found

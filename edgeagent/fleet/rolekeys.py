@@ -34,7 +34,7 @@ HOW = "have `edgeagent operator add` make you a new file, and run `edgeagent con
 
 
 class Verdict(NamedTuple):
-    """by: who signed it; empty where that is not proven. actions: what the signer is limited to; none: not limited.
+    """by: who signed it, and with which public key; empty where that is not proven. actions: what the signer is limited to; none: not limited.
 
     problem: why devices do not follow it; empty if they do, or if nobody can tell. whole: it is signed by the login that it carries,
     whoever made that. revoked: that login is of a role key that counts, and was revoked since.
@@ -45,6 +45,7 @@ class Verdict(NamedTuple):
     problem: str = ""
     whole: bool = False
     revoked: bool = False
+    key: str = ""
 
 
 def judged(data: bytes, *, kind: str, scope: Scope, pins: Pins | None) -> Verdict:
@@ -58,7 +59,7 @@ def judged(data: bytes, *, kind: str, scope: Scope, pins: Pins | None) -> Verdic
         found = check(data, kind=kind, scope=scope, pins=pins)
     except EdgeError as error:
         return Verdict(problem=error.why, whole=_is_whole(data), revoked=isinstance(error, Revoked))
-    return Verdict(by=found.signer, actions=found.actions, whole=True)
+    return Verdict(by=found.signer, actions=found.actions, whole=True, key=found.key)
 
 
 def _is_whole(data: bytes) -> bool:

@@ -109,7 +109,9 @@ async def test_an_entry_that_makes_no_sense_costs_only_itself(hub: LiveFleet, fl
     good = await fleet.commands.run("ping", groups=["berlin"])
 
     async def put(target: Target, not_after: int) -> str:
-        entry = Entry(id=new_id(time.time()), action="ping", log="", floor=0, not_after=not_after, target=target)
+        entry = Entry(
+            id=new_id(time.time(), fleet.login.public_key), action="ping", log="", floor=0, not_after=not_after, target=target
+        )
         await append(fleet.client, fleet.login, BERLIN, entry)
         return entry.id
 
@@ -227,7 +229,7 @@ async def test_it_is_sent_again_to_those_that_ended_so(hub: LiveFleet, fleet: Fl
 
 async def test_a_large_number_ends_no_log_unless_it_is_signed(hub: LiveFleet, fleet: Fleet) -> None:
     scope = Scope.group("far")
-    good = Entry(id=new_id(time.time()), action="ping", log="", floor=0, not_after=int(time.time()) + 600)
+    good = Entry(id=new_id(time.time(), fleet.login.public_key), action="ping", log="", floor=0, not_after=int(time.time()) + 600)
     assert await append(fleet.client, fleet.login, scope, good) == 1
     await published(fleet.client, subjects.command_log(scope, 10**12 - 2), b"rubbish")
     assert await append(fleet.client, fleet.login, scope, good) == 2
@@ -235,7 +237,9 @@ async def test_a_large_number_ends_no_log_unless_it_is_signed(hub: LiveFleet, fl
     last = 10**12 - 1
     (_, data) = (await log_of(fleet, scope))[0]
     log: dict[str, Any] = json.loads(json.loads(data)["body"])
-    entry = Entry(id=new_id(time.time()), action="ping", log=log["log"], floor=1, not_after=good.not_after)
+    entry = Entry(
+        id=new_id(time.time(), fleet.login.public_key), action="ping", log=log["log"], floor=1, not_after=good.not_after
+    )
     signed = signed_entry(fleet.login, scope, entry, number=last, at=int(time.time()))
     await published(fleet.client, subjects.command_log(scope, last), signed)
     with pytest.raises(Failed, match=r"the log of group\.far is at its end"):
@@ -246,5 +250,9 @@ async def test_results_of_no_command_are_not_read(hub: LiveFleet, fleet: Fleet) 
     entry = Entry(id="*", action="ping", log="", floor=0, not_after=int(time.time()) + 60)
     await append(fleet.client, fleet.login, FLEET_ALL, entry)
     async with inside(hub) as client:
-        await published(client, subjects.result("pi-01", new_id(time.time())), wire.encode(Result(id="x", state="running")))
+        await published(
+            client,
+            subjects.result("pi-01", new_id(time.time(), fleet.login.public_key)),
+            wire.encode(Result(id="x", state="running")),
+        )
     assert "*" not in {command.id for command in await fleet.commands.recent(500)}

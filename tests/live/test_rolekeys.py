@@ -94,9 +94,10 @@ async def planted(fleet: Fleet, entry: Entry, who: Credentials, number: int, sco
     await published(fleet.client, subjects.command_log(scope, number), data)
 
 
-def reboot(**more: object) -> Entry:
+def reboot(who: Credentials, **more: object) -> Entry:
+    """who: is going to sign it."""
     now = time.time()
-    return Entry(id=new_id(now), action="reboot", log="l", floor=1, not_after=int(now) + 600, **more)  # type: ignore[arg-type]
+    return Entry(id=new_id(now, who.public_key), action="reboot", log="l", floor=1, not_after=int(now) + 600, **more)  # type: ignore[arg-type]
 
 
 async def entries(fleet: Fleet) -> int:
@@ -146,11 +147,11 @@ async def test_who_repeats_what_somebody_else_gave_is_asked(hub: LiveFleet, flee
 
 
 async def test_a_strangers_entry_says_nothing_of_the_log(fleet: Fleet) -> None:
-    scope, good = Scope.group("log"), reboot()
+    scope, good, stranger = Scope.group("log"), reboot(fleet.login), forged("anna")
     await append(fleet.client, fleet.login, scope, good, await fleet.pins())
     first = await get_last(fleet.client, STREAM, subjects.command_log(scope))
     assert first is not None
-    await planted(fleet, msgspec.structs.replace(reboot(), log="evil", floor=2), forged("anna"), 2, scope)
+    await planted(fleet, msgspec.structs.replace(reboot(stranger), log="evil", floor=2), stranger, 2, scope)
     assert await append(fleet.client, fleet.login, scope, good, await fleet.pins()) == 3
     last = await get_last(fleet.client, STREAM, subjects.command_log(scope))
     assert last is not None

@@ -31,7 +31,7 @@ def entry(number: int, scope: Scope = FLEET_ALL, action: str = "chaos.once", com
 
 def own(name: str, state: Any = "succeeded", *, begun: int = 1, action: str = "chaos.once") -> Command:
     result = Result(id=name, state=state, action=action, accepted=moment(0), started=moment(1) if begun else "", ended=moment(3))
-    return Command(1, "fleet.all", {}, "K", 1 << 40, 0.0, False, 1.0, 5, "boot", begun, "", result)
+    return Command(1, "fleet.all", "{}", "K", 1 << 40, 0.0, False, 1.0, 5, "boot", begun, "", result, "")
 
 
 def good() -> Record:

@@ -107,8 +107,9 @@ def test_under_an_exchanged_role_key_nothing_counts_as_on_a_device_that_never_sa
 # ---- commands --------------------------------------------------------------------------------------------------------------
 
 
-def entry(action: str = "ping", **more: Any) -> Entry:
-    values = {"id": new_id(NOW), "log": "l", "floor": 1, "not_after": NOW + 60, **more}
+def entry(action: str = "ping", who: Credentials = OLGA, **more: Any) -> Entry:
+    """who: is going to sign it."""
+    values = {"id": new_id(NOW, who.public_key), "log": "l", "floor": 1, "not_after": NOW + 60, **more}
     return Entry(action=action, **values)
 
 
@@ -130,13 +131,15 @@ def read(*items: Stored) -> Iterator[LogEntry]:
     ids=["operator", "stranger", "revoked", "not-that-action"],
 )
 def test_a_command_is_of_whom_devices_would_believe(who: Credentials, by: str, problem: str) -> None:
-    (found,) = made(read(stored(entry("reboot"), who)))
+    (found,) = made(read(stored(entry("reboot", who), who)))
     assert found.by == by and (problem in found.problem if problem else not found.problem)
     assert found.revoked is (who is THIEF) and found.action == "reboot"
 
 
 def test_nobodys_entry_takes_the_place_of_a_command_that_devices_follow() -> None:
     first = entry("service.status", args={"unit": "nginx"})
+    copied = stored(first, ANNA, after=-9), stored(first, OLGA, number=2)
+    assert [(found.by, found.problem) for found in made(read(*copied))] == [("olga", "")], "an id is its signer's"
     evil = msgspec.structs.replace(first, action="exec", args={"argv": ["/bin/evil"]})
     for who in (MALLORY, THIEF, EVE):
         items = stored(evil, who, after=-9), stored(first, OLGA, number=2)
@@ -151,14 +154,14 @@ def test_nobodys_entry_takes_the_place_of_a_command_that_devices_follow() -> Non
 )
 def test_a_cancel_counts_where_devices_obey_it(who: Credentials, scope: Scope, counts: bool) -> None:
     first = entry("reboot")
-    cancel = stored(entry(CANCEL, args={"id": first.id}), who, scope=scope, number=2, after=1)
+    cancel = stored(entry(CANCEL, who, args={"id": first.id}), who, scope=scope, number=2, after=1)
     (found,) = made(read(stored(first, OLGA), cancel))
     assert found.cancelled_by == (who.name if counts else "")
 
 
 def test_who_may_give_it_may_cancel_it() -> None:
     first = entry("ping")
-    cancel = stored(entry(CANCEL, args={"id": first.id}), EVE, number=2, after=1)
+    cancel = stored(entry(CANCEL, EVE, args={"id": first.id}), EVE, number=2, after=1)
     (found,) = made(read(stored(first, OLGA), cancel))
     assert found.cancelled_by == "eve"
 
