@@ -43,7 +43,7 @@ def tour() -> list[Line]:
 
 
 #: What differs from run to run: numbers, times, ids of commands.
-CHANGING = re.compile(r"[(]?[\d.,:-]+[a-z%)]*|ago|now|01[0-9A-Z]{24}:?")
+CHANGING = re.compile(r"[(]?[\d.,:-]+[a-z%)]*|ago|now|over|01[0-9A-Z]{24}:?")
 #: How many devices are how far, which is said whenever it changes.
 PROGRESS = re.compile(r"\d+ (waiting|accepted|running|succeeded)(, \d+ (waiting|accepted|running|succeeded))*")
 
