@@ -47,8 +47,6 @@ __all__ = [
 _NAME = re.compile(r"(?=.{1,128}\Z)[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*\Z")
 NAME_RULE = "up to 128 of a-z, 0-9, '_' and '-', in words with dots between them"
 
-#: What only says that the device is there: it runs on a locked device too.
-HARMLESS = frozenset({"ping", "identify"})
 #: How long the line for the system's journal may be, in characters.
 MAX_LINE = 400
 
@@ -229,7 +227,7 @@ def refusal(settings: Settings, name: str, args: Mapping[str, Any] | msgspec.Str
 
     args: as they came, or as :func:`arguments` gave them. It looks at the lock's file, so it is also asked right before a command runs.
     """
-    locked = commandlock.read(settings.state_folder) if name not in HARMLESS else None
+    locked = commandlock.read(settings.state_folder)
     if locked is not None:
         return f"{printable(str(locked))} (`sudo edgeagent unlock` on the device ends it)"
     found = find(name)

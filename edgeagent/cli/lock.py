@@ -27,7 +27,7 @@ def lock(
     settings_file: SettingsFile = None,
     note: Annotated[str, typer.Option("--note", "-m", help="Why; who sends a command is told.")] = "",
 ) -> None:
-    """Refuse every command on this device, but `ping` and `identify`, until `edgeagent unlock`. It counts at once, and after a reboot.
+    """Refuse every command on this device until `edgeagent unlock`. It counts at once, and after a reboot.
 
     What runs already goes on. Configuration and queries are not commands.
 

@@ -189,10 +189,10 @@ def test_typed_arguments_will_do(tmp_path: Path) -> None:
     assert "`ssh` in `logs.allow`" in actions.refusal(Board(tmp_path).settings, "logs", typed)
 
 
-def test_a_locked_device_only_says_that_it_is_there(tmp_path: Path) -> None:
+def test_a_locked_device_takes_no_command(tmp_path: Path) -> None:
     board = Board(tmp_path, '[commands]\nallow = ["*"]')
     commandlock.lock(board.settings.state_folder, Locked(by="ada", since="2026-01-01T08:00:00.000Z", note="roof\x1b[2J"))
-    assert board.refusal("ping") == board.refusal("identify") == ""
+    assert board.refusal("ping") == board.refusal("reboot")
     assert board.refusal("reboot").startswith("locked by ada since 2026-01-01T08:00:00.000Z: roof\\x1b[2J")
     commandlock.unlock(board.settings.state_folder)
     assert board.refusal("reboot") == ""
