@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ async def unless_left(work: Coroutine[Any, Any, T]) -> T:
         codes.append(code)
         doing.cancel()
 
-    signals = (signal.SIGTERM, signal.SIGHUP)
+    # Only the main thread hears signals.
+    signals = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
     for number in signals:
         loop.add_signal_handler(number, leave, 128 + number)
     looking = asyncio.ensure_future(_reader_left())

@@ -28,6 +28,9 @@ from edgeagent.trust.signed import SKEW_SECONDS, Signature, check
 
 __all__ = ["Here", "examine", "is_id"]
 
+#: Where only the hub says how late it is, whoever signs is believed before it, but for so long at most, in seconds: a clock that is
+#: years ahead must not have every command of others expire.
+MAX_AHEAD_SECONDS = 86_400
 #: An id is one token of a subject: 26 letters of Crockford's base 32 (github.com/ulid/spec).
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\Z")
 #: What may stand as a moment: JSON's and SQLite's numbers end somewhere.
@@ -77,10 +80,11 @@ async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes
         if found.number != number:
             raise Refused("follow a command", f"it was signed as entry {found.number}")
         entry = entry_of(found.body)
-        here.saw(found)
     except EdgeError as error:
         return Step(number, "", 0), str(error)
-    mark = digest(data)
+    mark, now = digest(data), here.now()
+    if now is not None and found.at <= now + MAX_AHEAD_SECONDS:
+        here.saw(found)
     try:
         _check(found, entry)
     except EdgeError as error:

@@ -55,7 +55,7 @@ async def test_others_than_administrators_are_refused(hub: LiveFleet, role: Pers
         # Nor in the name of somebody who may.
         with pytest.raises(Unreachable):
             await request(
-                client, subjects.admin("you", "device_revoke"), f'{{"ids":["safe-{role}"]}}'.encode(), what="forge", timeout=1
+                client, subjects.admin("admin", "device_revoke"), f'{{"ids":["safe-{role}"]}}'.encode(), what="forge", timeout=1
             )
     finally:
         await client.close()
@@ -66,7 +66,7 @@ async def test_an_administrator_cannot_be_another(hub: LiveFleet) -> None:
     await registered(hub, "safe-1")
     client = await person(hub, "eve", "admin")
     try:
-        forged = subjects.admin("you", "device_labels")
+        forged = subjects.admin("admin", "device_labels")
         with pytest.raises(Unreachable):
             await request(client, forged, b'{"ids":["safe-1"],"set":{"by":"eve"}}', what="forge", timeout=1)
         # What came after it on the same connection was answered, so it had come too.
@@ -79,7 +79,7 @@ async def test_an_administrator_cannot_be_another(hub: LiveFleet) -> None:
 async def test_a_device_cannot_order_anything(hub: LiveFleet) -> None:
     login, _ = await registered(hub, "rogue-1"), await registered(hub, "safe-2")
     async with await Rogue.connect(hub.hub.options().leaf_port, login) as rogue:
-        rogue.publish(subjects.admin("you", "device_revoke"), b'{"ids":["safe-2"]}', reply="edge.to.device.rogue-1.in.1")
+        rogue.publish(subjects.admin("admin", "device_revoke"), b'{"ids":["safe-2"]}', reply="edge.to.device.rogue-1.in.1")
         await rogue.settle()
     assert not (await record(hub, "safe-2")).revoked
 
@@ -126,7 +126,7 @@ async def test_people_are_listed_and_kept_out(hub: LiveFleet) -> None:
 
     unknown = cli("operator", "revoke", "nobody")
     assert unknown.code == 2 and "olga" in unknown.err
-    assert cli("operator", "revoke", "you").code == 1, "nobody locks himself out by name"
+    assert cli("operator", "revoke", "admin").code == 1, "nobody locks himself out by name"
     stranger = KeyPair.generate("user").public
     async with connected() as (_, admin):
         assert await admin.revoke_person(stranger) == Person(name="", role="", key=stranger)

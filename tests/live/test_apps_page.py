@@ -158,7 +158,7 @@ async def test_from_the_operator_to_the_program_and_without_a_link(fleet: LiveFl
                 assert await line(second) == "the doors open at 09:00", "caught up"
             assert await line(first) == "the doors open at 09:00"
         local = said("config", "local", "--changed", "--settings", settings)
-        assert ["app.doors.open", '"09:00"', "device"] in [row.split() for row in local.splitlines()]
+        assert ["app.doors.open", '"09:00"', "device.pi-02"] in [row.split() for row in local.splitlines()]
     finally:
         cli("config", "unset", "-d", DEVICE, "app.doors.open")
         cli("app", "rm", "doors", "--settings", settings)

@@ -13,7 +13,6 @@ from edgeagent.fleet import Fleet
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.configwatch import Bucket, DeviceChange, DocumentChange, Reports, progress, watch
 from edgeagent.fleet.roster import Roster
-from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.subjects import FLEET_ALL, Scope
 from edgeagent.times import rfc3339
@@ -143,7 +142,7 @@ async def test_whom_somebody_forgets_is_waited_for_no_longer(hub: LiveFleet, fle
         asked.append(list(roster.devices))
         return ["pi-01", "never-was"]
 
-    steps = progress(fleet.client, ids)
+    steps = progress(fleet, ids)
     try:
         assert [row.id for row in await steps.__anext__()] == ["pi-01"] and "never-was" not in asked[0]
     finally:
@@ -157,11 +156,11 @@ async def test_changes_are_seen_as_they_happen(fleet: Fleet, hub: LiveFleet, tmp
     seen: list[DocumentChange | DeviceChange] = []
     ready = asyncio.Event()
 
-    async def look(client: Client) -> None:
-        async for change in watch(client, ready.set):
+    async def look(fleet: Fleet) -> None:
+        async for change in watch(fleet, ready.set):
             seen.append(change)
 
-    task = asyncio.create_task(look(fleet.client))
+    task = asyncio.create_task(look(fleet))
     try:
         await asyncio.wait_for(ready.wait(), PATIENCE_SECONDS)
         made = await fleet.config.set(BERLIN, {"app.watched.x": 1}, note="look")
@@ -218,7 +217,7 @@ async def test_the_watch_on_the_command_line(hub: LiveFleet, fleet: Fleet) -> No
 
 async def test_after_a_lost_link_everything_is_read_again(hub: LiveFleet, fleet: Fleet) -> None:
     await fleet.config.set(BERLIN, {"app.reread.x": 1}, force=True)
-    bucket = Bucket(fleet.client)
+    bucket = Bucket(fleet)
     newest = await bucket.refresh()
     assert BERLIN in {version.scope for version in newest} and await bucket.refresh() == []
     made = await fleet.config.set(BERLIN, {"app.reread.x": 2})
@@ -234,7 +233,7 @@ async def test_after_a_lost_link_everything_is_read_again(hub: LiveFleet, fleet:
 
 async def test_progress_is_told_when_a_device_reports(fleet: Fleet) -> None:
     made = await fleet.config.set(BERLIN, {"app.progress.x": 1}, force=True)
-    steps = progress(fleet.client, lambda roster: ["pi-01"], BERLIN)
+    steps = progress(fleet, lambda roster: ["pi-01"], BERLIN)
     try:
         async for (row,) in steps:
             if row.applied == made.generation:

@@ -185,6 +185,7 @@ async def test_a_revocation_reaches_every_operator(hub: LiveFleet, fleet: Fleet,
         await say(hub, command.id, "failed")
         with pytest.raises(Refused, match="rick's login was revoked"):
             await omar.commands.retry(command.id)
+        await say(hub, command.id, "running")
         await omar.commands.cancel(command.id)  # what devices took up before goes on: it can be ended
         assert (await omar.commands.get(command.id)).command.cancelled_by == "omar"
 

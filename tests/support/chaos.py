@@ -150,7 +150,7 @@ class _Storm:
     def _wish(self, drawn: random.Random, line: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """What is commanded, and of whom."""
         seconds = round(drawn.expovariate(1 / self._weather.works), 3)
-        name = drawn.choices(("exec", "chaos.once", "chaos.again", "chaos.beside"), (3, 3, 2, 1))[0]
+        name = drawn.choices(("exec", "test.chaos.once", "test.chaos.again", "test.chaos.beside"), (3, 3, 2, 1))[0]
         args = {"argv": ["append", str(seconds), line]} if name == "exec" else {"line": line, "seconds": seconds}
         device, group = f"pi-{drawn.randint(1, self._weather.devices):02}", drawn.choice(self._groups)
         whom: dict[str, Any] = drawn.choices(

@@ -35,7 +35,11 @@ async def _append(context: Context, args: Line) -> Outcome:
     return await carried_out(context, Program(argv=(program, str(args.seconds), args.line)))
 
 
-for _name, _more in (("chaos.once", {}), ("chaos.again", {"idempotent": True}), ("chaos.beside", {"concurrent": True})):
+for _name, _more in (
+    ("test.chaos.once", {}),
+    ("test.chaos.again", {"idempotent": True}),
+    ("test.chaos.beside", {"concurrent": True}),
+):
     action(_name, arguments=Line, description="Of a test.", dangerous=True, timeout_seconds=60, **_more)(_append)  # type: ignore[arg-type]
 
 
@@ -66,7 +70,7 @@ def settings_text(folder: Path, device: str) -> str:
     user = pwd.getpwuid(os.geteuid()).pw_name
     return f"""
 [commands]
-allow = ["exec", "chaos.*"]
+allow = ["exec", "test.*"]
 [exec]
 enabled = true
 allow = [[{json.dumps(str(program))}, "*", "*"]]

@@ -138,10 +138,10 @@ def _begun(record: Record, name: str, own: Command) -> Iterator[str]:
     result = own.result
     if result.state == "unknown":
         hit = bool(result.started) and record.hit(name, _time(result.started), _time(result.ended))
-        if not hit or result.action == "chaos.again":
+        if not hit or result.action == "test.chaos.again":
             yield f"{name} {own.id}: unknown, and no kill hit it ({result})"
     kills = record.hit(name, _time(result.accepted), _time(result.ended))
-    if own.begun > 1 and (result.action != "chaos.again" or own.begun > kills + 1):
+    if own.begun > 1 and (result.action != "test.chaos.again" or own.begun > kills + 1):
         yield f"{name} {own.id}: begun {own.begun} times, with {kills} kills"
 
 
@@ -154,10 +154,10 @@ def _lines(record: Record, name: str) -> Iterator[str]:
         written, own = counts[line_of(entry)], device.journal.get(command)
         if own is None:
             continue  # told already
-        most = max(1, own.begun) if entry.action == "chaos.again" else 1
+        most = max(1, own.begun) if entry.action == "test.chaos.again" else 1
         most = most if own.result.state in MAY_HAVE_RUN and (own.begun or name in record.put_back) else 0
         least = 1 if own.result.state == "succeeded" else 0
-        if name in record.put_back and entry.action == "chaos.again":
+        if name in record.put_back and entry.action == "test.chaos.again":
             most = max(most, written)
         if not least <= written <= most:
             yield f"{name} {command} wrote {written} lines, begun {own.begun} times: {own.result}"
@@ -168,7 +168,7 @@ def _order(record: Record, name: str) -> Iterator[str]:
     numbers: dict[tuple[str, str], int] = {
         (str(item.scope), line_of(item.entry)): item.number
         for item in record.entries
-        if item.entry and item.entry.action not in (CANCEL, "chaos.beside")
+        if item.entry and item.entry.action not in (CANCEL, "test.chaos.beside")
     }
     scopes = {line_of(entry): own.scope for own, entry in _taken(record, name)}
     last: dict[str, int] = defaultdict(int)

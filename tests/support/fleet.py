@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -171,7 +172,10 @@ class _Folder(DemoFolder):
         self._more = more
 
     def settings_text(self, device: DemoDevice, **how: Any) -> str:
-        return super().settings_text(device, **how) + self._more(device.id)
+        text, more = super().settings_text(device, **how), self._more(device.id)
+        for section in re.findall(r"^\[.*\]$", more, re.MULTILINE):  # the demo's own gives way
+            text = re.sub(rf"^{re.escape(section)}\n(?:(?!\[).*\n)*", "", text, flags=re.MULTILINE)
+        return text + more
 
 
 class Device:

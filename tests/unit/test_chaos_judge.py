@@ -23,13 +23,13 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(NOW.timestamp() + seconds, timezone.utc).isoformat().replace("+00:00", "Z")
 
 
-def entry(number: int, scope: Scope = FLEET_ALL, action: str = "chaos.once", command: str = "") -> LogEntry:
+def entry(number: int, scope: Scope = FLEET_ALL, action: str = "test.chaos.once", command: str = "") -> LogEntry:
     name = command or f"C{number}"
     body = Entry(id=name, action=action, log="l", floor=1, not_after=1 << 40, args={"line": name.lower(), "seconds": 0})
     return LogEntry(scope, number, NOW, body, by="olga")
 
 
-def own(name: str, state: Any = "succeeded", *, begun: int = 1, action: str = "chaos.once") -> Command:
+def own(name: str, state: Any = "succeeded", *, begun: int = 1, action: str = "test.chaos.once") -> Command:
     result = Result(id=name, state=state, action=action, accepted=moment(0), started=moment(1) if begun else "", ended=moment(3))
     return Command(1, "fleet.all", "{}", "K", 1 << 40, 0.0, False, 1.0, 5, "boot", begun, "", result, "")
 
@@ -106,7 +106,7 @@ def _unknown_by_a_kill_of_the_leaf(record: Record) -> None:
 
 
 def _unknown_though_idempotent(record: Record) -> None:
-    change(record, "C1", action="chaos.again")
+    change(record, "C1", action="test.chaos.again")
 
 
 def _begun_twice(record: Record) -> None:
