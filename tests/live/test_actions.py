@@ -185,7 +185,7 @@ async def test_the_machine_goes_down_under_the_action(
     monkeypatch.setattr(_power, "CANCELLED_SECONDS", 0.1)
     calls = board.systemctl("echo >> $0.done")
     running = asyncio.create_task(board.run(name))
-    await until(lambda: Path(f"{calls.parent}/root/usr/bin/systemctl.done").exists(), "systemd was asked")
+    await until(lambda: (calls.parent / "root" / "usr" / "bin" / "systemctl.done").exists(), "systemd was asked")
     assert lines(calls) == ["--no-ask-password", verb] and not running.done()
     board.cancelled.set()
     outcome = await running
