@@ -18,6 +18,7 @@ from edgeagent.command import Entry, Target
 from edgeagent.direct import Stored
 from edgeagent.journalrows import Step
 from edgeagent.link import Client
+from edgeagent.patterns import commandjudge
 from edgeagent.patterns import commands as logs
 from edgeagent.patterns.commandfollowers import CommandFollowers
 from edgeagent.patterns.commandlog import MAX_GAP, NEAR, source
@@ -256,6 +257,20 @@ async def test_what_was_signed_ahead_is_refused(
         late = await olga.send("test.append", {"path": str(out)}, at=time.time() + 3000, expires=6000)
         found = await heard(olga.client, late)
     assert found.state == "refused" and "still to come" in found.reason and not out.exists()
+
+
+async def test_who_signs_far_ahead_moves_no_clock(
+    device: CommandDevice, olga: Author, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here only the hub says how late it is, and she may give every command."""
+    monkeypatch.setattr(commandjudge, "MAX_AHEAD_SECONDS", 1000)  # her login does not last for days
+    async with device.running():
+        await heard(olga.client, await olga.send("ping"))
+        ahead = await olga.send("ping", at=time.time() + 3000, expires=6000)
+        assert (await heard(olga.client, ahead)).state == "refused"
+        in_time = await olga.send("test.append", {"path": str(out), "line": "x"})
+        assert (await heard(olga.client, in_time)).state == "succeeded"
+        assert device.commands._time.now() < time.time() + 60
 
 
 async def test_a_disk_that_has_room_again_is_noticed_without_a_ring(device: CommandDevice, olga: Author, out: Path) -> None:
