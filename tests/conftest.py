@@ -56,11 +56,10 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
-    """A hub and three devices at the demo's pace, started once. Ask for ``fleet`` instead, which is whole."""
-    from edgeagent.demo.layout import QUICK
-    from tests.support.fleet import LiveFleet
+    """A hub and three devices at about the demo's pace, started once. Ask for ``fleet`` instead, which is whole."""
+    from tests.support.fleet import STEADY, LiveFleet
 
-    with LiveFleet(tmp_path_factory.mktemp("fleet"), pace=QUICK) as fleet:
+    with LiveFleet(tmp_path_factory.mktemp("fleet"), pace=STEADY) as fleet:
         yield fleet
 
 

@@ -27,7 +27,7 @@ def without_pi_02(fleet: LiveFleet) -> LiveFleet:
 
 async def test_three_devices_are_online_with_facts(fleet: LiveFleet) -> None:
     async with Fleet() as operator:
-        outcome = await operator.query(select=["labels.site", "versions.agent", "memory"])
+        outcome = await operator.query(select=["labels.site", "versions.agent", "memory"], timeout=PATIENCE_SECONDS)
     assert online(outcome) == ALL and everybody_answered(outcome)
     assert [row.facts["labels"]["site"] for row in outcome.answered if row.facts] == ["berlin", "munich", "hamburg"]
     for row in outcome.answered:
@@ -38,7 +38,7 @@ async def test_three_devices_are_online_with_facts(fleet: LiveFleet) -> None:
 
 async def test_a_cut_device_is_offline_with_its_last_report(without_pi_02: LiveFleet) -> None:
     async with Fleet() as operator:
-        outcome = await operator.query(select=["labels.site", "uptime_seconds"])
+        outcome = await operator.query(select=["labels.site", "uptime_seconds"], timeout=PATIENCE_SECONDS)
     assert online(outcome) == OTHERS and offline(outcome) == ["pi-02"]
     (row,) = outcome.offline
     assert row.state is State.OFFLINE and row.facts == {"labels": {"site": "munich"}}

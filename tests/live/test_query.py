@@ -27,8 +27,8 @@ BOMB = f"{'.'.join([NUMBERS, *[f'map(v{depth}, {NUMBERS}' for depth in range(7)]
 
 async def test_a_label_that_a_device_lacks_does_not_match_and_is_counted(fleet: LiveFleet) -> None:
     async with Fleet() as operator:
-        outcome = await operator.query("labels.floor == '1'", select=["labels"])
-        opposite = await operator.query("labels.floor != '1'")
+        outcome = await operator.query("labels.floor == '1'", select=["labels"], timeout=PATIENCE_SECONDS)
+        opposite = await operator.query("labels.floor != '1'", timeout=PATIENCE_SECONDS)
     assert online(outcome) == ["pi-01"] and outcome.answered[0].facts == {"labels": {"site": "berlin", "floor": "1"}}
     assert (outcome.no_match, outcome.missing) == (["pi-02", "pi-03"], 1), "pi-02 has no floor"
     assert (online(opposite), opposite.no_match, opposite.missing) == (["pi-03"], ["pi-01", "pi-02"], 1)
@@ -49,7 +49,7 @@ async def test_a_bomb_is_refused_and_the_next_question_answered(fleet: LiveFleet
 async def test_a_filter_of_the_wrong_type_is_refused_with_the_reason(fleet: LiveFleet) -> None:
     fleet.cut_and_known("pi-02")
     async with Fleet() as operator:
-        outcome = await operator.query("labels.site > 3")
+        outcome = await operator.query("labels.site > 3", timeout=PATIENCE_SECONDS)
     assert [row.id for row in outcome.refused] == ["pi-01", "pi-03"] and all(row.reason for row in outcome.refused)
     assert [(row.id, row.matched) for row in outcome.offline] == [("pi-02", None)], "nobody can tell whether it would match"
 
@@ -58,7 +58,7 @@ async def test_the_filter_is_tried_on_the_last_report_of_who_is_away(fleet: Live
     fleet.cut_and_known("pi-02")
     async with Fleet() as operator:
         matched = {
-            where: (await operator.query(where)).offline[0].matched
+            where: (await operator.query(where, timeout=PATIENCE_SECONDS)).offline[0].matched
             for where in ("labels.site == 'munich'", "labels.site == 'berlin'", "memory.utilization > 0.0")
         }
     # The last one changes by itself, so no report has it.
@@ -146,7 +146,9 @@ async def test_a_bomb_is_refused_here_too_when_nobody_is_woken(fleet: LiveFleet)
 async def test_answers_are_told_as_they_come(fleet: LiveFleet) -> None:
     told: list[Row] = []
     async with Fleet() as operator:
-        outcome = await operator.query("labels.floor == '1' || labels.site == 'munich'", on_answer=told.append)
+        outcome = await operator.query(
+            "labels.floor == '1' || labels.site == 'munich'", timeout=PATIENCE_SECONDS, on_answer=told.append
+        )
     assert sorted(row.id for row in told) == online(outcome) == ["pi-01", "pi-02"]
 
 
@@ -186,7 +188,7 @@ def parts(said: Said) -> dict[str, list[str]]:
 
 def test_json_has_all_parts_with_ids(fleet: LiveFleet) -> None:
     fleet.cut_and_known("pi-02")
-    said = cli("fleet", "query", "labels.floor == '1'", "--select", "labels.site,cpu.count", "--json")
+    said = cli("fleet", "query", "labels.floor == '1'", "--select", "labels.site,cpu.count", "--json", "--timeout", "60")
     found = json.loads(said.out)
     assert said.code == 0 and parts(said) == {"answered": ["pi-01"], "refused": [], "silent": [], "offline": ["pi-02"]}
     assert found["no_match"] == ["pi-03"] and found["missing"] == 0
@@ -195,10 +197,10 @@ def test_json_has_all_parts_with_ids(fleet: LiveFleet) -> None:
 
 
 def test_strict_wants_an_answer_of_everybody(fleet: LiveFleet) -> None:
-    lenient, strict = cli("fleet", "query", BOMB, "--json"), cli("fleet", "query", BOMB, "--json", "--strict")
+    lenient, strict = (cli("fleet", "query", BOMB, "--json", "--timeout", "60", *more) for more in ([], ["--strict"]))
     assert (lenient.code, strict.code) == (0, 3)
     assert parts(strict)["refused"] == fleet.ids and "pi-01, pi-02, pi-03" in strict.err
-    good = cli("fleet", "query", "cpu.count > 0", "--json", "--strict")
+    good = cli("fleet", "query", "cpu.count > 0", "--json", "--strict", "--timeout", "60")
     assert good.code == 0 and parts(good)["answered"] == fleet.ids
 
 
@@ -221,7 +223,7 @@ def test_selections(fleet: LiveFleet, words: list[str], wanted: list[str]) -> No
 
 
 def test_a_table_of_answers_accounts_for_the_rest(fleet: LiveFleet) -> None:
-    said = cli("fleet", "query", "labels.floor == '1'", "--select", "labels.floor")
+    said = cli("fleet", "query", "labels.floor == '1'", "--select", "labels.floor", "--timeout", "60")
     lines = [line.split() for line in said.out.splitlines()]
     assert lines[0][:3] == ["ID", "STATE", "LABELS.FLOOR"] and [line[:3] for line in lines[1:]] == [["pi-01", "online", "1"]]
     assert "1 answered · 2 did not match, 1 of them for lack of the field" in said.err

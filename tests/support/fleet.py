@@ -31,6 +31,7 @@ __all__ = [
     "CONTEXT_USER",
     "PATIENCE_SECONDS",
     "PATIENT",
+    "STEADY",
     "Device",
     "LiveFleet",
     "Said",
@@ -45,9 +46,10 @@ T = TypeVar("T")
 
 #: For one step on a busy machine, in seconds.
 PATIENCE_SECONDS = 60.0
-#: The demo's pace, but nobody is closed for not answering two pings: a test that runs a command stands still meanwhile, and so do its
-#: own connections.
-PATIENT = replace(QUICK, ping_seconds=PATIENCE_SECONDS)
+#: The demo's pace, but no device is suspect for the few seconds that a busy machine may stand still.
+STEADY = replace(QUICK, heartbeat_seconds=20.0)
+#: And nobody is closed for not answering two pings: a test that runs a command stands still meanwhile, and so do its own connections.
+PATIENT = replace(STEADY, ping_seconds=PATIENCE_SECONDS)
 #: Who the operator of the demo's context is.
 CONTEXT_USER = ADMIN
 
@@ -61,8 +63,11 @@ def offline(outcome: Outcome) -> list[str]:
 
 
 def everybody_answered(outcome: Outcome) -> bool:
-    """No device of the selection refused, stayed silent or was away."""
-    return not (outcome.refused or outcome.silent or outcome.offline)
+    """No device of the selection refused, stayed silent or was away; who did is printed, for the one who reads a failure."""
+    others = [*outcome.refused, *outcome.silent, *outcome.offline]
+    for row in others:
+        print(f"{row.id} {row.state}: {row.reason or 'no reason'}")
+    return not others
 
 
 class LiveFleet:
