@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from edgeagent.commandsettings import CommandSettings, ExecSettings, FileSettings, LogSettings, ServiceSettings
 from edgeagent.gpiosettings import GpioSettings
+from edgeagent.metricsettings import ForwardSettings, SamplingSettings
 from edgeagent.sections import Section
 from edgeagent.subjects import ID_RULE
 
@@ -26,12 +27,14 @@ __all__ = [
     "DeviceSettings",
     "ExecSettings",
     "FileSettings",
+    "ForwardSettings",
     "GpioSettings",
     "HubSettings",
     "LeafSettings",
     "LogSettings",
     "PathSettings",
     "QuerySettings",
+    "SamplingSettings",
     "Section",
     "ServiceSettings",
 ]
@@ -246,6 +249,8 @@ SECTIONS: dict[str, type[Section]] = {
     "leaf": LeafSettings,
     "agent": AgentSettings,
     "query": QuerySettings,
+    "sampling": SamplingSettings,
+    "forward": ForwardSettings,
     "commands": CommandSettings,
     "exec": ExecSettings,
     "service": ServiceSettings,

@@ -20,12 +20,14 @@ from edgeagent.schema import (
     DeviceSettings,
     ExecSettings,
     FileSettings,
+    ForwardSettings,
     GpioSettings,
     HubSettings,
     LeafSettings,
     LogSettings,
     PathSettings,
     QuerySettings,
+    SamplingSettings,
     Section,
     ServiceSettings,
 )
@@ -46,6 +48,8 @@ class Settings(Section, frozen=True, kw_only=True):
     leaf: LeafSettings = LeafSettings()
     agent: AgentSettings = AgentSettings()
     query: QuerySettings = QuerySettings()
+    sampling: SamplingSettings = SamplingSettings()
+    forward: ForwardSettings = ForwardSettings()
     commands: CommandSettings = CommandSettings()
     exec: ExecSettings = ExecSettings()
     service: ServiceSettings = ServiceSettings()

@@ -14,10 +14,14 @@ __all__ = [
     "API_PREFIX",
     "AUTHORITIES",
     "CONFIG_BUCKET",
+    "DATA",
     "DEVICES_BUCKET",
     "FILES",
     "FLEET_ALL",
     "HUB",
+    "LOCAL_DATA",
+    "LOCAL_METRICS",
+    "METRICS",
     "SIGNERS",
     "TRUST_BUCKET",
     "UPLOADS",
@@ -29,6 +33,7 @@ __all__ = [
     "claim",
     "command_doorbell",
     "command_log",
+    "data",
     "direct_get",
     "document",
     "document_bucket",
@@ -40,6 +45,9 @@ __all__ = [
     "live",
     "local_action",
     "local_config",
+    "local_data",
+    "local_metric",
+    "metric",
     "operator_inbox",
     "parse_reply",
     "query",
@@ -64,6 +72,10 @@ TRUST_BUCKET = "edge_trust"
 DEVICES_BUCKET = "edge_devices"
 #: Streams of pieces of files: those that people give to devices, and those that devices hand over.
 FILES, UPLOADS = "EDGE_FILES", "EDGE_UPLOADS"
+#: The hub's streams of chunks: samples, and messages of the devices' own programs.
+METRICS, DATA = "EDGE_METRICS", "EDGE_DATA"
+#: The leaf's own streams, which keep both until the forwarder has sent them, and after.
+LOCAL_METRICS, LOCAL_DATA = "LOCAL_METRIC", "LOCAL_DATA"
 
 #: One token, safe in a subject, a file name and a DNS label (RFC 1123).
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -206,6 +218,16 @@ def result(device_id: str, command_id: str) -> str:
     return f"edge.from.{device_id}.result.{command_id}"
 
 
+def metric(device_id: str = "*") -> str:
+    """Chunks of samples (:mod:`edgeagent.chunk`)."""
+    return f"edge.from.{device_id}.metric"
+
+
+def data(device_id: str = "*") -> str:
+    """Chunks of messages of the device's own programs."""
+    return f"edge.from.{device_id}.data"
+
+
 def event(device_id: str, severity: str) -> str:
     """Something a person should see; severity is one of :data:`edgeagent.hub.streams.SEVERITIES`."""
     return f"edge.from.{device_id}.event.{severity}"
@@ -268,6 +290,16 @@ def live(device_id: str, what: str) -> str:
 def local_config(app: str = "*") -> str:
     """On the leaf only: a request is answered with what the configuration has for the program ``app``; a change is published there."""
     return f"local.config.{app}"
+
+
+def local_metric(source: str = ">") -> str:
+    """On the leaf only: samples of the program ``source``; more tokens may follow. An acknowledged message is on disk."""
+    return f"local.metric.{source}"
+
+
+def local_data(topic: str = ">") -> str:
+    """On the leaf only: any bytes of a program, for the hub. topic: one or more tokens, the first one the program's name."""
+    return f"local.data.{topic}"
 
 
 def local_action(app: str, what: str) -> str:

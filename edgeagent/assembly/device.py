@@ -16,6 +16,7 @@ from edgeagent import __version__, enrolled, files, runtime
 from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.devicestart import lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
@@ -143,6 +144,7 @@ class Agent:
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
+        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,
@@ -179,6 +181,7 @@ class Agent:
         self.tasks.start("reports", self.reporter.reports())
         self.tasks.start("renewal", self.renewer.keep())
         await self.word.start(self.tasks, self.groups)
+        self.metrics.start(self.tasks)
         await obey(self.links.agent, self.leaf)
         await self.uplink.start()
 
@@ -293,3 +296,4 @@ class Agent:
             self.status.groups = list(self.groups)
         self.reporter.link_came()
         self.word.link_came()
+        self.metrics.link_came()

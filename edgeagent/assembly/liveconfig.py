@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.renewer import Renewer
 from edgeagent.config import KEYS, Value, with_config
@@ -29,6 +30,7 @@ class Parts(Protocol):
     word: HubsWord
     renewer: Renewer
     app_config: AppConfig
+    metrics: DeviceMetrics
     tasks: Tasks
 
 
@@ -67,6 +69,10 @@ def _limits(parts: Parts, wanted: Settings) -> None:
     parts.limits.set(wanted.query.rate_per_second, wanted.query.burst)
 
 
+def _metrics(parts: Parts, wanted: Settings) -> None:
+    parts.metrics.set_settings(wanted)
+
+
 #: One for each key that is live.
 EFFECTS: dict[str, Callable[[Parts, Settings], None]] = {
     "device.labels": _labels,
@@ -78,6 +84,10 @@ EFFECTS: dict[str, Callable[[Parts, Settings], None]] = {
     "agent.log_level": _log_level,
     "query.rate_per_second": _limits,
     "query.burst": _limits,
+    "sampling.interval_seconds": _metrics,
+    "sampling.flush_seconds": _metrics,
+    "forward.seconds": _metrics,
+    "forward.bytes_per_second": _metrics,
 }
 
 
