@@ -19,8 +19,6 @@ __all__ = [
     "FILES",
     "FLEET_ALL",
     "HUB",
-    "LOCAL_DATA",
-    "LOCAL_METRICS",
     "METRICS",
     "SIGNERS",
     "TRUST_BUCKET",
@@ -43,10 +41,6 @@ __all__ = [
     "heartbeat",
     "is_id",
     "live",
-    "local_action",
-    "local_config",
-    "local_data",
-    "local_metric",
     "metric",
     "operator_inbox",
     "parse_reply",
@@ -74,8 +68,6 @@ DEVICES_BUCKET = "edge_devices"
 FILES, UPLOADS = "EDGE_FILES", "EDGE_UPLOADS"
 #: The hub's streams of chunks: samples, and messages of the devices' own programs.
 METRICS, DATA = "EDGE_METRICS", "EDGE_DATA"
-#: The leaf's own streams, which keep both until the forwarder has sent them, and after.
-LOCAL_METRICS, LOCAL_DATA = "LOCAL_METRIC", "LOCAL_DATA"
 
 #: One token, safe in a subject, a file name and a DNS label (RFC 1123).
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -285,26 +277,6 @@ def reply_user(inbox: str) -> str | None:
 def live(device_id: str, what: str) -> str:
     """Where the hub republishes what it has stored from a device, for people who watch."""
     return f"edge.live.{device_id}.{what}"
-
-
-def local_config(app: str = "*") -> str:
-    """On the leaf only: a request is answered with what the configuration has for the program ``app``; a change is published there."""
-    return f"local.config.{app}"
-
-
-def local_metric(source: str = ">") -> str:
-    """On the leaf only: samples of the program ``source``; more tokens may follow. An acknowledged message is on disk."""
-    return f"local.metric.{source}"
-
-
-def local_data(topic: str = ">") -> str:
-    """On the leaf only: any bytes of a program, for the hub. topic: one or more tokens, the first one the program's name."""
-    return f"local.data.{topic}"
-
-
-def local_action(app: str, what: str) -> str:
-    """On the leaf only: where the program ``app`` is asked for its action ``what``."""
-    return f"local.action.{app}.{what}"
 
 
 def direct_get(stream: str, subject: str = "", prefix: str = API_PREFIX) -> str:

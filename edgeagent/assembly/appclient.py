@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeagent import files, settings, subjects, wire
+from edgeagent import files, localsubjects, settings, wire
 from edgeagent.assembly.apps import environment_file, leaf_url
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
@@ -180,13 +180,13 @@ async def _listen(client: Client, name: str, changed: asyncio.Event) -> None:
         if not message.reply:  # else it is a question, such as ours
             changed.set()
 
-    await client.subscribe(subjects.local_config(name), cb=heard)
+    await client.subscribe(localsubjects.local_config(name), cb=heard)
 
 
 async def _asked(client: Client, there: Way, name: str) -> str:
     what = _what(name)
     try:
-        answer = await request(client, subjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
+        answer = await request(client, localsubjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
     except Unreachable as error:
         if "permissions violation" in str(client.last_error).lower():
             file = shlex.quote(str(environment_file(there.settings or Settings(source=SYSTEM_SETTINGS), name)))

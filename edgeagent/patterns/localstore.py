@@ -12,7 +12,7 @@ import nats.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
-from edgeagent import subjects
+from edgeagent import localsubjects
 from edgeagent.errors import Failed
 from edgeagent.sample import MAX_PAYLOAD_BYTES
 
@@ -46,8 +46,10 @@ class LocalStream:
 
 
 STREAMS = (
-    LocalStream(name=subjects.LOCAL_METRICS, subject=subjects.local_metric(), share=0.55, max_message_bytes=MAX_PAYLOAD_BYTES),
-    LocalStream(name=subjects.LOCAL_DATA, subject=subjects.local_data(), share=0.35, max_message_bytes=512 << 10),
+    LocalStream(
+        name=localsubjects.LOCAL_METRICS, subject=localsubjects.local_metric(), share=0.55, max_message_bytes=MAX_PAYLOAD_BYTES
+    ),
+    LocalStream(name=localsubjects.LOCAL_DATA, subject=localsubjects.local_data(), share=0.35, max_message_bytes=512 << 10),
 )
 
 
