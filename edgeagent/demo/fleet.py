@@ -116,7 +116,7 @@ class DemoFleet:
 
     async def _make_device(self, hub: HubFolder, device: DemoDevice) -> None:
         folder = files.make_folder(self.folder.device(device.id), 0o700)
-        cable = self.cables[device.id] = Cable(("127.0.0.1", hub.options().leaf_port))
+        cable = self.cables[device.id] = self._cable(("127.0.0.1", hub.options().leaf_port))
         await cable.start()
         text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port, pace=self.pace)
         there = files.read_if_there(self.folder.settings(device.id))
@@ -127,6 +127,9 @@ class DemoFleet:
             own = settings.load_own(self.folder.settings(device.id))
             token = ClaimToken.parse(await self._token(device))
             await enrol(own, EnrolOptions(hub=own.hub.urls[0], token=token), log.debug)
+
+    def _cable(self, target: tuple[str, int]) -> Cable:
+        return Cable(target)
 
     async def _token(self, device: DemoDevice) -> str:
         """A claim token for one device, as `edgeagent token create` makes it."""
