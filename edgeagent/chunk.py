@@ -21,6 +21,8 @@ from edgeagent.sample import Sample
 
 __all__ = [
     "MAX_CHUNK_BYTES",
+    "MAX_DATA_CHUNK_BYTES",
+    "MAX_MESSAGE_BYTES",
     "MAX_SAMPLES",
     "DataChunk",
     "Message",
@@ -43,6 +45,9 @@ MAX_SAMPLES = 500
 #: What the hub's stream of samples takes in one message, compressed; and what a reader unpacks at most: whoever stored it may lie.
 MAX_CHUNK_BYTES = 32 << 10
 MAX_UNPACKED_BYTES = 1 << 20
+#: One message of a program, and what the hub's stream of them takes in one message: it has room for the largest and its head.
+MAX_MESSAGE_BYTES = 512 << 10
+MAX_DATA_CHUNK_BYTES = MAX_MESSAGE_BYTES + (16 << 10)
 _WHAT = "read a chunk"
 #: Sequences and times are whole numbers that every JSON reader can hold only as far as the text does: times are in nanoseconds, so
 #: readers in JavaScript need a parser with big integers.
