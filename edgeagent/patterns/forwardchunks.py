@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,7 +12,7 @@ from edgeagent import chunk, localsubjects, sample, subjects
 from edgeagent.chunk import Message, Point, Progress
 from edgeagent.errors import UsageProblem
 
-__all__ = ["DATA", "METRICS", "Clock", "Draft", "Kind", "Local", "as_stored"]
+__all__ = ["DATA", "METRICS", "Draft", "Kind", "Local", "When", "as_stored"]
 
 #: Why messages are dropped: no samples are in them; they cannot be made into a chunk that the hub takes.
 MALFORMED, TOO_LARGE = "malformed", "too_large"
@@ -32,16 +32,14 @@ class Local(NamedTuple):
     data: bytes
 
 
-class Clock(Protocol):
-    """When something happened, given when the leaf stored it (Unix nanoseconds) and when its program says that it happened (Unix
-    seconds; 0: it does not). The answer is in Unix milliseconds, and whether that is a guess."""
-
-    def __call__(self, stored: int, own: float, /) -> tuple[int, bool]: ...
+#: When something happened, given its message and when its program says that it happened (Unix seconds; 0: it does not): Unix milliseconds,
+#: and whether that is a guess.
+When = Callable[[Local, float], tuple[int, bool]]
 
 
-def as_stored(stored: int, own: float, /) -> tuple[int, bool]:
-    """A clock that is always right."""
-    return (round(own * 1000) if own else stored // _MILLISECOND), False
+def as_stored(message: Local, own: float) -> tuple[int, bool]:
+    """By a clock that is always right."""
+    return (round(own * 1000) if own else message.time // _MILLISECOND), False
 
 
 @dataclass
@@ -72,18 +70,18 @@ class Kind(NamedTuple):
     stream: str
     page_bytes: int
     limit: int
-    draft: Callable[[Sequence[Local], Clock], Draft]
+    draft: Callable[[Sequence[Local], When], Draft]
     encode: Callable[[Progress, Sequence[Message], Sequence[Any]], bytes]
     decode: Callable[[bytes], chunk.MetricChunk | chunk.DataChunk]
     say: Callable[[str], str]
 
-    def build(self, messages: Sequence[Local], clock: Clock, progress: Callable[[Draft], Progress]) -> tuple[Draft, bytes]:
+    def build(self, messages: Sequence[Local], when: When, progress: Callable[[Draft], Progress]) -> tuple[Draft, bytes]:
         """The largest chunk that the hub takes of the first of ``messages``; empty when none of those that were looked at can be sent.
 
         progress: how far the device is with such a chunk.
         """
         while True:
-            draft = self.draft(messages, clock)
+            draft = self.draft(messages, when)
             if not draft.sent:
                 return draft, b""
             cause = TOO_LARGE
@@ -102,7 +100,7 @@ def _without_own_edge(progress: Progress, draft: Draft) -> Progress:
     return replace(progress, edge=None) if progress.edge == tuple(draft.sent[-1]) else progress
 
 
-def _samples(messages: Sequence[Local], clock: Clock) -> Draft:
+def _samples(messages: Sequence[Local], when: When) -> Draft:
     draft = Draft()
     for message in messages:
         try:
@@ -121,7 +119,7 @@ def _samples(messages: Sequence[Local], clock: Clock) -> Draft:
             continue
         draft.size += size
         draft.sent.append(Message(message.sequence, message.time))
-        draft.items += [Point(source, each, *clock(message.time, each.time)) for each in found]
+        draft.items += [Point(source, each, *when(message, each.time)) for each in found]
     return draft
 
 
@@ -130,7 +128,7 @@ def _text_bytes(each: sample.Sample) -> int:
     return _SERIES_BYTES + len(each.metric) + len(each.unit) + attributes
 
 
-def _bodies(messages: Sequence[Local], clock: Clock) -> Draft:
+def _bodies(messages: Sequence[Local], when: When) -> Draft:
     draft = Draft()
     for message in messages[: chunk.MAX_SAMPLES]:
         if draft.sent and draft.size + len(message.data) > chunk.MAX_MESSAGE_BYTES:
@@ -139,7 +137,7 @@ def _bodies(messages: Sequence[Local], clock: Clock) -> Draft:
         draft.size += len(message.data)
         draft.sent.append(Message(message.sequence, message.time))
         topic = message.subject.removeprefix(localsubjects.local_data(""))
-        draft.items.append((topic, clock(message.time, 0.0)[0], message.data))
+        draft.items.append((topic, when(message, 0.0)[0], message.data))
     return draft
 
 

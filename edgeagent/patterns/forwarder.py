@@ -13,7 +13,9 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -23,7 +25,7 @@ from edgeagent.chunk import Progress
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
-from edgeagent.patterns.forwardchunks import Clock, Draft, Kind, Local, as_stored
+from edgeagent.patterns.forwardchunks import Draft, Kind, Local, as_stored
 from edgeagent.patterns.forwardprogress import Range, jumped, passed, trimmed, waiting
 from edgeagent.patterns.hubcursor import HubCursor
 from edgeagent.patterns.locallog import LocalLog, State
@@ -33,7 +35,7 @@ from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import Tasks, woken
 from edgeagent.status import ForwardStatus
 
-__all__ = ["Forwarder"]
+__all__ = ["Clock", "Forwarder", "Tell"]
 
 log = logging.getLogger("edgeagent")
 
@@ -53,6 +55,8 @@ LIVE_SECONDS = 1.0
 HINT_SECONDS = 3600.0
 #: How long the hub may take for an acknowledgement, in seconds, and what a slow link carries in one, in bytes.
 ACK_SECONDS, SLOW_BYTES = 10.0, 8 << 10
+#: How often to look whether the time has become known, in seconds.
+HOLD_SECONDS = 1.0
 #: How often it is told that a source's messages are malformed, in seconds.
 COMPLAIN_SECONDS = 3600.0
 
@@ -60,11 +64,22 @@ COMPLAIN_SECONDS = 3600.0
 Tell = Callable[..., None]
 
 
+class Clock(Protocol):
+    """When what the local streams hold was true."""
+
+    def may_send(self, stream: str, sequence: int) -> bool:
+        """Whether the time of that message is known, or not worth waiting for."""
+
+    def when(self, stream: str, sequence: int, stored: int, own: float) -> tuple[int, bool]:
+        """When something in it was true, in Unix milliseconds, and whether that is a guess. stored: by the leaf, Unix nanoseconds. own: as its
+        program says, Unix seconds; 0: it does not."""
+
+
 class Forwarder:
     """One of the two streams of one device.
 
-    client: to the leaf. hint: the file for it. pace: may be that of several. tell: as :meth:`Events.tell`. clock: when a sample was
-    measured.
+    client: to the leaf. hint: the file for it. pace: may be that of several. tell: as :meth:`Events.tell`. clock: None: the device's is
+    always right.
     """
 
     def __init__(
@@ -77,10 +92,10 @@ class Forwarder:
         hint: Path,
         tell: Tell,
         pace: Pace | None = None,
-        clock: Clock = as_stored,
+        clock: Clock | None = None,
     ) -> None:
         self._client, self._kind, self._settings, self._hint_file = client, kind, settings, hint
-        self._subject, self._tell, self._pace, self.clock = kind.say(device_id), tell, pace or Pace(), clock
+        self._subject, self._tell, self._pace, self._clock = kind.say(device_id), tell, pace or Pace(), clock
         self._log = LocalLog(client, kind.local, kind.subject)
         self._hub = HubCursor(client, device_id, kind, self._log)
         self._wake, self._doubt, self._spread = asyncio.Event(), True, False
@@ -196,6 +211,9 @@ class Forwarder:
         assert progress is not None
         page = await self._log.read(todo.first, count=chunk.MAX_SAMPLES, max_bytes=self._kind.page_bytes)
         messages = [message for message in page.messages if message.sequence <= todo.last]
+        if messages and not (messages := self._timed(messages)):
+            await woken(self._wake, HOLD_SECONDS)
+            return
         done = todo
         if not messages:  # none of these is there any more
             if not page.messages and page.upto is not None:
@@ -206,13 +224,23 @@ class Forwarder:
         def after(draft: Draft) -> Progress:
             return passed(progress, Range(todo.first, messages[draft.taken - 1].sequence), draft.sent, draft.dropped)
 
-        draft, payload = self._kind.build(messages, self.clock, after)
+        draft, payload = self._kind.build(messages, self._when, after)
         self._complain(draft)
         if payload and not await self._stored(payload):
             return
         self._progress = after(draft)
         self._rate.add(len(draft.sent), time.monotonic())
         self._count(todo, messages[draft.taken - 1], state)
+
+    def _timed(self, messages: list[Local]) -> list[Local]:
+        """The first of them, as far as their time is known."""
+        clock, stream = self._clock, self._kind.local
+        return messages if clock is None else list(takewhile(lambda each: clock.may_send(stream, each.sequence), messages))
+
+    def _when(self, message: Local, own: float) -> tuple[int, bool]:
+        if self._clock is None:
+            return as_stored(message, own)
+        return self._clock.when(self._kind.local, message.sequence, message.time, own)
 
     async def _stored(self, payload: bytes) -> bool:
         what = f"forward {self._kind.name}"

@@ -27,7 +27,7 @@ from edgeagent.runtime import Tasks
 from edgeagent.subjects import agent_inbox
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
-from tests.support.servers import until
+from tests.support.servers import PlainHub, until
 from tests.support.trusthub import TrustHub
 
 __all__ = ["DATA", "METRICS", "QUICK", "ForwardingDevice", "chunks", "numbers", "ordered"]
@@ -43,7 +43,7 @@ class ForwardingDevice:
     """
 
     def __init__(
-        self, hub: TrustHub, folder: Path, device_id: str = "pi-1", *, hub_port: int = 0, store_bytes: int = 64 << 20
+        self, hub: TrustHub | PlainHub, folder: Path, device_id: str = "pi-1", *, hub_port: int = 0, store_bytes: int = 64 << 20
     ) -> None:
         self.hub, self.folder, self.id = hub, folder, device_id
         self.hub_port, self.store_bytes = hub_port or hub.leaf_port, store_bytes
@@ -52,6 +52,9 @@ class ForwardingDevice:
         self.published = 0
         self._port = ports.pick()
         folder.mkdir(parents=True, exist_ok=True)
+        self._credentials: Path | None = None
+        if isinstance(hub, PlainHub):
+            return
         key = KeyPair.generate("user")
         self._credentials = folder / "device.creds"
         self._credentials.write_text(Credentials(hub.device_jwt(device_id, key.public), key.seed).format())
