@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from edgeagent.assembly.devicestore import DeviceStore
 from edgeagent.backoff import delays
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
@@ -23,11 +24,12 @@ RETRY_SECONDS = (0.5, 30.0)
 class DeviceMetrics:
     """The metrics and messages of one device.
 
-    client: to the leaf. wanted: the settings with the configuration that counts now.
+    client: to the leaf. wanted: the settings with the configuration that counts now. store: says how large the streams may be, and when
+    what is in them was stored.
     """
 
-    def __init__(self, client: Client, device_id: str, wanted: Settings) -> None:
-        self._client, self._id, self._wanted = client, device_id, wanted
+    def __init__(self, client: Client, device_id: str, wanted: Settings, store: DeviceStore) -> None:
+        self._client, self._id, self._wanted, self._store = client, device_id, wanted, store
 
     def start(self, tasks: Tasks) -> None:
         """Keep and forward from now on, until ``tasks`` are closed."""
@@ -47,7 +49,7 @@ class DeviceMetrics:
         js = self._client.jetstream()
         for pause in delays(*RETRY_SECONDS):
             try:
-                await localstore.ensure(js, self._wanted.leaf.store_max_bytes)
+                await localstore.ensure(js, self._store.limit.limit_bytes)
                 return
             except EdgeError as error:
                 log.warning("%s", error)

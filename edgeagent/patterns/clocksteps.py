@@ -1,0 +1,178 @@
+"""Notices when the wall clock steps, writes it down, and learns the true time: what :mod:`edgeagent.patterns.truetimes` computes with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import nats.errors
+from nats.js.errors import APIError, NotFoundError
+
+from edgeagent import files, localsubjects
+from edgeagent.errors import EdgeError
+from edgeagent.link import Client
+from edgeagent.patterns.truetimes import Stretch, TrueTimes, began, learned, stepped
+from edgeagent.times import parse_rfc3339
+
+__all__ = ["FILE", "ClockSteps", "Known", "read_clocks"]
+
+log = logging.getLogger(__name__)
+
+FILE = "clock.json"
+STREAMS = (localsubjects.LOCAL_METRICS, localsubjects.LOCAL_DATA)
+_SECOND = 1_000_000_000
+#: How often the clocks are compared, in seconds. What is stored between a step and this is looked through by its stamps.
+LOOK_SECONDS = 1.0
+#: A smaller change is no step: a kernel that slews its clock slews both, and two reads of a busy machine lie apart.
+STEP_NS = _SECOND // 2
+#: So many messages at most are looked through for those that were stamped since the step.
+MAX_SCAN = 5000
+#: So long after the link came the forwarder waits no longer for the time, in seconds: samples that say "estimated" are better than none.
+PATIENCE_SECONDS = 60.0
+
+
+class Known(Protocol):
+    """The time as far as it is known: :class:`edgeagent.patterns.knowntime.KnownTime`."""
+
+    def now(self) -> float | None: ...
+
+    def wanted(self) -> None: ...
+
+
+def read_clocks() -> tuple[int, int]:
+    """The boot clock and the wall clock at one moment, in nanoseconds: of some tries the one that took the least time."""
+    tries = []
+    for _ in range(3):
+        before, wall, after = (
+            time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            time.time_ns(),
+            time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        )
+        tries.append((after - before, (before + after) // 2, wall))
+    _, boot, wall = min(tries)
+    return boot, wall
+
+
+class ClockSteps:
+    """Follows the clock of one device, in ``clock.json`` of the state folder.
+
+    client: to the leaf. boot: id of this boot. synchronized: whether something keeps the system's clock right. on_known: called when more
+    is known. clocks: as :func:`read_clocks`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        folder: Path,
+        boot: str,
+        known: Known,
+        *,
+        synchronized: Callable[[], bool],
+        on_known: Callable[[], None] = lambda: None,
+        clocks: Callable[[], tuple[int, int]] = read_clocks,
+    ) -> None:
+        self._client, self._path, self._boot, self._known = client, folder / FILE, boot, known
+        self._synchronized, self._on_known, self._clocks = synchronized, on_known, clocks
+        self._since_link: float | None = None
+        self._looked = 0
+        self._checked: set[str] = set()
+        self.times = _read(self._path)
+
+    def link_came(self) -> None:
+        """The hub can be asked for the time."""
+        self._since_link = asyncio.get_running_loop().time()
+        if not self._knows():
+            self._known.wanted()
+
+    def may_send(self, stream: str, sequence: int) -> bool:
+        """Whether the forwarder may send that message: its true time is known, or it has been waited for long enough."""
+        if self.times.is_known(stream, sequence):
+            return True
+        self._known.wanted()
+        came = self._since_link
+        return came is not None and asyncio.get_running_loop().time() - came > PATIENCE_SECONDS
+
+    async def run(self) -> None:
+        """Follow the clock for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Compare the clocks once, and write down what is new."""
+        before = self.times
+        is_right = self._synchronized()  # first: a clock that is set is not kept right for a moment
+        boot, wall = self._clocks()
+        self._note_step(boot, wall - boot)
+        self._note_truth(boot, wall - boot, is_right)
+        await self._note_first(boot)
+        self._looked = boot
+        if self.times != before:
+            await asyncio.to_thread(self._write)
+            self._on_known()
+
+    def _knows(self) -> bool:
+        return self._boot in self.times.truths
+
+    def _note_step(self, boot: int, ahead: int) -> None:
+        newest = self.times.stretches[-1] if self.times.stretches else None
+        is_same_boot = newest is not None and newest.boot == self._boot
+        if newest is not None and is_same_boot and abs(ahead - newest.ahead) < STEP_NS:
+            return
+        if newest is not None and is_same_boot:
+            log.warning("the clock stepped by %+.1f s", (ahead - newest.ahead) / _SECOND)
+        since = (self._looked or (newest.since if newest else 0)) if is_same_boot else 0
+        self.times = stepped(self.times, Stretch(self._boot, since, ahead))
+
+    def _note_truth(self, boot: int, ahead: int, is_right: bool) -> None:
+        now = None if is_right else self._known.now()
+        truth = ahead if is_right else None if now is None else round(now * _SECOND) - boot
+        if truth is not None and abs(truth - self.times.truths.get(self._boot, 0)) >= STEP_NS:
+            self.times = learned(self.times, self._boot, truth)
+
+    async def _note_first(self, boot: int) -> None:
+        """Find the first message of the newest stretch in each stream, where that is not known; later, while the leaf is away."""
+        for stream in STREAMS:
+            newest = self.times.stretches[-1]
+            if stream in newest.first and stream in self._checked:
+                continue
+            with contextlib.suppress(nats.errors.Error, APIError, asyncio.TimeoutError):
+                last = (await self._client.jetstream().stream_info(stream)).state.last_seq
+                if newest.first.get(stream, last + 2) > last + 1:  # not known, or the stream was made anew
+                    self.times = began(self.times, stream, await self._first(stream, last, newest, boot))
+                self._checked.add(stream)
+
+    async def _first(self, stream: str, last: int, newest: Stretch, boot: int) -> int:
+        """Going back from the last message, the first one whose stamp says that it was stored since the step."""
+        earliest = newest.since - STEP_NS
+        for sequence in range(last, max(0, last - MAX_SCAN), -1):
+            stored = await self._stored(stream, sequence)
+            if stored is not None and not earliest <= stored - newest.ahead <= boot + STEP_NS:
+                return sequence + 1
+        return max(1, last - MAX_SCAN + 1)
+
+    async def _stored(self, stream: str, sequence: int) -> int | None:
+        """When that message was stored, Unix nanoseconds; None: it is gone."""
+        try:
+            found = await self._client.jetstream().get_msg(stream, sequence, direct=True)
+        except NotFoundError:
+            return None
+        return round(parse_rfc3339((found.headers or {})["Nats-Time-Stamp"]).timestamp() * 1_000_000) * 1000
+
+    def _write(self) -> None:
+        with contextlib.suppress(EdgeError):  # a full disk; what is known now counts until the agent ends
+            files.write_atomic(self._path, msgspec.json.encode(self.times) + b"\n", 0o600)
+
+
+def _read(path: Path) -> TrueTimes:
+    try:
+        return msgspec.json.decode(files.read_if_there(path) or b"{}", type=TrueTimes)
+    except (EdgeError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.warning("cannot read %s: %s. It is begun anew", path, error)
+        return TrueTimes()
