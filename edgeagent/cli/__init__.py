@@ -23,6 +23,7 @@ from edgeagent.cli import (
     local,
     lock,
     operator,
+    put,
     shortforms,
     token,
 )
@@ -56,6 +57,7 @@ audit.add_to(app)
 enrol.add_to(app)
 local.add_to(app)
 lock.add_to(app)
+put.add_to(app)
 
 
 def _version(wanted: bool) -> None:
