@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-import nats.errors
-from nats.js.errors import APIError, NotFoundError
 
 from edgeagent import files, localsubjects
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
+from edgeagent.patterns.locallog import LocalLog
 from edgeagent.patterns.truetimes import Stretch, TrueTimes, began, learned, stepped
-from edgeagent.times import parse_rfc3339
 
 __all__ = ["FILE", "ClockSteps", "Known", "read_clocks"]
 
 log = logging.getLogger(__name__)
 
 FILE = "clock.json"
-STREAMS = (localsubjects.LOCAL_METRICS, localsubjects.LOCAL_DATA)
+STREAMS = {
+    localsubjects.LOCAL_METRICS: localsubjects.local_metric(),
+    localsubjects.LOCAL_DATA: localsubjects.local_data(),
+}
 _SECOND = 1_000_000_000
 #: How often the clocks are compared, in seconds. What is stored between a step and this is looked through by its stamps.
 LOOK_SECONDS = 1.0
@@ -77,7 +78,8 @@ class ClockSteps:
         on_known: Callable[[], None] = lambda: None,
         clocks: Callable[[], tuple[int, int]] = read_clocks,
     ) -> None:
-        self._client, self._path, self._boot, self._known = client, folder / FILE, boot, known
+        self._logs = {stream: LocalLog(client, stream, subject) for stream, subject in STREAMS.items()}
+        self._path, self._boot, self._known = folder / FILE, boot, known
         self._synchronized, self._on_known, self._clocks = synchronized, on_known, clocks
         self._since_link: float | None = None
         self._looked = 0
@@ -97,6 +99,10 @@ class ClockSteps:
         self._known.wanted()
         came = self._since_link
         return came is not None and asyncio.get_running_loop().time() - came > PATIENCE_SECONDS
+
+    def when(self, stream: str, sequence: int, stored: int, own: float) -> tuple[int, bool]:
+        """For the forwarder: :meth:`TrueTimes.of_sample`."""
+        return self.times.of_sample(stream, sequence, stored, own)
 
     async def run(self) -> None:
         """Follow the clock for ever."""
@@ -142,28 +148,12 @@ class ClockSteps:
             newest = self.times.stretches[-1]
             if stream in newest.first and stream in self._checked:
                 continue
-            with contextlib.suppress(nats.errors.Error, APIError, asyncio.TimeoutError):
-                last = (await self._client.jetstream().stream_info(stream)).state.last_seq
+            with contextlib.suppress(EdgeError):
+                local = self._logs[stream]
+                last = (await local.state()).last
                 if newest.first.get(stream, last + 2) > last + 1:  # not known, or the stream was made anew
-                    self.times = began(self.times, stream, await self._first(stream, last, newest, boot))
+                    self.times = began(self.times, stream, await _first(local, last, newest, boot))
                 self._checked.add(stream)
-
-    async def _first(self, stream: str, last: int, newest: Stretch, boot: int) -> int:
-        """Going back from the last message, the first one whose stamp says that it was stored since the step."""
-        earliest = newest.since - STEP_NS
-        for sequence in range(last, max(0, last - MAX_SCAN), -1):
-            stored = await self._stored(stream, sequence)
-            if stored is not None and not earliest <= stored - newest.ahead <= boot + STEP_NS:
-                return sequence + 1
-        return max(1, last - MAX_SCAN + 1)
-
-    async def _stored(self, stream: str, sequence: int) -> int | None:
-        """When that message was stored, Unix nanoseconds; None: it is gone."""
-        try:
-            found = await self._client.jetstream().get_msg(stream, sequence, direct=True)
-        except NotFoundError:
-            return None
-        return round(parse_rfc3339((found.headers or {})["Nats-Time-Stamp"]).timestamp() * 1_000_000) * 1000
 
     def _write(self) -> None:
         with contextlib.suppress(EdgeError):  # a full disk; what is known now counts until the agent ends
@@ -176,3 +166,13 @@ def _read(path: Path) -> TrueTimes:
     except (EdgeError, msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("cannot read %s: %s. It is begun anew", path, error)
         return TrueTimes()
+
+
+async def _first(local: LocalLog, last: int, newest: Stretch, boot: int) -> int:
+    """Going back from the last message, the first one whose stamp says that it was stored since the step. Raises EdgeError."""
+    earliest = newest.since - STEP_NS
+    for sequence in range(last, max(0, last - MAX_SCAN), -1):
+        stored = await local.at(sequence)
+        if stored is not None and not earliest <= stored.time - newest.ahead <= boot + STEP_NS:
+            return sequence + 1
+    return max(1, last - MAX_SCAN + 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,11 +20,9 @@ from edgeagent.link import Client, connect
 from edgeagent.natsserver import ports
 from edgeagent.natsserver.supervisor import Timing
 from edgeagent.patterns import localstore
-from edgeagent.patterns.localwriter import LocalWriter
 from edgeagent.patterns.storehealth import StoreHealth, write_error
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
-from edgeagent.sample import Sample
 from edgeagent.status import Problem
 from tests.support.servers import kill_leftovers, until
 from tests.support.smalldisk import SmallDisk, small_disk
@@ -181,24 +178,3 @@ async def test_it_does_not_answer_where_programs_may_not_and_not_for_a_stream_th
     words = [json.loads(answer.data) for answer in answers if not isinstance(answer, BaseException)]
     assert all("seq" in word and "error" not in word for word in words), "one answer each, the stream's own"
     assert all(isinstance(answer, nats.errors.TimeoutError) for answer in answers if isinstance(answer, BaseException))
-
-
-async def test_the_agents_own_samples_wait_and_the_oldest_go(disk: SmallDisk, leaf: Leaf, agent: Client) -> None:
-    watched, tasks = Watched(agent, leaf), Tasks()
-    writer = LocalWriter(agent, max_waiting_bytes=20_000)
-    tasks.start("writer", writer.run())
-    writer.write("edgeagent", [Sample("first", 1, time=1.0)])
-    await until(lambda: writer.waiting == 0, "it is written")
-    await die(disk, agent, METRIC)
-    text = secrets.token_hex(50)
-    for number in range(200):
-        writer.write("edgeagent", [Sample("number", number, {"x": text}, time=1.0 + number)])
-    assert 0 < writer.waiting < 200 and writer.waiting + writer.dropped == 200
-    kept = writer.waiting
-    tasks.start("health", watched.health.run())
-    disk.drain()
-    await until(lambda: writer.waiting == 0, "they are written", 60)
-    await tasks.close()
-    last = await agent.jetstream().get_last_msg(localsubjects.LOCAL_METRICS, localsubjects.local_metric("edgeagent"))
-    assert b'"value":199' in (last.data or b"")
-    assert writer.dropped == 200 - kept
