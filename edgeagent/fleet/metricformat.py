@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from edgeagent.fleet.metricpoints import Measured
 from edgeagent.times import moment, rfc3339
 
-__all__ = ["CSV_HEAD", "FORMATS", "Format", "csv_lines", "influx_lines", "ndjson_lines", "time_text"]
+__all__ = ["CSV_HEAD", "FORMATS", "Format", "csv_lines", "influx_lines", "ndjson_lines", "record", "time_text"]
 
 Format = Literal["ndjson", "csv", "influx"]
 CSV_HEAD = "time,device,source,metric,value,unit,attributes,estimated\n"
@@ -34,10 +34,11 @@ def time_text(time_ms: int) -> str:
 
 def ndjson_lines(points: Iterable[Measured]) -> str:
     """One JSON object a line."""
-    return "".join(f"{_encode(_record(point)).decode()}\n" for point in points)
+    return "".join(f"{_encode(record(point)).decode()}\n" for point in points)
 
 
-def _record(point: Measured) -> Mapping[str, object]:
+def record(point: Measured) -> dict[str, object]:
+    """One sample for JSON."""
     sample = point.sample
     found: dict[str, object] = {
         "device": point.device,
