@@ -67,8 +67,10 @@ def tail(
         def ready() -> None:
             typer.echo("listening; Ctrl-C ends it", err=True)
 
-        async for message in fleet.data.tail(topic, selection, left=left, ready=ready, on_link=reading.on_link):
-            print(json_text(record(message), separators=(",", ":")) if as_json else _line(message), flush=True)
+        found = fleet.data.tail(topic, selection, left=left, ready=ready, on_link=reading.on_link)
+        async with aclosing(found):
+            async for message in found:
+                print(json_text(record(message), separators=(",", ":")) if as_json else _line(message), flush=True)
 
     try:
         reading.follow(context, work)

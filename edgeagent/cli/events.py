@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import aclosing
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,9 +63,10 @@ def events(
 
     async def watch(fleet: Fleet) -> None:
         log = fleet.events.follow(selection, since=since, least=severity.value, left=left, on_link=reading.on_link)
-        async for event in log:
-            is_json = form in (Form.json, Form.ndjson)
-            print(json_text(event.as_dict(), separators=(",", ":")) if is_json else _line(event), flush=True)
+        is_json = form in (Form.json, Form.ndjson)
+        async with aclosing(log):
+            async for event in log:
+                print(json_text(event.as_dict(), separators=(",", ":")) if is_json else _line(event), flush=True)
 
     async def listed(fleet: Fleet) -> list[Happened]:
         found: deque[Happened] = deque(maxlen=MOST)

@@ -136,21 +136,33 @@ def _local(text: Any) -> str:
 
 def _summary(points: Sequence[Measured]) -> list[str]:
     """Minimum, mean, maximum and last value of each series."""
-    series: dict[Any, list[Measured]] = {}
-    for point in points:
-        series.setdefault(point.series, []).append(point)
-    found = []
-    for several in series.values():
-        values, last = [point.sample.value for point in several], several[-1]
-        name = f"{harmless(label(last))}: " if len(series) > 1 else ""
-        unit = f" {harmless(last.sample.unit)}" if last.sample.unit else ""
-        mean = sum(values) / len(values)
-        numbers = {"min": min(values), "mean": mean, "max": max(values), "last": last.sample.value}
-        found.append(name + " · ".join(f"{word} {plain(value)}{unit}" for word, value in numbers.items()))
+    found, names = [], labels(points)
+    for name, several in parted(points).items():
+        values, last = [point.sample.value for point in several], several[-1].sample
+        unit = f" {harmless(last.unit)}" if last.unit not in ("", "1") else ""
+        numbers = {"min": min(values), "mean": sum(values) / len(values), "max": max(values), "last": last.value}
+        prefix = f"{harmless(names[name])}: " if len(names) > 1 else ""
+        found.append(prefix + " · ".join(f"{word} {plain(value)}{unit}" for word, value in numbers.items()))
     return found or ["there is none in that time"]
 
 
-def label(point: Measured) -> str:
-    """What tells a series of one metric from the others."""
-    attributes = ", ".join(f"{key}={value}" for key, value in sorted(point.sample.attributes.items()))
-    return f"{point.source} {attributes}".strip()
+def parted(points: Sequence[Measured]) -> dict[Any, list[Measured]]:
+    """The samples by their series."""
+    found: dict[Any, list[Measured]] = {}
+    for point in points:
+        found.setdefault(point.series, []).append(point)
+    return found
+
+
+def labels(points: Sequence[Measured]) -> dict[Any, str]:
+    """What tells each series from the others: its source and attributes, but for those that all have."""
+    series = {point.series: point for point in points}
+    sources = {point.source for point in series.values()}
+    common = set.intersection(*(set(point.sample.attributes.items()) for point in series.values())) if series else set()
+    return {key: _label(point, common, with_source=len(sources) > 1) for key, point in series.items()}
+
+
+def _label(point: Measured, common: set[tuple[str, str]], *, with_source: bool) -> str:
+    own = sorted(set(point.sample.attributes.items()) - common)
+    words = [point.source] if with_source or not own else []
+    return " ".join([*words, ", ".join(f"{key}={value}" for key, value in own)]).strip()

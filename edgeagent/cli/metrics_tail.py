@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,8 +50,9 @@ def tail(
 
     async def work(fleet: Fleet) -> None:
         points = fleet.metrics.tail(selection, wanted=wanted, left=left, ready=_say_ready, on_link=reading.on_link)
-        async for point in points:
-            print(_json(point) if as_json else line(point), flush=True)
+        async with aclosing(points):
+            async for point in points:
+                print(_json(point) if as_json else line(point), flush=True)
 
     try:
         reading.follow(context, work)
@@ -76,5 +78,5 @@ def line(point: Measured) -> str:
     guess = "~" if point.estimated else " "
     time = moment(point.time_ms / 1000).astimezone().strftime("%H:%M:%S")
     attributes = f" {{{plain(sample.attributes)}}}" if sample.attributes else ""
-    unit = f" {plain(sample.unit)}" if sample.unit else ""
+    unit = f" {plain(sample.unit)}" if sample.unit not in ("", "1") else ""
     return f"{time}{guess} {point.device}  {plain(point.source)}  {sample.metric}{attributes}  {plain(sample.value)}{unit}"

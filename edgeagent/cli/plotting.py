@@ -19,6 +19,8 @@ __all__ = ["plotted"]
 
 #: Lines of a plot, and how many series can be told apart.
 HEIGHT, MOST_SERIES = 20, 6
+#: Of the legend, in characters: it must not hide the lines.
+MAX_LABEL = 30
 #: Without colours each series has a character of its own; a lone one gets the finest.
 _MARKERS = ("*", "+", "o", "x", "#", "@")
 _FINE = "braille"
@@ -67,14 +69,17 @@ def _figure() -> Any:
 
 def _series(points: Sequence[Measured]) -> list[tuple[str, list[float], list[float]]]:
     """Name, times in Unix seconds, and values of each."""
-    from edgeagent.cli.metrics_show import label
+    from edgeagent.cli.metrics_show import labels, parted
 
-    found: dict[Any, tuple[str, list[float], list[float]]] = {}
-    for point in points:
-        _, xs, ys = found.setdefault(point.series, (harmless(label(point))[:40], [], []))
-        xs.append(point.time_ms / 1000)
-        ys.append(point.sample.value)
-    return list(found.values())
+    names = labels(points)
+    return [
+        (
+            harmless(names[series])[:MAX_LABEL],
+            [point.time_ms / 1000 for point in several],
+            [point.sample.value for point in several],
+        )
+        for series, several in parted(points).items()
+    ]
 
 
 def _thinned(xs: list[float], ys: list[float], width: int) -> tuple[list[float], list[float]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
+
+import nats.errors
 
 from edgeagent import subjects
 from edgeagent.direct import Stored, republished
@@ -66,7 +69,8 @@ async def follow(
     finally:
         link.cancel()
         for subscription in subscriptions:
-            await subscription.unsubscribe()
+            with contextlib.suppress(nats.errors.Error):  # the connection may be gone already
+                await subscription.unsubscribe()
 
 
 class _Ear:
