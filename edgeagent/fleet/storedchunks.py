@@ -53,7 +53,7 @@ async def stored(
         for reader in readers:
             await stack.enter_async_context(aclosing(reader))
         messages = readers[0] if len(readers) == 1 else await stack.enter_async_context(aclosing(_merged(readers)))
-        async for message in messages if readers else ():  # type: ignore[union-attr]  # an empty tuple is not met
+        async for message in messages:
             device = device_of(message.subject)
             # A tampered leaf can store under a literal asterisk (nats-server 2.15.1); nobody is called that.
             if is_id(device) and (wanted is None or device in wanted):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from edgeagent import subjects, wire
 from edgeagent.chunk import Message, Point, Progress, encode_data, encode_metrics
 from edgeagent.publish import published
 from edgeagent.sample import Sample
+from edgeagent.trust.creds import Credentials
 from tests.support.administering import inside, registered
 from tests.support.fleet import LiveFleet
 from tests.support.rogue import Rogue
 
-__all__ = ["CPU", "DEVICES", "Sender", "now_ms", "point", "senders"]
+__all__ = ["CPU", "DEVICES", "Sender", "logins", "now_ms", "point", "senders"]
 
 CPU = "system.cpu.utilization"
 #: Id, group and site of each device.
@@ -71,23 +72,22 @@ class Sender:
         return Progress(log=1, epoch=1, next=self._next), messages
 
 
-async def _register(hub: LiveFleet, ids: Sequence[str]) -> AsyncIterator[tuple[str, object]]:
+async def logins(hub: LiveFleet) -> dict[str, Credentials]:
+    """:data:`DEVICES`, registered in ``hub`` and known by a report of each; once a hub."""
+    found = {}
     for device, group, site in DEVICES:
-        if device not in ids:
-            continue
-        login = await registered(hub, device, group)
+        found[device] = await registered(hub, device, group)
+        report = wire.Report(id=device, facts={"id": device, "labels": {"site": site}}, heartbeat_seconds=3600)
         async with inside(hub) as client:
-            report = wire.Report(id=device, facts={"id": device, "labels": {"site": site}}, heartbeat_seconds=3600)
             await published(client, subjects.report(device), wire.encode(report))
-        yield device, login
+    return found
 
 
 @asynccontextmanager
-async def senders(hub: LiveFleet, *ids: str) -> AsyncIterator[dict[str, Sender]]:
-    """Devices of :data:`DEVICES`, all unless some are named, registered in ``hub`` and linked."""
+async def senders(hub: LiveFleet, logins: Mapping[str, Credentials]) -> AsyncIterator[dict[str, Sender]]:
+    """The devices, linked within the block."""
     async with AsyncExitStack() as stack:
-        found = {}
-        async for device, login in _register(hub, ids or [device for device, _, _ in DEVICES]):
-            leaf = await stack.enter_async_context(await Rogue.connect(hub.hub.options().leaf_port, login))  # type: ignore[arg-type]  # a login
-            found[device] = Sender(leaf)
-        yield found
+        port = hub.hub.options().leaf_port
+        yield {
+            device: Sender(await stack.enter_async_context(await Rogue.connect(port, login))) for device, login in logins.items()
+        }
