@@ -117,7 +117,7 @@ class ClockSteps:
         boot, wall = self._clocks()
         self._note_step(boot, wall - boot)
         self._note_truth(boot, wall - boot, is_right)
-        await self._note_first(boot)
+        await self._note_first()
         self._looked = boot
         if self.times != before:
             await asyncio.to_thread(self._write)
@@ -142,7 +142,7 @@ class ClockSteps:
         if truth is not None and abs(truth - self.times.truths.get(self._boot, 0)) >= STEP_NS:
             self.times = learned(self.times, self._boot, truth)
 
-    async def _note_first(self, boot: int) -> None:
+    async def _note_first(self) -> None:
         """Find the first message of the newest stretch in each stream, where that is not known; later, while the leaf is away."""
         for stream in STREAMS:
             newest = self.times.stretches[-1]
@@ -152,8 +152,17 @@ class ClockSteps:
                 local = self._logs[stream]
                 last = (await local.state()).last
                 if newest.first.get(stream, last + 2) > last + 1:  # not known, or the stream was made anew
-                    self.times = began(self.times, stream, await _first(local, last, newest, boot))
+                    self.times = began(self.times, stream, await self._first(local, last, newest))
                 self._checked.add(stream)
+
+    async def _first(self, local: LocalLog, last: int, newest: Stretch) -> int:
+        """Going back from the last message, the first one whose stamp says that it was stored since the step. Raises EdgeError."""
+        earliest = newest.since - STEP_NS
+        for sequence in range(last, max(0, last - MAX_SCAN), -1):
+            stored = await local.at(sequence)
+            if stored is not None and not earliest <= stored.time - newest.ahead <= self._clocks()[0] + STEP_NS:
+                return sequence + 1
+        return max(1, last - MAX_SCAN + 1)
 
     def _write(self) -> None:
         with contextlib.suppress(EdgeError):  # a full disk; what is known now counts until the agent ends
@@ -166,13 +175,3 @@ def _read(path: Path) -> TrueTimes:
     except (EdgeError, msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("cannot read %s: %s. It is begun anew", path, error)
         return TrueTimes()
-
-
-async def _first(local: LocalLog, last: int, newest: Stretch, boot: int) -> int:
-    """Going back from the last message, the first one whose stamp says that it was stored since the step. Raises EdgeError."""
-    earliest = newest.since - STEP_NS
-    for sequence in range(last, max(0, last - MAX_SCAN), -1):
-        stored = await local.at(sequence)
-        if stored is not None and not earliest <= stored.time - newest.ahead <= boot + STEP_NS:
-            return sequence + 1
-    return max(1, last - MAX_SCAN + 1)

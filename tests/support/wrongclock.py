@@ -21,7 +21,6 @@ __all__ = ["WrongClock"]
 #: Days, not seconds: the text of a stamp keeps its length.
 _STAMP = re.compile(rb"(Nats-Time-Stamp: )(\d{4}-\d\d-\d\d)(T[0-9:]{8}(?:\.\d+)?Z\r\n)")
 _BEGINNING = b"Nats-Time-Stamp: "
-_LONGEST = len(_BEGINNING) + 34
 
 
 class WrongClock:
@@ -76,9 +75,9 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, cloc
     held = b""
     while data := await source.read(1 << 16):
         data = held + data
-        end = data.rfind(_BEGINNING) if clock else -1
-        # A stamp that is cut in two waits for its rest.
-        held = data[end:] if end >= 0 and len(data) - end < _LONGEST and b"\n" not in data[end:] else b""
+        # A stamp that is cut in two waits for its rest; every message ends with a line.
+        line = data[data.rfind(b"\n") + 1 :]
+        held = line if clock and (_BEGINNING.startswith(line) or line.startswith(_BEGINNING)) else b""
         data = data[: len(data) - len(held)]
         target.write(clock.shown(data) if clock else data)
     target.close()
