@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgeagent.cli import metrics_export, metrics_show, metrics_tail, reading
+from edgeagent.cli import metrics_export, metrics_local, metrics_show, metrics_tail, reading
 from edgeagent.cli.cmd_options import Everybody
 from edgeagent.cli.options import ContextName, Devices, Groups, Json, Labels, Output, Where
 from edgeagent.cli.reading import Glob, Since
@@ -145,5 +145,5 @@ def _series(point: Measured, now: datetime) -> dict[str, Any]:
     }
 
 
-for part in (metrics_tail, metrics_show, metrics_export):
+for part in (metrics_tail, metrics_show, metrics_export, metrics_local):
     part.add_to(app)

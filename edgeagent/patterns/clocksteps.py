@@ -18,7 +18,7 @@ from edgeagent.link import Client
 from edgeagent.patterns.locallog import LocalLog
 from edgeagent.patterns.truetimes import Stretch, TrueTimes, began, learned, stepped
 
-__all__ = ["FILE", "ClockSteps", "Known", "read_clocks"]
+__all__ = ["FILE", "ClockSteps", "Known", "read_clocks", "read_times"]
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class ClockSteps:
         self._since_link: float | None = None
         self._looked = 0
         self._checked: set[str] = set()
-        self.times = _read(self._path)
+        self.times = read_times(folder)
 
     def link_came(self) -> None:
         """The hub can be asked for the time."""
@@ -169,7 +169,9 @@ class ClockSteps:
             files.write_atomic(self._path, msgspec.json.encode(self.times) + b"\n", 0o600)
 
 
-def _read(path: Path) -> TrueTimes:
+def read_times(folder: Path) -> TrueTimes:
+    """What an agent with this state folder has written down of the clock; nothing when it has not, or the file is damaged."""
+    path = folder / FILE
     try:
         return msgspec.json.decode(files.read_if_there(path) or b"{}", type=TrueTimes)
     except (EdgeError, msgspec.DecodeError, UnicodeDecodeError) as error:
