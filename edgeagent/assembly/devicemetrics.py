@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from edgeagent.assembly.devicestore import DeviceStore
 from edgeagent.backoff import delays
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
@@ -27,16 +28,18 @@ RETRY_SECONDS = (0.5, 30.0)
 class DeviceMetrics:
     """The metrics and messages of one device.
 
-    client: to the leaf. wanted: the settings with the configuration that counts now. tell: as :meth:`Events.tell`.
+    client: to the leaf. wanted: the settings with the configuration that counts now. store: says how large the streams may be, and when
+    what is in them was stored. tell: as :meth:`Events.tell`.
     """
 
-    def __init__(self, client: Client, device_id: str, wanted: Settings, *, tell: Tell) -> None:
+    def __init__(self, client: Client, device_id: str, wanted: Settings, store: DeviceStore, *, tell: Tell) -> None:
         self._client, self._wanted, self._pace = client, wanted, Pace(wanted.forward.bytes_per_second)
+        self._store = store
         self._forwarders = {kind.name: self._forwarder(device_id, kind, tell) for kind in (METRICS, DATA)}
 
     def _forwarder(self, device_id: str, kind: Kind, tell: Tell) -> Forwarder:
-        hint = self._wanted.state_folder / f"forward-{kind.name}.json"
-        return Forwarder(self._client, device_id, kind, self._wanted.forward, hint=hint, tell=tell, pace=self._pace)
+        hint, clock = self._wanted.state_folder / f"forward-{kind.name}.json", self._store.clock
+        return Forwarder(self._client, device_id, kind, self._wanted.forward, hint=hint, tell=tell, pace=self._pace, clock=clock)
 
     def start(self, tasks: Tasks) -> None:
         """Keep and forward from now on, until ``tasks`` are closed."""
@@ -67,7 +70,7 @@ class DeviceMetrics:
         js = self._client.jetstream()
         for pause in delays(*RETRY_SECONDS):
             try:
-                await localstore.ensure(js, self._wanted.leaf.store_max_bytes)
+                await localstore.ensure(js, self._store.limit.limit_bytes)
                 return
             except EdgeError as error:
                 log.warning("%s", error)

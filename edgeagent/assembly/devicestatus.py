@@ -70,6 +70,7 @@ class StatusKeeper:
         self._link = LinkStatus(up=False, hub=", ".join(settings.hub.urls), since=self._started)
         self._link_problem: Problem | None = self._unlinked()
         self._report_problem: Problem | None = None
+        self._store_problems: list[Problem] = []
         self._answered = 0
         self._commands = CommandsStatus()
         self._look_at_commands: Callable[[], CommandsStatus] = CommandsStatus
@@ -105,6 +106,11 @@ class StatusKeeper:
     def report_tried(self, error: EdgeError | None) -> None:
         """The hub has this device's report, or will not keep it."""
         self._report_problem = _refused("report", error) if error else None
+        self._changed.set()
+
+    def store_changed(self, problems: list[Problem]) -> None:
+        """What is wrong with the store of samples and messages."""
+        self._store_problems = problems
         self._changed.set()
 
     def link_lost(self) -> None:
@@ -186,7 +192,7 @@ class StatusKeeper:
         return str(self._settings.state_folder / "leaf.log")
 
     def _problems(self) -> list[Problem]:
-        found = (self._leaf_problem, self._link_problem, self._renewal_problem, self._report_problem)
+        found = (self._leaf_problem, *self._store_problems, self._link_problem, self._renewal_problem, self._report_problem)
         return list(dict.fromkeys(problem for problem in found if problem))
 
     def _write(self) -> None:
