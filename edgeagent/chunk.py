@@ -60,7 +60,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     log: when the local stream was made, Unix nanoseconds: another one is another log. epoch: counts how often its numbers began anew
     (a new card, a store that went back). next: every message below it was sent or dropped, but for those in ``gaps``: pairs of
     first and last sequence. forwarded: messages that were sent, by this device in all its epochs. dropped: messages that never will
-    be, by cause.
+    be, by cause. edge: sequence and time of the highest message that was sent under this log; None: it is in the chunk itself.
     """
 
     log: int = 0
@@ -69,6 +69,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     gaps: list[tuple[int, int]] = []
     forwarded: int = 0
     dropped: dict[str, int] = {}
+    edge: tuple[int, int] | None = None
 
 
 class Message(NamedTuple):

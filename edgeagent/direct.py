@@ -16,7 +16,7 @@ from edgeagent.link import Client, request
 from edgeagent.publish import MAX_SEQUENCE
 from edgeagent.times import parse_rfc3339, rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "republished"]
+__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished"]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
@@ -194,3 +194,20 @@ async def hub_time(client: Client, *, prefix: str = subjects.API_PREFIX) -> date
             "ask the hub for its time", info["error"].get("description", "unknown error"), "is `edgeagent hub up` running?"
         )
     return parse_rfc3339(info["ts"])
+
+
+async def read_first(
+    client: Client, stream: str, subject: str, first: int, *, prefix: str = subjects.API_PREFIX
+) -> Stored | None:
+    """The first message of ``stream`` on ``subject`` from the sequence ``first`` on; None when there is none.
+
+    It has one answer, so it needs no inbox of its own. Raises EdgeError.
+    """
+    body = json.dumps({"seq": first, "next_by_subj": subject}).encode()
+    message = await request(client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}")
+    status = _status(message)
+    if status == "404":
+        return None
+    if status:
+        raise Failed(f"read {subject}", f"the hub answered {status}")
+    return _stored(message)
