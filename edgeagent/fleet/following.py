@@ -45,7 +45,7 @@ async def follow(
     is not wanted; None: what there is now. ready: called when nothing that is stored from now on will be missed. on_link: called
     with False when the hub is away, and True when it is back.
     """
-    ear = _Ear(client, WAITING_BYTES)
+    ear = _Ear(client, stream, WAITING_BYTES)
     wanted = None if devices is None else frozenset(devices)
     names = ["*"] if devices is None or len(devices) > MOST_SUBSCRIPTIONS else devices
     subscriptions = [await client.subscribe(subjects.live(name, what), cb=ear.hear) for name in names]
@@ -76,8 +76,8 @@ async def follow(
 class _Ear:
     """The live messages that wait. missed: the stream has more of them than were heard, so it must be read."""
 
-    def __init__(self, client: Client, room: int) -> None:
-        self._client, self._room = client, room
+    def __init__(self, client: Client, stream: str, room: int) -> None:
+        self._client, self._stream, self._room = client, stream, room
         self._waiting: asyncio.Queue[Stored] = asyncio.Queue()
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -89,7 +89,8 @@ class _Ear:
         if self.missed:
             return  # it is in the stream too, behind those that have no room
         found = republished(message)
-        if found is None:
+        # A person can aim what another stream has at this view: its sequence would hide all that comes before that here.
+        if found is None or found.headers.get("Nats-Stream") != self._stream:
             return
         if self._bytes + len(found.data) > self._room:
             self.missed = True

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-PARTS = ("cli", "memory", "idle", "query", "config", "commands", "restarts", "trust", "budget", "drain", "metricchaos", "chaos")
+PARTS = ("cli", "memory", "idle", "query", "config", "commands", "restarts", "trust", "budget", "drain", "metricchaos", "export", "chaos")
 
 
 def main() -> None:
