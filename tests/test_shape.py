@@ -24,8 +24,8 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects localsubjects wire command sample chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter",
-    1: "machine files places schema sections plainvalues commandsettings gpiosettings metricsettings commandlock actions journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status",
+    0: "errors subjects localsubjects wire command sample alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter",
+    1: "machine files places schema sections plainvalues commandsettings gpiosettings metricsettings alertsettings profiles collectors commandlock actions journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status",
     2: "link direct publish documents trust cel natsserver",
     3: "leaf patterns demo.cable",
     4: "builtin hub",

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from edgeagent.builtin.facts import _mailbox
-from edgeagent.builtin.facts._kernel import children
+from edgeagent.builtin import _mailbox
+from edgeagent.builtin._kernel import children
 from edgeagent.identity import boot_id
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
