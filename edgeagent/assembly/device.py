@@ -18,6 +18,7 @@ from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
+from edgeagent.assembly.devicesampling import DeviceSampling
 from edgeagent.assembly.devicestart import lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
@@ -144,7 +145,7 @@ class Agent:
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
-        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted)
+        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, DeviceSampling(self, wanted))
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,

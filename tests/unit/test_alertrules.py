@@ -65,7 +65,7 @@ def test_what_a_rule_says(text: str, wanted: Rule) -> None:
     ],
 )
 def test_what_is_wrong_is_said(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         parse(text)
     assert words in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_agent_toml_has_rules_and_says_what_is_wrong_with_them(tmp_path: Path) -
         "alert.Hot: it must be 1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter",
         "alert.cold = 3: it must be text",
     ]
-    with pytest.raises(SettingsProblem, match="alert.hot = 'a >': a number after > must stand at its end"):
+    with pytest.raises(SettingsProblem, match=r"alert\.hot = 'a >': a number after > must stand at its end"):
         settings.parse('[alert]\nhot = "a >"\n', tmp_path / "agent.toml")
 
 
