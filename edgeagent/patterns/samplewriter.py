@@ -7,10 +7,9 @@ from collections import deque
 from typing import NamedTuple
 
 import msgspec
-import nats.errors
-from nats.js.errors import NotFoundError
 
-from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.direct import get_last
+from edgeagent.errors import EdgeError, Failed
 from edgeagent.link import Client
 from edgeagent.localsubjects import LOCAL_METRICS, local_metric
 from edgeagent.publish import published_if
@@ -18,10 +17,14 @@ from edgeagent.sample import MAX_PAYLOAD_BYTES, Sample, encode_samples
 
 __all__ = ["SampleWriter"]
 
+#: JetStream of the leaf itself (the hub's is reached by another name: docs/wire.md).
+_LEAFS_API = "$JS.API"
 #: How many samples of one source wait; then the oldest go. An hour and a half of the built-in collectors.
 MAX_WAITING = 5000
 #: How many are one message at most: half of a chunk.
 MAX_MESSAGE_SAMPLES = 250
+#: How long to wait for the store's word, in seconds.
+ACK_SECONDS = 5.0
 #: Who else writes there can't be outrun for ever.
 MAX_TRIES = 3
 
@@ -84,23 +87,18 @@ class SampleWriter:
         what = f"store the samples of {source.name}"
         for _ in range(MAX_TRIES):
             if source.last is None:
-                source.last, newest = await self._newest(source.subject, what)
+                source.last, newest = await self._newest(source.subject)
                 if newest == payload:
                     return
-            source.last = await published_if(self._client, source.subject, payload, source.last, what=what)
+            source.last = await published_if(self._client, source.subject, payload, source.last, what=what, timeout=ACK_SECONDS)
             if source.last is not None:
                 return
         raise Failed(what, f"something else writes to {source.subject} all the time")
 
-    async def _newest(self, subject: str, what: str) -> tuple[int, bytes]:
+    async def _newest(self, subject: str) -> tuple[int, bytes]:
         """The sequence and the bytes of the newest message there; 0 and nothing when there is none."""
-        try:
-            found = await self._client.jetstream().get_last_msg(LOCAL_METRICS, subject, direct=True)
-        except NotFoundError:
-            return 0, b""
-        except (nats.errors.Error, asyncio.TimeoutError) as error:
-            raise Unreachable(what, str(error) or "the leaf does not answer") from None
-        return int(found.seq or 0), bytes(found.data or b"")
+        found = await get_last(self._client, LOCAL_METRICS, subject, prefix=_LEAFS_API)
+        return (found.sequence, found.data) if found else (0, b"")
 
 
 def _message(waiting: deque[Sample]) -> _Message:
