@@ -46,6 +46,8 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",
+    "edgeagent.builtin._*": "tests/unit/test_facts_*.py and test_collectors.py read what they read",
+    "edgeagent.builtin.collectors.*": "tests/unit/test_collectors.py runs them as agents do, through the registry",
     "edgeagent.builtin.actions.*": "tests/live/test_actions.py runs them as agents do, through the registry",
     "edgeagent.builtin.facts.*": "tests/unit/test_facts_*.py read them as agents do, through the registry",
     "edgeagent.cel.evaluator": "tests/unit/test_cel_evaluator.py takes it from edgeagent.cel",

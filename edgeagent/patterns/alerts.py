@@ -19,6 +19,7 @@ from edgeagent import files
 from edgeagent.alertrules import Rule, parse
 from edgeagent.errors import EdgeError
 from edgeagent.patterns.alertwatch import Change, Key, Standing, Watch
+from edgeagent.patterns.sampler import SOURCE
 from edgeagent.sample import Sample
 from edgeagent.times import duration
 
@@ -114,10 +115,9 @@ class Alerts:
         now = change.now
         self._tell(
             change.rule.severity,
-            f"alert.{now.alert}",
+            f"alert.{now.alert}.{'raised' if now.raised else 'cleared'}",
             _text(change),
             on_sent=lambda: self._told(now),
-            state="raised" if now.raised else "cleared",
             **_data(now, change.flapping),
         )
 
@@ -145,17 +145,25 @@ def _load(path: Path) -> list[_Kept]:
 
 
 def _data(now: Standing, flapping: bool) -> dict[str, Any]:
-    data: dict[str, Any] = {"alert": now.alert, "metric": now.metric, "value": now.value, "rule": now.rule, "source": now.source}
+    """alert: the same when it is raised and cleared, and another for each series."""
+    data: dict[str, Any] = {"alert": f"{now.alert}{_braced(now.attributes)}"}
+    data.update(metric=now.metric, value=now.value, rule=now.rule, source=now.source)
+    if now.source != SOURCE:
+        data["alert"] += f" of {now.source}"
     if now.attributes:
         data["attributes"] = now.attributes
     return {**data, "flapping": True} if flapping else data
 
 
+def _braced(attributes: Mapping[str, str]) -> str:
+    inner = ", ".join(f'{name}="{value}"' for name, value in sorted(attributes.items()))
+    return f"{{{inner}}}" if inner else ""
+
+
 def _text(change: Change) -> str:
     """One sentence: ``hot: hw.temperature{hw.id="cpu"} is 81.2 (> 80 for 2m)``."""
     now, before = change.now, change.before
-    inner = ", ".join(f'{name}="{value}"' for name, value in sorted(now.attributes.items()))
-    series = f"{now.metric}{{{inner}}}" if inner else now.metric
+    series = f"{now.metric}{_braced(now.attributes)}"
     if now.raised:
         often = "; it was raised often of late, so it must be clear for 10 minutes" if change.flapping else ""
         return f"{now.alert}: {series} is {now.value:g} ({_condition(change.rule)}){often}"

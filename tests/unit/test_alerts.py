@@ -34,7 +34,7 @@ class Told:
 
     @property
     def states(self) -> list[str]:
-        return [data["state"] for _, _, _, data in self.events]
+        return [kind.rpartition(".")[2] for _, kind, _, _ in self.events]
 
 
 class Device:
@@ -70,18 +70,23 @@ async def test_what_is_told(device: Device) -> None:
     assert device.take(81.25) == ["raised"] and device.alerts.raised == ["hot"]
     assert device.take(74) == ["cleared"] and device.alerts.raised == []
     (_, _, text, data), (severity, kind, cleared, _) = device.told.events
-    assert (severity, kind) == ("error", "alert.hot")
+    assert (severity, kind) == ("error", "alert.hot.cleared")
     assert text == 'hot: hw.temperature{hw.id="cpu"} is 81.25 (> 80)'
     assert cleared == 'hot: cleared after 0s, hw.temperature{hw.id="cpu"} is 74'
     assert data == {
-        "state": "raised",
-        "alert": "hot",
+        "alert": 'hot{hw.id="cpu"}',
         "metric": "hw.temperature",
         "value": 81.25,
         "rule": RULES["hot"],
         "source": "agent",
         "attributes": {"hw.id": "cpu"},
     }
+
+
+async def test_what_tells_series_apart(device: Device) -> None:
+    for source, attributes in (("agent", {}), ("till", {}), ("till", {"a": "b", "c": "d"})):
+        device.alerts.take(source, [Sample("hw.temperature", 99, attributes)])
+    assert [data["alert"] for _, _, _, data in device.told.events] == ["hot", "hot of till", 'hot{a="b", c="d"} of till']
 
 
 async def test_what_the_hub_has_is_not_told_again_after_a_restart(device: Device) -> None:

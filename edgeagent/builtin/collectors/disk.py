@@ -14,10 +14,10 @@ _WHERE = ("system.filesystem.mountpoint",)
 UTILIZATION = Metric(
     "system.filesystem.utilization",
     "1",
-    "Share of the file system that is used, reckoned as df(1) does: of `/`, and of that with the state folder where it is another.",
+    "Share of the same file systems that is used, reckoned as df(1) does.",
     attributes=_WHERE,
 )
-USAGE = Metric("system.filesystem.usage", "By", "What is used of the same file systems.", attributes=_WHERE)
+USAGE = Metric("system.filesystem.usage", "By", "Bytes used of a file system: of `/`, and of that with the state folder where it is another.", attributes=_WHERE)
 
 
 @collector("disk", UTILIZATION, USAGE)
