@@ -13,8 +13,8 @@ from edgeagent.builtin import collectors as builtin_collectors
 from edgeagent.chunk import unpack
 from edgeagent.collectors import Round
 from edgeagent.machine import Machine
-from edgeagent.patterns.collectorhealth import Healths
 from edgeagent.patterns.collecting import Collecting
+from edgeagent.patterns.collectorhealth import Healths
 from edgeagent.sample import encode_samples
 from edgeagent.settings import Settings
 from tests.support.measuring import chunk_of, rounds

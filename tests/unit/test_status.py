@@ -12,7 +12,7 @@ import pytest
 from edgeagent import status
 from edgeagent.cli.local import describe
 from edgeagent.errors import EdgeError, Failed, Unreachable
-from edgeagent.status import CommandsStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import CollectorStatus, CommandsStatus, LeafStatus, LinkStatus, Problem, SamplingStatus, Status
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -115,6 +115,24 @@ def test_described_for_people() -> None:
 )
 def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
     assert describe(made(commands=commands), True, NOW)[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("sampling", "lines"),
+    [
+        (SamplingStatus(collectors=[CollectorStatus(name="cpu", runs=3)]), ["  metrics  1 collectors"]),
+        (
+            SamplingStatus(
+                collectors=[CollectorStatus(name="a"), CollectorStatus(name="oven", error="it smokes\x1b")], waiting=9, dropped=2
+            ),
+            ["  metrics  2 collectors, 1 failing, 9 samples not stored yet, 2 dropped", "           oven: it smokes\\x1b"],
+        ),
+        (SamplingStatus(alerts=["full", "hot"]), ["  metrics  0 collectors", "  alerts   full, hot"]),
+    ],
+    ids=["good", "failing", "alerts"],
+)
+def test_what_is_measured_is_described(sampling: SamplingStatus, lines: list[str]) -> None:
+    assert describe(made(sampling=sampling), True, NOW)[-len(lines) :] == lines
 
 
 def test_of_an_agent_that_is_gone_nothing_is_said_as_if_it_were_so_now() -> None:
