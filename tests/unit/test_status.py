@@ -125,7 +125,7 @@ def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
             SamplingStatus(
                 collectors=[CollectorStatus(name="a"), CollectorStatus(name="oven", error="it smokes\x1b")], waiting=9, dropped=2
             ),
-            ["  metrics  2 collectors, 1 failing, 9 samples not stored yet, 2 dropped", "           oven: it smokes\\x1b"],
+            ["  metrics  2 collectors, 1 failing, 9 samples not stored yet, 2 dropped", "           oven: it smokes\N{REPLACEMENT CHARACTER}"],
         ),
         (SamplingStatus(alerts=["full", "hot"]), ["  metrics  0 collectors", "  alerts   full, hot"]),
     ],
