@@ -166,7 +166,7 @@ def _of_lines(text: str) -> Iterator[Sample]:
         try:
             point = parse_line(line)
         except LineFormatError as error:
-            raise ValueError(f"line {number} is no line protocol: {error}") from None
+            raise ValueError(f"line {number} is no line protocol: {str(error).rstrip('.')}") from None
         for field, value in point["fields"].items():
             if isinstance(value, (int, float)):
                 name = point["measurement"] if field == "value" else f"{point['measurement']}.{field}"

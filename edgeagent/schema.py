@@ -139,8 +139,22 @@ class LeafSettings(Section, frozen=True, kw_only=True):
     ] = 4222
     store_max_bytes: Annotated[
         int,
-        Meta(description="The most that the leaf's streams may take on disk, in bytes.", ge=1 << 20, le=1 << 42, extra=RESTART),
+        Meta(
+            description="The most that the leaf's streams may take on disk, in bytes; less where the disk has no room for it. It is decided once, at the first start with a setting, and stays so.",
+            ge=1 << 20,
+            le=1 << 42,
+            extra=RESTART,
+        ),
     ] = 512 << 20
+    free_floor_bytes: Annotated[
+        int,
+        Meta(
+            description="What the store leaves free on its disk, in bytes, as the disk is when that is decided; at most a tenth of the disk.",
+            ge=0,
+            le=1 << 42,
+            extra=RESTART,
+        ),
+    ] = 256 << 20
     memory_store_max_bytes: Annotated[
         int, Meta(description="The most that memory streams may take, in bytes.", ge=1 << 20, le=1 << 40, extra=RESTART)
     ] = 8 << 20

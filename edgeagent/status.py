@@ -14,6 +14,7 @@ __all__ = [
     "CollectorStatus",
     "CommandsStatus",
     "CredentialsStatus",
+    "ForwardStatus",
     "LeafStatus",
     "LinkStatus",
     "Problem",
@@ -98,13 +99,29 @@ class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 class SamplingStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the device measures itself. waiting, dropped: samples that the leaf's store does not take now, and never
-    will. alerts: the names
-    of those that are raised."""
+    will. alerts: the names of those that are raised."""
 
     collectors: list[CollectorStatus] = []
     waiting: int = 0
     dropped: int = 0
     alerts: list[str] = []
+
+
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the messages in one local stream, as of the last look: how many were sent, wait, and were dropped, by cause.
+
+    known: the hub was asked; before that nothing but ``waiting`` is true, and that at most. acknowledged: when the hub last took some,
+    Unix seconds by this device's clock; 0: not since the agent started. rate: messages a second that were sent in the last minute.
+    epoch: how often the stream began anew.
+    """
+
+    known: bool = False
+    forwarded: int = 0
+    waiting: int = 0
+    dropped: dict[str, int] = {}
+    acknowledged: float = 0.0
+    rate: float = 0.0
+    epoch: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +138,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     waiting: dict[str, int] = {}
     commands: CommandsStatus = CommandsStatus()
     sampling: SamplingStatus | None = None
+    forward: dict[str, ForwardStatus] = {}
     problems: list[Problem] = []
     v: int = 1
 

@@ -19,8 +19,9 @@ from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.devicesampling import DeviceSampling
-from edgeagent.assembly.devicestart import lock, warn_of_a_moved_card
+from edgeagent.assembly.devicestart import groups_now, lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
+from edgeagent.assembly.devicestore import DeviceStore, store_bytes
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
 from edgeagent.assembly.liveconfig import LiveSettings
 from edgeagent.assembly.renewer import Renewer, first_credentials
@@ -28,7 +29,7 @@ from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
 from edgeagent.config import with_config
 from edgeagent.enrolled import TRUST_FILE
-from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
+from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.uplink import Uplink
@@ -43,7 +44,6 @@ from edgeagent.patterns.query import QueryResponder
 from edgeagent.patterns.report import Reporter
 from edgeagent.ratelimit import RateLimits
 from edgeagent.settings import Settings
-from edgeagent.trust import creds
 from edgeagent.trust.pins import load as load_pins
 
 __all__ = ["ANEW", "Agent"]
@@ -104,7 +104,8 @@ class Agent:
         self.tasks.start("status", self.status.keep())
 
         first = first_credentials(wanted, time.time())
-        self.leaf = Leaf(leaf_options(wanted, self.identity, credentials=first), on_change=self._leaf_changed)
+        options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted))
+        self.leaf = Leaf(options, on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
 
@@ -130,8 +131,11 @@ class Agent:
             labels=lambda: self.word.labels,
             heartbeat_seconds=lambda: with_config(self.settings, self.configuration.values).agent.heartbeat_seconds,
             look_at_signers=lambda: self.word.look_at_signers(),
+            room=lambda: self.store.refusal(),
         )
         enter.callback(self.commands.close)
+        self.store = DeviceStore(self.links.agent, self.leaf, self.identity, wanted, self.commands, self.events)
+        self.store.watch(self.status.store_changed)
         self.commands.watch(self.status.commands_changed)
         self.word = HubsWord(
             self.links.agent,
@@ -145,7 +149,9 @@ class Agent:
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
-        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, DeviceSampling(self, wanted))
+        sampling = DeviceSampling(self, wanted)
+        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, self.store, sampling, tell=self.events.tell)
+        self.status.watch_forwarding(self.metrics.forwarding)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,
@@ -182,6 +188,7 @@ class Agent:
         self.tasks.start("reports", self.reporter.reports())
         self.tasks.start("renewal", self.renewer.keep())
         await self.word.start(self.tasks, self.groups)
+        self.store.start(self.tasks)
         self.metrics.start(self.tasks)
         await obey(self.links.agent, self.leaf)
         await self.uplink.start()
@@ -227,22 +234,7 @@ class Agent:
         }
 
     def _learn_groups(self) -> None:
-        """The groups are the hub's decision; they stand in the credentials. Without credentials there are none yet."""
-        path = self.settings.credentials_file
-        if not path.exists():
-            return
-        try:
-            login = creds.peek(path)
-        except Failed as error:  # local programs need the leaf all the same, and the renewal credentials may mend it
-            log.error("%s", error)
-            return
-        if login.name != self.identity.id:
-            raise UsageProblem(
-                f"be {self.identity.id}",
-                f"the credentials in {path} are those of {login.name!r}",
-                f"set `device.id` to {login.name!r} in agent.toml, or put this device's own credentials there",
-            )
-        self.groups = login.groups
+        self.groups = groups_now(self.settings.credentials_file, self.identity.id, self.groups)
 
     def _leaf_changed(self, state: State, detail: str) -> None:
         self.status.leaf_changed(leaf_status(self.leaf), leaf_problem(self.leaf))
@@ -297,4 +289,5 @@ class Agent:
             self.status.groups = list(self.groups)
         self.reporter.link_came()
         self.word.link_came()
+        self.store.link_came()
         self.metrics.link_came()

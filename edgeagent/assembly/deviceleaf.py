@@ -20,8 +20,11 @@ __all__ = ["ConnectionLost", "LeafConnections", "leaf_options", "leaf_problem", 
 _WHAT = "reach the leaf"
 
 
-def leaf_options(settings: Settings, identity: Identity, *, credentials: Path | None = None) -> LeafOptions:
-    """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings.
+def leaf_options(
+    settings: Settings, identity: Identity, *, credentials: Path | None = None, store_bytes: int | None = None
+) -> LeafOptions:
+    """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings. store_bytes: what its streams
+    may take; None: what the settings allow.
 
     Raises UsageProblem when they can't be meant.
     """
@@ -37,7 +40,7 @@ def leaf_options(settings: Settings, identity: Identity, *, credentials: Path | 
         port=leaf.port,
         mode=leaf.mode,
         server=leaf.server,
-        store_max_bytes=leaf.store_max_bytes,
+        store_max_bytes=leaf.store_max_bytes if store_bytes is None else store_bytes,
         memory_store_max_bytes=leaf.memory_store_max_bytes,
         go_memory_limit_bytes=leaf.go_memory_limit_bytes,
         sync_seconds=leaf.sync_seconds,

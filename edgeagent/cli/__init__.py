@@ -15,15 +15,19 @@ from edgeagent.cli import (
     collectors,
     config,
     context,
+    data,
     demo,
     device,
     enrol,
+    events,
     file,
     fleet,
     hub,
     local,
     lock,
+    metrics,
     operator,
+    put,
     shortforms,
     token,
 )
@@ -46,6 +50,8 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
 app.add_typer(config.app, name="config")
 app.add_typer(cmd.app, name="cmd")
+app.add_typer(metrics.app, name="metrics")
+app.add_typer(data.app, name="data")
 app.add_typer(file.app, name="file")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
@@ -54,10 +60,12 @@ app.add_typer(collectors.app, name="collectors")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")
 shortforms.add_to(app)
+events.add_to(app)
 audit.add_to(app)
 enrol.add_to(app)
 local.add_to(app)
 lock.add_to(app)
+put.add_to(app)
 
 
 def _version(wanted: bool) -> None:

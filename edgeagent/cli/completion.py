@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from edgeagent.fleet.roster import Roster
 
-__all__ = ["contexts", "devices", "groups", "keys"]
+__all__ = ["contexts", "devices", "groups", "keys", "programs"]
 
 #: The longest that a person who pressed Tab waits for the hub, in seconds.
 PATIENCE_SECONDS = 0.5
@@ -42,6 +42,22 @@ def groups(context: typer.Context, incomplete: str) -> list[str]:
     roster = _roster(context)
     found = {group for known in roster.devices.values() for group in known.groups} if roster else set()
     return _begun(found, incomplete)
+
+
+def programs(incomplete: str) -> list[str]:
+    """Programs with a login on this device, as far as this user may know, and the one in the environment."""
+    import contextlib
+    import os
+
+    from edgeagent import settings
+    from edgeagent.errors import EdgeError
+
+    names = {os.environ.get("EDGEAGENT_APP", "")} - {""}
+    with contextlib.suppress(EdgeError, OSError):
+        from edgeagent.assembly.apps import listed
+
+        names |= {app.name for app in listed(settings.load(None))}
+    return _begun(names, incomplete)
 
 
 def _begun(words: Iterable[str], incomplete: str) -> list[str]:

@@ -14,10 +14,10 @@ from edgeagent.cli.options import SettingsFile
 from edgeagent.cli.table import plain
 from edgeagent.interpreter import argv
 from edgeagent.places import SYSTEM_SETTINGS, is_there
-from edgeagent.times import age, duration, parse_rfc3339
+from edgeagent.times import age, duration, moment, parse_rfc3339
 
 if TYPE_CHECKING:
-    from edgeagent.status import CommandsStatus, CredentialsStatus, SamplingStatus
+    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, SamplingStatus
 
 __all__ = ["add_to"]
 
@@ -106,6 +106,7 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
     lines += _commands(found.commands, now)
     lines += _sampling(found.sampling)
+    lines += _forwarding(found.forward, now)
     if not running:
         lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
     for problem in found.problems:
@@ -130,9 +131,23 @@ def _sampling(sampling: SamplingStatus | None) -> list[str]:
     parts += [f"{len(failing)} failing"] if failing else []
     parts += [f"{sampling.waiting} samples not stored yet"] if sampling.waiting else []
     parts += [f"{sampling.dropped} dropped"] if sampling.dropped else []
-    lines = [f"  metrics  {', '.join(parts)}"]
+    lines = [f"  sampling {', '.join(parts)}"]
     lines += [f"           {plain(each.name)}: {plain(each.error)}" for each in failing]
     return lines + ([f"  alerts   {', '.join(sampling.alerts)}"] if sampling.alerts else [])
+
+
+def _forwarding(found: dict[str, ForwardStatus], now: datetime) -> list[str]:
+    lines = []
+    for name, each in found.items():
+        if not (each.forwarded or each.waiting or each.dropped):
+            continue
+        dropped = ", ".join(f"{cause.replace('_', ' ')} {count:,}" for cause, count in sorted(each.dropped.items()))
+        last = f", the last {age(moment(each.acknowledged), now)}" if each.acknowledged else ""
+        sent = f"{each.forwarded:,} forwarded{last}" if each.known else "the hub was not asked yet"
+        lines.append(
+            f"  {name:<8} {sent}; {each.waiting:,} {'wait' if each.waiting != 1 else 'waits'}{f'; dropped: {dropped}' if dropped else ''}"
+        )
+    return lines
 
 
 def _enrolment(found: CredentialsStatus | None, now: datetime) -> list[str]:

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from edgeagent import actions
 from edgeagent.cel import Busy
-from edgeagent.command import digest
+from edgeagent.command import Result, digest
 from edgeagent.direct import Stored
 from edgeagent.documents import Source
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.journal import Journal
-from edgeagent.journalrows import New, Position, Step
+from edgeagent.journalrows import New, Position, Step, Taken
 from edgeagent.link import Client
 from edgeagent.patterns.commandjudge import Here, examine
 from edgeagent.patterns.commandlog import (
@@ -45,6 +45,7 @@ class CommandLogs:
 
     tell: an event, as :meth:`edgeagent.patterns.events.Events.tell`. on_taken: called after the journal has something new, with the ids
     of running commands that are to be stopped. look_at_signers: reads who may sign now; it raises Unreachable when that can't be read.
+    refuse: tells the hub of a command that was refused and could not be written down.
     problem: why the journal could not be written; empty when it can.
     """
 
@@ -57,9 +58,10 @@ class CommandLogs:
         tell: Tell,
         on_taken: Callable[[list[str]], None],
         look_at_signers: Callable[[], Awaitable[None]],
+        refuse: Callable[[Result], Awaitable[None]],
     ) -> None:
         self._client, self._journal, self._here, self._tell, self._on_taken = client, journal, here, tell, on_taken
-        self._look_at_signers = look_at_signers
+        self._look_at_signers, self._refuse = look_at_signers, refuse
         self._compared: set[Scope] = set()
         self._told_back: set[Scope] = set()
         self.problem = ""
@@ -158,7 +160,7 @@ class CommandLogs:
             found, busy = await self._examined(scope, portion)
             steps = [_passed(step, wanted.told) for step, _ in found]
             problems += [(step.number, problem) for step, problem in found if problem]
-            taken = self._journal.take(str(scope), wanted.log, steps)
+            taken = await self._taken(scope, wanted.log, steps)
             problems += taken.problems
             for step in steps:
                 if isinstance(step.what, New) and step.what.result.state != "accepted":
@@ -170,6 +172,17 @@ class CommandLogs:
                 self._tell_problems(scope, problems)
                 raise Unreachable(f"follow the commands for {scope}", f"a filter can't be evaluated now: {busy.why}")
         self._tell_problems(scope, problems)
+
+    async def _taken(self, scope: Scope, name: str, steps: list[Step]) -> Taken:
+        """The steps in the journal. Where the disk has no room for that, the hub is told at least that it was not followed for this: when the
+        entry is read again it stays refused, because what the hub has of a command counts. Raises Failed."""
+        try:
+            return self._journal.take(str(scope), name, steps)
+        except Failed:
+            for step in steps:
+                if isinstance(step.what, New) and step.what.result.state == "refused":
+                    await self._refuse(step.what.result)
+            raise
 
     def _tell_problems(self, scope: Scope, problems: list[tuple[int, str]]) -> None:
         """One event for a window, whatever is in it: who writes rubbish fills neither the hub's store nor the system's journal."""

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-PARTS = ("cli", "memory", "idle", "sampling", "query", "config", "commands", "restarts", "trust", "chaos")
+PARTS = ("cli", "memory", "idle", "sampling", "query", "config", "commands", "restarts", "trust", "chaos", "drain")
 
 
 def main() -> None:

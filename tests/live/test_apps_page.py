@@ -34,8 +34,8 @@ DEVICE = "pi-02"
 
 
 def program(language: str) -> str:
-    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(text)
+    """The first on the page of that language: the one about configuration."""
+    return str(re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[0])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -112,3 +112,7 @@ def test_messages_that_do_not_hold_together() -> None:
         messages_of(decode_metrics(json.dumps({**HEAD, "times": [1]}).encode()))
     with pytest.raises(Failed, match="its sizes"):
         decode_data(encode_data(PROGRESS, MESSAGES, BODIES) + b"more")
+
+
+def test_dictionaries_are_known_by_their_checksum() -> None:
+    assert NEWEST in DICTIONARIES and all(zlib.adler32(text) == number for number, text in DICTIONARIES.items())

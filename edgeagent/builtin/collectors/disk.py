@@ -17,7 +17,12 @@ UTILIZATION = Metric(
     "Share of the same file systems that is used, reckoned as df(1) does.",
     attributes=_WHERE,
 )
-USAGE = Metric("system.filesystem.usage", "By", "Bytes used of a file system: of `/`, and of that with the state folder where it is another.", attributes=_WHERE)
+USAGE = Metric(
+    "system.filesystem.usage",
+    "By",
+    "Bytes used of a file system: of `/`, and of that with the state folder where it is another.",
+    attributes=_WHERE,
+)
 
 
 @collector("disk", UTILIZATION, USAGE)

@@ -1,0 +1,84 @@
+"""Samples and messages of whoever has no NATS client: checked as the hub's readers will, and acknowledged when they are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent import localsubjects
+from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login
+from edgeagent.errors import Refused, Unreachable, UsageProblem
+from edgeagent.publish import published
+from edgeagent.sample import parse
+from edgeagent.subjects import is_token
+
+__all__ = ["MAX_DATA_BYTES", "data_subject", "payload_of", "put", "sample_subject"]
+
+#: The most that a message may have, as the leaf's stream takes it.
+MAX_DATA_BYTES = 512 << 10
+_WHAT = "put it into the store"
+
+
+def sample_subject(name: str) -> str:
+    """Where samples of ``name`` go: a program's name, and more tokens after a dot. Raises UsageProblem."""
+    return localsubjects.local_metric(_checked(name))
+
+
+def data_subject(name: str) -> str:
+    """The same for messages."""
+    return localsubjects.local_data(_checked(name))
+
+
+def _checked(name: str) -> str:
+    if not all(map(is_token, name.split("."))):
+        raise UsageProblem(_WHAT, f"{name!r} is no name: words of A-Z, a-z, 0-9, - and _, with dots between them")
+    return name
+
+
+def payload_of(words: Sequence[str]) -> bytes:
+    """What the words of a command line say: one number, one JSON object, or ``key=value`` once or more.
+
+    Numbers, ``true`` and ``false`` are samples, other texts are attributes of them; ``time`` is when. Raises UsageProblem.
+    """
+    if len(words) == 1 and "=" not in words[0].partition("{")[0]:
+        return words[0].encode("utf-8", "surrogateescape")
+    table: dict[str, object] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UsageProblem(_WHAT, f"{word!r} is no key=value", "for example: edgeagent put doors open=3 side=north")
+        if key in table:
+            raise UsageProblem(_WHAT, f"{key} is there twice")
+        table[key] = _value(text)
+    return msgspec.json.encode(table)
+
+
+def _value(text: str) -> object:
+    """A number or truth value of JSON; everything else is the text itself, with what is no UTF-8 in it replaced."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        value = None
+    return value if isinstance(value, (bool, int, float)) else text.encode("utf-8", "replace").decode()
+
+
+async def put(there: Way, subject: str, payload: bytes, *, samples: bool) -> int:
+    """Publish it, and return how many samples it has (1 for a message) when it is on disk.
+
+    Raises UsageProblem for what nobody could read or what is too large, Refused when this login may not publish there, Failed when the
+    store does not take it, Unreachable when the leaf does not answer.
+    """
+    count = len(parse(subject, payload)) if samples else 1
+    if len(payload) > MAX_DATA_BYTES:
+        raise UsageProblem(_WHAT, f"{len(payload)} bytes are too many", f"send at most {MAX_DATA_BYTES} in one message")
+    async with connected(there, _WHAT, "put") as client:
+        try:
+            await published(client, subject, payload, what=_WHAT)
+        except Unreachable as error:
+            if is_forbidden(client):
+                name = subject.split(".")[2]
+                raise Refused(_WHAT, f"this login may not speak as {name!r}", own_login(there, name)) from None
+            remedy = "`edgeagent status` says how the agent and its leaf are"
+            raise Unreachable(_WHAT, f"the leaf did not acknowledge it ({error.why})", remedy) from None
+    return count
