@@ -6,10 +6,11 @@ docs/settings.md is made from this, agent.toml is read by it (:mod:`edgeagent.se
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from edgeagent.alertsettings import AlertSettings
 from edgeagent.commandsettings import CommandSettings, ExecSettings, FileSettings, LogSettings, ServiceSettings
 from edgeagent.gpiosettings import GpioSettings
 from edgeagent.metricsettings import ForwardSettings, SamplingSettings
@@ -20,6 +21,7 @@ __all__ = [
     "LABEL_KEY",
     "LABEL_KEY_RULE",
     "LIVE",
+    "OPEN_SECTIONS",
     "RESTART",
     "SECTIONS",
     "AgentSettings",
@@ -46,6 +48,7 @@ LABEL_KEY_RULE = "1 to 63 of a-z, 0-9 and '_', not beginning with a digit, and n
 
 #: What the hub's configuration may change (:mod:`edgeagent.config`): at once, or from the next start of the agent on. What is marked
 #: with neither is the file's alone: where the hub is, who this device is, and what must not be changed from afar.
+#: A key that has ``metered`` besides has that default where ``agent.profile`` is metered.
 LIVE, RESTART = {"config": "live"}, {"config": "restart"}
 
 _Label = Annotated[
@@ -178,7 +181,12 @@ class LeafSettings(Section, frozen=True, kw_only=True):
     ] = 10.0
     ping_seconds: Annotated[
         float,
-        Meta(description="How often the leaf and the hub ask each other whether the link is alive.", ge=1, le=600, extra=RESTART),
+        Meta(
+            description="How often the leaf and the hub ask each other whether the link is alive.",
+            ge=1,
+            le=600,
+            extra={**RESTART, "metered": 300.0},
+        ),
     ] = 30.0
     restart_cap_seconds: Annotated[
         float, Meta(description="Longest pause before a leaf that ended is started again.", ge=0.1, le=600, extra=RESTART)
@@ -186,13 +194,20 @@ class LeafSettings(Section, frozen=True, kw_only=True):
 
 
 class AgentSettings(Section, frozen=True, kw_only=True):
+    profile: Annotated[
+        Literal["normal", "metered"],
+        Meta(
+            description="`metered`: for a link on which every byte costs. Other defaults count then, where this page names two; whatever is set goes before them.",
+            extra=LIVE,
+        ),
+    ] = "normal"
     heartbeat_seconds: Annotated[
         float,
         Meta(
             description="How often the agent says that it is alive, ±10 %. Suspect after 2 missed ones, offline after 3.",
             ge=1,
             le=3600,
-            extra=LIVE,
+            extra={**LIVE, "metered": 900.0},
         ),
     ] = 60.0
     facts_seconds: Annotated[
@@ -201,7 +216,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
             description="How often the agent looks whether its stable facts changed; a change is reported at once.",
             ge=1,
             le=3600,
-            extra=LIVE,
+            extra={**LIVE, "metered": 300.0},
         ),
     ] = 30.0
     documents_seconds: Annotated[
@@ -210,7 +225,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
             description="How often the agent looks at the hub for newer configuration without being told, ±10 %. It is told at once; this heals what it did not hear.",
             ge=1,
             le=86400,
-            extra=LIVE,
+            extra={**LIVE, "metered": 21600.0},
         ),
     ] = 600.0
     micro: Annotated[
@@ -273,3 +288,6 @@ SECTIONS: dict[str, type[Section]] = {
     "gpio": GpioSettings,
     "paths": PathSettings,
 }
+
+#: Sections of any words: the type of the whole table of each. Its metadata are those of one key.
+OPEN_SECTIONS: dict[str, Any] = {"alert": AlertSettings}

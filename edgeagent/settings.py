@@ -14,6 +14,7 @@ from edgeagent import enrolled, places
 from edgeagent.enrolled import AUTHORITIES_FILE, Enrolment
 from edgeagent.files import read_text
 from edgeagent.schema import (
+    OPEN_SECTIONS,
     SECTIONS,
     AgentSettings,
     CommandSettings,
@@ -31,7 +32,7 @@ from edgeagent.schema import (
     Section,
     ServiceSettings,
 )
-from edgeagent.sections import parse_sections
+from edgeagent.sections import names_in, parse_sections
 
 __all__ = ["Settings", "load", "load_own", "parse"]
 
@@ -39,6 +40,7 @@ __all__ = ["Settings", "load", "load_own", "parse"]
 class Settings(Section, frozen=True, kw_only=True):
     """One device's settings. ``source`` is the file they came from (None: all defaults).
 
+    alert: rules by their names (:mod:`edgeagent.alertrules`). given: the dotted names of what stands in the file.
     enrolment: what ``edgeagent enroll`` left behind, and what :func:`load` took the device's id, the hub's addresses and the proxy from
     where the file leaves them out; None: nothing.
     """
@@ -57,6 +59,8 @@ class Settings(Section, frozen=True, kw_only=True):
     gpio: GpioSettings = GpioSettings()
     file: FileSettings = FileSettings()
     paths: PathSettings = PathSettings()
+    alert: dict[str, str] = {}
+    given: frozenset[str] = frozenset()
     source: Path | None = None
     enrolment: Enrolment | None = None
 
@@ -127,4 +131,4 @@ def load_own(named: Path | None = None) -> Settings:
 
 def parse(text: str, source: Path) -> Settings:
     """Like :func:`load_own`, for a text that was read already."""
-    return Settings(**parse_sections(text, SECTIONS, source), source=source)
+    return Settings(**parse_sections(text, {**SECTIONS, **OPEN_SECTIONS}, source), given=names_in(text), source=source)

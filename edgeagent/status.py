@@ -11,12 +11,14 @@ from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
 __all__ = [
+    "CollectorStatus",
     "CommandsStatus",
     "CredentialsStatus",
     "ForwardStatus",
     "LeafStatus",
     "LinkStatus",
     "Problem",
+    "SamplingStatus",
     "Status",
     "is_running",
     "read",
@@ -78,6 +80,33 @@ class CommandsStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_ended: str = ""
 
 
+class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One collector since the agent started. runs, failures: how often it ran, and how often it failed or was cut off. samples: of all runs.
+
+    seconds: what its last run took. malformed: lines of a program that were no samples. error: why the last run failed; empty: it
+    did not. stuck: the last run has not come back.
+    """
+
+    name: str
+    runs: int = 0
+    failures: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    malformed: int = 0
+    error: str = ""
+    stuck: bool = False
+
+
+class SamplingStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the device measures itself. waiting, dropped: samples that the leaf's store does not take now, and never
+    will. alerts: the names of those that are raised."""
+
+    collectors: list[CollectorStatus] = []
+    waiting: int = 0
+    dropped: int = 0
+    alerts: list[str] = []
+
+
 class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of the messages in one local stream, as of the last look: how many were sent, wait, and were dropped, by cause.
 
@@ -108,6 +137,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queries_answered: int = 0
     waiting: dict[str, int] = {}
     commands: CommandsStatus = CommandsStatus()
+    sampling: SamplingStatus | None = None
     forward: dict[str, ForwardStatus] = {}
     problems: list[Problem] = []
     v: int = 1

@@ -24,8 +24,8 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects localsubjects wire command sample chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter",
-    1: "machine files places schema sections plainvalues commandsettings gpiosettings metricsettings commandlock actions journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status",
+    0: "errors subjects localsubjects wire command sample alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter",
+    1: "machine files places schema sections plainvalues commandsettings gpiosettings metricsettings alertsettings profiles collectors commandlock actions journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status",
     2: "link direct publish documents trust cel natsserver",
     3: "leaf patterns demo.cable",
     4: "builtin hub",
@@ -46,6 +46,8 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",
+    "edgeagent.builtin._*": "tests/unit/test_facts_*.py and test_collectors.py read what they read",
+    "edgeagent.builtin.collectors.*": "tests/unit/test_collectors.py runs them as agents do, through the registry",
     "edgeagent.builtin.actions.*": "tests/live/test_actions.py runs them as agents do, through the registry",
     "edgeagent.builtin.facts.*": "tests/unit/test_facts_*.py read them as agents do, through the registry",
     "edgeagent.cel.evaluator": "tests/unit/test_cel_evaluator.py takes it from edgeagent.cel",

@@ -18,6 +18,7 @@ from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
+from edgeagent.assembly.devicesampling import DeviceSampling
 from edgeagent.assembly.devicestart import groups_now, lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.devicestore import DeviceStore, store_bytes
@@ -148,7 +149,8 @@ class Agent:
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
-        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, self.store, tell=self.events.tell)
+        sampling = DeviceSampling(self, wanted)
+        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, self.store, sampling, tell=self.events.tell)
         self.status.watch_forwarding(self.metrics.forwarding)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(

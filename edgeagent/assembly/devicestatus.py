@@ -17,7 +17,16 @@ from edgeagent.leaf.linkfailures import LinkFailure, explain_last
 from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
-from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import (
+    CommandsStatus,
+    CredentialsStatus,
+    ForwardStatus,
+    LeafStatus,
+    LinkStatus,
+    Problem,
+    SamplingStatus,
+    Status,
+)
 from edgeagent.times import duration, rfc3339
 from edgeagent.trust import creds
 
@@ -74,6 +83,7 @@ class StatusKeeper:
         self._answered = 0
         self._commands = CommandsStatus()
         self._look_at_commands: Callable[[], CommandsStatus] = CommandsStatus
+        self._look_at_sampling: Callable[[], SamplingStatus | None] = lambda: None
         self._look_at_forwarding: Callable[[], dict[str, ForwardStatus]] = dict
         self._changed = asyncio.Event()
         self.groups = groups
@@ -127,6 +137,11 @@ class StatusKeeper:
     def commands_changed(self, look: Callable[[], CommandsStatus]) -> None:
         """look: says how they are, when the file is next written. It may raise EdgeError: the last answer stays then."""
         self._look_at_commands = look
+        self._changed.set()
+
+    def sampling_changed(self, look: Callable[[], SamplingStatus]) -> None:
+        """look: says how it is, when the file is next written."""
+        self._look_at_sampling = look
         self._changed.set()
 
     def watch_forwarding(self, look: Callable[[], dict[str, ForwardStatus]]) -> None:
@@ -214,6 +229,7 @@ class StatusKeeper:
                 queries_answered=self._answered,
                 waiting={what: count for what, count in waiting.items() if count},
                 commands=self._commands,
+                sampling=self._look_at_sampling(),
                 forward=self._look_at_forwarding(),
                 problems=self._problems(),
             ),

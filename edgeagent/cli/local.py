@@ -11,12 +11,13 @@ import typer
 
 from edgeagent import settings
 from edgeagent.cli.options import SettingsFile
+from edgeagent.cli.table import plain
 from edgeagent.interpreter import argv
 from edgeagent.places import SYSTEM_SETTINGS, is_there
 from edgeagent.times import age, duration, moment, parse_rfc3339
 
 if TYPE_CHECKING:
-    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus
+    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, SamplingStatus
 
 __all__ = ["add_to"]
 
@@ -104,6 +105,7 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
     lines += _commands(found.commands, now)
+    lines += _sampling(found.sampling)
     lines += _forwarding(found.forward, now)
     if not running:
         lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
@@ -119,6 +121,19 @@ def _commands(commands: CommandsStatus, now: datetime) -> list[str]:
     last = [f"the last, {commands.last}, {commands.last_state.replace('_', ' ')}{when}"] if commands.last else []
     parts = ([f"{commands.running} running"] if commands.running else []) + last
     return [f"  commands {'; '.join(parts)}"] if parts else []
+
+
+def _sampling(sampling: SamplingStatus | None) -> list[str]:
+    if sampling is None:
+        return []
+    failing = [each for each in sampling.collectors if each.error]
+    parts = [f"{len(sampling.collectors)} collectors"]
+    parts += [f"{len(failing)} failing"] if failing else []
+    parts += [f"{sampling.waiting} samples not stored yet"] if sampling.waiting else []
+    parts += [f"{sampling.dropped} dropped"] if sampling.dropped else []
+    lines = [f"  sampling {', '.join(parts)}"]
+    lines += [f"           {plain(each.name)}: {plain(each.error)}" for each in failing]
+    return lines + ([f"  alerts   {', '.join(sampling.alerts)}"] if sampling.alerts else [])
 
 
 def _forwarding(found: dict[str, ForwardStatus], now: datetime) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 import secrets
 import unicodedata
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from edgeagent import subjects, wire
@@ -44,14 +45,14 @@ class Events:
 
     def __init__(self, device_id: str) -> None:
         self._id = device_id
-        self._waiting: deque[tuple[str, wire.Event]] = deque()
+        self._waiting: deque[tuple[str, wire.Event, Callable[[], None] | None]] = deque()
         self._wake = asyncio.Event()
         self._refused = 0
         self.dropped = 0
 
-    def tell(self, severity: str, kind: str, text: str, **data: object) -> None:
+    def tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None] | None = None, **data: object) -> None:
         """severity: one of debug, info, warning, error, critical. kind, text, data: as in :class:`wire.Event`; what is too long of them is
-        cut or left out."""
+        cut or left out. on_sent: called when the hub has it; never for one that had no room, or when the agent ended before."""
         text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
         log.log(_LEVELS[severity], "%s", _one_line(text))
         if len(self._waiting) >= WAITING:
@@ -60,7 +61,7 @@ class Events:
         now = rfc3339(datetime.now(timezone.utc))
         small = {name: value for name, value in data.items() if len(str(value)) <= MAX_VALUE}
         event = wire.Event(kind=kind[:MAX_KIND], text=text, data=small, id=secrets.token_hex(8), time=now)
-        self._waiting.append((severity, event))
+        self._waiting.append((severity, event, on_sent))
         self._wake.set()
 
     def link_came(self) -> None:
@@ -77,9 +78,11 @@ class Events:
 
     async def _send_all(self, client: Client) -> bool:
         while self._waiting:
-            severity, event = first = self._waiting[0]
+            severity, event, on_sent = first = self._waiting[0]
             try:
                 await published(client, subjects.event(self._id, severity), wire.encode(event))
+                if on_sent:
+                    on_sent()
             except EdgeError as error:
                 if not self._is_given_up(error):
                     return False

@@ -27,7 +27,9 @@ from edgeagent.errors import Refused
 from edgeagent.hub import register
 from edgeagent.identity import identify
 from edgeagent.link import settle
+from edgeagent.localsubjects import local_metric
 from edgeagent.machine import Machine
+from edgeagent.sample import Sample, parse
 from edgeagent.subjects import Scope
 from tests.support import fakeroot
 from tests.support.administering import inside
@@ -215,6 +217,86 @@ async def rate_per_second(rig: Rig) -> None:
     assert await answered(rig, 4) == ["answered"] * 4
 
 
+async def sampled(rig: Rig, true: Callable[[list[list[Sample]]], bool], what: str) -> None:
+    """Wait for messages of the agent's own samples of which this is true."""
+    heard: list[list[Sample]] = []
+    async with rig.pi.leaf(as_agent=True) as program:
+
+        async def hear(message: Any) -> None:
+            heard.append(parse(message.subject, message.data))
+
+        await program.subscribe(local_metric("agent"), cb=hear)
+        await until(lambda: true(heard), what)
+
+
+def names(samples: list[Sample]) -> set[str]:
+    return {sample.metric for sample in samples}
+
+
+async def interval_seconds(rig: Rig) -> None:
+    await rig.set({"sampling.interval_seconds": 1, "sampling.flush_seconds": 1})
+    await sampled(rig, lambda heard: len({each[0].time for each in heard}) >= 3, "rounds follow each other")
+
+
+async def flush_seconds(rig: Rig) -> None:
+    await rig.set({"sampling.interval_seconds": 1, "sampling.flush_seconds": 3})
+    many = "several rounds are one message"
+    await sampled(rig, lambda heard: any(len({sample.time for sample in each}) > 1 for each in heard), many)
+
+
+async def disabled(rig: Rig) -> None:
+    quick = {"sampling.interval_seconds": 1, "sampling.flush_seconds": 1}
+    await rig.set(quick)
+    await sampled(rig, lambda heard: any("system.uptime" in names(each) for each in heard), "all are measured")
+    await rig.set({**quick, "sampling.disabled": ["uptime"]})
+    others = "the others go on"
+    await sampled(
+        rig,
+        lambda heard: any({"system.uptime", "system.memory.usage"} & names(each) == {"system.memory.usage"} for each in heard),
+        others,
+    )
+
+
+async def processes(rig: Rig) -> None:
+    await rig.set({"sampling.interval_seconds": 1, "sampling.flush_seconds": 1, "sampling.processes": ["nats-server"]})
+
+    def counted(heard: list[list[Sample]]) -> bool:
+        return any(sample.metric == "edgeagent.process.count" and sample.value >= 1 for each in heard for sample in each)
+
+    await sampled(rig, counted, "the leaf is seen")
+
+
+async def alert(rig: Rig) -> None:
+    """Of the agent's own samples, and of a program's."""
+    rules = {"alert.up": "system.uptime > 0 severity error", "alert.oven": "oven > 200 clear < 180"}
+    await rig.set({"sampling.interval_seconds": 1, **rules})
+
+    async def told(kind: str) -> bool:
+        return bool(await rig.pi.events(rig.client, kind))
+
+    async def tried(value: bytes, kind: str) -> bool:
+        await program.request(local_metric("oven"), value, timeout=PATIENCE_SECONDS)
+        return await told(kind)
+
+    await until(lambda: told("alert.up.raised"), "its own samples raise one")
+    async with rig.pi.leaf() as program:
+        await until(lambda: tried(b"250", "alert.oven.raised"), "a program's raise one")
+        await until(lambda: tried(b"100", "alert.oven.cleared"), "a program's clear it")
+    await rig.set({})
+    await until(lambda: told("alert.up.cleared"), "it is gone with its rule")
+    assert len(await rig.pi.events(rig.client, "alert.up.raised")) == 1
+
+
+async def profile(rig: Rig) -> None:
+    """What agent.toml says goes before it; what counts from the next start on waits for that."""
+    await rig.set({"agent.profile": "metered"})
+    state = await rig.pi.reports(rig.client, lambda state: state.restart == ["leaf.ping_seconds"], "it has other defaults")
+    assert state.values == {"agent.profile": "metered"}
+    assert await rig.pi.heartbeat_seconds(rig.client) == 1
+    await rig.set({})
+    await rig.pi.reports(rig.client, lambda state: state.restart == [], "it has the usual ones again")
+
+
 EFFECTS: dict[str, Callable[[Rig], Awaitable[None]]] = {
     "device.labels": labels,
     "hub.renew_retry_seconds": renew_retry_seconds,
@@ -225,6 +307,12 @@ EFFECTS: dict[str, Callable[[Rig], Awaitable[None]]] = {
     "agent.log_level": log_level,
     "query.rate_per_second": rate_per_second,
     "query.burst": burst,
+    "agent.profile": profile,
+    "sampling.interval_seconds": interval_seconds,
+    "sampling.flush_seconds": flush_seconds,
+    "sampling.disabled": disabled,
+    "sampling.processes": processes,
+    "alert": alert,
 }
 
 

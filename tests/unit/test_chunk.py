@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ from edgeagent.chunk import (
 from edgeagent.chunkdictionary import DICTIONARIES, NEWEST
 from edgeagent.errors import Failed
 from edgeagent.sample import Sample
+from tests.support.measuring import chunk_of, rounds
 
 PROGRESS = Progress(log=1795281475682115644, epoch=2, next=78, gaps=[(3, 9)], forwarded=70, dropped={"retention": 4})
 MESSAGES = [Message(76, 1795281475682115644), Message(77, 1795281505682115699)]
@@ -52,6 +54,18 @@ def test_plain_json_is_read_too() -> None:
 def test_the_dictionary_saves_more_than_half_of_a_small_chunk() -> None:
     packed = encode_metrics(PROGRESS, MESSAGES, POINTS[:2])
     assert len(packed) < len(zlib.compress(unpack(packed), 9)) / 1.5
+
+
+def test_the_dictionary_fits_what_devices_measure(tmp_path: Path) -> None:
+    found = list(rounds(tmp_path, 2))
+    assert len(found[0]) <= 25, "every series costs 86,400 samples a month"
+    packed = chunk_of(found)
+    plain = unpack(packed)
+    assert len(packed) < 300 < len(plain) / 5 and len(packed) < len(zlib.compress(plain, 9)) / 2
+    assert int.from_bytes(packed[2:6], "big") == NEWEST and len(DICTIONARIES[NEWEST]) < 32 << 10, "zlib looks no further back"
+    assert [point.sample.metric for point in points_of(decode_metrics(packed))] == [
+        each.metric for both in found for each in both
+    ]
 
 
 HEAD = json.loads(unpack(encode_metrics(PROGRESS, MESSAGES, POINTS)))

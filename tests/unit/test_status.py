@@ -12,7 +12,16 @@ import pytest
 from edgeagent import status
 from edgeagent.cli.local import describe
 from edgeagent.errors import EdgeError, Failed, Unreachable
-from edgeagent.status import CommandsStatus, ForwardStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import (
+    CollectorStatus,
+    CommandsStatus,
+    ForwardStatus,
+    LeafStatus,
+    LinkStatus,
+    Problem,
+    SamplingStatus,
+    Status,
+)
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -115,6 +124,27 @@ def test_described_for_people() -> None:
 )
 def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
     assert describe(made(commands=commands), True, NOW)[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("sampling", "lines"),
+    [
+        (SamplingStatus(collectors=[CollectorStatus(name="cpu", runs=3)]), ["  sampling 1 collectors"]),
+        (
+            SamplingStatus(
+                collectors=[CollectorStatus(name="a"), CollectorStatus(name="oven", error="it smokes\x1b")], waiting=9, dropped=2
+            ),
+            [
+                "  sampling 2 collectors, 1 failing, 9 samples not stored yet, 2 dropped",
+                "           oven: it smokes\N{REPLACEMENT CHARACTER}",
+            ],
+        ),
+        (SamplingStatus(alerts=["full", "hot"]), ["  sampling 0 collectors", "  alerts   full, hot"]),
+    ],
+    ids=["good", "failing", "alerts"],
+)
+def test_what_is_measured_is_described(sampling: SamplingStatus, lines: list[str]) -> None:
+    assert describe(made(sampling=sampling), True, NOW)[-len(lines) :] == lines
 
 
 @pytest.mark.parametrize(

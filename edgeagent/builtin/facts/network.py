@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from edgeagent.builtin.facts._kernel import children, present
+from edgeagent.builtin._kernel import children, present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 

@@ -1,0 +1,111 @@
+"""``edgeagent collectors``: what this device measures, and trying one by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeagent import settings
+from edgeagent.cli import running
+from edgeagent.cli.harmless import json_text
+from edgeagent.cli.options import SettingsFile
+from edgeagent.cli.table import Column, Form, emit
+
+if TYPE_CHECKING:
+    from edgeagent.sample import Sample
+    from edgeagent.settings import Settings
+    from edgeagent.status import CollectorStatus
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What this device measures, with its own collectors, plugins and programs.\n\nExample: edgeagent collectors ls",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command()
+def ls(settings_file: SettingsFile = None, as_json: AsJson = False) -> None:
+    """List the collectors of this device, and how they did since its agent started. Needs no link. With --json also what they measure.
+
+    Example: edgeagent collectors ls --json
+    """
+    from edgeagent.assembly.localcollectors import listed
+
+    rows = listed(settings.load(settings_file), _status(settings.load(settings_file)))
+    if as_json:
+        print(json_text(rows, indent=2))
+        return
+    emit(
+        rows,
+        [
+            Column("name"),
+            Column("kind"),
+            Column("state"),
+            Column("runs"),
+            Column("failures"),
+            Column("ms"),
+            Column("error"),
+        ],
+        Form.table,
+    )
+
+
+def _status(own: Settings) -> list[CollectorStatus]:
+    """What the agent last said of them; nothing when it has not run."""
+    from edgeagent import status
+    from edgeagent.errors import EdgeError
+
+    with contextlib.suppress(EdgeError):
+        sampling = status.read(own.status_file).sampling
+        return sampling.collectors if sampling else []
+    return []
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `edgeagent collectors ls` lists it.")],
+    settings_file: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the collector NAME once, here and now, and print its samples. Nothing is stored.
+
+    A built-in one runs twice, a second apart, because what is measured of a time needs two rounds. A program that keeps running is ended
+    after 10 seconds.
+
+    Example: edgeagent collectors run cpu
+    """
+    from edgeagent.assembly.localcollectors import tried
+
+    samples = running.run(tried(settings.load(settings_file), name))
+    if as_json:
+        for sample in samples:
+            print(json_text(_row(sample)))
+        return
+    if not samples:
+        typer.echo(f"{name} measured nothing: this machine has none of it", err=True)
+        return
+    emit(_rows(samples), [Column("metric"), Column("attributes"), Column("value"), Column("unit")], Form.table)
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    import msgspec
+
+    return dict(msgspec.to_builtins(sample))
+
+
+def _rows(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": sample.metric,
+            "attributes": ", ".join(f"{name}={value}" for name, value in sample.attributes.items()),
+            "value": sample.value,
+            "unit": sample.unit,
+        }
+        for sample in samples
+    ]

@@ -1,0 +1,141 @@
+"""Alerts as events: told once, also over restarts and when the hub has never heard of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.patterns.alerts import FILE, Alerts
+from edgeagent.sample import Sample
+from tests.support.servers import until
+
+RULES = {"hot": "hw.temperature > 80 clear < 75 severity error"}
+
+
+class Told:
+    """Takes events as :class:`edgeagent.patterns.events.Events` does; ``send`` says that the hub has them."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str, dict[str, Any]]] = []
+        self._waiting: list[Callable[[], None]] = []
+
+    def tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None], **data: Any) -> None:
+        self.events.append((severity, kind, text, data))
+        self._waiting.append(on_sent)
+
+    def send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for sent in waiting:
+            sent()
+
+    @property
+    def states(self) -> list[str]:
+        return [kind.rpartition(".")[2] for _, kind, _, _ in self.events]
+
+
+class Device:
+    """The alerts of one device, which may be started anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.start()
+
+    def start(self, rules: dict[str, str] = RULES) -> None:
+        self.told = Told()
+        self.alerts = Alerts(self.folder, rules, self.told.tell)
+
+    def restart(self, rules: dict[str, str] = RULES) -> list[str]:
+        """What is told then."""
+        self.alerts.save()
+        self.start(rules)
+        return self.told.states
+
+    def take(self, celsius: float) -> list[str]:
+        """What is told of it."""
+        before = len(self.told.events)
+        self.alerts.take("agent", [Sample("hw.temperature", celsius, {"hw.id": "cpu"})])
+        return self.told.states[before:]
+
+
+@pytest.fixture
+async def device(tmp_path: Path) -> Device:
+    return Device(tmp_path)
+
+
+async def test_what_is_told(device: Device) -> None:
+    assert device.take(81.25) == ["raised"] and device.alerts.raised == ["hot"]
+    assert device.take(74) == ["cleared"] and device.alerts.raised == []
+    (_, _, text, data), (severity, kind, cleared, _) = device.told.events
+    assert (severity, kind) == ("error", "alert.hot.cleared")
+    assert text == 'hot: hw.temperature{hw.id="cpu"} is 81.25 (> 80)'
+    assert cleared == 'hot: cleared after 0s, hw.temperature{hw.id="cpu"} is 74'
+    assert data == {
+        "alert": 'hot{hw.id="cpu"}',
+        "metric": "hw.temperature",
+        "value": 81.25,
+        "rule": RULES["hot"],
+        "source": "agent",
+        "attributes": {"hw.id": "cpu"},
+    }
+
+
+async def test_what_tells_series_apart(device: Device) -> None:
+    for source, attributes in (("agent", {}), ("till", {}), ("till", {"a": "b", "c": "d"})):
+        device.alerts.take(source, [Sample("hw.temperature", 99, attributes)])
+    assert [data["alert"] for _, _, _, data in device.told.events] == ["hot", "hot of till", 'hot{a="b", c="d"} of till']
+
+
+async def test_what_the_hub_has_is_not_told_again_after_a_restart(device: Device) -> None:
+    device.take(81)
+    device.told.send()
+    assert device.restart() == [] and device.alerts.raised == ["hot"]
+    assert device.take(82) == [] and device.take(74) == ["cleared"]
+    device.told.send()
+    assert device.restart() == [] and device.take(81) == ["raised"]
+
+
+async def test_what_the_hub_has_not_is_told_again(device: Device) -> None:
+    device.take(81)
+    assert device.restart() == ["raised"] and device.take(74) == ["cleared"]
+    assert device.restart() == ["cleared"], "a person may have heard of its rising"
+    device.told.send()
+    assert device.restart() == []
+
+
+async def test_a_late_acknowledgement_of_its_rising_does_not_hide_its_end(device: Device) -> None:
+    device.take(81)
+    rising, device.told._waiting = device.told._waiting, []
+    device.take(74)
+    rising[0]()
+    assert device.restart() == ["cleared"]
+
+
+async def test_a_rule_that_went_while_the_agent_was_down_clears_what_it_raised(device: Device) -> None:
+    device.take(81)
+    device.told.send()
+    assert device.restart({}) == ["cleared"] and device.told.events[0][2].endswith("its rule is gone")
+
+
+async def test_a_damaged_file_is_none(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    device.take(81)
+    device.alerts.save()
+    for text in ("{", '{"alerts":[{"standing":{"alert":"x","rule":"no rule","source":"a","metric":"a"}}]}'):
+        (device.folder / FILE).write_text(text)
+        device.start()
+        assert device.told.states == [] and "cannot use" in caplog.text
+    assert device.take(81) == ["raised"]
+
+
+async def test_changes_are_kept_while_it_runs_and_at_its_end(device: Device) -> None:
+    keeping = asyncio.create_task(device.alerts.keep())
+    device.take(81)
+    await until(lambda: (device.folder / FILE).exists(), "it is kept")
+    device.told.send()
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    device.start()
+    assert device.told.states == []
