@@ -67,14 +67,19 @@ class DurableConsumer:
                     with contextlib.suppress(Exception):  # whatever is already gone is fine
                         await subscription.unsubscribe()
 
-    async def _bind(self) -> Any:
+    async def ensure(self) -> None:
+        """Make it on the hub, if it is not there. Raises EdgeError."""
         js = self._hub.jetstream()
         with _in_our_words(f"follow {self._stream}"):
             try:
                 await js.consumer_info(self._stream, self._name)
             except NotFoundError:
                 await js.add_consumer(self._stream, self._config())
-            return await js.pull_subscribe_bind(self._name, self._stream)
+
+    async def _bind(self) -> Any:
+        await self.ensure()
+        with _in_our_words(f"follow {self._stream}"):
+            return await self._hub.jetstream().pull_subscribe_bind(self._name, self._stream)
 
     def _config(self) -> api.ConsumerConfig:
         return api.ConsumerConfig(
