@@ -109,7 +109,13 @@ def _believed(own: str, stored: str) -> str:
 
 
 def _alert(data: dict[str, Any]) -> str:
-    return next((str(data[name])[:MAX_NAME] for name in _NAMES if isinstance(data.get(name), str)), "")
+    """``hot``, or ``hot{zone="cpu"}`` where one rule watches several series."""
+    name = next((data[name] for name in _NAMES if isinstance(data.get(name), str)), "")
+    attributes = data.get("attributes")
+    if isinstance(attributes, dict) and attributes:
+        pairs = ", ".join(f'{key}="{text}"' for key, text in sorted(attributes.items()))
+        name = f"{name}{{{pairs}}}"
+    return name[:MAX_NAME]
 
 
 def _devices(data: dict[str, Any]) -> tuple[str, ...]:

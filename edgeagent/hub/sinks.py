@@ -32,6 +32,8 @@ log = logging.getLogger("edgeagent.hub")
 CHUNKS, SAMPLES = 50, 2000
 #: Samples of one chunk that count: an honest one has 500, or those of one message of 32 KiB.
 MAX_POINTS = 4000
+#: A source is a token of a subject; a longer one would be in every line.
+MAX_SOURCE = 200
 #: How many requests may be spent on finding what is wrong in what one device sent, where it was refused as a whole; what is left then is dropped.
 DIVIDE = 64
 
@@ -181,6 +183,8 @@ class Sink:
         for number, point in enumerate(points):
             if number >= MAX_POINTS:
                 self.tally.dropped["too_many"] += 1
+            elif len(point.source) > MAX_SOURCE:
+                self.tally.dropped["unreadable"] += 1
             elif not believable(point.time_ms, self._clock()):
                 self.tally.dropped["future"] += 1
             else:
