@@ -13,7 +13,7 @@ from prometheus_client import Metric
 
 from edgeagent import subjects, wire
 from edgeagent.command import FINAL, Result
-from edgeagent.direct import get_last, in_our_words, read_all, stored_of
+from edgeagent.direct import Stored, get_last, in_our_words, read_all, stored_of
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.roster import CLOCK_STEP, Roster, read_roster
 from edgeagent.fleet.states import Known, State, state_of
@@ -46,6 +46,7 @@ class DeviceStates:
         self.generations: dict[str, int] = {}
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._meanwhile: list[Stored] | None = None
 
     async def start(self) -> None:
         """Listen, then read. Raises EdgeError."""
@@ -71,16 +72,27 @@ class DeviceStates:
         found: dict[str, int] = {}
         async for stored in read_all(self._hub, f"KV_{CONFIG_BUCKET}", f"{_CONFIG}>", prefix=PREFIX, marks=True):
             _note(found, stored.subject, stored.data, deleted=stored.deleted)
-        roster = await read_roster(self._hub, prefix=PREFIX)
+        heard: list[Stored] = []
+        self._meanwhile = heard
+        try:
+            roster = await read_roster(self._hub, prefix=PREFIX)
+        finally:
+            self._meanwhile = None
+        for stored in heard:  # newer than the page that was read, perhaps
+            roster.take(stored, datetime.now(timezone.utc) + CLOCK_STEP)
         self.generations, self.roster = found, roster
         for device, state in [pair for pair in self.outcomes if pair[0] not in roster.devices]:
             del self.outcomes[device, state]
 
     async def _heard(self, message: Any) -> None:
         try:
-            self.roster.take(stored_of(message), datetime.now(timezone.utc) + CLOCK_STEP)
+            stored = stored_of(message)
         except EdgeError as error:
             log.debug("%s", error)
+            return
+        self.roster.take(stored, datetime.now(timezone.utc) + CLOCK_STEP)
+        if self._meanwhile is not None:
+            self._meanwhile.append(stored)
 
     async def _changed(self, message: Any) -> None:
         """The doorbell of a device's record, which carries nothing."""

@@ -27,6 +27,7 @@ from edgeagent.hub.notifypresence import PresenceTeller
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
 from edgeagent.link import Client, request
 from edgeagent.runtime import Tasks, jittered
+from edgeagent.trust import websockets
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -47,6 +48,7 @@ _PACKAGES = ("aiohttp", "prometheus_client", "cramjam")
 
 def missing() -> str:
     """The remedy if a package is missing that all of this needs; empty: they are there."""
+    websockets.load()  # a program of ours puts aiohttp off
     names = [name for name in _PACKAGES if find_spec(name) is None]
     return f"{', '.join(names)}: not installed; `pip install 'edgeagent[hub]'`" if names else ""
 

@@ -12,7 +12,7 @@ from edgeagent.hub.exportsettings import Webhook
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.notify import request_of
 from edgeagent.hub.notifyrules import Notice, trial
-from edgeagent.hub.sinkspost import Poster, Verdict
+from edgeagent.hub.sinkspost import Poster, Verdict, why
 from edgeagent.times import rfc3339
 
 __all__ = ["Trial", "try_out"]
@@ -46,5 +46,5 @@ async def _one(poster: Poster, place: HubFolder, name: str, webhook: Webhook, no
     try:
         answer = await poster.post(request_of(webhook, place.path, notice))
     except EdgeError as error:
-        return Trial(name, False, error.why)
+        return Trial(name, False, why(error))
     return Trial(name, answer.verdict is Verdict.TAKEN, str(answer))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from datetime import datetime
 from typing import Any
 
 from edgeagent import subjects, wire
-from edgeagent.direct import get_last, in_our_words, read_all, stored_of
+from edgeagent.direct import Stored, get_last, in_our_words, read_all, stored_of
 from edgeagent.errors import EdgeError
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import NotifyOptions
@@ -49,6 +50,7 @@ class PresenceTeller:
         self._wake = asyncio.Event()
         self._heard_of = 0
         self._read_at = 0.0
+        self._newest: dict[str, datetime] = {}
 
     async def start(self) -> None:
         """Listen. Raises EdgeError."""
@@ -77,20 +79,25 @@ class PresenceTeller:
         async for stored in read_all(self._hub, f"KV_{PRESENCE_BUCKET}", subjects.kv(PRESENCE_BUCKET, ">"), prefix=PREFIX):
             device = stored.subject.removeprefix(subjects.kv(PRESENCE_BUCKET, ""))
             known.add(device)
-            self._take(device, stored.data)
+            self._take(device, stored)
         self._lost.forgotten(known)
+        self._newest = {device: moment for device, moment in self._newest.items() if device in known}
 
     async def _heard(self, message: Any) -> None:
         try:
-            self._take(subjects.device_of(message.subject), stored_of(message).data)
+            self._take(subjects.device_of(message.subject), stored_of(message))
         except EdgeError as error:
             log.debug("%s", error)
         self._wake.set()
 
-    def _take(self, device: str, data: bytes) -> None:
+    def _take(self, device: str, stored: Stored) -> None:
+        """A page that was read may be older than what was heard meanwhile."""
+        if device in self._newest and stored.time < self._newest[device]:
+            return
+        self._newest[device] = stored.time
         now = time.time()
         try:
-            presence = wire.decode(data, wire.Presence)
+            presence = wire.decode(stored.data, wire.Presence)
             since = parse_rfc3339(presence.since).timestamp()
         except (EdgeError, ValueError, OverflowError):
             return

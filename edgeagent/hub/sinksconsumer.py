@@ -100,6 +100,7 @@ class DurableConsumer:
 
     async def pending(self) -> int:
         """How many messages wait to be taken. Raises EdgeError."""
+        await self.ensure()
         with _in_our_words(f"look at {self._name}"):
             info = await self._hub.jetstream().consumer_info(self._stream, self._name)
             return (info.num_pending or 0) + (info.num_ack_pending or 0)

@@ -16,7 +16,7 @@ from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Answer", "Poster", "Request", "Verdict", "bearer", "delivered", "secret", "verdict"]
+__all__ = ["Answer", "Poster", "Request", "Verdict", "bearer", "delivered", "secret", "verdict", "why"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -28,6 +28,9 @@ RETRY_SECONDS = (1.0, 60.0)
 MAX_ANSWER_BYTES, MAX_QUOTED = 4096, 200
 #: What asks for a person, who then expects that nothing was lost meanwhile: a wrong login, a wrong address. And "later" in words.
 _MENDABLE = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
+
+
+_SEND = "send"
 
 
 class Verdict(Enum):
@@ -108,11 +111,11 @@ class Poster:
                 said = (await response.content.read(MAX_ANSWER_BYTES)).decode(errors="replace")
                 return Answer(response.status, _one_line(said), _seconds(response.headers.get("Retry-After", "")))
         except (aiohttp.InvalidURL, ValueError):
-            raise Failed("send", "the address cannot be used") from None
+            raise Failed(_SEND, "the address cannot be used") from None
         except asyncio.TimeoutError:
-            raise Unreachable("send", f"no answer within {TIMEOUT_SECONDS:g} s") from None
+            raise Unreachable(_SEND, f"no answer within {TIMEOUT_SECONDS:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable("send", _one_line(_plain(error))) from None
+            raise Unreachable(_SEND, _one_line(_plain(error))) from None
 
 
 async def delivered(
@@ -138,13 +141,18 @@ async def delivered(
                     log.info("%s answers again", name)
                 return answer
         except EdgeError as error:
-            problem, asked = error.why, 0.0
+            problem, asked = why(error), 0.0
         if problem != said:
             log.warning("cannot send to %s: %s; it is tried again until it works", name, problem)
             said = problem
         retried()
         await waiting()
         await asyncio.sleep(max(next(pauses), min(asked, RETRY_SECONDS[1])))
+
+
+def why(error: EdgeError) -> str:
+    """For a line that says already that something could not be sent."""
+    return error.why if error.what == _SEND else f"{error.what}: {error.why}"
 
 
 def _plain(error: Exception) -> str:
