@@ -7,6 +7,7 @@ nothing at either of the two. What they never take is dropped, counted and said.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -36,6 +37,9 @@ MAX_POINTS = 4000
 MAX_SOURCE = 200
 #: How many requests may be spent on finding what is wrong in what one device sent, where it was refused as a whole; what is left then is dropped.
 DIVIDE = 64
+
+#: What Prometheus calls samples that it does not take (tsdb's errors; 2.42 answers 500 with the first of them).
+_NEVER = re.compile(r"too old sample|out of bounds|out of order|duplicate sample", re.IGNORECASE)
 
 _Points = Sequence[tuple[str, Point]]
 
@@ -69,6 +73,10 @@ class Target(Protocol):
 
     async def write(self, points: _Points, send: Send, tally: Tally) -> None:
         """Write them all, or count in ``tally`` what was refused."""
+        ...
+
+    def judge(self, answer: Answer) -> Verdict:
+        """What an answer means."""
         ...
 
 
@@ -106,6 +114,10 @@ class RemoteWrite:
             tally.sent += _count(rows)
         return answer
 
+    def judge(self, answer: Answer) -> Verdict:
+        """Older Prometheus says 500 of a sample that it will never take, which would hold up all others for ever."""
+        return Verdict.NEVER if answer.status == 500 and _NEVER.search(answer.text) else answer.verdict
+
     def _request(self, body: bytes) -> Request:
         options = self._options
         login = _basic(self._folder, options.user, options.password_file) or bearer(self._folder, options.token_file)
@@ -127,6 +139,9 @@ class Influx:
             tally.sent += len(points)
         else:
             tally.refused(self.name, len(points), answer)
+
+    def judge(self, answer: Answer) -> Verdict:
+        return answer.verdict
 
     def _request(self, body: bytes) -> Request:
         options = self._options
@@ -158,7 +173,7 @@ class Sink:
             await self._consumer.working(messages)
 
         async def send(make: Callable[[], Request]) -> Answer:
-            return await delivered(poster, make, name=self.name, retried=self._retried, waiting=waiting)
+            return await delivered(poster, make, name=self.name, retried=self._retried, waiting=waiting, judge=self._target.judge)
 
         points = self._points(messages)
         while batch := list(islice(points, SAMPLES)):

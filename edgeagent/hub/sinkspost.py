@@ -125,18 +125,19 @@ async def delivered(
     name: str,
     retried: Callable[[], None],
     waiting: Callable[[], Awaitable[None]],
+    judge: Callable[[Answer], Verdict] = lambda answer: answer.verdict,
 ) -> Answer:
     """Post until the answer is TAKEN or NEVER. What goes wrong is logged when it begins and when it is over.
 
     make: called before every try: a file with a secret may have been put right. name: of the other side, for the log.
-    retried: called at every further try. waiting: called before each pause.
+    retried: called at every further try. waiting: called before each pause. judge: what an answer means to this other side.
     """
     said, pauses = "", delays(*RETRY_SECONDS)
     while True:
         try:
             answer = await poster.post(make())
             problem, asked = str(answer), answer.retry_after
-            if answer.verdict is not Verdict.LATER:
+            if judge(answer) is not Verdict.LATER:
                 if said:
                     log.info("%s answers again", name)
                 return answer

@@ -115,6 +115,9 @@ async def test_what_prometheus_refuses_of_one_device_costs_no_other_one(hub: Cli
     bad += [point(f"many.{number}", number, now) for number in range(600)]
     async with prometheus.running(tmp_path / "prometheus") as server:
         writing = sink(hub, RemoteWrite(RemoteWriteOptions(url=server.write_url), tmp_path))
+        await store(hub, "pi-01", [point("t", -1, now - 200)])
+        async with running(writing):
+            await until(lambda: writing.tally.sent == 1, "Prometheus knows what is new")
         await store(hub, "bad", bad)
         await store(hub, "bad", [point("twice", 2, now), point("odd", 1, now, **odd)])
         await published(hub, subjects.metric("bad"), b"\x78\x00nonsense")

@@ -148,6 +148,12 @@ def test_what_an_answer_means(status: int, meaning: Verdict) -> None:
     assert verdict(status) is meaning
 
 
+def test_a_sample_that_is_never_taken_holds_nobody_up() -> None:
+    """Prometheus 2.42 calls that an error of its own."""
+    judge = RemoteWrite(RemoteWriteOptions(), Path()).judge
+    assert judge(Answer(500, "too old sample")) is Verdict.NEVER and judge(Answer(500, "disk")) is Verdict.LATER
+
+
 def test_a_secret_is_one_line_and_never_quoted(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(" abc \n")
     assert secret(tmp_path, "token") == "abc"
