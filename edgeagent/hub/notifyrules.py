@@ -18,18 +18,20 @@ __all__ = ["BACK", "LOST", "Notice", "OpenAlerts", "is_wanted", "trial"]
 #: Kinds of the hub's own events: devices that were lost or are back, many of them in one.
 LOST, BACK = "devices.lost", "devices.back"
 LOST_SEVERITY = "warning"
-#: Endings of the kinds that belong together, and how data names the one that is meant.
-_RAISED, _CLEARED = ".raised", ".cleared"
-_NAMES = ("alert", "rule", "name")
+#: Alerts of devices (docs/wire.md, "Events"): kinds ``alert.<name>``, whose data says which of the two it is.
+ALERT = "alert"
+_RAISED, _CLEARED = "raised", "cleared"
+#: The source of samples that is not worth a word: the agent itself.
+_AGENT = "agent"
 #: Alerts of one device that may be open, and of all together. What has no room is told every time.
 MAX_OPEN, MAX_OPEN_IN_ALL = 64, 100_000
-MAX_NAME = 100
+MAX_NAME = 300
 
 
 class Notice(NamedTuple):
     """What somebody is told. device: whom it is about; ``hub``: the hub itself. severity: of its beginning, if it is an end.
 
-    alert: what tells apart the alerts of one device and kind. devices: for LOST and BACK. resolved: it is over. lasting: there will be
+    alert: of an alert, which one. devices: for LOST and BACK. resolved: it is over. lasting: there will be
     an end of it.
     """
 
@@ -48,7 +50,7 @@ class OpenAlerts:
     """Is given every event, in the order in which the hub stored them."""
 
     def __init__(self) -> None:
-        self._open: dict[str, OrderedDict[tuple[str, str], str]] = {}
+        self._open: dict[str, OrderedDict[str, str]] = {}
         self._count = 0
 
     def take(self, device: str, severity: str, event: wire.Event, time: str) -> Notice | None:
@@ -59,17 +61,16 @@ class OpenAlerts:
                 return notice  # a device's own words for something else
             back, devices = event.kind == BACK, _devices(event.data)
             return notice._replace(severity=LOST_SEVERITY, devices=devices, resolved=back, lasting=True)
-        stem, dot, ending = event.kind.rpartition(".")
-        alert = _alert(event.data)
-        if dot + ending == _RAISED:
-            raised = notice._replace(kind=stem, alert=alert, lasting=True)
-            return raised if self._raise(device, (stem, alert), severity) else None
-        if dot + ending == _CLEARED:
-            began = self._clear(device, (stem, alert))
-            return notice._replace(kind=stem, alert=alert, severity=began, resolved=True, lasting=True) if began else None
-        return notice
+        state = event.data.get("state")
+        if not event.kind.startswith(f"{ALERT}.") or state not in (_RAISED, _CLEARED):
+            return notice
+        notice = notice._replace(kind=ALERT, alert=_alert(event), lasting=True)
+        if state == _RAISED:
+            return notice if self._raise(device, notice.alert, severity) else None
+        began = self._clear(device, notice.alert)
+        return notice._replace(severity=began, resolved=True) if began else None
 
-    def _raise(self, device: str, key: tuple[str, str], severity: str) -> bool:
+    def _raise(self, device: str, key: str, severity: str) -> bool:
         """Whether it is news."""
         table = self._open.setdefault(device, OrderedDict())
         if key in table:
@@ -79,7 +80,7 @@ class OpenAlerts:
             self._count += 1
         return True
 
-    def _clear(self, device: str, key: tuple[str, str]) -> str:
+    def _clear(self, device: str, key: str) -> str:
         """The severity with which it was raised; empty: it was not."""
         table = self._open.get(device, OrderedDict())
         severity = table.pop(key, "")
@@ -108,14 +109,14 @@ def _believed(own: str, stored: str) -> str:
         return stored
 
 
-def _alert(data: dict[str, Any]) -> str:
-    """``hot``, or ``hot{zone="cpu"}`` where one rule watches several series."""
-    name = next((data[name] for name in _NAMES if isinstance(data.get(name), str)), "")
-    attributes = data.get("attributes")
-    if isinstance(attributes, dict) and attributes:
-        pairs = ", ".join(f'{key}="{text}"' for key, text in sorted(attributes.items()))
-        name = f"{name}{{{pairs}}}"
-    return name[:MAX_NAME]
+def _alert(event: wire.Event) -> str:
+    """``hot``, or ``hot{hw.id="cpu"}`` where one rule may watch several series."""
+    pairs = dict(event.data["attributes"]) if isinstance(event.data.get("attributes"), dict) else {}
+    if event.data.get("source", _AGENT) != _AGENT:
+        pairs["source"] = event.data["source"]
+    name = event.kind.removeprefix(f"{ALERT}.")
+    inner = ", ".join(f'{key}="{text}"' for key, text in sorted(pairs.items()))
+    return (f"{name}{{{inner}}}" if inner else name)[:MAX_NAME]
 
 
 def _devices(data: dict[str, Any]) -> tuple[str, ...]:

@@ -29,22 +29,22 @@ def told(alerts: OpenAlerts, device: str, kind: str, severity: str = "error", **
 
 def test_an_alert_is_told_once_and_its_end_once() -> None:
     alerts = OpenAlerts()
-    first = told(alerts, "pi-01", "alert.raised", alert="hot")
+    first = told(alerts, "pi-01", "alert.hot", state="raised")
     assert first and (first.kind, first.alert, first.severity, first.resolved) == ("alert", "hot", "error", False)
-    assert told(alerts, "pi-01", "alert.raised", alert="hot") is None
-    assert told(alerts, "pi-02", "alert.raised", alert="hot") and told(alerts, "pi-01", "alert.raised", alert="full")
-    end = told(alerts, "pi-01", "alert.cleared", "info", alert="hot")
+    assert told(alerts, "pi-01", "alert.hot", state="raised") is None
+    assert told(alerts, "pi-02", "alert.hot", state="raised") and told(alerts, "pi-01", "alert.full", state="raised")
+    end = told(alerts, "pi-01", "alert.hot", "info", state="cleared")
     assert end and end.resolved and end.severity == "error"
-    assert told(alerts, "pi-01", "alert.cleared", "info", alert="hot") is None
-    assert told(alerts, "pi-01", "alert.raised", alert="hot")
+    assert told(alerts, "pi-01", "alert.hot", "info", state="cleared") is None
+    assert told(alerts, "pi-01", "alert.hot", state="raised")
 
 
 def test_one_rule_may_watch_several_series() -> None:
     alerts = OpenAlerts()
-    first = told(alerts, "pi-01", "alert.raised", alert="full", attributes={"mount": "/"})
+    first = told(alerts, "pi-01", "alert.full", state="raised", attributes={"mount": "/"})
     assert first and first.alert == 'full{mount="/"}'
-    assert told(alerts, "pi-01", "alert.raised", alert="full", attributes={"mount": "/boot"})
-    assert told(alerts, "pi-01", "alert.raised", alert="full", attributes={"mount": "/"}) is None
+    assert told(alerts, "pi-01", "alert.full", state="raised", attributes={"mount": "/boot"})
+    assert told(alerts, "pi-01", "alert.full", state="raised", attributes={"mount": "/"}) is None
 
 
 def test_other_events_are_told_each_time() -> None:
@@ -65,9 +65,9 @@ def test_only_the_hub_speaks_of_lost_devices() -> None:
 def test_a_device_cannot_fill_the_table() -> None:
     alerts = OpenAlerts()
     for number in range(notifyrules.MAX_OPEN * 3):
-        assert told(alerts, "bad", "alert.raised", alert=str(number))
+        assert told(alerts, "bad", f"alert.{number}", state="raised")
     assert alerts._count == notifyrules.MAX_OPEN
-    assert told(alerts, "pi-01", "alert.raised", alert="hot") and told(alerts, "pi-01", "alert.raised", alert="hot") is None
+    assert told(alerts, "pi-01", "alert.hot", state="raised") and told(alerts, "pi-01", "alert.hot", state="raised") is None
 
 
 @pytest.mark.parametrize(
