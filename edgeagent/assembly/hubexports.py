@@ -171,8 +171,8 @@ class HubExports:
         text = "The same that were stored before the device's newest chunk and have not come yet."
         yield families.gauge("edgeagent_device_metrics_waiting", text, [(label, waiting(progress)) for label, progress in rows])
         left_out = Counter(self._values.left_out if self._values is not None else {})
-        left_out["unreadable"] += self._samples.unreadable
-        text = "Samples that are not shown here, by reason (and chunks that cannot be read)."
+        left_out.update(unreadable=self._samples.unreadable, flood=self._samples.flood)
+        text = "Samples that are not shown here, by reason; chunks, where it is unreadable, too_many or flood."
         reasons = [({"reason": reason}, count) for reason, count in left_out.items()]
         yield families.counter("edgeagent_hub_samples_left_out_total", text, reasons)
 

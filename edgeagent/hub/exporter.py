@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -78,7 +79,7 @@ class Exporter:
             await site.start()
         except OSError as error:
             await site.stop()
-            return error.strerror or type(error).__name__
+            return os.strerror(error.errno) if error.errno else type(error).__name__  # aiohttp's own text names the address again
         return None
 
     def _shown(self) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.link import Client
+from edgeagent.ratelimit import RateLimits
 
 __all__ = ["SampleFollower", "causes", "waiting"]
 
@@ -22,6 +23,10 @@ log = logging.getLogger("edgeagent.hub")
 
 #: Reads at once when it begins.
 WINDOW = 64
+#: Chunks of one device that are unpacked, a second and at once: more are none of a device that measures, and each costs milliseconds.
+CHUNKS_PER_SECOND, CHUNKS_AT_ONCE = 2.0, 100
+#: Devices of which that is counted.
+COUNTED = 20_000
 #: Words for causes that one device may have; more are counted together.
 MAX_CAUSES = 8
 _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -30,14 +35,16 @@ _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 class SampleFollower:
     """hub: a connection to the account HUB. values: None: samples are not wanted. clock: Unix seconds.
 
-    progress: of each device, as of its newest chunk. unreadable: chunks that made no sense.
+    progress: of each device, as of its newest chunk. unreadable: chunks that made no sense. flood: chunks that were too many.
     """
 
     def __init__(self, hub: Client, values: NewestValues | None, clock: Callable[[], float]) -> None:
         self._hub, self._values, self._clock = hub, values, clock
         self._newest: dict[str, int] = {}
+        self._rates = RateLimits(CHUNKS_PER_SECOND, CHUNKS_AT_ONCE, shared=COUNTED, remembered=COUNTED)
         self.progress: dict[str, Progress] = {}
         self.unreadable = 0
+        self.flood = 0
 
     async def start(self) -> None:
         """Listen. Raises EdgeError."""
@@ -65,6 +72,9 @@ class SampleFollower:
     def take(self, device: str, sequence: int, data: bytes) -> None:
         """A chunk as it is stored. One that is older than what was seen of the device changes only what it has alone."""
         if not subjects.is_id(device):
+            return
+        if not self._rates.allow(device):
+            self.flood += 1
             return
         try:
             found = chunk.decode_metrics(data)

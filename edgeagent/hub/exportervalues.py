@@ -13,6 +13,8 @@ __all__ = ["FUTURE_SECONDS", "NewestValues", "Value", "believable"]
 
 #: What is measured so much later than the hub's clock says was measured by a clock that is wrong, in seconds.
 FUTURE_SECONDS = 300.0
+#: Samples of one chunk that count: an honest one has 500, or those of one message of 32 KiB. 32 KiB of a hostile one unpack to 200,000.
+MAX_POINTS = 4000
 #: What the labels of a series may have in characters, all together: memory is bounded by it.
 MAX_LABELS = 1024
 
@@ -31,7 +33,7 @@ def believable(time_ms: int, now: float) -> bool:
 
 class NewestValues:
     """series_per_device, series: how many are kept. current_seconds: older values are not kept. left_out: samples by reason: ``old``,
-    ``future``, ``labels`` (too long), ``series_per_device``, ``series``."""
+    ``future``, ``labels`` (too long), ``too_many`` (in one chunk), ``series_per_device``, ``series``."""
 
     def __init__(self, *, series_per_device: int, series: int, current_seconds: float) -> None:
         self._per_device, self._series, self._current = series_per_device, series, current_seconds
@@ -45,7 +47,10 @@ class NewestValues:
     def add(self, device: str, points: Iterable[Point], now: float) -> None:
         """Take what is newer than what is there. now: the hub's clock, Unix seconds."""
         table = self._devices.setdefault(device, {})
-        for point in points:
+        for number, point in enumerate(points):
+            if number >= MAX_POINTS:
+                self.left_out["too_many"] += 1
+                break
             if reason := self._reason(point, now):
                 self.left_out[reason] += 1
                 continue

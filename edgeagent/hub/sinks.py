@@ -18,7 +18,7 @@ from edgeagent import chunk, subjects
 from edgeagent.chunk import Point
 from edgeagent.errors import EdgeError
 from edgeagent.hub import sinksinflux, sinksremotewrite
-from edgeagent.hub.exportervalues import believable
+from edgeagent.hub.exportervalues import MAX_POINTS, believable
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
 from edgeagent.hub.sinksconsumer import DurableConsumer
 from edgeagent.hub.sinkspost import Answer, Poster, Request, Verdict, bearer, delivered, secret
@@ -31,8 +31,6 @@ log = logging.getLogger("edgeagent.hub")
 
 #: Chunks that are taken at once, and samples in one request.
 CHUNKS, SAMPLES = 50, 2000
-#: Samples of one chunk that count: an honest one has 500, or those of one message of 32 KiB.
-MAX_POINTS = 4000
 #: A source is a token of a subject; a longer one would be in every line.
 MAX_SOURCE = 200
 #: How many requests may be spent on finding what is wrong in what one device sent, where it was refused as a whole; what is left then is dropped.
@@ -196,9 +194,10 @@ class Sink:
 
     def _good(self, points: Iterator[Point]) -> Iterator[Point]:
         for number, point in enumerate(points):
-            if number >= MAX_POINTS:
+            if number >= MAX_POINTS:  # how many more there are is not counted: it would take as long as to write them
                 self.tally.dropped["too_many"] += 1
-            elif len(point.source) > MAX_SOURCE:
+                return
+            if len(point.source) > MAX_SOURCE:
                 self.tally.dropped["unreadable"] += 1
             elif not believable(point.time_ms, self._clock()):
                 self.tally.dropped["future"] += 1

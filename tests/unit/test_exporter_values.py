@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 pytest.importorskip("prometheus_client")
@@ -9,8 +11,8 @@ pytest.importorskip("prometheus_client")
 from edgeagent.chunk import Point, Progress, encode_metrics
 from edgeagent.hub.exporter import rendered
 from edgeagent.hub.exporterfamilies import Fill, fills, sample_families, tallies
-from edgeagent.hub.exporterfollow import SampleFollower, causes, waiting
-from edgeagent.hub.exportervalues import NewestValues
+from edgeagent.hub.exporterfollow import CHUNKS_AT_ONCE, SampleFollower, causes, waiting
+from edgeagent.hub.exportervalues import MAX_POINTS, NewestValues
 from edgeagent.hub.sinks import Tally
 from edgeagent.sample import Sample
 
@@ -66,6 +68,19 @@ def test_one_device_cannot_take_the_room_of_others() -> None:
     assert 'a_b{device="pi-01",source="app"} 2.0' in shown(table)
 
 
+def test_a_chunk_of_very_many_samples_is_cut_off() -> None:
+    table, taken = values(), 0
+
+    def endless() -> Iterator[Point]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield point(taken)
+
+    table.add("bad", endless(), NOW)
+    assert taken == MAX_POINTS + 1 and table.left_out == {"too_many": 1}
+
+
 def test_text_of_devices_stays_text() -> None:
     table = values()
     table.add("pi-01", [point(1, x='"} 1\nup{job="hub"} 0\n\\')], NOW)
@@ -109,3 +124,12 @@ def test_chunks_are_followed_by_sequence_and_nonsense_is_counted() -> None:
     assert follower.progress["pi-01"].next == 9 and follower.unreadable == 1 and len(table) == 2
     follower.forget(set())
     assert follower.progress == {}
+
+
+def test_a_flood_of_chunks_is_not_unpacked() -> None:
+    follower = SampleFollower(None, values(), lambda: NOW)  # type: ignore[arg-type]  # nothing is asked
+    for sequence in range(2 * CHUNKS_AT_ONCE):
+        follower.take("bad", sequence, b"nonsense")
+    assert follower.unreadable + follower.flood == 2 * CHUNKS_AT_ONCE and follower.flood > CHUNKS_AT_ONCE / 2
+    follower.take("pi-01", 1, encode_metrics(Progress(next=9), [], [point(1)]))
+    assert "pi-01" in follower.progress
