@@ -16,7 +16,7 @@ from edgeagent.link import Client, request
 from edgeagent.publish import MAX_SEQUENCE
 from edgeagent.times import parse_rfc3339, rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished"]
+__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished", "stored_of"]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
@@ -34,8 +34,12 @@ class Stored(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-def _stored(message: Any) -> Stored:
-    """Raises Failed for what the hub's JetStream would never answer; whoever answers in its place must not end a task of ours."""
+def stored_of(message: Any) -> Stored:
+    """A message that the hub read from a stream, or sent on when it had stored it (``republish``).
+
+    Raises Failed for what the hub's JetStream would never answer; whoever answers in its place must not end a
+    task of ours.
+    """
     headers = message.headers or {}
     deleted = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
     try:
@@ -86,7 +90,7 @@ async def get_last(
         return None
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
-    stored = _stored(message)
+    stored = stored_of(message)
     return None if stored.deleted and not marks else stored
 
 
@@ -145,7 +149,7 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
                 ) from None
             status = _status(message)
             if status is None:
-                yield _stored(message)
+                yield stored_of(message)
                 continue
             if status in ("204", "404"):
                 pending = (message.headers or {}).get("Nats-Num-Pending", "")

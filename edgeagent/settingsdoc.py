@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from edgeagent.config import KEYS
+from edgeagent.hub import exportsettings
 from edgeagent.hub.folder import HubOptions
 from edgeagent.schema import OPEN_SECTIONS, SECTIONS
 
@@ -34,13 +35,15 @@ belongs to your own programs ([apps.md](apps.md)) and is live.
 _HUB = """\
 ## hub.toml, in the hub's folder
 
-`edgeagent hub init` writes it. Changes need a restart of `edgeagent hub up`.
+`edgeagent hub init` writes the section `[hub]`; the others are yours to add ([monitoring.md](monitoring.md)). All of it is read when
+`edgeagent hub up` or `hub serve` starts: changes need a restart. `edgeagent hub doctor` says what is wrong in it.
 """
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_sections(SECTIONS, from_hub=True), *_open_sections(), _HUB, *_sections({"hub": HubOptions})])
+    hub = {"hub": HubOptions, **exportsettings.SECTIONS}
+    return "\n".join([_HEAD, *_sections(SECTIONS, from_hub=True), *_open_sections(), _HUB, *_sections(hub)])
 
 
 def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[str]:

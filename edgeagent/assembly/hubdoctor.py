@@ -15,6 +15,7 @@ from pathlib import Path
 from edgeagent import files
 from edgeagent.assembly import hubtls
 from edgeagent.assembly.doctordevices import devices
+from edgeagent.assembly.doctorexports import given_out, secrets
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError
@@ -164,4 +165,7 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
     return ending or [Finding("good", f"logins       those of the hub's services ({', '.join(SERVICES)}) have no end")]
 
 
-CHECKS: list[Check] = [running, exposure, certificate, certificate_authorities, permissions, foreign_key, services, devices]
+CHECKS: list[Check] = [
+    *(running, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
+    *(given_out, secrets, devices),
+]

@@ -1,0 +1,199 @@
+"""What the hub gives to others, put together: ``/metrics``, samples written elsewhere, and webhooks, as hub.toml asks for them.
+
+None of it may keep the hub from its work: what cannot be done is said, and everything else goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from edgeagent.errors import EdgeError, Failed
+from edgeagent.hub import register, streams
+from edgeagent.hub.bucket import PREFIX
+from edgeagent.hub.exporterfollow import SampleFollower, causes, waiting
+from edgeagent.hub.exportervalues import NewestValues
+from edgeagent.hub.exportsettings import Exports
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.notify import Ledger, Receiver
+from edgeagent.hub.notifypresence import PresenceTeller
+from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
+from edgeagent.link import Client, request
+from edgeagent.runtime import Tasks, jittered
+from edgeagent.trust import websockets
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from edgeagent.assembly.hubdevices import DeviceStates
+    from edgeagent.hub.exporterfamilies import Fill
+
+__all__ = ["HubExports", "missing"]
+
+log = logging.getLogger("edgeagent.hub")
+
+#: How often to look how full the streams are and when certificates end, in seconds.
+LOOK_SECONDS = 30.0
+#: Pause before what could not begin is tried again, in seconds.
+AGAIN_SECONDS = 5.0
+_PACKAGES = ("aiohttp", "prometheus_client", "cramjam")
+
+
+def missing() -> str:
+    """The remedy if a package is missing that all of this needs; empty: they are there."""
+    websockets.load()  # a program of ours puts aiohttp off
+    names = [name for name in _PACKAGES if find_spec(name) is None]
+    return f"{', '.join(names)}: not installed; `pip install 'edgeagent[hub]'`" if names else ""
+
+
+class HubExports:
+    """hub: a connection to the account HUB, for nothing else: devices fill it."""
+
+    def __init__(self, place: HubFolder, options: HubOptions, exports: Exports, hub: Client) -> None:
+        self._place, self._options, self._exports, self._hub = place, options, exports, hub
+        self._values = self._wanted_values()
+        self._samples = SampleFollower(hub, self._values, time.time)
+        self._devices: DeviceStates | None = None
+        self._sinks = [Sink(hub, target, time.time) for target in self._targets()]
+        ledger = Ledger(hub)
+        self._receivers = [Receiver(hub, ledger, name, webhook, place.path) for name, webhook in exports.notify.webhooks.items()]
+        self._fills: list[Fill] = []
+        self._ends: dict[str, datetime] = {}
+
+    def _wanted_values(self) -> NewestValues | None:
+        wanted = self._exports.metrics
+        if not wanted.samples:
+            return None
+        return NewestValues(
+            series_per_device=wanted.series_per_device, series=wanted.series, current_seconds=wanted.current_seconds
+        )
+
+    def _targets(self) -> Iterator[Target]:
+        if self._exports.remote_write.url:
+            yield RemoteWrite(self._exports.remote_write, self._place.path)
+        if self._exports.influx.url:
+            yield Influx(self._exports.influx, self._place.path)
+
+    def start(self, tasks: Tasks) -> None:
+        """Begin; it goes on by itself in ``tasks``."""
+        wanted = bool(self._exports.metrics.listen or self._sinks or self._receivers)
+        if wanted and (without := missing()):
+            log.warning("nothing is offered at /metrics and nothing is sent to others: %s", without)
+            return
+        for sink in self._sinks:
+            tasks.start(sink.name, sink.run())
+        if self._receivers:
+            tasks.start("notify", self._notify(tasks))
+        if self._exports.metrics.listen:
+            tasks.start("metrics", self._offer(tasks))
+
+    async def _notify(self, tasks: Tasks) -> None:
+        teller = PresenceTeller(self._hub, self._exports.notify)
+        await _patiently([receiver.start for receiver in self._receivers])
+        await _patiently([teller.start])
+        for receiver in self._receivers:
+            tasks.start(f"notify {receiver.name}", receiver.run())
+        await teller.run()
+
+    async def _offer(self, tasks: Tasks) -> None:
+        from edgeagent.assembly.hubdevices import DeviceStates
+        from edgeagent.hub.exporter import Exporter
+
+        self._devices = DeviceStates(self._hub)
+        await _patiently([self._samples.start, self._devices.start, self._read_samples, self._look])
+        tasks.start("metrics: look", self._looks())
+        tasks.start("metrics: devices", self._devices.run())
+        await Exporter(self._exports.metrics.address, self._families).run()
+
+    async def _read_samples(self) -> None:
+        await self._samples.read(await register.every(self._hub))
+
+    async def _looks(self) -> None:
+        while True:
+            await asyncio.sleep(jittered(LOOK_SECONDS))
+            try:
+                await self._look()
+            except EdgeError as error:
+                log.debug("%s", error)
+
+    async def _look(self) -> None:
+        """What is not told by itself. Raises EdgeError."""
+        from edgeagent.assembly import hubends
+
+        for sink in self._sinks:
+            await sink.look()
+        self._fills = [await _fill(self._hub, stream.name) for stream in streams.STREAMS]
+        self._ends = hubends.ends(self._place, self._options)
+        if self._values is not None:
+            self._values.expire(time.time())
+        if self._devices is not None:
+            self._samples.forget(set(self._devices.roster.devices))
+
+    def _families(self) -> Iterator[Metric]:
+        """All of ``/metrics``; asks nobody."""
+        from edgeagent.assembly.hubdevices import device_families
+        from edgeagent.hub import exporterfamilies as families
+
+        now = datetime.now(timezone.utc)
+        if self._devices is not None:
+            yield from device_families(self._devices, now)
+        yield from self._forwarding()
+        yield from families.fills(self._fills)
+        yield from families.tallies({sink.name: sink.tally for sink in self._sinks})
+        days = [({"what": what}, (ends - now).total_seconds() / 86_400) for what, ends in self._ends.items()]
+        yield families.gauge("edgeagent_hub_certificate_days_left", "Days until a certificate of the hub ends.", days)
+        told = [
+            ({"webhook": receiver.name, "outcome": outcome}, count)
+            for receiver in self._receivers
+            for outcome, count in list(receiver.outcomes.items())
+        ]
+        yield families.counter("edgeagent_hub_notifications_total", "What was told by webhook, by what became of it.", told)
+        if self._values is not None:
+            yield from families.sample_families(self._values.current(now.timestamp()))
+
+    def _forwarding(self) -> Iterator[Metric]:
+        from edgeagent.hub import exporterfamilies as families
+
+        rows = [({"device": device}, progress) for device, progress in list(self._samples.progress.items())]
+        text = "Messages of samples that its programs and collectors stored, and that came to the hub."
+        forwarded = [(label, progress.forwarded) for label, progress in rows]
+        yield families.counter("edgeagent_device_metrics_forwarded_total", text, forwarded)
+        text = "The same that never will, by cause."
+        dropped = [({**label, "cause": cause}, count) for label, progress in rows for cause, count in causes(progress).items()]
+        yield families.counter("edgeagent_device_metrics_dropped_total", text, dropped)
+        text = "The same that were stored before the device's newest chunk and have not come yet."
+        yield families.gauge("edgeagent_device_metrics_waiting", text, [(label, waiting(progress)) for label, progress in rows])
+        left_out = Counter(self._values.left_out if self._values is not None else {})
+        left_out.update(unreadable=self._samples.unreadable, flood=self._samples.flood)
+        text = "Samples that are not shown here, by reason; chunks, where it is unreadable, too_many or flood."
+        reasons = [({"reason": reason}, count) for reason, count in left_out.items()]
+        yield families.counter("edgeagent_hub_samples_left_out_total", text, reasons)
+
+
+async def _fill(hub: Client, stream: str) -> Fill:
+    from edgeagent.hub.exporterfamilies import Fill
+
+    what = f"look at the stream {stream}"
+    info = json.loads((await request(hub, f"{PREFIX}.STREAM.INFO.{stream}", what=what)).data)
+    if "error" in info:
+        raise Failed(what, str(info["error"].get("description")))
+    return Fill(stream, info["state"]["bytes"], info["config"].get("max_bytes", -1), info["state"]["messages"])
+
+
+async def _patiently(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Each in its turn, again until it worked."""
+    for work in works:
+        while True:
+            try:
+                await work()
+                break
+            except EdgeError as error:
+                log.debug("%s", error)
+                await asyncio.sleep(AGAIN_SECONDS)

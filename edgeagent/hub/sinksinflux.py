@@ -1,0 +1,47 @@
+"""InfluxDB's line protocol, written: one line a sample, ``<metric>,device=…,source=…,<attributes> value=<number> <milliseconds>``. Pure.
+
+Metrics and attributes keep their own names. Escaping is that of InfluxDB's page "Line protocol"; what cannot be escaped there is
+replaced: a backslash by ``/`` (before a comma it would be read as its escape), control characters by ``_``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlencode
+
+from edgeagent.chunk import Point
+from edgeagent.hub.exportsettings import InfluxOptions
+
+__all__ = ["body", "line", "write_url"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+#: Tags that are ours, and names that InfluxDB keeps for itself.
+_TAKEN = frozenset({"device", "source", "time", "value"})
+
+
+def write_url(options: InfluxOptions) -> str:
+    """Where version 2 (``/api/v2/write``) or version 1 (``/write``) takes lines."""
+    base = options.url.rstrip("/")
+    if options.bucket:
+        return f"{base}/api/v2/write?{urlencode({'org': options.org, 'bucket': options.bucket, 'precision': 'ms'})}"
+    return f"{base}/write?{urlencode({'db': options.database, 'precision': 'ms'})}"
+
+
+def body(points: Iterable[tuple[str, Point]]) -> bytes:
+    """points: the device and what it measured; sorted by time, as InfluxDB likes it."""
+    return "\n".join(line(device, point) for device, point in sorted(points, key=lambda pair: pair[1].time_ms)).encode()
+
+
+def line(device: str, point: Point) -> str:
+    """One sample. Every number is a float: a field that was an integer once refuses floats for ever."""
+    tags = {"device": device, "source": point.source}
+    for key, text in point.sample.attributes.items():
+        if key and text:
+            tags[f"exported_{key}" if key in _TAKEN or key.startswith("_") else key] = text
+    tail = "".join(f",{_escaped(key)}={_escaped(text)}" for key, text in sorted(tags.items()))
+    return f"{_escaped(point.sample.metric)}{tail} value={float(point.sample.value)!r} {point.time_ms}"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([,= ])", r"\\\1", _CONTROL.sub("_", text).replace("\\", "/"))

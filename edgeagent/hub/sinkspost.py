@@ -1,0 +1,171 @@
+"""HTTP for those to whom the hub sends: one request, what its answer means, and trying again until there is one that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from edgeagent import files
+from edgeagent.backoff import delays
+from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Answer", "Poster", "Request", "Verdict", "bearer", "delivered", "secret", "verdict", "why"]
+
+log = logging.getLogger("edgeagent.hub")
+
+#: How long one request may take, in seconds.
+TIMEOUT_SECONDS = 30.0
+#: Bounds of the pause before the next try, in seconds; full jitter.
+RETRY_SECONDS = (1.0, 60.0)
+#: How much of an answer is read, in bytes, and quoted, in characters.
+MAX_ANSWER_BYTES, MAX_QUOTED = 4096, 200
+#: What asks for a person, who then expects that nothing was lost meanwhile: a wrong login, a wrong address. And "later" in words.
+_MENDABLE = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
+
+
+_SEND = "send"
+
+
+class Verdict(Enum):
+    TAKEN = "taken"
+    LATER = "later"  # the same may be taken another time
+    NEVER = "never"  # what was sent is at fault
+
+
+class Request(NamedTuple):
+    """What is posted. url may be a secret and is never logged."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Answer(NamedTuple):
+    """status: of HTTP. text: the beginning of what was said. retry_after: seconds that the other side asked for, 0 if it did not."""
+
+    status: int
+    text: str = ""
+    retry_after: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict(self.status)
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.text}".strip()
+
+
+def verdict(status: int) -> Verdict:
+    """2xx is taken. Redirections are not followed: a secret must not go where nobody meant it to."""
+    if 200 <= status < 300:
+        return Verdict.TAKEN
+    return Verdict.NEVER if 400 <= status < 500 and status not in _MENDABLE else Verdict.LATER
+
+
+def secret(folder: Path, name: str) -> str:
+    """What a file of the hub's folder says, without the blanks around it. Raises EdgeError, which does not quote it."""
+    text = files.read_text(folder / Path(name).expanduser()).strip()
+    if not text or "\n" in text or "\r" in text:
+        raise UsageProblem(f"use {name}", "it is not one line", "write the secret into it, and nothing else")
+    return text
+
+
+def bearer(folder: Path, token_file: str, scheme: str = "Bearer") -> dict[str, str]:
+    """The header of a login by token; none without a file."""
+    return {"Authorization": f"{scheme} {secret(folder, token_file)}"} if token_file else {}
+
+
+class Poster:
+    """Connections to one other side. Use it in ``async with``."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Poster:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        self._session = aiohttp.ClientSession(timeout=timeout, headers={"User-Agent": "edgeagent-hub"}, trust_env=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, request: Request) -> Answer:
+        """Raises Unreachable when there is no answer, Failed for a request that cannot be made."""
+        import aiohttp
+
+        assert self._session is not None
+        try:
+            async with self._session.post(
+                request.url, data=request.body, headers=request.headers, allow_redirects=False
+            ) as response:
+                said = (await response.content.read(MAX_ANSWER_BYTES)).decode(errors="replace")
+                return Answer(response.status, _one_line(said), _seconds(response.headers.get("Retry-After", "")))
+        except (aiohttp.InvalidURL, ValueError):
+            raise Failed(_SEND, "the address cannot be used") from None
+        except asyncio.TimeoutError:
+            raise Unreachable(_SEND, f"no answer within {TIMEOUT_SECONDS:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(_SEND, _one_line(_plain(error))) from None
+
+
+async def delivered(
+    poster: Poster,
+    make: Callable[[], Request],
+    *,
+    name: str,
+    retried: Callable[[], None],
+    waiting: Callable[[], Awaitable[None]],
+    judge: Callable[[Answer], Verdict] = lambda answer: answer.verdict,
+) -> Answer:
+    """Post until the answer is TAKEN or NEVER. What goes wrong is logged when it begins and when it is over.
+
+    make: called before every try: a file with a secret may have been put right. name: of the other side, for the log.
+    retried: called at every further try. waiting: called before each pause. judge: what an answer means to this other side.
+    """
+    said, pauses = "", delays(*RETRY_SECONDS)
+    while True:
+        try:
+            answer = await poster.post(make())
+            problem, asked = str(answer), answer.retry_after
+            if judge(answer) is not Verdict.LATER:
+                if said:
+                    log.info("%s answers again", name)
+                return answer
+        except EdgeError as error:
+            problem, asked = why(error), 0.0
+        if problem != said:
+            log.warning("cannot send to %s: %s; it is tried again until it works", name, problem)
+            said = problem
+        retried()
+        await waiting()
+        await asyncio.sleep(max(next(pauses), min(asked, RETRY_SECONDS[1])))
+
+
+def why(error: EdgeError) -> str:
+    """For a line that says already that something could not be sent."""
+    return error.why if error.what == _SEND else f"{error.what}: {error.why}"
+
+
+def _plain(error: Exception) -> str:
+    """aiohttp puts the address into its errors, which may be a secret."""
+    inner = getattr(error, "os_error", None)
+    return str(getattr(inner, "strerror", None) or inner or type(error).__name__)
+
+
+def _seconds(text: str) -> float:
+    """``Retry-After`` in seconds; its other form, a date, is left to our own pauses."""
+    return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text.strip())[:MAX_QUOTED]

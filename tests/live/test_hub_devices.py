@@ -1,0 +1,115 @@
+"""What `/metrics` says of devices, as the hub hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("prometheus_client")
+
+from edgeagent import subjects, wire
+from edgeagent.assembly import hubdevices
+from edgeagent.assembly.hubdevices import DeviceStates, device_families
+from edgeagent.command import Result
+from edgeagent.hub.exporter import rendered
+from edgeagent.link import Client
+from edgeagent.publish import published
+from edgeagent.subjects import Scope
+from edgeagent.times import rfc3339
+from edgeagent.trust.signed import Signed
+from tests.support.provisioninghub import ProvisioningHub, started
+from tests.support.servers import until
+
+NOW_MS = int(time.time() * 1000)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisioningHub]:
+    with started(tmp_path_factory.mktemp("devices")) as place:
+        yield place
+
+
+@pytest_asyncio.fixture
+async def hub(place: ProvisioningHub) -> AsyncIterator[Client]:
+    client = await place.connect(place.owner.service_credentials("hub"))
+    yield client
+    for stream in ("KV_edge_devices", "KV_edge_presence", "KV_edge_config", "EDGE_REPORTS", "EDGE_RESULTS"):
+        await client.jetstream().purge_stream(stream)
+    await client.close()
+
+
+async def put(hub: Client, bucket: str, key: str, message: Any) -> None:
+    await published(hub, subjects.kv(bucket, key), wire.encode(message))
+
+
+def document(scope: Scope, generation: int) -> Signed:
+    return Signed(kind="config", scope=str(scope), number=generation, at=generation // 1000, body="{}", signer="x")
+
+
+def shown(states: DeviceStates) -> str:
+    return rendered(lambda: device_families(states, datetime.now(timezone.utc))).decode()
+
+
+async def shows(states: DeviceStates, *wanted: str) -> None:
+    await until(lambda: all(one in shown(states) for one in wanted), f"{wanted} are shown")
+
+
+async def is_there(hub: Client, device: str, scopes: dict[str, wire.ScopeState]) -> None:
+    now = datetime.now(timezone.utc)
+    await put(hub, "edge_devices", device, wire.DeviceRecord(id=device, groups=["shop"], expires_at=int(time.time()) + 864_000))
+    await put(hub, "edge_presence", device, wire.Presence(online=True, since=rfc3339(now), connection="s:1"))
+    report = wire.Report(id=device, facts={}, config=wire.ConfigState(scopes=scopes))
+    await published(hub, subjects.report(device), wire.encode(report))
+
+
+async def test_a_device_that_was_there_before_and_one_that_comes(hub: Client) -> None:
+    await is_there(hub, "pi-01", {})
+    states = DeviceStates(hub)
+    await states.start()
+    assert 'edgeagent_device_up{device="pi-01"} 1.0' in shown(states)
+    assert 'edgeagent_device_info{device="pi-01",groups="shop",state="online"} 1.0' in shown(states)
+    await is_there(hub, "pi-02", {})
+    await shows(states, 'edgeagent_device_up{device="pi-02"} 1.0', 'edgeagent_device_credentials_days_left{device="pi-02"} 9.99')
+    await put(
+        hub, "edge_presence", "pi-02", wire.Presence(online=False, since=rfc3339(datetime.now(timezone.utc)), connection="s:1")
+    )
+    await shows(states, 'edgeagent_device_up{device="pi-02"} 0.0', 'last_seen_seconds{device="pi-02"}')
+
+
+async def test_configuration_that_is_not_followed(hub: Client) -> None:
+    states, scope, own = DeviceStates(hub), Scope.group("shop"), Scope.device("pi-01")
+    old, new = NOW_MS - 500_000, NOW_MS - 100_000
+    await put(hub, "edge_config", str(scope), document(scope, old))
+    await is_there(hub, "pi-01", {str(scope): wire.ScopeState(desired=old, applied=old)})
+    await states.start()
+    assert 'edgeagent_device_config_pending{device="pi-01"} 0.0' in shown(states)
+    await put(hub, "edge_config", str(scope), document(scope, new))
+    await put(hub, "edge_config", str(own), document(own, NOW_MS))
+    await shows(states, 'edgeagent_device_config_pending{device="pi-01"} 2.0')
+    (lag,) = [line for line in shown(states).splitlines() if line.startswith("edgeagent_device_config_lag_seconds{")]
+    assert 100 <= float(lag.split()[-1]) < 500
+    said = {str(scope): wire.ScopeState(desired=new, applied=new), str(own): wire.ScopeState(desired=NOW_MS, error="it burns")}
+    await is_there(hub, "pi-01", said)
+    await shows(states, 'config_pending{device="pi-01"} 1.0', 'config_errors{device="pi-01"} 1.0')
+
+
+async def test_commands_are_counted_once_by_how_they_ended(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubdevices, "OUTCOMES", 5)
+    await is_there(hub, "pi-01", {})
+    states = DeviceStates(hub)
+    await states.start()
+    for state in ("running", "succeeded", "succeeded"):
+        await published(hub, subjects.result("pi-01", "a"), wire.encode(Result(id="a", state=state)))  # type: ignore[arg-type]  # each is one
+    for number in range(10):
+        await published(hub, subjects.result("pi-01", f"b{number}"), wire.encode(Result(id=f"b{number}", state="failed")))
+    await published(hub, subjects.result("stranger", "c"), wire.encode(Result(id="c", state="failed")))
+    await published(hub, subjects.result("pi-01", "d"), b"nonsense")
+    await published(hub, subjects.result("pi-01", "e"), wire.encode(Result(id="e", state="refused")))
+    await shows(states, 'edgeagent_device_commands_total{device="pi-01",state="refused"} 1.0')
+    assert 'commands_total{device="pi-01",state="succeeded"} 1.0' in shown(states) and "stranger" not in shown(states)
+    assert 'commands_total{device="pi-01",state="failed"} 10.0' in shown(states) and len(states._told) == 5

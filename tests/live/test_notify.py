@@ -1,0 +1,224 @@
+"""People are told by webhook: once, in order, also afterwards, and of many lost devices at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("aiohttp")
+
+from edgeagent import subjects, wire
+from edgeagent.assembly.hubnotify import try_out
+from edgeagent.errors import SettingsProblem, UsageProblem
+from edgeagent.hub import notifypresence, sinkspost
+from edgeagent.hub.exportsettings import NotifyOptions, Webhook
+from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.notify import Ledger, Receiver
+from edgeagent.hub.notifypresence import PresenceTeller
+from edgeagent.hub.notifyrules import LOST
+from edgeagent.link import Client
+from edgeagent.publish import published
+from edgeagent.runtime import Tasks
+from edgeagent.times import rfc3339
+from tests.support.exporting import Server
+from tests.support.fleet import cli
+from tests.support.provisioninghub import ProvisioningHub, started
+from tests.support.servers import until
+
+STREAM = "EDGE_EVENTS"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisioningHub]:
+    with started(tmp_path_factory.mktemp("notify")) as place:
+        yield place
+
+
+@pytest_asyncio.fixture
+async def hub(place: ProvisioningHub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    monkeypatch.setattr(sinkspost, "RETRY_SECONDS", (0.05, 0.2))
+    client = await place.connect(place.owner.service_credentials("hub"))
+    yield client
+    js = client.jetstream()
+    for stream in (STREAM, "KV_edge_presence"):
+        await js.purge_stream(stream)
+    for consumer in await js.consumers_info(STREAM):
+        await js.delete_consumer(STREAM, consumer.name)
+    await client.close()
+
+
+@contextlib.asynccontextmanager
+async def receiving(hub: Client, server: Server, **options: Any) -> AsyncIterator[Receiver]:
+    made = Receiver(hub, Ledger(hub), "ops", Webhook(url=f"{server.url}/hook", **options), Path())
+    tasks = Tasks()
+    await made.start()
+    tasks.start("ops", made.run())
+    try:
+        yield made
+    finally:
+        await tasks.close()
+
+
+async def tell(hub: Client, device: str, severity: str, kind: str, **data: Any) -> None:
+    event = wire.Event(kind=kind, text=f"{kind} {data}", data=data)
+    await published(hub, subjects.event(device, severity), wire.encode(event))
+
+
+def said(server: Server) -> list[tuple[str, str, bool]]:
+    bodies = [json.loads(posted.body) for posted in server.posted]
+    return [(body["device"], body["alert"] or body["kind"], body["resolved"]) for body in bodies]
+
+
+async def test_a_receiver_that_was_down_gets_its_events_afterwards_once_and_in_order(hub: Client) -> None:
+    server = Server()
+    async with receiving(hub, server) as receiver:
+        await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+        await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+        await tell(hub, "pi-02", "info", "app.said")
+        await tell(hub, "pi-01", "info", "alert.hot", state="cleared")
+        await until(lambda: receiver.retries > 2, "it is tried again")
+        async with server.running():
+            await until(lambda: len(server.posted) == 2, "it was told")
+            await tell(hub, "pi-01", "critical", "app.burns")
+            await until(lambda: len(server.posted) == 3, "and goes on")
+    assert said(server) == [("pi-01", "hot", False), ("pi-01", "hot", True), ("pi-01", "app.burns", False)]
+    assert receiver.outcomes == {"sent": 3}
+
+
+async def test_another_instance_knows_what_is_open(hub: Client) -> None:
+    server = Server()
+    async with server.running():
+        async with receiving(hub, server):
+            await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+            await until(lambda: len(server.posted) == 1, "the first is told")
+        async with receiving(hub, server):
+            await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+            await tell(hub, "pi-01", "info", "alert.hot", state="cleared")
+            await until(lambda: len(server.posted) == 2, "its end is told")
+    assert said(server) == [("pi-01", "hot", False), ("pi-01", "hot", True)]
+
+
+async def test_a_device_that_floods_does_not_silence_others_and_what_is_refused_is_dropped(hub: Client) -> None:
+    server = Server(lambda number: 400 if number == 0 else 200)
+    async with server.running(), receiving(hub, server) as receiver:
+        for number in range(30):
+            await tell(hub, "bad", "critical", f"a.{number}")
+        await published(hub, subjects.event("bad", "critical"), b"no event")
+        await tell(hub, "pi-01", "error", "app.failed")
+        await until(lambda: bool(server.posted) and said(server)[-1][0] == "pi-01", "the other one is heard")
+    assert receiver.outcomes["flood"] > 10 and receiver.outcomes["refused"] == 1
+
+
+def presence(online: bool, seconds_ago: float = 0.0) -> bytes:
+    since = rfc3339(datetime.now(timezone.utc) - timedelta(seconds=seconds_ago))
+    return wire.encode(wire.Presence(online=online, since=since, connection="s:1"))
+
+
+async def seen(hub: Client, devices: list[str], *, online: bool, seconds_ago: float = 0.0) -> None:
+    for device in devices:
+        await published(hub, subjects.kv("edge_presence", device), presence(online, seconds_ago))
+
+
+async def test_many_lost_devices_are_one_message_whoever_watches(hub: Client, place: ProvisioningHub) -> None:
+    server, options = Server(), NotifyOptions(offline_seconds=1.0, gather_seconds=0.5)
+    other = await place.connect(place.owner.service_credentials("hub"))
+    many = [f"pi-{number:02}" for number in range(40)]
+    await seen(hub, many, online=True)
+    tasks = Tasks()
+    async with server.running(), receiving(hub, server):
+        for client in (hub, other):
+            teller = PresenceTeller(client, options)
+            await teller.start()
+            tasks.start("tell", teller.run())
+        await seen(hub, many, online=False)
+        await until(lambda: len(server.posted) == 1, "somebody tells")
+        await seen(hub, many[:3], online=True)
+        await until(lambda: len(server.posted) == 2, "and of the end")
+        await seen(hub, ["pi-50"], online=False, seconds_ago=3600)
+        await until(lambda: len(server.posted) == 3, "one more")
+        await tasks.close()
+    first, second, third = (json.loads(posted.body) for posted in server.posted)
+    assert first["kind"] == LOST and first["devices"] == many and first["text"].startswith("40 devices are offline")
+    assert (
+        second["resolved"]
+        and second["devices"] == many[:3]
+        and second["text"] == "3 devices are online again: pi-00, pi-01, pi-02"
+    )
+    assert third["text"] == "pi-50 is offline"
+    await other.close()
+
+
+async def test_what_was_told_before_a_restart_is_not_told_again(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = NotifyOptions(offline_seconds=1.0, gather_seconds=0.1)
+    monkeypatch.setattr(notifypresence, "READ_SECONDS", 0.05)
+    await seen(hub, ["pi-01"], online=False, seconds_ago=60)
+
+    async def told() -> int:
+        return (await hub.jetstream().stream_info(STREAM)).state.messages
+
+    before = await told()
+    for _ in range(2):
+        tasks, teller = Tasks(), PresenceTeller(hub, options)
+        tasks.start("tell", teller.run())
+        await until(lambda teller=teller: "pi-01" in teller._lost._told, "it is known that it was told")  # type: ignore[misc]  # of this round
+        await tasks.close()
+    assert await told() == before + 1
+
+
+def made(folder: Path, text: str) -> HubFolder:
+    place = HubFolder(folder / "hub")
+    place.create(HubOptions(name="berlin"))
+    with place.options_file.open("a") as file:
+        file.write(text)
+    return place
+
+
+async def test_a_test_message_says_what_the_receiver_answered(tmp_path: Path) -> None:
+    server = Server(lambda number: 200 if number == 0 else 403)
+    place = made(
+        tmp_path,
+        f"""
+[notify.webhooks.ops]
+url = "{server.url}/pis"
+format = "ntfy"
+[notify.webhooks.boss]
+url_file = "boss.url"
+format = "slack"
+""",
+    )
+    async with server.running():
+        ops, boss = await try_out(place, [])
+        assert ops.taken and ops.said == "200 said" and json.loads(server.posted[0].body)["topic"] == "pis"
+        assert not boss.taken and "boss.url" in boss.said
+        (place.path / "boss.url").write_text(f"{server.url}/secret")
+        (boss,) = await try_out(place, ["boss"])
+        assert not boss.taken and boss.said == "403 said"
+        with pytest.raises(UsageProblem, match="no webhook 'x'"):
+            await try_out(place, ["x"])
+    done = cli("hub", "notify", "test", "ops", "--dir", str(place.path))
+    assert done.code == 1 and done.out.startswith("WRONG  ops  ") and server.url not in done.out
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param('[notify.webhooks.ops]\nformat = "fax"\nurl = "http://x"', "notify.webhooks.ops.format", id="format"),
+        pytest.param("[notify.webhooks.ops]", "url: it is needed", id="no-url"),
+        pytest.param('[notify.webhooks.ops]\nurl = "http://u:p@x"', "a name and a password do not belong", id="password"),
+        pytest.param('[remote_write]\nurl = "ftp://x"', "remote_write.url", id="scheme"),
+        pytest.param('[influx]\nurl = "http://x"', "influx.bucket", id="bucket"),
+        pytest.param('[metrics]\nlisten = "9464"', "metrics.listen", id="listen"),
+        pytest.param("[metric]\n", "did you mean metrics?", id="section"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(SettingsProblem) as caught:
+        made(tmp_path, text).options()
+    assert problem in str(caught.value)

@@ -1,0 +1,86 @@
+"""Chunks as devices store them, and what receives over HTTP: real sockets, taken away and given back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from edgeagent import subjects
+from edgeagent.chunk import Point, Progress, encode_metrics
+from edgeagent.hub import exportsettings
+from edgeagent.hub.exportsettings import Exports
+from edgeagent.link import Client
+from edgeagent.natsserver import ports
+from edgeagent.publish import published
+from edgeagent.sample import Sample
+
+__all__ = ["Posted", "Server", "exports", "point", "store"]
+
+
+def point(metric: str, value: float, time: float, unit: str = "", kind: str = "", **attributes: str) -> Point:
+    """time: Unix seconds. In attributes ``__`` stands for a dot."""
+    named = {key.replace("__", "."): text for key, text in attributes.items()}
+    return Point("agent", Sample(metric, value, named, unit=unit, kind=kind), round(time * 1000))
+
+
+async def store(hub: Client, device: str, points: Sequence[Point], progress: Progress = Progress()) -> None:  # noqa: B008  # frozen
+    """As the device's forwarder stores a chunk. hub: a connection to the account HUB."""
+    await published(hub, subjects.metric(device), encode_metrics(progress, [], points))
+
+
+def exports(**sections: Any) -> Exports:
+    """Sections of hub.toml by name; those that are left out are the defaults, but nothing listens."""
+    made = {"metrics": exportsettings.MetricsOptions(listen=""), **sections}
+    return Exports(*(made.get(name, shape()) for name, shape in exportsettings.SECTIONS.items()))
+
+
+class Posted:
+    """One request. path: with its query."""
+
+    def __init__(self, path: str, headers: Any, body: bytes) -> None:
+        self.path, self.headers, self.body = path, headers, body
+
+
+class Server:
+    """An HTTP server that notes what is posted and answers ``answer(number of the request)``: a status, or one with headers."""
+
+    def __init__(self, answer: Callable[[int], int | tuple[int, dict[str, str]]] = lambda number: 204) -> None:
+        self.port, self.answer = ports.pick(), answer
+        self.posted: list[Posted] = []
+        self.asked = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/{path:.*}", self._take)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        found = self.answer(self.asked)
+        self.asked += 1
+        status, headers = found if isinstance(found, tuple) else (found, {})
+        if status < 300:
+            self.posted.append(Posted(request.path_qs, request.headers, body))
+        return web.Response(status=status, headers=headers, text="said")
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Server]:
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()

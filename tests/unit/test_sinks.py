@@ -1,0 +1,170 @@
+"""What is written to Prometheus and to InfluxDB, and what their answers mean."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from line_protocol_parser import parse_line
+
+from edgeagent.chunk import Point
+from edgeagent.errors import UsageProblem
+from edgeagent.hub import sinksinflux, sinksremotewrite
+from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
+from edgeagent.hub.sinks import DIVIDE, RemoteWrite, Tally
+from edgeagent.hub.sinkspost import Answer, Request, Verdict, secret, verdict
+from edgeagent.sample import Sample
+
+
+def point(value: float, time_ms: int, metric: str = "a.b", **attributes: str) -> Point:
+    return Point("app", Sample(metric, value, attributes), time_ms)
+
+
+def fields(data: bytes) -> Iterator[tuple[int, bytes | float | int]]:
+    """A reader of protobuf's wire format, by its specification."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        number = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    while at < len(data):
+        tag = varint()
+        if tag & 7 == 2:
+            size = varint()
+            yield tag >> 3, data[at : at + size]
+            at += size
+        elif tag & 7 == 1:
+            yield tag >> 3, struct.unpack("<d", data[at : at + 8])[0]
+            at += 8
+        else:
+            yield tag >> 3, varint()
+
+
+def test_remote_write_says_what_was_measured() -> None:
+    pytest.importorskip("cramjam")
+    import cramjam
+
+    points = [
+        ("pi-01", point(2.5, 2000, zone="é" * 100)),
+        ("pi-01", point(-1.0, 1000, zone="é" * 100)),
+        ("pi-02", point(3, 1 << 41)),
+    ]
+    written = bytes(cramjam.snappy.decompress_raw(sinksremotewrite.body(sinksremotewrite.rows_of(points))))
+    found = {}
+    for number, series in fields(written):
+        assert number == 1 and isinstance(series, bytes)
+        parts = list(fields(series))
+        labels = [tuple(text.decode() for _, text in fields(part)) for kind, part in parts if kind == 1]  # type: ignore[arg-type,union-attr]  # bytes
+        samples = [tuple(one for _, one in fields(part)) for kind, part in parts if kind == 2]  # type: ignore[arg-type]  # as above
+        assert labels == sorted(labels)
+        found[dict(labels)["device"]] = (dict(labels), samples)
+    assert found["pi-01"][0] == {"__name__": "a_b", "device": "pi-01", "source": "app", "zone": "é" * 100}
+    assert found["pi-01"][1] == [(-1.0, 1000), (2.5, 2000)] and found["pi-02"][1] == [(3.0, 1 << 41)]
+
+
+def test_one_series_has_one_sample_of_each_time() -> None:
+    ((_, samples),) = sinksremotewrite.rows_of([("pi-01", point(1, 5)), ("pi-01", point(2, 5, "a-b")), ("pi-01", point(3, 4))])
+    assert samples == [(4, 3.0), (5, 2.0)]
+
+
+async def written(rows: list[tuple[str, Point]], refuses: Callable[[set[float]], bool]) -> tuple[Tally, int]:
+    """What becomes of them at a Prometheus that refuses a request as a whole when ``refuses(its values)``."""
+    cramjam, tally, asked = pytest.importorskip("cramjam"), Tally(), 0
+
+    async def send(make: Callable[[], Request]) -> Answer:
+        nonlocal asked
+        asked += 1
+        data = bytes(cramjam.snappy.decompress_raw(make().body))
+        found = {value for _, series in fields(data) for kind, part in fields(series) if kind == 2 for _, value in fields(part)}  # type: ignore[arg-type]  # bytes
+        return Answer(400, "too old") if refuses(found) else Answer(204)  # type: ignore[arg-type]  # numbers
+
+    await RemoteWrite(RemoteWriteOptions(url="http://x/"), Path()).write(rows, send, tally)
+    return tally, asked
+
+
+async def test_one_bad_sample_costs_itself_only() -> None:
+    rows = [(f"pi-{device}", point(device * 1000 + time, time)) for device in range(4) for time in range(1, 100)]
+    tally, _ = await written(rows, lambda values: 2050.0 in values)
+    assert tally.sent == len(rows) - 1 and tally.dropped == {"refused": 1} and tally.problem == "too old"
+
+
+async def test_a_device_whose_samples_are_all_refused_costs_others_nothing_and_the_hub_little() -> None:
+    rows = [("bad", point(-time, time)) for time in range(1, 1000)] + [("good", point(time, time)) for time in range(1, 1000)]
+    tally, asked = await written(rows, lambda values: min(values) < 0)
+    assert tally.sent == 999 and tally.dropped == {"refused": 999} and asked <= DIVIDE * 2
+
+
+def test_line_protocol_can_be_read_again() -> None:
+    odd = point(
+        1.5, 1_700_000_000_123, "system.cpu", **{"a b,c=d": "x y,z=1\\", "time": "t", "device": "pi-99", "n": "1\n2", "e": ""}
+    )
+    text = sinksinflux.line("pi-01", odd)
+    assert "\n" not in text
+    read = parse_line(text)
+    assert read["measurement"] == "system.cpu" and read["fields"] == {"value": 1.5} and read["time"] == 1_700_000_000_123
+    tags = {
+        "device": "pi-01",
+        "source": "app",
+        "exported_device": "pi-99",
+        "exported_time": "t",
+        "n": "1_2",
+        "a b,c=d": "x y,z=1/",
+    }
+    assert read["tags"] == tags
+
+
+def test_influx_is_written_by_time() -> None:
+    text = sinksinflux.body([("pi-01", point(1, 3)), ("pi-02", point(2, 1)), ("pi-01", point(3, 2))]).decode()
+    assert [line.split()[-1] for line in text.splitlines()] == ["1", "2", "3"]
+
+
+def test_where_influx_takes_lines() -> None:
+    two = InfluxOptions(url="http://i:8086/", org="a b", bucket="c&d")
+    assert sinksinflux.write_url(two) == "http://i:8086/api/v2/write?org=a+b&bucket=c%26d&precision=ms"
+    one = InfluxOptions(url="http://i:8086", database="pis")
+    assert sinksinflux.write_url(one) == "http://i:8086/write?db=pis&precision=ms"
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        *((status, Verdict.TAKEN) for status in (200, 204)),
+        *((status, Verdict.LATER) for status in (301, 401, 403, 404, 408, 429, 500, 503)),
+        *((status, Verdict.NEVER) for status in (400, 413, 422)),
+    ],
+)
+def test_what_an_answer_means(status: int, meaning: Verdict) -> None:
+    assert verdict(status) is meaning
+
+
+def test_a_sample_that_is_never_taken_holds_nobody_up() -> None:
+    """Prometheus 2.42 calls that an error of its own."""
+    judge = RemoteWrite(RemoteWriteOptions(), Path()).judge
+    assert judge(Answer(500, "too old sample")) is Verdict.NEVER and judge(Answer(500, "disk")) is Verdict.LATER
+
+
+def test_a_secret_is_one_line_and_never_quoted(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(" abc \n")
+    assert secret(tmp_path, "token") == "abc"
+    (tmp_path / "token").write_text("abc\nX-Other: 1\n")
+    with pytest.raises(UsageProblem) as caught:
+        secret(tmp_path, "token")
+    assert "abc" not in str(caught.value)
+
+
+def test_nothing_but_numbers_reaches_the_wire() -> None:
+    with pytest.raises(ValueError):
+        Sample("a", math.nan)
+    with pytest.raises(ValueError):
+        Sample("a", math.inf)
