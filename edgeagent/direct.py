@@ -55,7 +55,7 @@ def stored_of(message: Any) -> Stored:
 def republished(message: Any) -> Stored | None:
     """What the hub has stored and sent on (``edge.live.<id>.…``), None for what makes no sense, or is of another device."""
     try:
-        stored = _stored(message)
+        stored = stored_of(message)
     except Failed:
         return None
     return stored if subjects.device_of(stored.subject) == subjects.device_of(message.subject) else None
@@ -214,4 +214,4 @@ async def read_first(
         return None
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
-    return _stored(message)
+    return stored_of(message)
