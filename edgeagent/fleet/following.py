@@ -20,8 +20,8 @@ from edgeagent.runtime import woken
 
 __all__ = ["follow", "last_sequence"]
 
-#: What waits for a slow reader, in bytes; then the rest is read from the stream when its turn comes.
-WAITING_BYTES = 16 << 20
+#: What waits for a slow reader, in bytes, and what a message has beside its own; then the rest is read from the stream when its turn comes.
+WAITING_BYTES, EACH_BYTES = 16 << 20, 1000
 #: How often to look whether the hub is still there, in seconds.
 LOOK_SECONDS = 0.5
 #: A person has 100 subscriptions; who watches more devices than this hears all.
@@ -92,10 +92,10 @@ class _Ear:
         # A person can aim what another stream has at this view: its sequence would hide all that comes before that here.
         if found is None or found.headers.get("Nats-Stream") != self._stream:
             return
-        if self._bytes + len(found.data) > self._room:
+        if self._bytes + _cost(found) > self._room:
             self.missed = True
         else:
-            self._bytes += len(found.data)
+            self._bytes += _cost(found)
             self._waiting.put_nowait(found)
         self._wake.set()
 
@@ -104,7 +104,7 @@ class _Ear:
         while True:
             if not self._waiting.empty():
                 message = self._waiting.get_nowait()
-                self._bytes -= len(message.data)
+                self._bytes -= _cost(message)
                 return message
             if self._client.is_closed:
                 raise Closed("follow what devices send", "the connection is closed")
@@ -127,6 +127,11 @@ class _Ear:
             if self._client.is_connected != connected:
                 connected = self._client.is_connected
                 on_link(connected)
+
+
+def _cost(message: Stored) -> int:
+    """What it takes of the room, with its headers."""
+    return len(message.data) + EACH_BYTES
 
 
 async def last_sequence(client: Client, stream: str) -> int:

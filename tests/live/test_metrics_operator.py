@@ -242,7 +242,7 @@ async def test_what_came_while_the_link_was_away_is_told_once(hub: LiveFleet, de
 async def test_a_reader_that_is_too_slow_misses_nothing(
     fleet: Fleet, devices: dict[str, Sender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeagent.fleet.following.WAITING_BYTES", 500)
+    monkeypatch.setattr("edgeagent.fleet.following.WAITING_BYTES", 5000)
     ready, values = asyncio.Event(), list[float]()
     points = fleet.metrics.tail(wanted=Wanted(metric="slow.x"), ready=ready.set)
     async with aclosing(points):
