@@ -90,8 +90,9 @@ class Device:
 
 
 @pytest_asyncio.fixture
-async def clock(leaf: Leaf) -> AsyncIterator[WrongClock]:
-    yield WrongClock(30)
+async def clock(request: pytest.FixtureRequest) -> WrongClock:
+    """30 days behind, unless the test says otherwise."""
+    return WrongClock(getattr(request, "param", 30))
 
 
 @pytest_asyncio.fixture
@@ -103,7 +104,8 @@ async def device(leaf: Leaf, clock: WrongClock, tmp_path: Path) -> AsyncIterator
         await client.close()
 
 
-async def test_a_thousand_samples_30_days_behind_have_their_true_time_after_the_step(device: Device) -> None:
+@pytest.mark.parametrize("clock", [30, -30], ids=["behind", "ahead"], indirect=True)
+async def test_a_thousand_samples_have_their_true_time_after_the_step(device: Device) -> None:
     await device.steps.look()
     await device.store(1000)
     assert not device.steps.may_send(STREAM, 1000) and device.hub.asked
