@@ -120,7 +120,7 @@ def export(
                     write(message)
                     progress.count += 1
 
-    with Progress("messages") as progress:
+    with Progress("messages", to) as progress:
         reading.run(context, work)
     typer.echo(progress.summary(), err=True)
     reading.say_left(left)

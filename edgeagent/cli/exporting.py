@@ -67,11 +67,11 @@ def _in_our_words(path: Path) -> Iterator[None]:
 class Progress:
     """How much was read, on standard error where that is a terminal; as a context manager it leaves nothing behind.
 
-    noun: what is counted, in the plural.
+    noun: what is counted, in the plural. to: where it is written; None: standard output, on a terminal of which it would disturb.
     """
 
-    def __init__(self, noun: str) -> None:
-        self._noun, self._live = noun, sys.stderr.isatty()
+    def __init__(self, noun: str, to: Path | None) -> None:
+        self._noun, self._live = noun, sys.stderr.isatty() and (to is not None or not sys.stdout.isatty())
         self._shown, self._begun = 0.0, time.monotonic()
         self.chunks, self.bytes, self.count = 0, 0, 0
 

@@ -130,16 +130,16 @@ def _series_columns() -> list[Column]:
 
 
 def _series(point: Measured, now: datetime) -> dict[str, Any]:
-    sample = point.sample
+    series = point.series
     return {
-        "id": sample.metric,
+        "id": series.metric,
         "device": point.device,
-        "metric": sample.metric,
-        "source": point.source,
-        "attributes": sample.attributes,
-        "value": sample.value,
-        "unit": sample.unit or None,
-        "kind": sample.kind or "gauge",
+        "metric": series.metric,
+        "source": point.series.source,
+        "attributes": dict(series.attributes),
+        "value": point.value,
+        "unit": series.unit or None,
+        "kind": series.kind or "gauge",
         "when": _Age.of(point.time_ms, now),
         "estimated": point.estimated,
     }

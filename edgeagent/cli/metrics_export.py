@@ -68,7 +68,7 @@ def export(
                     out.write(lines(points))
                     progress.count += len(points)
 
-    with Progress("samples") as progress:
+    with Progress("samples", to) as progress:
         reading.run(context, work)
     typer.echo(progress.summary(), err=True)
     reading.say_left(left)

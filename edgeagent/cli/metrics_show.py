@@ -18,7 +18,7 @@ from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
-    from edgeagent.fleet.metricpoints import Measured
+    from edgeagent.fleet.metricpoints import Measured, Series
 
 __all__ = ["add_to"]
 
@@ -112,8 +112,11 @@ async def _explain(fleet: Fleet, device: str, metric: str) -> None:
 def _table(points: Sequence[Measured], form: Form) -> None:
     from edgeagent.fleet.metricformat import record
 
-    rows = [{"id": point.sample.metric, **record(point), "estimated": point.estimated} for point in points]
-    sources, attributes = len({point.source for point in points}) > 1, len({point.series[3] for point in points}) > 1
+    rows = [{"id": point.series.metric, **record(point), "estimated": point.estimated} for point in points]
+    sources, attributes = (
+        len({point.series.source for point in points}) > 1,
+        len({point.series.attributes for point in points}) > 1,
+    )
     columns = [
         Column("time", _local),
         Column("source", wide=not sources, narrow="cut"),
@@ -138,8 +141,8 @@ def _summary(points: Sequence[Measured]) -> list[str]:
     """Minimum, mean, maximum and last value of each series."""
     found, names = [], labels(points)
     for name, several in parted(points).items():
-        values, last = [point.sample.value for point in several], several[-1].sample
-        unit = f" {harmless(last.unit)}" if last.unit not in ("", "1") else ""
+        values, last = [point.value for point in several], several[-1]
+        unit = f" {harmless(last.series.unit)}" if last.series.unit not in ("", "1") else ""
         numbers = {"min": min(values), "mean": sum(values) / len(values), "max": max(values), "last": last.value}
         prefix = f"{harmless(names[name])}: " if len(names) > 1 else ""
         found.append(prefix + " · ".join(f"{word} {plain(value)}{unit}" for word, value in numbers.items()))
@@ -156,13 +159,13 @@ def parted(points: Sequence[Measured]) -> dict[Any, list[Measured]]:
 
 def labels(points: Sequence[Measured]) -> dict[Any, str]:
     """What tells each series from the others: its source and attributes, but for those that all have."""
-    series = {point.series: point for point in points}
-    sources = {point.source for point in series.values()}
-    common = set.intersection(*(set(point.sample.attributes.items()) for point in series.values())) if series else set()
-    return {key: _label(point, common, with_source=len(sources) > 1) for key, point in series.items()}
+    every = {point.series for point in points}
+    sources = {series.source for series in every}
+    common = set.intersection(*(set(series.attributes) for series in every)) if every else set()
+    return {series: _label(series, common, with_source=len(sources) > 1) for series in every}
 
 
-def _label(point: Measured, common: set[tuple[str, str]], *, with_source: bool) -> str:
-    own = sorted(set(point.sample.attributes.items()) - common)
-    words = [point.source] if with_source or not own else []
+def _label(series: Series, common: set[tuple[str, str]], *, with_source: bool) -> str:
+    own = [pair for pair in series.attributes if pair not in common]
+    words = [series.source] if with_source or not own else []
     return " ".join([*words, ", ".join(f"{key}={value}" for key, value in own)]).strip()

@@ -74,9 +74,9 @@ def line(point: Measured) -> str:
     """One sample for people."""
     from edgeagent.times import moment
 
-    sample = point.sample
+    series = point.series
     guess = "~" if point.estimated else " "
     time = moment(point.time_ms / 1000).astimezone().strftime("%H:%M:%S")
-    attributes = f" {{{plain(sample.attributes)}}}" if sample.attributes else ""
-    unit = f" {plain(sample.unit)}" if sample.unit not in ("", "1") else ""
-    return f"{time}{guess} {point.device}  {plain(point.source)}  {sample.metric}{attributes}  {plain(sample.value)}{unit}"
+    attributes = f" {{{plain(dict(series.attributes))}}}" if dict(series.attributes) else ""
+    unit = f" {plain(series.unit)}" if series.unit not in ("", "1") else ""
+    return f"{time}{guess} {point.device}  {plain(point.series.source)}  {series.metric}{attributes}  {plain(point.value)}{unit}"

@@ -76,7 +76,7 @@ def _series(points: Sequence[Measured]) -> list[tuple[str, list[float], list[flo
         (
             harmless(names[series])[:MAX_LABEL],
             [point.time_ms / 1000 for point in several],
-            [point.sample.value for point in several],
+            [point.value for point in several],
         )
         for series, several in parted(points).items()
     ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeagent.cel import Evaluator
+from edgeagent.direct import get_last
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.configscope import check_exists
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.states import Known
+from edgeagent.subjects import Scope
 
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
@@ -44,11 +46,18 @@ class Whose:
 ALLOWED = Whose()
 
 
-async def chosen(fleet: Fleet, evaluator: Evaluator, whose: Whose, *, beside: Sequence[str] = ()) -> tuple[str, ...] | None:
-    """Ids of the devices; None: all that there are, also such as were forgotten since.
+#: A verb, for errors.
+_DOING = "read what is stored of"
 
-    A filter is evaluated on each device's last report, as ``--cached`` does; a device that never reported is left out then.
-    beside: ids that may be named and are no devices. Raises UsageProblem for what the hub does not know, and a bad filter.
+
+async def chosen(
+    fleet: Fleet, evaluator: Evaluator, whose: Whose, stream: str, subject: Callable[[str], str]
+) -> tuple[str, ...] | None:
+    """Ids of the devices; None: all that there are.
+
+    A filter is evaluated on each device's last report, as ``--cached`` does; a device that never reported is left out then. Devices that
+    were forgotten can be named as long as ``stream`` has something on their ``subject``; so can the hub itself where it has.
+    Raises UsageProblem for what is not known at all, and a bad filter.
     """
     selector, own = whose.selector(), fleet.login.groups
     if selector == Selector():
@@ -57,14 +66,16 @@ async def chosen(fleet: Fleet, evaluator: Evaluator, whose: Whose, *, beside: Se
         selector = Selector(groups=own)
     only_ids = selector == Selector(devices=selector.devices)
     roster = await read_roster(fleet.client, selector.devices if only_ids else ())
-    if not set(selector.devices) <= {*roster.devices, *beside}:
-        roster = await fleet.roster()  # for the names that come near
-    for scope in selector.scopes if selector.devices or selector.groups else ():
-        if scope.name not in beside:
-            check_exists(roster, scope, own, doing="read what is stored of")
+    forgotten = []
+    for device in selector.devices:
+        if device not in roster.devices:
+            if await get_last(fleet.client, stream, subject(device)) is None:
+                check_exists(await fleet.roster(), Scope.device(device), doing=_DOING)
+            forgotten.append(device)
+    for group in selector.groups:
+        check_exists(roster, Scope.group(group), own, doing=_DOING)
     known = sorted((known for known in roster.devices.values() if selector.covers(known)), key=lambda known: known.id)
-    named = [device for device in beside if device in selector.devices]
-    return tuple(named + [known.id for known in await _filtered(evaluator, selector, known, roster)])
+    return (*forgotten, *(device.id for device in await _filtered(evaluator, selector, known, roster)))
 
 
 async def _filtered(evaluator: Evaluator, selector: Selector, known: list[Known], roster: Roster) -> list[Known]:

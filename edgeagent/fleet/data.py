@@ -97,7 +97,7 @@ class Data:
     ) -> AsyncGenerator[DataMessage, None]:
         """The messages from ``since`` to ``until`` (None: now), in the order of their times. Arguments as of Metrics.batches."""
         left, topics = left or LeftOut(), Topics(topic)
-        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose)
+        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, DATA, data)
         begin = await moment_at(client, since)
         end = await moment_at(client, until if until is not None else -AHEAD)
         first, last = begin.timestamp() * 1000, end.timestamp() * 1000
@@ -121,7 +121,7 @@ class Data:
         on_link: Callable[[bool], None] = lambda there: None,
     ) -> AsyncGenerator[DataMessage, None]:
         """Messages as the hub stores them from now on, once each, for ever. Arguments as of Metrics.tail."""
-        left, topics, devices = left or LeftOut(), Topics(topic), await chosen(self._fleet, self._evaluator, whose)
+        left, topics, devices = left or LeftOut(), Topics(topic), await chosen(self._fleet, self._evaluator, whose, DATA, data)
         async with aclosing(follow(self._fleet.client, DATA, "data", data, devices, ready=ready, on_link=on_link)) as chunks:
             async for chunk in chunks:
                 for message in messages(chunk, left):

@@ -157,7 +157,7 @@ class EventLog:
                 yield event
 
     async def _devices(self, whose: Whose) -> tuple[str, ...] | None:
-        return await chosen(self._fleet, self._evaluator, whose, beside=(subjects.HUB,))
+        return await chosen(self._fleet, self._evaluator, whose, STREAM, _subject(()))
 
 
 def _subject(wanted: Sequence[str]) -> Callable[[str], str]:

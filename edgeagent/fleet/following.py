@@ -20,8 +20,8 @@ from edgeagent.runtime import woken
 
 __all__ = ["follow", "last_sequence"]
 
-#: What waits for a slow reader, in bytes; then the rest is read from the stream when its turn comes.
-WAITING_BYTES = 16 << 20
+#: What waits for a slow reader, in bytes, and what a message has beside its own; then the rest is read from the stream when its turn comes.
+WAITING_BYTES, EACH_BYTES = 16 << 20, 1000
 #: How often to look whether the hub is still there, in seconds.
 LOOK_SECONDS = 0.5
 #: A person has 100 subscriptions; who watches more devices than this hears all.
@@ -45,7 +45,7 @@ async def follow(
     is not wanted; None: what there is now. ready: called when nothing that is stored from now on will be missed. on_link: called
     with False when the hub is away, and True when it is back.
     """
-    ear = _Ear(client, WAITING_BYTES)
+    ear = _Ear(client, stream, WAITING_BYTES)
     wanted = None if devices is None else frozenset(devices)
     names = ["*"] if devices is None or len(devices) > MOST_SUBSCRIPTIONS else devices
     subscriptions = [await client.subscribe(subjects.live(name, what), cb=ear.hear) for name in names]
@@ -76,8 +76,8 @@ async def follow(
 class _Ear:
     """The live messages that wait. missed: the stream has more of them than were heard, so it must be read."""
 
-    def __init__(self, client: Client, room: int) -> None:
-        self._client, self._room = client, room
+    def __init__(self, client: Client, stream: str, room: int) -> None:
+        self._client, self._stream, self._room = client, stream, room
         self._waiting: asyncio.Queue[Stored] = asyncio.Queue()
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -89,12 +89,13 @@ class _Ear:
         if self.missed:
             return  # it is in the stream too, behind those that have no room
         found = republished(message)
-        if found is None:
+        # A person can aim what another stream has at this view: its sequence would hide all that comes before that here.
+        if found is None or found.headers.get("Nats-Stream") != self._stream:
             return
-        if self._bytes + len(found.data) > self._room:
+        if self._bytes + _cost(found) > self._room:
             self.missed = True
         else:
-            self._bytes += len(found.data)
+            self._bytes += _cost(found)
             self._waiting.put_nowait(found)
         self._wake.set()
 
@@ -103,7 +104,7 @@ class _Ear:
         while True:
             if not self._waiting.empty():
                 message = self._waiting.get_nowait()
-                self._bytes -= len(message.data)
+                self._bytes -= _cost(message)
                 return message
             if self._client.is_closed:
                 raise Closed("follow what devices send", "the connection is closed")
@@ -126,6 +127,11 @@ class _Ear:
             if self._client.is_connected != connected:
                 connected = self._client.is_connected
                 on_link(connected)
+
+
+def _cost(message: Stored) -> int:
+    """What it takes of the room, with its headers."""
+    return len(message.data) + EACH_BYTES
 
 
 async def last_sequence(client: Client, stream: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgeagent.fleet.leftout import LeftOut
-from edgeagent.fleet.metricpoints import Measured
+from edgeagent.fleet.metricpoints import Measured, Series
 
 __all__ = ["MAX_SERIES", "Metric", "Newest"]
 
@@ -34,7 +34,7 @@ class Newest:
 
     def __init__(self, left: LeftOut) -> None:
         self._left = left
-        self._devices: dict[str, dict[tuple[object, ...], Measured]] = {}
+        self._devices: dict[str, dict[Series, Measured]] = {}
 
     @property
     def devices(self) -> frozenset[str]:
@@ -53,24 +53,24 @@ class Newest:
     def series(self) -> list[Measured]:
         """The newest of each, by device, metric, source and attributes."""
         found = [point for kept in self._devices.values() for point in kept.values()]
-        return sorted(found, key=lambda point: (point.device, point.sample.metric, point.series))
+        return sorted(found, key=lambda point: (point.device, point.series.metric, point.series))
 
     def metrics(self) -> list[Metric]:
         """By name; units and kinds are those of the newest value."""
         names: dict[str, list[Measured]] = {}
         for point in self.series():
-            names.setdefault(point.sample.metric, []).append(point)
+            names.setdefault(point.series.metric, []).append(point)
         return [_metric(name, points) for name, points in sorted(names.items())]
 
 
 def _metric(name: str, points: list[Measured]) -> Metric:
     newest = max(points, key=lambda point: point.time_ms)
-    values = [point.sample.value for point in points]
+    values = [point.value for point in points]
     return Metric(
         name=name,
-        unit=newest.sample.unit,
-        kind=newest.sample.kind,
-        sources=tuple(sorted({point.source for point in points})),
+        unit=newest.series.unit,
+        kind=newest.series.kind,
+        sources=tuple(sorted({point.series.source for point in points})),
         devices=len({point.device for point in points}),
         series=len(points),
         lowest=min(values),

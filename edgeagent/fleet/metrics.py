@@ -44,15 +44,15 @@ class Metrics:
         What was stored since then is read, and of devices that were named and sent nothing since then, their last chunk.
         """
         left = left or LeftOut()
-        found, devices = Newest(left), await chosen(self._fleet, self._evaluator, whose)
+        found, devices = Newest(left), await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
         begin = await moment_at(self._fleet.client, since)
         async with aclosing(stored(self._fleet.client, METRICS, metric, devices, since=begin)) as chunks:
             async for chunk in chunks:
-                found.add(wanted.of(measured(chunk, left)))
+                found.add(measured(chunk, left, wanted))
         for device in devices or ():
             if device not in found.devices:
                 last = await get_last(self._fleet.client, METRICS, metric(device))
-                found.add(wanted.of(measured(last, left)) if last else ())
+                found.add(measured(last, left, wanted) if last else ())
         return found
 
     async def batches(
@@ -74,7 +74,7 @@ class Metrics:
         came later, after an outage, stands where it belongs (:class:`Window <edgeagent.fleet.timewindow.Window>`).
         """
         left = left or LeftOut()
-        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose)
+        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
         begin = await moment_at(client, since)
         end = await moment_at(client, until if until is not None else -AHEAD)
         wanted = Wanted(
@@ -88,7 +88,7 @@ class Metrics:
         async with aclosing(stored(client, METRICS, metric, devices, since=before(begin))) as chunks:
             async for chunk in chunks:
                 on_chunk(chunk)
-                if points := window.add(wanted.of(measured(chunk, left))):
+                if points := window.add(measured(chunk, left, wanted)):
                     yield points
         yield window.rest()
 
@@ -125,9 +125,9 @@ class Metrics:
 
         A device that was away may send older ones between new ones. ready, on_link: as of :func:`follow`.
         """
-        left, devices = left or LeftOut(), await chosen(self._fleet, self._evaluator, whose)
+        left, devices = left or LeftOut(), await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
         chunks = follow(self._fleet.client, METRICS, "metric", metric, devices, ready=ready, on_link=on_link)
         async with aclosing(chunks):
             async for chunk in chunks:
-                for point in wanted.of(measured(chunk, left)):
+                for point in measured(chunk, left, wanted):
                     yield point

@@ -32,7 +32,7 @@ from edgeagent.patterns.locallog import LocalLog, State
 from edgeagent.patterns.pace import Due, Pace, Rate
 from edgeagent.publish import published_if
 from edgeagent.ratelimit import RateLimits
-from edgeagent.runtime import Tasks, woken
+from edgeagent.runtime import Tasks, unless, woken
 from edgeagent.status import ForwardStatus
 
 __all__ = ["Clock", "Forwarder", "Tell"]
@@ -98,7 +98,7 @@ class Forwarder:
         self._subject, self._tell, self._pace, self._clock = kind.say(device_id), tell, pace or Pace(), clock
         self._log = LocalLog(client, kind.local, kind.subject)
         self._hub = HubCursor(client, device_id, kind, self._log)
-        self._wake, self._doubt, self._spread = asyncio.Event(), True, False
+        self._wake, self._came, self._doubt = asyncio.Event(), asyncio.Event(), True
         self._due, self._live_was_last = Due(), False
         self._complaints = RateLimits(1 / COMPLAIN_SECONDS, 1, shared=10)
         self._state: State | None = None
@@ -117,7 +117,8 @@ class Forwarder:
 
     def link_came(self) -> None:
         """The hub can be reached (again)."""
-        self._doubt = self._spread = True
+        self._doubt = True
+        self._came.set()
         self._wake.set()
 
     def status(self) -> ForwardStatus:
@@ -153,7 +154,7 @@ class Forwarder:
                     log.debug("forwarding %s waits: %s", self._kind.name, error)
                 if self._acknowledged > before:
                     pauses = delays(*RETRY_SECONDS)
-                if not self._spread:
+                if not self._came.is_set():
                     await woken(self._wake, next(pauses))
         finally:
             self._write_hint()
@@ -164,8 +165,8 @@ class Forwarder:
 
     async def _resume(self) -> None:
         self._doubt = False
-        if self._spread:
-            self._spread = False
+        if self._came.is_set():
+            self._came.clear()
             await asyncio.sleep(random.uniform(0, min(SPREAD_SECONDS, self._settings.seconds)))
         state = await self._look()
         cursor = await self._hub.read(state, self._progress)
@@ -247,9 +248,13 @@ class Forwarder:
         timeout = ACK_SECONDS + len(payload) / SLOW_BYTES
         self._doubt = True  # whatever happens now but an acknowledgement
         self._pace.spend(len(payload), time.monotonic())
-        sequence = await published_if(self._client, self._subject, payload, self._fence, what=what, timeout=timeout)
-        if sequence is None:
-            log.debug("another chunk of this device came first")
+        sequence: int | None = None
+
+        async def publish() -> None:
+            nonlocal sequence
+            sequence = await published_if(self._client, self._subject, payload, self._fence, what=what, timeout=timeout)
+
+        if not await unless(self._came, publish()) or sequence is None:  # the link was cut meanwhile, or another chunk came first
             return False
         self._doubt, self._fence, self._acknowledged = False, sequence, time.time()
         return True

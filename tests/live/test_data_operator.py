@@ -22,7 +22,7 @@ from edgeagent.fleet.leftout import LeftOut
 from edgeagent.publish import published
 from edgeagent.trust.creds import Credentials
 from tests.support.administering import inside
-from tests.support.chunking import Sender, logins, now_ms, senders
+from tests.support.chunking import Sender, logins, now_ms, point, senders
 from tests.support.fleet import LiveFleet, cli, start_cli
 from tests.support.servers import until
 
@@ -182,6 +182,23 @@ async def test_following_begins_with_what_there_was_and_tells_each_once(fleet: F
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_a_person_aims_at_anothers_view_hides_nothing(fleet: Fleet, devices: dict[str, Sender]) -> None:
+    """A Direct Get names its reply, and may name a live view: its answer has the sequence of another stream."""
+    while await last_sequence(fleet.client, subjects.METRICS) < await last_sequence(fleet.client, "EDGE_EVENTS") + 10:
+        await devices["pi-01"].metrics(point(now_ms(), 1))
+    ready = asyncio.Event()
+    events = fleet.events.follow(ready=ready.set)
+    async with aclosing(events):
+        first = asyncio.ensure_future(anext(events))
+        await until(ready.is_set, "it listens")
+        aimed = subjects.live("pi-01", "event.error")
+        heard = await fleet.client.subscribe(aimed)
+        await fleet.client.publish(subjects.direct_get(subjects.METRICS, subjects.metric("pi-01")), b"", reply=aimed)
+        assert (await heard.next_msg(10)).headers["Nats-Stream"] == subjects.METRICS, "the attack works as such"
+        await devices["pi-01"].event("error", "not hidden")
+        assert (await first).text == "not hidden"
 
 
 async def test_following_nothing_but_what_comes(fleet: Fleet, devices: dict[str, Sender]) -> None:

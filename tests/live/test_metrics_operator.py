@@ -28,8 +28,10 @@ from edgeagent.fleet.chosen import ALLOWED, Whose
 from edgeagent.fleet.leftout import LeftOut
 from edgeagent.fleet.metricpoints import Wanted
 from edgeagent.fleet.storedchunks import AT_ONCE, moment_at, stored
+from edgeagent.publish import published
 from edgeagent.subjects import METRICS, metric
 from edgeagent.trust.creds import Credentials
+from tests.support.administering import inside
 from tests.support.chunking import Sender, logins, now_ms, point, senders
 from tests.support.fleet import LiveFleet, Said, start_cli
 from tests.support.servers import until
@@ -79,7 +81,7 @@ async def typed(*words: str) -> Said:
 async def told(fleet: Fleet, name: str, whose: Whose = ALLOWED, **more: Any) -> list[tuple[str, float]]:
     """Device and value of every sample of one metric, in the order in which they are told."""
     found = fleet.metrics.history(whose, since=more.pop("since", HOUR), metric_name=name, **more)
-    return [(each.device, each.sample.value) async for each in found]
+    return [(each.device, each.value) async for each in found]
 
 
 # ---- the API ---------------------------------------------------------------------------------------------------------------
@@ -145,7 +147,25 @@ async def test_a_device_that_was_quiet_for_long_still_has_its_newest_value(fleet
     newest = await fleet.metrics.newest(
         Whose(devices=["pi-03"]), since=await hub_time(fleet.client) + HOUR, wanted=Wanted(metric="quiet.*")
     )
-    assert [each.sample.value for each in newest.series()] == [42]
+    assert [each.value for each in newest.series()] == [42]
+
+
+async def test_a_device_that_was_forgotten_can_be_named_as_long_as_it_has_samples(hub: LiveFleet, fleet: Fleet) -> None:
+    async with inside(hub) as client:
+        await published(client, metric("pi-77"), encode_metrics(Progress(), [], [point(now_ms(), 5, "gone.x")]))
+    assert await told(fleet, "gone.x", Whose(devices=["pi-77"])) == [("pi-77", 5)]
+    with pytest.raises(UsageProblem, match="the hub knows no such device"):
+        await told(fleet, "gone.x", Whose(devices=["pi-78"]))
+
+
+async def test_without_await(devices: dict[str, Sender]) -> None:
+    await devices["pi-01"].metrics(point(now_ms(), 1, "sync.x"), point(now_ms(), 2, "sync.x"))
+
+    def read() -> list[float]:
+        with Fleet.sync() as fleet:
+            return [each.value for each in fleet.each(fleet.fleet.metrics.history(since=HOUR, metric_name="sync.x"))]
+
+    assert await asyncio.to_thread(read) == [1, 2]
 
 
 async def test_who_is_not_there_is_said_with_the_name_that_comes_near(fleet: Fleet, devices: dict[str, Sender]) -> None:
@@ -176,7 +196,7 @@ class Tail:
         points = fleet.metrics.tail(whose, wanted=Wanted(metric=name), ready=self._ready.set, on_link=self.links.append)
         async with aclosing(points):
             async for each in points:
-                self.values.append(each.sample.value)
+                self.values.append(each.value)
 
     async def __aenter__(self) -> Tail:
         await until(lambda: self._ready.is_set() or self._task.done(), "the tail listens")
@@ -222,7 +242,7 @@ async def test_what_came_while_the_link_was_away_is_told_once(hub: LiveFleet, de
 async def test_a_reader_that_is_too_slow_misses_nothing(
     fleet: Fleet, devices: dict[str, Sender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeagent.fleet.following.WAITING_BYTES", 500)
+    monkeypatch.setattr("edgeagent.fleet.following.WAITING_BYTES", 5000)
     ready, values = asyncio.Event(), list[float]()
     points = fleet.metrics.tail(wanted=Wanted(metric="slow.x"), ready=ready.set)
     async with aclosing(points):
@@ -230,9 +250,9 @@ async def test_a_reader_that_is_too_slow_misses_nothing(
         await ready.wait()
         for number in range(50):
             await devices["pi-01"].metrics(point(now_ms(), number, "slow.x"))
-        values.append((await first).sample.value)
+        values.append((await first).value)
         while values[-1] < 49:
-            values.append((await anext(points)).sample.value)
+            values.append((await anext(points)).value)
     assert values == list(range(50))
 
 
@@ -268,7 +288,7 @@ async def test_a_hostile_device_breaks_nothing_of_others(fleet: Fleet, devices: 
     assert {value for device, value in found if device == "pi-02"} <= {2, 3, 4}, "under its own name, whatever it says"
     assert left.ahead == {"pi-02": 1} and list(left.unreadable) == ["pi-02"]
     newest = await fleet.metrics.newest(wanted=Wanted(metric="hostile.x"))
-    assert {(each.device, each.sample.value) for each in newest.series() if each.device == "pi-01"} == {("pi-01", 11)}
+    assert {(each.device, each.value) for each in newest.series() if each.device == "pi-01"} == {("pi-01", 11)}
 
 
 # ---- the command line --------------------------------------------------------------------------------------------------------

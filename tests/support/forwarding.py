@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from edgeagent import localsubjects
 from edgeagent.chunk import DataChunk, MetricChunk, decode_data, decode_metrics, points_of
 from edgeagent.direct import read_all
+from edgeagent.errors import Failed
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import Client, connect
 from edgeagent.metricsettings import ForwardSettings
@@ -23,6 +24,7 @@ from edgeagent.natsserver.supervisor import Timing
 from edgeagent.patterns import localstore
 from edgeagent.patterns.forwardchunks import DATA, METRICS, Kind
 from edgeagent.patterns.forwarder import Forwarder
+from edgeagent.patterns.pace import Pace
 from edgeagent.runtime import Tasks
 from edgeagent.subjects import agent_inbox
 from edgeagent.trust.creds import Credentials
@@ -107,7 +109,13 @@ class ForwardingDevice:
     async def forwarding(self) -> AsyncIterator[Forwarder]:
         tasks = Tasks()
         self.forwarder = Forwarder(
-            self.client, self.id, self.kind, self.settings, hint=self.folder / f"forward-{self.kind.name}.json", tell=self.tell
+            self.client,
+            self.id,
+            self.kind,
+            self.settings,
+            hint=self.folder / f"forward-{self.kind.name}.json",
+            tell=self.tell,
+            pace=Pace(self.settings.bytes_per_second),
         )
         self.forwarder.start(tasks)
         try:
@@ -147,10 +155,11 @@ class ForwardingDevice:
 
 
 async def chunks(hub_client: Client, device_id: str = "pi-1", kind: Kind = METRICS) -> list[tuple[int, Any]]:
-    """``(hub's sequence, chunk)`` of all that the hub has of a device."""
+    """``(hub's sequence, chunk)`` of all that the hub has of a device and that can be read."""
     found = []
     async for item in read_all(hub_client, kind.stream, kind.say(device_id), prefix="$JS.API"):
-        found.append((item.sequence, decode_metrics(item.data) if kind is METRICS else decode_data(item.data)))
+        with contextlib.suppress(Failed):
+            found.append((item.sequence, decode_metrics(item.data) if kind is METRICS else decode_data(item.data)))
     return found
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from edgeagent.cli.exporting import target
+from edgeagent.cli.exporting import Progress, target
+from edgeagent.direct import Stored
 from edgeagent.errors import Failed, Unreachable
 
 
@@ -38,3 +43,21 @@ def test_without_a_file_it_is_standard_output(capsys: pytest.CaptureFixture[str]
     with target(None) as out:
         out.write("a\x1b\n")
     assert capsys.readouterr().out == "a\x1b\n", "a program gets text as it is"
+
+
+def test_progress_is_for_terminals_and_the_summary_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("samples", None) as progress:
+        progress.add_chunk(Stored("edge.from.pi-01.metric", 1, datetime.now(timezone.utc), b"x" * 1_500_000, False))
+        progress.count += 1234
+    assert capsys.readouterr().err == ""
+    assert progress.summary().startswith("1,234 samples · 1 messages of the hub with 1.5 MB read · ")
+
+
+def test_on_a_terminal_progress_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as terminal, os.fdopen(leader, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Progress("samples", Path("out")) as progress:
+            progress.add_chunk(Stored("edge.from.pi-01.metric", 1, datetime.now(timezone.utc), b"x", False))
+        shown = screen.read(1000).decode()
+    assert shown.startswith("\r0 samples · 0.0 MB read") and shown.endswith("\r\x1b[K")

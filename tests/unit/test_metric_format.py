@@ -9,14 +9,13 @@ import json
 import pytest
 from line_protocol_parser import parse_line
 
-from edgeagent.fleet.metricformat import CSV_HEAD, FORMATS, csv_lines, influx_lines, ndjson_lines
-from edgeagent.fleet.metricpoints import Measured
-from edgeagent.sample import Sample
+from edgeagent.fleet.metricformat import CSV_HEAD, FORMATS, csv_lines, influx_lines, ndjson_lines, record
+from edgeagent.fleet.metricpoints import Measured, Series
 
 TIME_MS = 1795281475681
-PLAIN = Measured("pi-01", "agent", Sample("system.disk.io", 4096, {"system.device": "sda"}, unit="By", kind="counter"), TIME_MS)
+PLAIN = Measured(Series("pi-01", "agent", "system.disk.io", (("system.device", "sda"),), "By", "counter"), 4096, TIME_MS)
 ODD = 'a "quoted", =text\nwith \\ and \u202e ü'
-GUESS = Measured("pi-02", ODD, Sample("kitchen.temperature", -0.5, {"room": ODD}), TIME_MS + 1, estimated=True)
+GUESS = Measured(Series("pi-02", ODD, "kitchen.temperature", (("room", ODD),)), -0.5, TIME_MS + 1, estimated=True)
 
 
 def test_ndjson() -> None:
@@ -32,6 +31,11 @@ def test_ndjson() -> None:
         "kind": "counter",
     }
     assert second["source"] == second["attributes"]["room"] == ODD and second["estimated"] is True and "unit" not in second
+
+
+@pytest.mark.parametrize("point", [PLAIN, GUESS, PLAIN._replace(value=1e300), PLAIN._replace(estimated=True)])
+def test_a_line_is_the_record(point: Measured) -> None:
+    assert list(json.loads(ndjson_lines([point])).items()) == list(record(point).items())
 
 
 def test_csv() -> None:
@@ -74,15 +78,15 @@ def test_line_protocol() -> None:
     ids=["blank", "signs", "quotes", "control", "backslash", "unicode", "all"],
 )
 def test_odd_tags_come_back(text: str, read: str) -> None:
-    lines = influx_lines([Measured("pi-01", text, Sample("m", 1, {"k": text, text: "v"}), 1)])
+    lines = influx_lines([Measured(Series("pi-01", text, "m", (("k", text), (text, "v"))), 1, 1)])
     assert lines.count("\n") == 1
     found = parse_line(lines.rstrip("\n"))
     assert found["tags"] == {"device": "pi-01", "source": read, "k": read, read: "v"}
 
 
 def test_attributes_that_have_our_names_or_nothing_do_not_spoil_a_line() -> None:
-    sample = Sample("m", 1e300, {"device": "sda", "source": "x", "empty": "", "": "x"})
-    found = parse_line(influx_lines([Measured("pi-01", "agent", sample, 1)]).rstrip("\n"))
+    series = Series("pi-01", "agent", "m", (("", "x"), ("device", "sda"), ("empty", ""), ("source", "x")))
+    found = parse_line(influx_lines([Measured(series, 1e300, 1)]).rstrip("\n"))
     assert found["tags"] == {"device": "pi-01", "source": "agent", "attribute.device": "sda", "attribute.source": "x"}
     assert found["fields"] == {"value": 1e300}
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from edgeagent.chunk import Message, Point, Progress, encode_metrics, pack, unpack
+from edgeagent.chunk import Message, Point, Progress, decode_metrics, encode_metrics, pack, points_of, unpack
 from edgeagent.direct import Stored
 from edgeagent.fleet.leftout import AHEAD, LeftOut
 from edgeagent.fleet.metricnewest import MAX_SERIES, Newest
@@ -32,13 +32,43 @@ def chunk(*points: Point) -> bytes:
     return encode_metrics(Progress(next=2), [Message(1, 1)], points)
 
 
-def told(*points: Point, device: str = "pi-01") -> list[Measured]:
-    return measured(stored(chunk(*points), device), LeftOut())
+def told(*points: Point, device: str = "pi-01", wanted: Wanted = ALL) -> list[Measured]:
+    return measured(stored(chunk(*points), device), LeftOut(), wanted)
+
+
+def test_all_that_a_chunk_says_of_a_sample_is_told_as_chunks_read_it() -> None:
+    sample = Sample("disk.io", 1e300, {"way": "in", "device": "sda"}, unit="By", kind="counter")
+    payload = chunk(Point("agent", sample, NOW_MS, estimated=True), point(NOW_MS, -3))
+    found = measured(stored(payload), LeftOut())
+    read = list(points_of(decode_metrics(payload)))
+    assert [
+        (
+            each.series.source,
+            each.series.metric,
+            dict(each.series.attributes),
+            each.series.unit,
+            each.series.kind,
+            each.value,
+            each.estimated,
+        )
+        for each in found
+    ] == [
+        (
+            each.source,
+            each.sample.metric,
+            each.sample.attributes,
+            each.sample.unit,
+            each.sample.kind,
+            each.sample.value,
+            each.estimated,
+        )
+        for each in read
+    ]
 
 
 def test_samples_come_by_their_times_with_the_device_that_the_hub_vouches_for() -> None:
     found = told(point(NOW_MS - 1, 2), point(NOW_MS - 5, 3, "pi-99.lies", "pi-99"))
-    assert [(each.device, each.source, each.sample.metric, each.time_ms) for each in found] == [
+    assert [(each.device, each.series.source, each.series.metric, each.time_ms) for each in found] == [
         ("pi-01", "pi-99", "pi-99.lies", NOW_MS - 5),
         ("pi-01", "agent", CPU, NOW_MS - 1),
     ]
@@ -63,11 +93,12 @@ def changed(**fields: object) -> bytes:
         changed(at=[-5]),
         changed(series=[["agent", "no name\u001b[31m"]]),
         changed(values=["1"]),
+        changed(values=[1 << 64]),
         changed(of=[0] * (MAX_POINTS + 1), at=[0] * (MAX_POINTS + 1), values=[0] * (MAX_POINTS + 1)),
     ],
     ids=[
         *("nonsense", "empty", "too-large", "bomb", "no-such-series", "negative-series", "uneven", "huge-time", "negative-time"),
-        *("bad-name", "text-value", "too-many"),
+        *("bad-name", "text-value", "large-value", "too-many"),
     ],
 )
 def test_a_chunk_that_makes_no_sense_has_none_and_is_counted_with_its_device(payload: bytes) -> None:
@@ -106,8 +137,9 @@ def test_what_is_wanted(wanted: Wanted, values: list[int]) -> None:
         point(NOW_MS - 2, 1),
         point(NOW_MS - 1, 2, "disk.io", device="sda", way="in"),
         point(NOW_MS, 3, "disk.io", "smart", device="sda"),
+        wanted=wanted,
     )
-    assert [each.sample.value for each in wanted.of(found)] == values
+    assert [each.value for each in found] == values
 
 
 def test_the_newest_of_each_series_counts_whenever_it_comes() -> None:
@@ -115,7 +147,7 @@ def test_the_newest_of_each_series_counts_whenever_it_comes() -> None:
     newest.add(told(point(NOW_MS, 5), point(NOW_MS - 9, 7, "disk.io", device="sda")))
     newest.add(told(point(NOW_MS - 9, 4), point(NOW_MS - 8, 8, "disk.io", device="sdb")))
     newest.add(told(point(NOW_MS - 1, 1), device="pi-02"))
-    assert [(each.device, each.sample.metric, each.sample.value) for each in newest.series()] == [
+    assert [(each.device, each.series.metric, each.value) for each in newest.series()] == [
         ("pi-01", "disk.io", 7),
         ("pi-01", "disk.io", 8),
         ("pi-01", CPU, 5),

@@ -7,14 +7,14 @@ import pytest
 from edgeagent.cli.metrics_show import labels
 from edgeagent.cli.plotting import HEIGHT, MOST_SERIES, plotted
 from edgeagent.errors import UsageProblem
-from edgeagent.fleet.metricpoints import Measured
-from edgeagent.sample import Sample
+from edgeagent.fleet.metricpoints import Measured, Series
 
 TIME_MS = 1795281475681
 
 
 def points(count: int = 60, source: str = "agent", **attributes: str) -> list[Measured]:
-    return [Measured("pi-01", source, Sample("m", number % 7, attributes), TIME_MS + number * 60_000) for number in range(count)]
+    series = Series("pi-01", source, "m", tuple(sorted(attributes.items())))
+    return [Measured(series, number % 7, TIME_MS + number * 60_000) for number in range(count)]
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
