@@ -61,6 +61,9 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     (a new card, a store that went back). next: every message below it was sent or dropped, but for those in ``gaps``: pairs of
     first and last sequence. forwarded: messages that were sent, by this device in all its epochs. dropped: messages that never will
     be, by cause. edge: sequence and time of the highest message that was sent under this log; None: it is in the chunk itself.
+    filled: the same of the last one that was sent out of a gap, or before the first of them (0, 0: nothing
+    was); None: there is no gap, or it is in the chunk.
+    base: of which older epoch this one goes on, and after which message (sequence, time); None: it began with an empty log.
     """
 
     log: int = 0
@@ -70,6 +73,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     forwarded: int = 0
     dropped: dict[str, int] = {}
     edge: tuple[int, int] | None = None
+    filled: tuple[int, int] | None = None
+    base: tuple[int, int, int] | None = None
 
 
 class Message(NamedTuple):

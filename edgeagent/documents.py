@@ -138,6 +138,8 @@ class Follower:
             sequence = _sequence(headers, state.source)
             if state.due and sequence is not None:  # it is going to be read anyway; so a flood of rings costs little
                 state.rung_sequence = sequence
+                if self._clock() >= state.not_before:  # it failed and waits to be tried again; now there is more to it
+                    self._wake.set()
             elif sequence is not None and (sequence, _time(headers)) != state.seen:
                 state.due, state.rung_sequence = True, sequence
                 self._wake.set()

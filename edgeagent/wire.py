@@ -253,15 +253,17 @@ class ChunkAsked(msgspec.Struct, omit_defaults=True):
 
 
 class ChunkFound(msgspec.Struct, omit_defaults=True):
-    """The chunk without what is in it. sequence: the hub's; 0: there is none. log, epoch, edge: as in its progress.
+    """The chunk without what is in it. sequence: the hub's; 0: there is none. log, epoch, edge, filled, base, gaps: as in its progress.
 
-    gaps: pairs of first and last. sequences, times: of the local messages in it, as the chunk has them.
+    sequences, times: of the local messages in it, as the chunk has them.
     """
 
     sequence: int = 0
     log: int = 0
     epoch: int = 0
     edge: tuple[int, int] | None = None
+    filled: tuple[int, int] | None = None
+    base: tuple[int, int, int] | None = None
     gaps: list[tuple[int, int]] = []
     sequences: list[int] = []
     times: list[int] = []

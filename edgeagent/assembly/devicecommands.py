@@ -168,8 +168,8 @@ class DeviceCommands:
         """For the follower of the sources."""
         await self._logs.changed(key, stored)
 
-    async def _refuse(self, result: Result) -> None:
-        await self._results.refuse(result)
+    async def _refuse(self, result: Result) -> bool:
+        return await self._results.refuse(result)
 
     def _taken(self, stop: list[str]) -> None:
         self._queue.stop(stop)

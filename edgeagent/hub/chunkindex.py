@@ -91,7 +91,15 @@ def _data_head(payload: bytes) -> chunk.DataChunk:
 def _found(stored: Stored, found: _Chunk) -> wire.ChunkFound:
     progress = found.progress
     return wire.ChunkFound(
-        stored.sequence, progress.log, progress.epoch, progress.edge, progress.gaps, found.sequences, found.times
+        sequence=stored.sequence,
+        log=progress.log,
+        epoch=progress.epoch,
+        edge=progress.edge,
+        filled=progress.filled,
+        base=progress.base,
+        gaps=progress.gaps,
+        sequences=found.sequences,
+        times=found.times,
     )
 
 

@@ -7,7 +7,6 @@ whose acknowledgement was lost, or that of a life that this device's store knows
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -131,11 +130,14 @@ class Results:
         if sequence is not None:
             self._fences[command.id] = sequence
 
-    async def refuse(self, result: Result) -> None:
-        """Tell the hub of a refused command that the journal had no room for, unless the hub has something of it; nothing happens when it
-        can't be told."""
-        with contextlib.suppress(EdgeError):
+    async def refuse(self, result: Result) -> bool:
+        """Tell the hub of a refused command that the journal had no room for, unless the hub has something of it already; whether it has now."""
+        try:
             await self._store(result, 0)
+        except EdgeError as error:
+            log.debug("%s", error)
+            return False
+        return True
 
     async def _all(self) -> bool:
         """Say what there is to say; whether all of it was acknowledged."""

@@ -86,7 +86,7 @@ class Kind(NamedTuple):
                 return draft, b""
             cause = TOO_LARGE
             try:
-                payload = self.encode(_without_own_edge(progress(draft), draft), draft.sent, draft.items)
+                payload = self.encode(_without_own(progress(draft), draft), draft.sent, draft.items)
                 if len(payload) <= self.limit:
                     return draft, payload
             except (ValueError, OverflowError):  # a text or number that no JSON can say
@@ -96,8 +96,14 @@ class Kind(NamedTuple):
             messages = messages[: draft.taken // 2]
 
 
-def _without_own_edge(progress: Progress, draft: Draft) -> Progress:
-    return replace(progress, edge=None) if progress.edge == tuple(draft.sent[-1]) else progress
+def _without_own(progress: Progress, draft: Draft) -> Progress:
+    """Without the edges that are the chunk's own last message: they are in it anyway."""
+    own = tuple(draft.sent[-1])
+    return replace(
+        progress,
+        edge=None if progress.edge == own else progress.edge,
+        filled=None if progress.filled == own else progress.filled,
+    )
 
 
 def _samples(messages: Sequence[Local], when: When) -> Draft:

@@ -178,6 +178,8 @@ class Forwarder:
         """Until there is a doubt. Raises EdgeError."""
         while not self._doubt:
             state = await self._look()
+            if self._is_another(state):
+                return
             todo = self._choose(state)
             if todo is None:
                 await woken(self._wake, min(max(self._settings.seconds / 4, LOOK_SECONDS[0]), LOOK_SECONDS[1]))
@@ -187,6 +189,11 @@ class Forwarder:
                 await woken(self._wake, pause)
                 continue
             await self._send(todo, state)
+
+    def _is_another(self, state: State) -> bool:
+        """Whether the local stream was made anew, or put back to an older copy, while we ran."""
+        assert self._progress is not None
+        return state.created != self._progress.log or state.last < self._progress.next - 1
 
     def _choose(self, state: State) -> Range | None:
         """What to send now, None for nothing. What is new goes first, then a part of the backlog, and so on."""

@@ -16,8 +16,8 @@ from edgeagent.link import Client, connect, settle
 from edgeagent.natsserver import ports
 from edgeagent.patterns import clocksteps, localstore
 from edgeagent.patterns.clocksteps import FILE, ClockSteps, read_clocks
+from edgeagent.patterns.locallog import LocalLog
 from edgeagent.publish import published
-from edgeagent.times import parse_rfc3339
 from tests.support.servers import kill_leftovers
 from tests.support.wrongclock import WrongClock
 
@@ -79,19 +79,19 @@ class Device:
 
     async def errors(self, *, own: bool = True) -> list[float]:
         """By how many seconds each stored sample's time is wrong; estimated ones count as a day."""
-        found = []
+        found, log = list[float](), LocalLog(self.client, STREAM, localsubjects.local_metric())
         for sequence, true in self.true.items():
-            message = await self.client.jetstream().get_msg(STREAM, sequence, direct=True)
-            stored = round(parse_rfc3339((message.headers or {})["Nats-Time-Stamp"]).timestamp() * 1e9)
-            sample = json.loads(message.data or b"")["time"] if own else 0.0
-            at, estimated = self.steps.times.of_sample(STREAM, sequence, stored, sample)
+            message = (await log.read(sequence, count=1, max_bytes=1)).messages[0]
+            sample = json.loads(message.data)["time"] if own else 0.0
+            at, estimated = self.steps.when(STREAM, sequence, message.time, sample)
             found.append(DAY if estimated else abs(at / 1000 - true))
         return found
 
 
 @pytest_asyncio.fixture
-async def clock(leaf: Leaf) -> AsyncIterator[WrongClock]:
-    yield WrongClock(30)
+async def clock(request: pytest.FixtureRequest) -> WrongClock:
+    """30 days behind, unless the test says otherwise."""
+    return WrongClock(getattr(request, "param", 30))
 
 
 @pytest_asyncio.fixture
@@ -103,7 +103,8 @@ async def device(leaf: Leaf, clock: WrongClock, tmp_path: Path) -> AsyncIterator
         await client.close()
 
 
-async def test_a_thousand_samples_30_days_behind_have_their_true_time_after_the_step(device: Device) -> None:
+@pytest.mark.parametrize("clock", [30, -30], ids=["behind", "ahead"], indirect=True)
+async def test_a_thousand_samples_have_their_true_time_after_the_step(device: Device) -> None:
     await device.steps.look()
     await device.store(1000)
     assert not device.steps.may_send(STREAM, 1000) and device.hub.asked

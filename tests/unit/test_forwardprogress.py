@@ -9,6 +9,7 @@ import pytest
 from edgeagent.chunk import Message, Progress
 from edgeagent.patterns.forwardprogress import (
     MAX_GAPS,
+    Claim,
     Range,
     begun_anew,
     jumped,
@@ -71,9 +72,21 @@ def test_there_are_not_too_many_gaps() -> None:
 def test_a_new_log_begins_anew_and_goes_on_counting() -> None:
     before = Progress(log=1, epoch=3, next=50, gaps=[(2, 4)], forwarded=40, dropped={"retention": 2}, edge=(49, 490))
     assert begun_anew(before, 9) == Progress(log=9, epoch=4, forwarded=40, dropped={"retention": 2})
-    assert put_back(before, 9, None, []) == begun_anew(before, 9)
-    after = put_back(before, 1, Message(20, 200), [(2, 4), (18, 30), (40, 44)])
-    assert (after.epoch, after.next, after.gaps, after.edge) == (4, 21, [(2, 4), (18, 20)], (20, 200))
+    assert put_back(before, 9, []) == begun_anew(before, 9)
+
+
+def test_what_one_epoch_claims_is_done_up_to_what_is_common() -> None:
+    before = Progress(log=1, epoch=3, next=50, forwarded=40, edge=(49, 490))
+    after = put_back(before, 1, [Claim(3, Message(20, 200), ((2, 4), (18, 30), (40, 44)))])
+    assert (after.epoch, after.next, after.gaps) == (4, 21, [(2, 4), (18, 20)])
+    assert (after.edge, after.base, after.forwarded) == ((20, 200), (3, 20, 200), 40)
+
+
+def test_what_any_epoch_claims_is_done() -> None:
+    """The newer one filled a part of a gap, and has less in common with the local stream."""
+    claims = [Claim(2, Message(10, 100), ((5, 6),)), Claim(1, Message(30, 300), ((3, 8), (12, 14)))]
+    after = put_back(Progress(epoch=2), 1, claims)
+    assert (after.next, after.gaps, after.base) == (31, [(5, 6), (12, 14)], (1, 30, 300))
 
 
 @pytest.mark.parametrize("seed", range(20))
