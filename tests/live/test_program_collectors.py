@@ -147,7 +147,7 @@ async def test_what_is_cut_off_ends_with_all_that_it_started(
     assert await board.once("bad") == why
     assert not is_alive(board.pid("bad")) and not is_alive(board.pid("fork"))
     assert board.told == [f"the collector bad failed: {why}"] and board.healths.of("bad").failures == 1
-    assert len(board.values("bad")) <= samplelines.BURST_LINES
+    assert len(board.values("bad")) < 2 * samplelines.BURST_LINES
     assert [sample.value for source, sample in board.samples if sample.metric == "edgeagent.collector.failures"] == [1]
 
 
