@@ -21,6 +21,8 @@ from edgeagent.sample import Sample
 
 __all__ = [
     "MAX_CHUNK_BYTES",
+    "MAX_DATA_CHUNK_BYTES",
+    "MAX_MESSAGE_BYTES",
     "MAX_SAMPLES",
     "DataChunk",
     "Message",
@@ -43,6 +45,9 @@ MAX_SAMPLES = 500
 #: What the hub's stream of samples takes in one message, compressed; and what a reader unpacks at most: whoever stored it may lie.
 MAX_CHUNK_BYTES = 32 << 10
 MAX_UNPACKED_BYTES = 1 << 20
+#: One message of a program, and what the hub's stream of them takes in one message: it has room for the largest and its head.
+MAX_MESSAGE_BYTES = 512 << 10
+MAX_DATA_CHUNK_BYTES = MAX_MESSAGE_BYTES + (16 << 10)
 _WHAT = "read a chunk"
 #: Sequences and times are whole numbers that every JSON reader can hold only as far as the text does: times are in nanoseconds, so
 #: readers in JavaScript need a parser with big integers.
@@ -55,7 +60,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     log: when the local stream was made, Unix nanoseconds: another one is another log. epoch: counts how often its numbers began anew
     (a new card, a store that went back). next: every message below it was sent or dropped, but for those in ``gaps``: pairs of
     first and last sequence. forwarded: messages that were sent, by this device in all its epochs. dropped: messages that never will
-    be, by cause.
+    be, by cause. edge: sequence and time of the highest message that was sent under this log; None: it is in the chunk itself.
     """
 
     log: int = 0
@@ -64,6 +69,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     gaps: list[tuple[int, int]] = []
     forwarded: int = 0
     dropped: dict[str, int] = {}
+    edge: tuple[int, int] | None = None
 
 
 class Message(NamedTuple):

@@ -10,7 +10,18 @@ import msgspec
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
-__all__ = ["CommandsStatus", "CredentialsStatus", "LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
+__all__ = [
+    "CommandsStatus",
+    "CredentialsStatus",
+    "ForwardStatus",
+    "LeafStatus",
+    "LinkStatus",
+    "Problem",
+    "Status",
+    "is_running",
+    "read",
+    "write",
+]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -67,6 +78,23 @@ class CommandsStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_ended: str = ""
 
 
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the messages in one local stream, as of the last look: how many were sent, wait, and were dropped, by cause.
+
+    known: the hub was asked; before that nothing but ``waiting`` is true, and that at most. acknowledged: when the hub last took some,
+    Unix seconds by this device's clock; 0: not since the agent started. rate: messages a second that were sent in the last minute.
+    epoch: how often the stream began anew.
+    """
+
+    known: bool = False
+    forwarded: int = 0
+    waiting: int = 0
+    dropped: dict[str, int] = {}
+    acknowledged: float = 0.0
+    rate: float = 0.0
+    epoch: int = 0
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: str
@@ -80,6 +108,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queries_answered: int = 0
     waiting: dict[str, int] = {}
     commands: CommandsStatus = CommandsStatus()
+    forward: dict[str, ForwardStatus] = {}
     problems: list[Problem] = []
     v: int = 1
 

@@ -51,6 +51,7 @@ PROVED_OTHERWISE = {
     "edgeagent.cel.evaluator": "tests/unit/test_cel_evaluator.py takes it from edgeagent.cel",
     "edgeagent.cli.*": "tests/unit/test_cli.py walks every command of edgeagent.cli.app",
     "edgeagent.fleet.client": "tests/live take Fleet from edgeagent.fleet",
+    "edgeagent.fleet.metrics": "tests/live/test_metrics_operator.py reads by it as Fleet.metrics",
     "edgeagent.fleet.sync": "tests/live/test_fleet.py uses it as Fleet.sync()",
     "edgeagent.fleet.watch": "tests/live/test_fleet.py watches",
     "edgeagent.leaf.*": "tests/live/test_leaf.py, through edgeagent.leaf.leaf",

@@ -144,7 +144,8 @@ class Agent:
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
-        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted)
+        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, tell=self.events.tell)
+        self.status.watch_forwarding(self.metrics.forwarding)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,

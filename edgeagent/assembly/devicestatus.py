@@ -17,7 +17,7 @@ from edgeagent.leaf.linkfailures import LinkFailure, explain_last
 from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
-from edgeagent.status import CommandsStatus, CredentialsStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, LeafStatus, LinkStatus, Problem, Status
 from edgeagent.times import duration, rfc3339
 from edgeagent.trust import creds
 
@@ -73,6 +73,7 @@ class StatusKeeper:
         self._answered = 0
         self._commands = CommandsStatus()
         self._look_at_commands: Callable[[], CommandsStatus] = CommandsStatus
+        self._look_at_forwarding: Callable[[], dict[str, ForwardStatus]] = dict
         self._changed = asyncio.Event()
         self.groups = groups
         self._write()
@@ -121,6 +122,10 @@ class StatusKeeper:
         """look: says how they are, when the file is next written. It may raise EdgeError: the last answer stays then."""
         self._look_at_commands = look
         self._changed.set()
+
+    def watch_forwarding(self, look: Callable[[], dict[str, ForwardStatus]]) -> None:
+        """look: says how far it is, by stream, whenever the file is written."""
+        self._look_at_forwarding = look
 
     async def keep(self) -> None:
         """Write what changes, for ever."""
@@ -203,6 +208,7 @@ class StatusKeeper:
                 queries_answered=self._answered,
                 waiting={what: count for what, count in waiting.items() if count},
                 commands=self._commands,
+                forward=self._look_at_forwarding(),
                 problems=self._problems(),
             ),
         )

@@ -18,6 +18,7 @@ from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.audit import Audit
+from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
@@ -113,6 +114,7 @@ class HubServices:
         provisioning = await self._let_devices_in(orders, self._presence)
         office = self._token_office(accounts)
         self.tasks.start("tokens", office.run())
+        await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
         HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks)

@@ -14,14 +14,17 @@ from edgeagent.cli import (
     cmd,
     config,
     context,
+    data,
     demo,
     device,
     enrol,
+    events,
     file,
     fleet,
     hub,
     local,
     lock,
+    metrics,
     operator,
     shortforms,
     token,
@@ -45,6 +48,8 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
 app.add_typer(config.app, name="config")
 app.add_typer(cmd.app, name="cmd")
+app.add_typer(metrics.app, name="metrics")
+app.add_typer(data.app, name="data")
 app.add_typer(file.app, name="file")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
@@ -52,6 +57,7 @@ app.add_typer(apps.app, name="app")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")
 shortforms.add_to(app)
+events.add_to(app)
 audit.add_to(app)
 enrol.add_to(app)
 local.add_to(app)

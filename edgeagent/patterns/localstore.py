@@ -13,6 +13,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from edgeagent import localsubjects
+from edgeagent.chunk import MAX_MESSAGE_BYTES
 from edgeagent.errors import Failed
 from edgeagent.sample import MAX_PAYLOAD_BYTES
 
@@ -49,7 +50,9 @@ STREAMS = (
     LocalStream(
         name=localsubjects.LOCAL_METRICS, subject=localsubjects.local_metric(), share=0.55, max_message_bytes=MAX_PAYLOAD_BYTES
     ),
-    LocalStream(name=localsubjects.LOCAL_DATA, subject=localsubjects.local_data(), share=0.35, max_message_bytes=512 << 10),
+    LocalStream(
+        name=localsubjects.LOCAL_DATA, subject=localsubjects.local_data(), share=0.35, max_message_bytes=MAX_MESSAGE_BYTES
+    ),
 )
 
 

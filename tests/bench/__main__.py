@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-PARTS = ("cli", "memory", "idle", "query", "config", "commands", "restarts", "trust", "chaos")
+PARTS = ("cli", "memory", "idle", "query", "config", "commands", "restarts", "trust", "chaos", "drain", "metricchaos", "export")
 
 
 def main() -> None:

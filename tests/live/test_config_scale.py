@@ -185,7 +185,7 @@ def marks(sequence: int) -> dict[str, str]:
 async def test_another_device_that_rings_ten_thousand_times_costs_one_read_a_second_at_most(hub: LiveFleet, reads: Reads) -> None:
     """By having the answers to its own reads sent to everybody's bell, true ones and of what it stored itself, and by plain messages."""
     keyring, port = Keyring.load(hub.hub.path), hub.hub.options().leaf_port
-    own, begun = "edge.from.pi-66.data.bell", time.monotonic()
+    own, begun = "edge.from.pi-66.data", time.monotonic()
     async with (
         await Rogue.connect(port, keyring.device_credentials("pi-66")) as attacker,
         await Rogue.connect(port, keyring.device_credentials("pi-67")) as other,

@@ -21,6 +21,7 @@ from edgeagent.chunk import (
     points_of,
     unpack,
 )
+from edgeagent.chunkdictionary import DICTIONARIES, NEWEST
 from edgeagent.errors import Failed
 from edgeagent.sample import Sample
 
@@ -97,3 +98,7 @@ def test_messages_that_do_not_hold_together() -> None:
         messages_of(decode_metrics(json.dumps({**HEAD, "times": [1]}).encode()))
     with pytest.raises(Failed, match="its sizes"):
         decode_data(encode_data(PROGRESS, MESSAGES, BODIES) + b"more")
+
+
+def test_dictionaries_are_known_by_their_checksum() -> None:
+    assert NEWEST in DICTIONARIES and all(zlib.adler32(text) == number for number, text in DICTIONARIES.items())

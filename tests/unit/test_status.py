@@ -12,7 +12,7 @@ import pytest
 from edgeagent import status
 from edgeagent.cli.local import describe
 from edgeagent.errors import EdgeError, Failed, Unreachable
-from edgeagent.status import CommandsStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import CommandsStatus, ForwardStatus, LeafStatus, LinkStatus, Problem, Status
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -115,6 +115,24 @@ def test_described_for_people() -> None:
 )
 def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
     assert describe(made(commands=commands), True, NOW)[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (ForwardStatus(waiting=1), "  metric   the hub was not asked yet; 1 waits"),
+        (ForwardStatus(known=True, forwarded=12345), "  metric   12,345 forwarded; 0 wait"),
+        (
+            ForwardStatus(
+                known=True, forwarded=5, waiting=2, dropped={"too_large": 1, "retention": 7}, acknowledged=NOW.timestamp() - 3
+            ),
+            "  metric   5 forwarded, the last 3s ago; 2 wait; dropped: retention 7, too large 1",
+        ),
+    ],
+    ids=["unknown", "plain", "lossy"],
+)
+def test_forwarding_is_described(found: ForwardStatus, line: str) -> None:
+    assert describe(made(forward={"metric": found, "data": ForwardStatus(known=True)}), True, NOW)[-1] == line
 
 
 def test_of_an_agent_that_is_gone_nothing_is_said_as_if_it_were_so_now() -> None:

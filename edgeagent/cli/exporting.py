@@ -1,0 +1,101 @@
+"""Where an export goes, and how far it has come."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Annotated, Any
+
+import typer
+
+from edgeagent.cli.harmless import harmless
+from edgeagent.errors import EdgeError, Failed
+
+__all__ = ["Progress", "Target", "target"]
+
+Target = Annotated[
+    Path | None, typer.Option("-O", "--to", help="Write into this file, which is there once it is whole.", metavar="FILE")
+]
+#: How often progress is shown anew, in seconds.
+SHOW_SECONDS = 0.2
+
+
+class _Terminal:
+    """Standard output where a person reads: what does more than show itself is replaced. It keeps line breaks."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write("\n".join(map(harmless, text.split("\n"))))
+
+
+@contextlib.contextmanager
+def target(path: Path | None) -> Iterator[Any]:
+    """What to write text into. A file gets its name at the end of the block; after an error there is none. Raises Failed."""
+    if path is None:
+        yield _Terminal() if sys.stdout.isatty() else sys.stdout
+        sys.stdout.flush()
+        return
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        file: IO[str] = unfinished.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise Failed(f"write {path}", error.strerror or str(error)) from None
+    try:
+        with _in_our_words(path), file:
+            yield file
+        with _in_our_words(path):
+            unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+@contextlib.contextmanager
+def _in_our_words(path: Path) -> Iterator[None]:
+    """A full disk is no link that broke: of our own errors, some are OSErrors too."""
+    try:
+        yield
+    except EdgeError:
+        raise
+    except OSError as error:
+        raise Failed(f"write {path}", error.strerror or str(error)) from None
+
+
+class Progress:
+    """How much was read, on standard error where that is a terminal; as a context manager it leaves nothing behind.
+
+    noun: what is counted, in the plural.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self._noun, self._live = noun, sys.stderr.isatty()
+        self._shown, self._begun = 0.0, time.monotonic()
+        self.chunks, self.bytes, self.count = 0, 0, 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def add_chunk(self, chunk: Any) -> None:
+        """chunk: as the hub has stored it."""
+        self.chunks += 1
+        self.bytes += len(chunk.data)
+        now = time.monotonic()
+        if self._live and now - self._shown > SHOW_SECONDS:
+            self._shown = now
+            reached = chunk.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            sys.stderr.write(
+                f"\r{self.count:,} {self._noun} · {self.bytes / 1e6:,.1f} MB read, what was stored up to {reached}\x1b[K"
+            )
+            sys.stderr.flush()
+
+    def summary(self) -> str:
+        seconds = time.monotonic() - self._begun
+        return f"{self.count:,} {self._noun} · {self.chunks:,} messages of the hub with {self.bytes / 1e6:,.1f} MB read · {seconds:.1f} s"

@@ -1,0 +1,40 @@
+"""Where an export goes: a file that is there is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeagent.cli.exporting import target
+from edgeagent.errors import Failed, Unreachable
+
+
+def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with target(path) as out:
+        out.write("a,b\n")
+        assert not path.exists()
+    assert path.read_text() == "a,b\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_after_an_error_there_is_none_and_the_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    with pytest.raises(Unreachable, match="the hub"), target(path) as out:
+        out.write("half")
+        raise Unreachable("read", "the hub went away")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="cannot write"), target(tmp_path / "no" / "out.csv"):
+        pass
+    with pytest.raises(Failed, match="No space"), target(tmp_path / "out") as out:
+        raise OSError(28, "No space left on device") if out else AssertionError
+
+
+def test_without_a_file_it_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with target(None) as out:
+        out.write("a\x1b\n")
+    assert capsys.readouterr().out == "a\x1b\n", "a program gets text as it is"
