@@ -34,12 +34,8 @@ class Stored(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-def stored_of(message: Any) -> Stored:
-    """A message that the hub read from a stream, or sent on when it had stored it (``republish``).
-
-    Raises Failed for what the hub's JetStream would never answer; whoever answers in its place must not end a
-    task of ours.
-    """
+def _stored(message: Any) -> Stored:
+    """Raises Failed for what the hub's JetStream would never answer; whoever answers in its place must not end a task of ours."""
     headers = message.headers or {}
     deleted = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
     try:

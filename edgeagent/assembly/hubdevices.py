@@ -13,7 +13,7 @@ from prometheus_client import Metric
 
 from edgeagent import subjects, wire
 from edgeagent.command import FINAL, Result
-from edgeagent.direct import Stored, get_last, in_our_words, read_all, stored_of
+from edgeagent.direct import Stored, get_last, in_our_words, read_all, republished
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.roster import CLOCK_STEP, Roster, read_roster
 from edgeagent.fleet.states import Known, State, state_of
@@ -85,10 +85,8 @@ class DeviceStates:
             del self.outcomes[device, state]
 
     async def _heard(self, message: Any) -> None:
-        try:
-            stored = stored_of(message)
-        except EdgeError as error:
-            log.debug("%s", error)
+        stored = republished(message)
+        if stored is None:
             return
         self.roster.take(stored, datetime.now(timezone.utc) + CLOCK_STEP)
         if self._meanwhile is not None:

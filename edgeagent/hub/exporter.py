@@ -19,6 +19,8 @@ log = logging.getLogger("edgeagent.hub")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: How often a port that is taken is tried again, in seconds: the other instance may end.
 RETRY_SECONDS = 15.0
+#: How long the end waits for an answer that is being read, in seconds.
+CLOSE_SECONDS = 1.0
 
 Families = Callable[[], Iterable[Metric]]
 
@@ -68,7 +70,7 @@ class Exporter:
     async def _ready(self) -> web.AppRunner:
         app = web.Application()
         app.router.add_get("/metrics", self._answer)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
         await runner.setup()
         return runner
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Progress
-from edgeagent.direct import get_last, in_our_words, stored_of
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.direct import get_last, in_our_words, republished
+from edgeagent.errors import EdgeError
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.link import Client
 from edgeagent.ratelimit import RateLimits
 
 __all__ = ["SampleFollower", "causes", "waiting"]
-
-log = logging.getLogger("edgeagent.hub")
 
 #: Reads at once when it begins.
 WINDOW = 64
@@ -64,10 +61,9 @@ class SampleFollower:
         await asyncio.gather(*(one(device) for device in devices))
 
     async def _heard(self, message: Any) -> None:
-        try:
-            self.take(subjects.device_of(message.subject), stored_of(message).sequence, message.data)
-        except Failed as error:
-            log.debug("%s", error)
+        stored = republished(message)
+        if stored is not None:
+            self.take(subjects.device_of(stored.subject), stored.sequence, stored.data)
 
     def take(self, device: str, sequence: int, data: bytes) -> None:
         """A chunk as it is stored. One that is older than what was seen of the device changes only what it has alone."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from edgeagent import subjects, wire
-from edgeagent.direct import Stored, get_last, in_our_words, read_all, stored_of
+from edgeagent.direct import Stored, get_last, in_our_words, read_all, republished
 from edgeagent.errors import EdgeError
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import NotifyOptions
@@ -84,11 +84,10 @@ class PresenceTeller:
         self._newest = {device: moment for device, moment in self._newest.items() if device in known}
 
     async def _heard(self, message: Any) -> None:
-        try:
-            self._take(subjects.device_of(message.subject), stored_of(message))
-        except EdgeError as error:
-            log.debug("%s", error)
-        self._wake.set()
+        device, stored = subjects.device_of(message.subject), republished(message)
+        if stored is not None:
+            self._take(device, stored)
+            self._wake.set()
 
     def _take(self, device: str, stored: Stored) -> None:
         """A page that was read may be older than what was heard meanwhile."""

@@ -27,6 +27,8 @@ log = logging.getLogger("edgeagent.hub")
 
 #: An instance that was killed holds its messages back for so long, in seconds. Whoever works longer says so in between.
 ACK_WAIT_SECONDS = 60.0
+#: A consumer that nobody asks for so long, in seconds, is removed by the hub: its section is not in hub.toml any more.
+INACTIVE_SECONDS = 30 * 86_400.0
 #: How long one fetch waits for a message, in seconds.
 FETCH_SECONDS = 30.0
 #: Bounds of the pause after the hub did not answer, in seconds.
@@ -88,6 +90,7 @@ class DurableConsumer:
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=ACK_WAIT_SECONDS,
             max_ack_pending=self._batch,
+            inactive_threshold=INACTIVE_SECONDS,
         )
 
     async def _fetch(self, subscription: Any) -> list[Any]:
