@@ -38,6 +38,10 @@ OTHERS: dict[str, Any] = {
     "agent.log_level": "debug",
     "query.rate_per_second": 3,
     "query.burst": 4,
+    "sampling.interval_seconds": 9,
+    "sampling.flush_seconds": 11,
+    "forward.seconds": 12,
+    "forward.bytes_per_second": 13,
 }
 
 
