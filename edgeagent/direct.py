@@ -16,7 +16,7 @@ from edgeagent.link import Client, request
 from edgeagent.publish import MAX_SEQUENCE
 from edgeagent.times import parse_rfc3339, rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished", "stored_of"]
+__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished"]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
@@ -51,7 +51,7 @@ def _stored(message: Any) -> Stored:
 def republished(message: Any) -> Stored | None:
     """What the hub has stored and sent on (``edge.live.<id>.…``), None for what makes no sense, or is of another device."""
     try:
-        stored = stored_of(message)
+        stored = _stored(message)
     except Failed:
         return None
     return stored if subjects.device_of(stored.subject) == subjects.device_of(message.subject) else None
@@ -86,7 +86,7 @@ async def get_last(
         return None
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
-    stored = stored_of(message)
+    stored = _stored(message)
     return None if stored.deleted and not marks else stored
 
 
@@ -145,7 +145,7 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
                 ) from None
             status = _status(message)
             if status is None:
-                yield stored_of(message)
+                yield _stored(message)
                 continue
             if status in ("204", "404"):
                 pending = (message.headers or {}).get("Nats-Num-Pending", "")
@@ -210,4 +210,4 @@ async def read_first(
         return None
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
-    return stored_of(message)
+    return _stored(message)

@@ -32,7 +32,7 @@ from edgeagent.trust.nkeys import KeyPair
 from tests.support.servers import PlainHub, until
 from tests.support.trusthub import TrustHub
 
-__all__ = ["DATA", "METRICS", "QUICK", "ForwardingDevice", "chunks", "numbers", "ordered"]
+__all__ = ["DATA", "METRICS", "QUICK", "ForwardingDevice", "Kept", "chunks", "in_order", "kept", "numbers", "ordered"]
 
 QUICK = ForwardSettings(seconds=0.1)
 _TIMING = Timing(first_seconds=0.05, cap_seconds=0.2, good_seconds=60, grace_seconds=10)
@@ -169,18 +169,30 @@ def ordered(found: list[tuple[int, Any]]) -> list[MetricChunk | DataChunk]:
     return sorted(heads, key=lambda chunk: (chunk.progress.epoch, chunk.sequences[0]))
 
 
-async def numbers(hub_client: Client, device_id: str = "pi-1", kind: Kind = METRICS) -> list[int]:
-    """What the hub has of a device's numbered samples or messages, in the order of (epoch, sequence); each sample checked to be one."""
-    found = []
-    for _, chunk in await chunks(hub_client, device_id, kind):
+#: Epoch, sequence and value of what is in a chunk, by the hub's sequence of that.
+Kept = dict[int, list[tuple[int, int, int]]]
+
+
+async def kept(hub_client: Client, device_id: str = "pi-1", kind: Kind = METRICS) -> Kept:
+    """What the hub has of a device's numbered samples or messages."""
+    found: Kept = {}
+    for at, chunk in await chunks(hub_client, device_id, kind):
         if kind is METRICS:
-            values = [int(point.sample.value) for point in points_of(chunk)]
-            head = chunk
+            head, values = chunk, [int(point.sample.value) for point in points_of(chunk)]
         else:
-            head, bodies = chunk
-            values = [int(body) for _, _, body in bodies]
+            head, values = chunk[0], [int(body) for _, _, body in chunk[1]]
         sequences = list(accumulate(head.sequences))
-        assert len(sequences) == len(values)
-        found += [(head.progress.epoch, sequence, value) for sequence, value in zip(sequences, values, strict=True)]
-    assert [each for each, count in Counter(found).items() if count > 1] == []
-    return [value for _, _, value in sorted(found)]
+        found[at] = [(head.progress.epoch, sequence, value) for sequence, value in zip(sequences, values, strict=True)]
+    return found
+
+
+def in_order(found: Kept) -> list[int]:
+    """The values by epoch and sequence; none of these may come twice."""
+    every = [each for chunk in found.values() for each in chunk]
+    assert [each for each, count in Counter(every).items() if count > 1] == []
+    return [value for _, _, value in sorted(every)]
+
+
+async def numbers(hub_client: Client, device_id: str = "pi-1", kind: Kind = METRICS) -> list[int]:
+    """What the hub has of a device's numbered samples or messages, in the order of (epoch, sequence)."""
+    return in_order(await kept(hub_client, device_id, kind))

@@ -29,7 +29,7 @@ from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client, connect
 from edgeagent.patterns.forwardchunks import DATA, METRICS, Kind
 from tests.support.fleet import LiveFleet
-from tests.support.forwarding import numbers
+from tests.support.forwarding import Kept, in_order, kept
 
 __all__ = ["Ended", "Weather", "metric_chaos"]
 
@@ -37,6 +37,8 @@ WHATS = ("cut", "silent", "leaf", "agent", "server", "freeze leaf", "freeze agen
 KINDS = (METRICS, DATA)
 #: How long an acknowledgement of the leaf's may take, in seconds.
 ACK_SECONDS = 1.0
+#: How often the hub is read meanwhile, in seconds.
+COLLECT_SECONDS = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class Ended:
 
 def metric_chaos(folder: Path, weather: Weather) -> Ended:
     """Have it happen below ``folder``, and judge it."""
-    more = "\n[forward]\nseconds = 0.2\n"
+    more = "\n[forward]\nseconds = 0.8\n"
     fleet = LiveFleet(folder, weather.devices, weather.pace, more=lambda device: more)
     with fleet, fleet.borrowed():
         return asyncio.run(_Storm(fleet, weather).run())
@@ -91,12 +93,14 @@ class _Storm:
         self._over = asyncio.Event()
         self._ended = Ended({(device, kind.name): Line() for device in fleet.ids for kind in KINDS}, Counter(), [])
         self._mending: set[asyncio.Task[None]] = set()
+        self._kept: dict[tuple[str, str], Kept] = {key: {} for key in self._ended.lines}
 
     async def run(self) -> Ended:
         programs = [asyncio.create_task(self._publish(device, kind)) for device in self._fleet.ids for kind in KINDS]
+        collecting = asyncio.create_task(self._collect())
         await self._break()
         self._over.set()
-        await asyncio.gather(*programs, *self._mending)
+        await asyncio.gather(*programs, collecting, *self._mending)
         begun = time.monotonic()
         await asyncio.to_thread(self._fleet.whole, self._weather.heals_within)
         for device in self._fleet.ids:
@@ -173,21 +177,29 @@ class _Storm:
     # ---- the end ----
 
     async def _until_there(self, device: str, kind: Kind, deadline: float) -> None:
-        line, found = self._ended.lines[device, kind.name], list[int]()
-        while time.monotonic() < deadline:
-            with contextlib.suppress(EdgeError):
-                found = await self._read(device, kind)
-                if line.acknowledged <= set(found):
-                    break
+        line = self._ended.lines[device, kind.name]
+        while True:
+            await self._read([(device, kind)])
+            found = in_order(self._kept[device, kind.name])
+            if line.acknowledged <= set(found) or time.monotonic() > deadline:
+                break
             await asyncio.sleep(0.25)
         self._ended.wrong += [f"{device} {kind.name}: {problem}" for problem in problems(line, found)]
 
-    async def _read(self, device: str, kind: Kind) -> list[int]:
-        hub = await sign_in(self._fleet.hub, Keyring.load(self._fleet.hub.path), "hub")
-        try:
-            return await numbers(hub, device, kind)
-        finally:
-            await hub.close()
+    async def _collect(self) -> None:
+        """A device's quota of a small hub is a dozen chunks, so they are read while it lasts."""
+        while not self._over.is_set():
+            await self._read([(device, kind) for device in self._fleet.ids for kind in KINDS])
+            await asyncio.sleep(COLLECT_SECONDS)
+
+    async def _read(self, wanted: list[tuple[str, Kind]]) -> None:
+        with contextlib.suppress(EdgeError):  # the hub is away
+            hub = await sign_in(self._fleet.hub, Keyring.load(self._fleet.hub.path), "hub")
+            try:
+                for device, kind in wanted:
+                    self._kept[device, kind.name].update(await kept(hub, device, kind))
+            finally:
+                await hub.close()
 
 
 def problems(line: Line, found: list[int]) -> list[str]:

@@ -7,6 +7,7 @@ from edgeagent import actions
 from edgeagent.builtin import actions as builtin_actions
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import streams
+from edgeagent.hub.stream import Stream
 from edgeagent.hub.streams import MIN_STORE_BYTES, STREAMS
 from edgeagent.transfer import PIECE_BYTES
 
@@ -16,6 +17,7 @@ GIB = 1 << 30
 
 
 def test_all_are_declared_once():
+    assert all(type(stream) is Stream for stream in STREAMS)
     assert len(BY_NAME) == len(STREAMS) == 16
 
 
