@@ -106,6 +106,8 @@ def _folder(named: Path | None) -> Iterator[Path]:
 async def _work_cable(fleet: DemoFleet, request: dict[str, Any]) -> str:
     device = str(request.get("id"))
     cable = fleet.cable(device)
+    if request.get("do") == "settings":
+        return str(fleet.folder.settings(device))
     if request.get("do") == "restore":
         await cable.restore()
         return f"the cable of {device} is plugged in"

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent.schema import AgentSettings, LeafSettings
+from edgeagent.schema import AgentSettings, ForwardSettings, LeafSettings, SamplingSettings
 
 __all__ = ["QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
 
@@ -29,11 +29,21 @@ class Pace:
     reconnect_seconds: float = LeafSettings().reconnect_seconds
     ping_seconds: float = LeafSettings().ping_seconds
     restart_cap_seconds: float = LeafSettings().restart_cap_seconds
+    sampling_seconds: float = SamplingSettings().interval_seconds
+    forward_seconds: float = ForwardSettings().seconds
 
 
 SHIPPED = Pace()
 #: Short enough that a person sees things happen; a Pi on a metered link would not want this.
-QUICK = Pace(heartbeat_seconds=2.0, facts_seconds=2.0, reconnect_seconds=1.0, ping_seconds=2.0, restart_cap_seconds=1.0)
+QUICK = Pace(
+    heartbeat_seconds=2.0,
+    facts_seconds=2.0,
+    reconnect_seconds=1.0,
+    ping_seconds=2.0,
+    restart_cap_seconds=1.0,
+    sampling_seconds=5.0,
+    forward_seconds=2.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,12 @@ restart_cap_seconds = {pace.restart_cap_seconds}
 [agent]
 heartbeat_seconds = {pace.heartbeat_seconds}
 facts_seconds = {pace.facts_seconds}
+
+[sampling]
+interval_seconds = {pace.sampling_seconds}
+
+[forward]
+seconds = {pace.forward_seconds}
 
 [commands]
 allow = ["ping", "identify", "logs", "service.status", "exec"]
