@@ -45,7 +45,6 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.deviceloop": "tests/live/test_device.py runs it as a program, through edgeagent.assembly.agent",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
-    "edgeagent.assembly.devicemetrics": "tests/live/test_config_keys.py changes its settings in a running agent",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",
     "edgeagent.builtin._*": "tests/unit/test_facts_*.py and test_collectors.py read what they read",
     "edgeagent.builtin.collectors.*": "tests/unit/test_collectors.py runs them as agents do, through the registry",
