@@ -29,7 +29,6 @@ from edgeagent.demo.story import until
 from edgeagent.fleet import Fleet
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.natsserver import ports
-from tests.bench.fleet import pid_of
 
 MINUTES = float(os.environ.get("MINUTES", "20"))
 #: What the start leaves behind is not idle, in seconds.
@@ -108,7 +107,9 @@ class Card:
         if self._device:
             os.sync()
             return int(Path(f"/sys/block/{self._device}/stat").read_text().split()[6]) * SECTOR_BYTES
-        return sum(_process_wrote(pid_of(fleet, fleet.devices[0].id, what)) for what in ("agent", "leaf"))
+        folder, name = fleet.folder, fleet.devices[0].id
+        files = (Path(f"{folder.device(name)}.run") / "agent.pid", folder.device(name) / "leaf.pid")
+        return sum(_process_wrote(int(file.read_text())) for file in files)
 
 
 def _process_wrote(pid: int) -> int:
@@ -144,7 +145,7 @@ class _Folder(DemoFolder):
         self._profile = profile
 
     def settings_text(self, device: DemoDevice, *, leaf_port: int, cable_port: int, pace: Pace = SHIPPED) -> str:
-        """As shipped: only what must be otherwise on this machine is said."""
+        """As shipped: only what must be otherwise on this machine is said. What need not outlive a boot is in memory, as /run is."""
         return f"""[device]
 id = "{device.id}"
 [hub]
@@ -155,7 +156,7 @@ port = {leaf_port}
 profile = "{self._profile}"
 [paths]
 state = "."
-runtime = "."
+runtime = "{self.device(device.id)}.run"
 """
 
 
