@@ -1,7 +1,6 @@
-"""What libraries load with themselves and a device's agent does not use: 3 MiB of 38, and a fifth of the time that it takes to load.
+"""What libraries load with themselves and a device's agent does not use: 4 MiB of 38, and a fifth of the time that loading takes.
 
-On a Pi Zero, that is two seconds. For the beginning of the agent's process alone: it counts for the whole process. Plugins find everything
-as they expect it.
+For the beginning of the agent's process alone: it counts for the whole process. Plugins find everything as they expect it.
 """
 
 from __future__ import annotations

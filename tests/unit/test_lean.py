@@ -97,3 +97,27 @@ look = "print(sys.modules['typing_extensions'] is typing_extensions, sys.modules
 say(subprocess.run([sys.executable, "-c", before + look], capture_output=True, text=True).stdout)
 """
     assert after(script)[0] == "True True True\n"
+
+
+def test_free_memory_between_pieces_in_use_goes_back_to_the_kernel() -> None:
+    script = """
+import asyncio
+from pathlib import Path
+lean.STARTED_SECONDS = 0
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) >> 10
+
+async def main():
+    held = [bytes(8000) for _ in range(8000)]
+    held = held[::50]
+    before = resident()
+    giving = asyncio.create_task(lean.keep_giving_back())
+    while resident() > before - 30:
+        await asyncio.sleep(0.01)
+    giving.cancel()
+    return len(held)
+say(asyncio.run(main()))
+"""
+    assert after(script)[0] == 160
