@@ -25,7 +25,7 @@ def after(script: str) -> Any:
         "import json, sys\nfrom edgeagent.assembly import lean\nlean.load_libraries()\n"
         f"def say(*words): print(json.dumps([*words, sorted({LATE!r} & set(sys.modules))]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", begin + script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", begin + script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
