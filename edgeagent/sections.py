@@ -7,7 +7,6 @@ ValueError that says what is wrong.
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -183,6 +182,8 @@ def _problem(name: str, value: Any, hint: Any) -> str | None:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """That there is no such setting, and which one may be meant."""
+    import difflib  # only mistakes need it
+
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.7)
     return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 

@@ -71,11 +71,11 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def state_folder(self) -> Path:
-        return self._folder(self.paths.state, places.state_folder(self.is_system))
+        return self._folder(self.paths.state) or places.state_folder(self.is_system)
 
     @property
     def runtime_folder(self) -> Path:
-        return self._folder(self.paths.runtime, places.runtime_folder(self.is_system))
+        return self._folder(self.paths.runtime) or places.runtime_folder(self.is_system)
 
     @property
     def credentials_file(self) -> Path:
@@ -96,9 +96,9 @@ class Settings(Section, frozen=True, kw_only=True):
         """Whether this is the machine's own installation rather than one person's."""
         return self.source == places.SYSTEM_SETTINGS
 
-    def _folder(self, named: str, default: Path) -> Path:
+    def _folder(self, named: str) -> Path | None:
         if not named:
-            return default
+            return None
         base = self.source.parent if self.source else Path.cwd()
         return (base / Path(named).expanduser()).resolve()
 

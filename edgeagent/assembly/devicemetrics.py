@@ -86,10 +86,9 @@ class DeviceMetrics:
             forwarder.start(tasks)
 
     async def _ensure(self) -> None:
-        js = self._client.jetstream()
         for pause in delays(*RETRY_SECONDS):
             try:
-                await localstore.ensure(js, self._store.limit.limit_bytes)
+                await localstore.ensure(self._client, self._store.limit.limit_bytes)
                 return
             except EdgeError as error:
                 log.warning("%s", error)

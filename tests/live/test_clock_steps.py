@@ -98,7 +98,7 @@ async def clock(request: pytest.FixtureRequest) -> WrongClock:
 async def device(leaf: Leaf, clock: WrongClock, tmp_path: Path) -> AsyncIterator[Device]:
     async with clock.in_front_of(leaf.port) as url:
         client = await connect(url, what="be the agent", name="agent", inbox_prefix="_INBOX.agent", password=leaf.agent_login)
-        await localstore.ensure(client.jetstream(), 64 << 20)
+        await localstore.ensure(client, 64 << 20)
         yield Device(client, tmp_path, clock)
         await client.close()
 
@@ -175,7 +175,7 @@ async def test_a_stream_that_was_made_anew_begins_anew(device: Device) -> None:
     await device.steps.look()
     await device.store(1)
     await device.client.jetstream().delete_stream(STREAM)
-    await localstore.ensure(device.client.jetstream(), 64 << 20)
+    await localstore.ensure(device.client, 64 << 20)
     device.true.clear()
     await device.store(3)
     device.begin()

@@ -45,7 +45,7 @@ async def leaf(tmp_path: Path) -> AsyncIterator[Leaf]:
     apps.save(made.options.apps_file, {"doors": DOORS, "lift": LIFT})
     await made.start()
     agent = await connect(made.url, what="be the agent", name="agent", inbox_prefix="_INBOX.agent", password=made.agent_login)
-    await localstore.ensure(agent.jetstream(), 64 << 20)
+    await localstore.ensure(agent, 64 << 20)
     await agent.close()
     yield made
     await made.stop()

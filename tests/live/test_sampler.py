@@ -47,7 +47,7 @@ async def connected(url: str) -> AsyncIterator[Client]:
 @pytest_asyncio.fixture
 async def client(server: PlainHub) -> AsyncIterator[Client]:
     async with connected(server.url) as client:
-        await localstore.ensure(client.jetstream(), STORE_BYTES)
+        await localstore.ensure(client, STORE_BYTES)
         yield client
 
 
@@ -137,7 +137,7 @@ async def test_while_there_is_no_store_they_wait_and_the_oldest_go(client: Clien
     assert isinstance(await writer.flush(), EdgeError)
     writer.add("agent", numbered(10, 10))
     assert (writer.waiting, writer.dropped) == (15, 5), "what was tried may be stored already, so it stays"
-    await localstore.ensure(client.jetstream(), STORE_BYTES)
+    await localstore.ensure(client, STORE_BYTES)
     assert await writer.flush() is None
     assert await values(client) == [*range(5), *range(10, 20)]
 

@@ -59,7 +59,7 @@ async def leaf(disk: SmallDisk) -> AsyncIterator[Leaf]:
 @pytest_asyncio.fixture
 async def agent(leaf: Leaf) -> AsyncIterator[Client]:
     client = await connect(leaf.url, what="be the agent", name="agent", inbox_prefix="_INBOX.agent", password=leaf.agent_login)
-    await localstore.ensure(client.jetstream(), leaf.options.store_max_bytes)
+    await localstore.ensure(client, leaf.options.store_max_bytes)
     yield client
     await client.close()
 

@@ -94,7 +94,7 @@ class ForwardingDevice:
                 inbox_prefix=agent_inbox(self.id),
                 password=self.leaf.agent_login,
             )
-            await localstore.ensure(self.js, self.store_bytes)
+            await localstore.ensure(self.client, self.store_bytes)
             yield self
         finally:
             with contextlib.suppress(Exception):

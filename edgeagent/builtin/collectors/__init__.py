@@ -12,7 +12,8 @@ import importlib
 import logging
 import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+
+from edgeagent import plugins
 
 __all__ = ["ENTRY_POINT_GROUP", "load_plugins"]
 
@@ -34,14 +35,7 @@ def load_plugins() -> Mapping[str, str]:
     It searches all installed packages, so it is done once, when the agent starts. A plugin that fails costs its own metrics and one line
     in the log.
     """
-    failures: dict[str, str] = {}
-    for plugin in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            plugin.load()
-        except Exception as error:  # a stranger's module may raise anything while it is imported
-            failures[plugin.name] = f"{type(error).__name__}: {error}"
-            log.warning("left out the collectors plugin %s (%s): %s", plugin.name, plugin.value, failures[plugin.name])
-    return failures
+    return plugins.load(ENTRY_POINT_GROUP, "collectors", log)
 
 
 _import_builtins()
