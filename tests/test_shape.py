@@ -217,7 +217,7 @@ def heavy(modules: set[str], forbidden: str) -> list[str]:
 #: What only people and hubs need.
 OPERATORS_ONLY = "typer rich click cryptography cel aiohttp edgeagent.fleet edgeagent.hub edgeagent.cli edgeagent.demo"
 #: What a device's agent does without (edgeagent.assembly.lean), or loads when it is wanted.
-NOT_ON_A_DEVICE = "nats.js.api nats.js.client typing_extensions importlib.metadata email zipfile csv platformdirs difflib psutil"
+NOT_ON_A_DEVICE = "nats.js.api nats.js.client typing_extensions importlib.metadata email zipfile csv platformdirs difflib"
 
 
 def test_a_device_pays_for_nothing_that_it_does_not_use() -> None:

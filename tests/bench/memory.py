@@ -24,7 +24,7 @@ import edgeagent.assembly.deviceloop
 print(flush=True)
 sys.stdin.read()"""
 #: As on a device, which has no aiohttp.
-BARE_PYTHON = "import sys; sys.modules['aiohttp'] = None; import asyncio, nats, sqlite3; print(flush=True); sys.stdin.read()"
+BARE_PYTHON = "import sys; sys.modules['aiohttp'] = None; import asyncio, nats, psutil, sqlite3; print(flush=True); sys.stdin.read()"
 
 #: How long the agents have had nothing to do: longer than they take to give back what starting needed.
 IDLE_SECONDS = 60.0
@@ -33,11 +33,10 @@ IDLE_SECONDS = 60.0
 async def main() -> None:
     print("memory (MiB)                                       RSS    PSS")
     python = _bare([sys.executable, "-c", BARE_PYTHON])
-    _show("python + asyncio + nats-py + sqlite3", python, None)
+    _show("python + asyncio + nats-py + psutil + sqlite3", python, None)
     _show("the same, with all of the agent's modules", _bare([sys.executable, "-c", AGENT_MODULES]), python)
     async with running(3) as fleet:
         agent = pid_of(fleet, "pi-01", "agent")
-        await asyncio.sleep(IDLE_SECONDS)
         _show("agent, idle", _memory(agent), python)
         async with Fleet() as operator:
             for _ in range(20):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from edgeagent.builtin import _addresses
+import psutil
+
 from edgeagent.builtin._kernel import children, present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
@@ -84,7 +86,8 @@ def _mac(machine: Machine, name: str) -> str | None:
 
 def _ipv4(machine: Machine) -> list[Address]:
     if machine.is_real:
-        addresses = [Address(name.partition(":")[0], address) for name, address in _addresses.ipv4()]
+        found = ((name, entry) for name, entries in psutil.net_if_addrs().items() for entry in entries)
+        addresses = [Address(name.partition(":")[0], entry.address) for name, entry in found if entry.family == socket.AF_INET]
     else:
         addresses = ipv4_of_tables(machine.text("/proc/net/fib_trie") or "", machine.text("/proc/net/route") or "")
     return sorted(entry for entry in addresses if not ipaddress.ip_address(entry.address).is_link_local)
