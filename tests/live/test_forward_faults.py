@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from edgeagent import localsubjects, subjects
@@ -19,7 +20,7 @@ from edgeagent.patterns.forwarder import Forwarder
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
 from tests.support.deaf import Deaf
-from tests.support.forwarding import ForwardingDevice, chunks, numbers
+from tests.support.forwarding import DATA, METRICS, ForwardingDevice, Kind, chunks, numbers
 from tests.support.servers import until
 from tests.support.trusthub import TrustHub
 
@@ -139,6 +140,32 @@ async def test_rubbish_stops_nobody_and_is_told_once(device: ForwardingDevice, h
     assert status.forwarded + status.dropped["malformed"] == 6
     found = [point.sample.value for _, chunk in await chunks(hub_client) for point in points_of(chunk)]
     assert {1, 3} <= set(found) and len([kind for kind, _ in device.told if kind == "metric.malformed"]) == 1
+
+
+async def test_a_number_beyond_all_floats_stops_nobody(device: ForwardingDevice, hub_client: Client) -> None:
+    await device.js.publish(localsubjects.local_metric("evil"), b'{"a": 1, "time": 1' + b"0" * 400 + b"}")
+    async with device.forwarding() as forwarding:
+        await device.publish(9)
+        await device.idle()
+        assert forwarding.status().dropped == {"malformed": 1}
+    assert await numbers(hub_client) == list(range(device.published))
+
+
+@pytest.mark.parametrize("kind", [METRICS, DATA], ids=lambda kind: kind.name)
+async def test_what_the_hub_finds_too_large_holds_up_nothing(device: ForwardingDevice, hub_client: Client, kind: Kind) -> None:
+    """The stream takes less than it should: of a hub that nobody upgraded, or that somebody changed."""
+    js = hub_client.jetstream()
+    await js.update_stream((await js.stream_info(kind.stream)).config.evolve(max_msg_size=2000))
+    device.kind = kind
+    large = json.dumps({f"v{number}": number / 7 for number in range(400)}).encode()
+    await device.publish(700, kind=kind)
+    await device.js.publish(kind.subject.replace(">", "large"), large)
+    await device.publish(9, kind=kind)
+    async with device.forwarding() as forwarding:
+        await device.idle()
+        assert forwarding.status().dropped == {"too_large": 1}
+    assert await numbers(hub_client, kind=kind) == list(range(device.published))
+    assert [kind for kind, _ in device.told] == [f"{kind.name}.too_large"]
 
 
 async def test_a_chunk_that_cannot_be_read_stops_no_forwarder(device: ForwardingDevice, hub_client: Client) -> None:
