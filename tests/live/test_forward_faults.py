@@ -14,6 +14,7 @@ import pytest_asyncio
 from edgeagent import localsubjects, subjects
 from edgeagent.chunk import MAX_UNPACKED_BYTES, Progress, decode_metrics, pack, points_of
 from edgeagent.direct import read_all
+from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
 from edgeagent.patterns.forwarder import Forwarder
@@ -168,17 +169,37 @@ async def test_what_the_hub_finds_too_large_holds_up_nothing(device: ForwardingD
     assert [kind for kind, _ in device.told] == [f"{kind.name}.too_large"]
 
 
-async def test_a_chunk_that_cannot_be_read_stops_no_forwarder(device: ForwardingDevice, hub_client: Client) -> None:
-    """Nobody else can store it, so it is the device's own: of a newer edgeagent, that was put back. It goes on by its hint."""
-    await device.publish(9)
-    async with device.forwarding():
-        await device.idle()
-    for bad in (b"", b"{", bytes(40), pack(b" " * (MAX_UNPACKED_BYTES + 1))):
-        await published(hub_client, subjects.metric(device.id), bad)
+@pytest.mark.parametrize("hint", ["hint", "no-hint"])
+async def test_a_chunk_that_cannot_be_read_stops_no_forwarder(
+    hub: TrustHub, device: ForwardingDevice, hub_client: Client, hint: str
+) -> None:
+    """Nobody else can store it, so it is the device's own. It goes on from the newest that can be read."""
+    async with ChunkIndex(hub_client, await hub.connect("HUB")):
         await device.publish(9)
         async with device.forwarding():
             await device.idle()
-    assert await numbers(hub_client) == list(range(device.published))
+        for bad in (b"", b"{", bytes(40), pack(b" " * (MAX_UNPACKED_BYTES + 1))):
+            if hint == "no-hint":
+                (device.folder / "forward-metric.json").unlink()
+            for _ in range(25):  # more than the index passes over at once
+                await published(hub_client, subjects.metric(device.id), bad)
+            await device.publish(9)
+            async with device.forwarding():
+                await device.idle()
+    assert await numbers(hub_client) == list(range(device.published)) and not device.told
+
+
+async def test_where_no_chunk_can_be_read_the_hint_counts(hub: TrustHub, device: ForwardingDevice, hub_client: Client) -> None:
+    await device.publish(9)
+    async with device.forwarding():
+        await device.idle()
+    await hub_client.jetstream().purge_stream(subjects.METRICS)
+    await published(hub_client, subjects.metric(device.id), b"{")
+    before = device.published
+    await device.publish(9)
+    async with ChunkIndex(hub_client, await hub.connect("HUB")), device.forwarding():
+        await device.idle()
+    assert await numbers(hub_client) == list(range(before, device.published))
 
 
 async def test_the_link_is_not_taken_beyond_its_cap(device: ForwardingDevice, hub_client: Client) -> None:
