@@ -9,17 +9,19 @@ DICTID names, because most of a small chunk are names that every chunk has.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from edgeagent.chunkdictionary import DICTIONARIES, NEWEST
 from edgeagent.errors import Failed
-from edgeagent.sample import Sample
+from edgeagent.sample import Sample, tolerated
 
 __all__ = [
+    "END_OF_TIME",
+    "HEADERS_BYTES",
     "MAX_CHUNK_BYTES",
     "MAX_DATA_CHUNK_BYTES",
     "MAX_MESSAGE_BYTES",
@@ -48,10 +50,22 @@ MAX_UNPACKED_BYTES = 1 << 20
 #: One message of a program, and what the hub's stream of them takes in one message: it has room for the largest and its head.
 MAX_MESSAGE_BYTES = 512 << 10
 MAX_DATA_CHUNK_BYTES = MAX_MESSAGE_BYTES + (16 << 10)
+#: What the hub's streams take besides, for JetStream counts a message's headers too: the fence of a chunk.
+HEADERS_BYTES = 1 << 10
 _WHAT = "read a chunk"
 #: Sequences and times are whole numbers that every JSON reader can hold only as far as the text does: times are in nanoseconds, so
 #: readers in JavaScript need a parser with big integers.
 _LEVEL = 9
+#: Samples and messages are of a time before this, in Unix milliseconds (the year 2514): :class:`Sample` has the same bound.
+END_OF_TIME = (1 << 34) * 1000
+
+#: Bounds of the numbers in a head, so that no reader's arithmetic fails: counts and sequences are exact as floats too, times fit into
+#: 64 bits, and so do distances.
+_MAX_SEQUENCE, _MAX_TIME = 1 << 53, (1 << 63) - 1
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_SEQUENCE)]
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TIME)]
+Distance = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Cause = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,15 +80,15 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     base: of which older epoch this one goes on, and after which message (sequence, time); None: it began with an empty log.
     """
 
-    log: int = 0
-    epoch: int = 0
-    next: int = 1
-    gaps: list[tuple[int, int]] = []
-    forwarded: int = 0
-    dropped: dict[str, int] = {}
-    edge: tuple[int, int] | None = None
-    filled: tuple[int, int] | None = None
-    base: tuple[int, int, int] | None = None
+    log: Nanoseconds = 0
+    epoch: Count = 0
+    next: Count = 1
+    gaps: Annotated[list[tuple[Count, Count]], msgspec.Meta(max_length=64)] = []
+    forwarded: Count = 0
+    dropped: Annotated[dict[Cause, Count], msgspec.Meta(max_length=64)] = {}
+    edge: tuple[Count, Nanoseconds] | None = None
+    filled: tuple[Count, Nanoseconds] | None = None
+    base: tuple[Count, Count, Nanoseconds] | None = None
 
 
 class Message(NamedTuple):
@@ -97,8 +111,8 @@ class _Chunk(msgspec.Struct, omit_defaults=True):
     """sequences, times: of the messages in it, the first one and then each one's distance from the one before."""
 
     progress: Progress
-    sequences: list[int]
-    times: list[int]
+    sequences: list[Distance]
+    times: list[Distance]
     v: int = VERSION
 
 
@@ -119,26 +133,27 @@ class MetricChunk(_Chunk, omit_defaults=True):
     """
 
     series: list[Series] = []
-    of: list[int] = []
-    at: list[int] = []
+    of: list[Count] = []
+    at: list[Distance] = []
     values: list[float | int] = []
-    estimated: list[int] = []
+    estimated: list[Count] = []
 
 
 class DataChunk(_Chunk, omit_defaults=True):
     """Messages of programs: of each its topic (an index), when it was stored (Unix milliseconds) and how many bytes it has."""
 
     topics: list[str] = []
-    of: list[int] = []
-    at: list[int] = []
-    sizes: list[int] = []
+    of: list[Count] = []
+    at: list[Distance] = []
+    sizes: list[Count] = []
 
 
 _AnyChunk = TypeVar("_AnyChunk", MetricChunk, DataChunk)
 
 
 def encode_metrics(progress: Progress, messages: Sequence[Message], points: Sequence[Point]) -> bytes:
-    """A chunk of samples, packed."""
+    """A chunk of samples, packed. Raises ValueError for a time that no reader takes."""
+    _check_times(point.time_ms for point in points)
     numbers: dict[tuple[Any, ...], int] = {}
     series: list[Series] = []
     of = []
@@ -172,15 +187,19 @@ def points_of(chunk: MetricChunk) -> Iterator[Point]:
     guesses = set(chunk.estimated)
     try:
         for index, (of, time_ms, value) in enumerate(zip(chunk.of, accumulate(chunk.at), chunk.values, strict=True)):
-            series = chunk.series[_index(of)]
-            sample = Sample(series.metric, value, series.attributes, time_ms / 1000, series.unit, series.kind)
+            series = chunk.series[of]
+            sample = Sample(series.metric, value, series.attributes, time_ms / 1000, *tolerated(series.unit, series.kind))
             yield Point(series.source, sample, time_ms, index in guesses)
     except (ValueError, IndexError, OverflowError) as error:
         raise Failed(_WHAT, str(error)) from None
 
 
 def encode_data(progress: Progress, messages: Sequence[Message], bodies: Sequence[tuple[str, int, bytes]]) -> bytes:
-    """A chunk of programs' messages. bodies: topic, when it was stored (true Unix milliseconds), and its bytes, of each message."""
+    """A chunk of programs' messages. bodies: topic, when it was stored (true Unix milliseconds), and its bytes, of each message.
+
+    Raises ValueError for a time that no reader takes.
+    """
+    _check_times(time_ms for _, time_ms, _ in bodies)
     topics = sorted({topic for topic, _, _ in bodies})
     chunk = DataChunk(
         progress,
@@ -200,8 +219,9 @@ def decode_data(payload: bytes) -> tuple[DataChunk, list[tuple[str, int, bytes]]
     chunk = _decoded(head, DataChunk)
     bodies, start = [], 0
     try:
+        _check_times(chunk.at)
         for of, time_ms, size in zip(chunk.of, chunk.at, chunk.sizes, strict=True):
-            bodies.append((chunk.topics[_index(of)], time_ms, rest[start : start + _index(size)]))
+            bodies.append((chunk.topics[of], time_ms, rest[start : start + size]))
             start += size
     except (ValueError, IndexError) as error:
         raise Failed(_WHAT, str(error)) from None
@@ -214,7 +234,10 @@ def messages_of(chunk: MetricChunk | DataChunk) -> list[Message]:
     """The local messages in it, in order. Raises Failed."""
     if len(chunk.sequences) != len(chunk.times):
         raise Failed(_WHAT, "it has not as many times as sequences")
-    return [Message(*pair) for pair in zip(accumulate(chunk.sequences), accumulate(chunk.times), strict=True)]
+    messages = [Message(*pair) for pair in zip(accumulate(chunk.sequences), accumulate(chunk.times), strict=True)]
+    if not all(0 < each.sequence <= _MAX_SEQUENCE and 0 <= each.time <= _MAX_TIME for each in messages):
+        raise Failed(_WHAT, "it has sequences or times that are none")
+    return messages
 
 
 def pack(text: bytes) -> bytes:
@@ -252,7 +275,6 @@ def _distances(numbers: Sequence[int]) -> list[int]:
     return [*numbers[:1], *(after - before for before, after in pairwise(numbers))]
 
 
-def _index(number: int) -> int:
-    if number < 0:
-        raise ValueError(f"{number} is no index")
-    return number
+def _check_times(times_ms: Iterable[int]) -> None:
+    if not all(0 <= time_ms < END_OF_TIME for time_ms in times_ms):
+        raise ValueError("a time in it is none")

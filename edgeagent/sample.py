@@ -21,12 +21,12 @@ import msgspec
 from edgeagent.errors import UsageProblem
 from edgeagent.times import parse_rfc3339
 
-__all__ = ["COUNTER", "MAX_PAYLOAD_BYTES", "Sample", "encode_samples", "metric_of", "parse", "source_of"]
+__all__ = ["COUNTER", "MAX_PAYLOAD_BYTES", "MAX_UNIT", "Sample", "encode_samples", "metric_of", "parse", "source_of", "tolerated"]
 
 #: What a message of samples may have in bytes: it must go into one chunk (:mod:`edgeagent.chunk`) with room for more.
 MAX_PAYLOAD_BYTES = 32 << 10
-#: Bounds of one sample, in characters and in number.
-MAX_NAME, MAX_ATTRIBUTES, MAX_ATTRIBUTE = 200, 16, 200
+#: Bounds of one sample, in characters and in number. That of a unit is OpenTelemetry's (63, "Instrument unit").
+MAX_NAME, MAX_ATTRIBUTES, MAX_ATTRIBUTE, MAX_UNIT = 200, 16, 200, 63
 #: The kind of a value that only grows, but for restarts (OpenTelemetry's monotonic Sum); the empty kind is any other: a gauge.
 COUNTER = "counter"
 #: The prefix of the subjects, in tokens.
@@ -66,6 +66,15 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
             raise ValueError(f"{self.metric} has more than {MAX_ATTRIBUTES} attributes, or one over {MAX_ATTRIBUTE} characters")
         if not math.isfinite(self.time) or not 0 <= self.time < 1 << 34:
             raise ValueError(f"{self.metric} has the time {self.time}, which is none")
+        if len(self.unit) > MAX_UNIT:
+            raise ValueError(f"{self.metric} has a unit of more than {MAX_UNIT} characters")
+        if self.kind not in ("", COUNTER):
+            raise ValueError(f"{self.metric} is of the kind {self.kind[:MAX_UNIT]!r}: there is {COUNTER}, and none for any other")
+
+
+def tolerated(unit: str, kind: str) -> tuple[str, str]:
+    """What to take for a sample's unit and kind where its value counts more: a unit that is too long is cut, an unknown kind is none."""
+    return unit[:MAX_UNIT], kind if kind == COUNTER else ""
 
 
 class _Batch(msgspec.Struct):
@@ -102,7 +111,8 @@ def parse(subject: str, payload: bytes) -> list[Sample]:
     try:
         text = payload.decode().strip()
         found = list(_samples(prefix, text))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and msgspec's are ValueErrors too
+    # UnicodeDecodeError and msgspec's are ValueErrors too; an integer may be larger than any float.
+    except (ValueError, OverflowError, RecursionError) as error:
         raise UsageProblem(_WHAT, str(error), "send a number, a flat JSON object or line protocol") from None
     if not found:
         raise UsageProblem(_WHAT, "there is no number in it", "send a number, a flat JSON object or line protocol")

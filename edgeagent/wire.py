@@ -253,9 +253,10 @@ class ChunkAsked(msgspec.Struct, omit_defaults=True):
 
 
 class ChunkFound(msgspec.Struct, omit_defaults=True):
-    """The chunk without what is in it. sequence: the hub's; 0: there is none. log, epoch, edge, filled, base, gaps: as in its progress.
+    """The chunk without what is in it. sequence: the hub's; 0: there is none that can be read, or not yet. log to dropped: as in its progress.
 
-    sequences, times: of the local messages in it, as the chunk has them.
+    sequences, times: of the local messages in it, as the chunk has them. unreadable: of those that were passed over, the last one's
+    sequence; 0: there were none.
     """
 
     sequence: int = 0
@@ -265,6 +266,10 @@ class ChunkFound(msgspec.Struct, omit_defaults=True):
     filled: tuple[int, int] | None = None
     base: tuple[int, int, int] | None = None
     gaps: list[tuple[int, int]] = []
+    next: int = 1
+    forwarded: int = 0
+    dropped: dict[str, int] = {}
     sequences: list[int] = []
     times: list[int] = []
+    unreadable: int = 0
     v: int = VERSION

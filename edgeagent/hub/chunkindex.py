@@ -26,7 +26,7 @@ __all__ = ["ChunkIndex"]
 QUEUE = "edgeagent-chunkindex"
 WHAT = "say what the hub has of this device"
 _PREFIX = "$JS.API"
-#: Chunks that nobody can read are passed over, so many at most.
+#: Chunks that nobody can read are passed over, so many at most: who asks may go on after them.
 _UNREADABLE = 20
 
 
@@ -71,14 +71,15 @@ class ChunkIndex:
         return await self._find(subjects.DATA, subjects.data(_checked(device_id)), _at(data), _data_head)
 
     async def _find(self, stream: str, subject: str, at: int, decode: Callable[[bytes], _Chunk]) -> wire.ChunkFound:
+        unreadable = 0
         for _ in range(_UNREADABLE):
             stored = await read_first(self._hub, stream, subject, at, prefix=_PREFIX)
             if stored is None:
                 break
             with contextlib.suppress(Failed):
                 return _found(stored, decode(stored.data))
-            at = stored.sequence + 1
-        return wire.ChunkFound()
+            unreadable, at = stored.sequence, stored.sequence + 1
+        return wire.ChunkFound(unreadable=unreadable)
 
 
 _Chunk = chunk.MetricChunk | chunk.DataChunk
@@ -98,6 +99,9 @@ def _found(stored: Stored, found: _Chunk) -> wire.ChunkFound:
         filled=progress.filled,
         base=progress.base,
         gaps=progress.gaps,
+        next=progress.next,
+        forwarded=progress.forwarded,
+        dropped=progress.dropped,
         sequences=found.sequences,
         times=found.times,
     )

@@ -20,7 +20,8 @@ class Stream:
 
     share: part of the hub's store that it may fill.
     max_message_bytes: larger messages are refused; -1 for what the server allows.
-    history: messages kept per subject; None for a quota of bytes, one in ``quota_parts`` of all, -1 for no limit.
+    history: messages kept per subject; -1 for no limit; None for a quota: as many of ``usual_message_bytes`` as fit into one in
+    ``quota_parts`` of all. usual_message_bytes: 0 for the largest; if less, another wall must see to the bytes.
     refuse_when_full: the oldest messages are worth more than new ones (``discard: new``); otherwise the oldest go first.
     write_once: a subject that has a message takes no other.
     max_age_seconds: older messages go; None: they stay, whatever the hub's clock did.
@@ -38,6 +39,7 @@ class Stream:
     max_message_bytes: int = -1
     history: int | None = 1
     quota_parts: int = _QUOTA_PARTS
+    usual_message_bytes: int = 0
     refuse_when_full: bool = False
     write_once: bool = False
     max_age_seconds: float | None = None
@@ -76,7 +78,7 @@ class Stream:
     def _per_subject(self, max_bytes: int) -> int:
         if self.history is not None:
             return self.history
-        return max_bytes // self.quota_parts // len(self.subjects) // self.max_message_bytes
+        return max_bytes // self.quota_parts // len(self.subjects) // (self.usual_message_bytes or self.max_message_bytes)
 
     def _republish(self) -> api.RePublish | None:
         if self.republish is None:

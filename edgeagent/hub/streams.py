@@ -16,7 +16,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from edgeagent import subjects
-from edgeagent.chunk import MAX_CHUNK_BYTES, MAX_DATA_CHUNK_BYTES
+from edgeagent.chunk import HEADERS_BYTES, MAX_CHUNK_BYTES, MAX_DATA_CHUNK_BYTES
 from edgeagent.errors import Failed, UsageProblem
 from edgeagent.hub.stream import Stream
 from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET, TRUST_BUCKET
@@ -103,7 +103,8 @@ STREAMS = (
         name=subjects.METRICS,
         share=0.135,
         subjects=(subjects.metric(),),
-        max_message_bytes=MAX_CHUNK_BYTES,
+        max_message_bytes=MAX_CHUNK_BYTES + HEADERS_BYTES,
+        usual_message_bytes=1 << 10,  # a minute of a usual device's samples; hub.retention shares the bytes
         history=None,
         quota_parts=_LARGE_PARTS,
         compressed=True,
@@ -121,7 +122,8 @@ STREAMS = (
         name=subjects.DATA,
         share=0.12,
         subjects=(subjects.data(),),
-        max_message_bytes=MAX_DATA_CHUNK_BYTES,
+        max_message_bytes=MAX_DATA_CHUNK_BYTES + HEADERS_BYTES,
+        usual_message_bytes=4 << 10,
         history=None,
         quota_parts=_LARGE_PARTS,
         compressed=True,

@@ -16,7 +16,7 @@ from edgeagent import wire
 from edgeagent.chunk import Message, Progress
 from edgeagent.patterns.forwardprogress import Claim, put_back
 
-__all__ = ["MAX_EPOCHS", "CommonLog", "Pair", "edge_of", "last_where"]
+__all__ = ["MAX_EPOCHS", "CommonLog", "Pair", "edge_of", "frontier_of", "last_where"]
 
 #: How many epochs back are looked at: each is a card or a store that was put back.
 MAX_EPOCHS = 16
@@ -85,7 +85,7 @@ class CommonLog:
         life = await self._life(epoch)
         if life is None:
             return None
-        base, found = life.first.base, await self._inside(life, _frontier)
+        base, found = life.first.base, await self._inside(life, frontier_of)
         if base is None or await self._agrees(base[1:]):
             found += await self._inside(life, edge_of) + ([base[1:]] if base else [])
         elif base[0] < epoch and (older := await self._prefix(base[0])):
@@ -123,7 +123,7 @@ def edge_of(found: wire.ChunkFound) -> Pair | None:
     return found.edge or max(_pairs(found), default=None)
 
 
-def _frontier(found: wire.ChunkFound) -> Pair | None:
+def frontier_of(found: wire.ChunkFound) -> Pair | None:
     """The last message that was sent before the first gap, as of that chunk."""
     return found.filled or max(_pairs(found), default=None)
 

@@ -6,20 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from edgeagent import chunk, localsubjects, sample, subjects
 from edgeagent.chunk import Message, Point, Progress
-from edgeagent.errors import UsageProblem
+from edgeagent.errors import Failed, UsageProblem
 
-__all__ = ["DATA", "METRICS", "Draft", "Kind", "Local", "When", "as_stored"]
+__all__ = ["DATA", "METRICS", "TOO_LARGE", "Draft", "Kind", "Local", "When", "as_stored"]
 
 #: Why messages are dropped: no samples are in them; they cannot be made into a chunk that the hub takes.
 MALFORMED, TOO_LARGE = "malformed", "too_large"
 #: What the text of a chunk may have before it is packed, roughly, in bytes: far from what readers unpack at most.
 _TEXT_BYTES = chunk.MAX_UNPACKED_BYTES // 2
-#: The least that a series and a sample add to that text.
-_SERIES_BYTES = 40
+#: What a sample adds to that text besides its series and its value: indexes, times, a share of its message's.
+_SERIES_BYTES = 80
+#: Why messages are too large, for those who publish them.
+_TOO_LARGE = "what it says is more than goes into one chunk"
 _MILLISECOND = 1_000_000
 
 
@@ -44,24 +47,25 @@ def as_stored(message: Local, own: float) -> tuple[int, bool]:
 
 @dataclass
 class Draft:
-    """What is in a chunk to be. taken: how many of the messages were looked at. complaints: what is wrong with a message, and where."""
+    """What is in a chunk to be. taken: how many of the messages were looked at. complaints: the cause, a message's subject, and why."""
 
     taken: int = 0
     sent: list[Message] = field(default_factory=list)
     items: list[Any] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
-    complaints: list[tuple[str, str]] = field(default_factory=list)
+    complaints: list[tuple[str, str, str]] = field(default_factory=list)
     size: int = 0
 
     def drop(self, cause: str, subject: str = "", why: str = "") -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1
-        self.complaints += [(subject, why)] if why else []
+        self.complaints += [(cause, subject, why)] if why else []
 
 
 class Kind(NamedTuple):
     """One of the two streams that are forwarded. page_bytes: what is read of it at once. limit: of a chunk, in bytes.
 
-    draft: of the first messages of some, as many as fit. encode, decode: the chunk. say: its subject, of a device.
+    draft: of the first messages of some, as many as fit. encode, decode: the chunk; the latter raises Failed for what no reader takes.
+    say: its subject, of a device.
     """
 
     name: str
@@ -84,16 +88,29 @@ class Kind(NamedTuple):
             draft = self.draft(messages, when)
             if not draft.sent:
                 return draft, b""
-            cause = TOO_LARGE
-            try:
-                payload = self.encode(_without_own(progress(draft), draft), draft.sent, draft.items)
-                if len(payload) <= self.limit:
-                    return draft, payload
-            except (ValueError, OverflowError):  # a text or number that no JSON can say
-                cause = MALFORMED
+            payload, cause = self._encoded(draft, progress)
+            if payload:
+                return draft, payload
             if draft.taken == 1:
-                return Draft(taken=1, dropped={cause: 1}), b""
+                return self.given_up(messages[0], cause), b""
             messages = messages[: draft.taken // 2]
+
+    def given_up(self, message: Local, cause: str) -> Draft:
+        """No chunk of ``message`` alone is taken."""
+        draft = Draft(taken=1)
+        draft.drop(cause, message.subject, _TOO_LARGE if cause == TOO_LARGE else "no reader would understand it")
+        return draft
+
+    def _encoded(self, draft: Draft, progress: Callable[[Draft], Progress]) -> tuple[bytes, str]:
+        """The chunk; or nothing, and why. Read before it is sent: one that nobody can read would take all with it that is in it."""
+        try:
+            payload = self.encode(_without_own(progress(draft), draft), draft.sent, draft.items)
+            if len(payload) > self.limit:
+                return b"", TOO_LARGE
+            self.decode(payload)
+        except (ValueError, OverflowError, Failed):  # a text or number that no JSON can say, or no reader takes
+            return b"", MALFORMED
+        return payload, ""
 
 
 def _without_own(progress: Progress, draft: Draft) -> Progress:
@@ -112,26 +129,34 @@ def _samples(messages: Sequence[Local], when: When) -> Draft:
         try:
             found = sample.parse(message.subject, message.data)
             source = sample.source_of(message.subject)
-        except UsageProblem as error:
+            points = [Point(source, each, *_moment(when(message, each.time))) for each in found]
+            size = sum(_text_bytes(source, each) for each in found)
+        except Exception as error:  # whatever it is: the message stays in the store, and would end every start
             draft.taken += 1
-            draft.drop(MALFORMED, message.subject, error.why)
+            draft.drop(MALFORMED, message.subject, error.why if isinstance(error, UsageProblem) else repr(error))
             continue
-        size = sum(map(_text_bytes, found))
+        if size > _TEXT_BYTES:
+            draft.taken += 1
+            draft.drop(TOO_LARGE, message.subject, _TOO_LARGE)
+            continue
         if draft.sent and (len(draft.items) + len(found) > chunk.MAX_SAMPLES or draft.size + size > _TEXT_BYTES):
             break
         draft.taken += 1
-        if size > _TEXT_BYTES:
-            draft.drop(TOO_LARGE)
-            continue
         draft.size += size
         draft.sent.append(Message(message.sequence, message.time))
-        draft.items += [Point(source, each, *when(message, each.time)) for each in found]
+        draft.items += points
     return draft
 
 
-def _text_bytes(each: sample.Sample) -> int:
-    attributes = sum(len(name) + len(value) + 6 for name, value in each.attributes.items())
-    return _SERIES_BYTES + len(each.metric) + len(each.unit) + attributes
+def _moment(found: tuple[int, bool]) -> tuple[int, bool]:
+    """As near to it as readers take."""
+    time_ms, is_guess = found
+    return min(max(0, time_ms), chunk.END_OF_TIME - 1), is_guess
+
+
+def _text_bytes(source: str, each: sample.Sample) -> int:
+    """At most, with a series of its own. Raises ValueError for what no JSON can say."""
+    return _SERIES_BYTES + len(msgspec.json.encode(source)) + len(msgspec.json.encode(each))
 
 
 def _bodies(messages: Sequence[Local], when: When) -> Draft:
@@ -143,7 +168,7 @@ def _bodies(messages: Sequence[Local], when: When) -> Draft:
         draft.size += len(message.data)
         draft.sent.append(Message(message.sequence, message.time))
         topic = message.subject.removeprefix(localsubjects.local_data(""))
-        draft.items.append((topic, when(message, 0.0)[0], message.data))
+        draft.items.append((topic, _moment(when(message, 0.0))[0], message.data))
     return draft
 
 

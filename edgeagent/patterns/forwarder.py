@@ -17,20 +17,19 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
-from edgeagent import chunk, sample
+from edgeagent import chunk
 from edgeagent.backoff import delays
 from edgeagent.chunk import Progress
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
-from edgeagent.patterns.forwardchunks import Draft, Kind, Local, as_stored
+from edgeagent.patterns.forwardchunks import TOO_LARGE, Draft, Kind, Local, as_stored
+from edgeagent.patterns.forwardhint import load_hint, save_hint
 from edgeagent.patterns.forwardprogress import Range, jumped, passed, trimmed, waiting
 from edgeagent.patterns.hubcursor import HubCursor
 from edgeagent.patterns.locallog import LocalLog, State
 from edgeagent.patterns.pace import Due, Pace, Rate
-from edgeagent.publish import published_if
+from edgeagent.publish import TooLarge, published_if
 from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import Tasks, unless, woken
 from edgeagent.status import ForwardStatus
@@ -140,7 +139,7 @@ class Forwarder:
     # ---- for ever ----
 
     async def _run(self) -> None:
-        self._load_hint()
+        self._progress = load_hint(self._hint_file)
         pauses = delays(*RETRY_SECONDS)
         try:
             while True:
@@ -157,7 +156,7 @@ class Forwarder:
                 if not self._came.is_set():
                     await woken(self._wake, next(pauses))
         finally:
-            self._write_hint()
+            self._save_hint()
 
     async def _look(self) -> State:
         self._state = await self._log.state()
@@ -232,13 +231,25 @@ class Forwarder:
         def after(draft: Draft) -> Progress:
             return passed(progress, Range(todo.first, messages[draft.taken - 1].sequence), draft.sent, draft.dropped)
 
-        draft, payload = self._kind.build(messages, self._when, after)
-        self._complain(draft)
-        if payload and not await self._stored(payload):
+        draft = await self._sent(messages, after)
+        if draft is None:
             return
+        self._complain(draft)
         self._progress = after(draft)
         self._rate.add(len(draft.sent), time.monotonic())
         self._count(todo, messages[draft.taken - 1], state)
+
+    async def _sent(self, messages: list[Local], after: Callable[[Draft], Progress]) -> Draft | None:
+        """What of the first of them the hub has now, or never will; None: nothing is known. Raises EdgeError."""
+        while True:
+            draft, payload = self._kind.build(messages, self._when, after)
+            try:
+                return draft if not payload or await self._stored(payload) else None
+            except TooLarge:  # its stream is not as it should be: that must not hold up everything
+                self._doubt = False
+                if draft.taken == 1:
+                    return self._kind.given_up(messages[0], TOO_LARGE)
+                messages = messages[: draft.taken // 2]
 
     def _timed(self, messages: list[Local]) -> list[Local]:
         """The first of them, as far as their time is known."""
@@ -272,27 +283,16 @@ class Forwarder:
         if self._live_was_last and last.sequence == state.last:
             self._due.emptied()
         if time.monotonic() - self._hinted > HINT_SECONDS:
-            self._write_hint()
+            self._save_hint()
 
     def _complain(self, draft: Draft) -> None:
-        for subject, why in draft.complaints:
-            source = sample.source_of(subject)
+        for cause, subject, why in draft.complaints:
+            source = subject.split(".")[2]
             if self._complaints.allow(source):
                 text = f"what {source} publishes on {subject} is dropped: {why}"
-                self._tell("warning", "metric.malformed", text, source=source, subject=subject)
+                self._tell("warning", f"{self._kind.name}.{cause}", text, source=source, subject=subject)
 
-    # ---- the hint ----
-
-    def _load_hint(self) -> None:
-        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-            self._progress = msgspec.json.decode(self._hint_file.read_bytes(), type=Progress)
-
-    def _write_hint(self) -> None:
-        """It need not survive a power cut, so nothing is flushed."""
-        if not self._acknowledged or self._progress is None:
-            return
-        self._hinted = time.monotonic()
-        beside = self._hint_file.with_suffix(".new")
-        with contextlib.suppress(OSError):
-            beside.write_bytes(msgspec.json.encode(self._progress))
-            beside.replace(self._hint_file)
+    def _save_hint(self) -> None:
+        if self._acknowledged and self._progress is not None:
+            self._hinted = time.monotonic()
+            save_hint(self._hint_file, self._progress)

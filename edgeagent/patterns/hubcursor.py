@@ -16,6 +16,7 @@ from edgeagent.link import Client, request
 from edgeagent.patterns.commonlog import CommonLog, Pair
 from edgeagent.patterns.forwardchunks import Kind
 from edgeagent.patterns.forwardprogress import begun_anew, shortened
+from edgeagent.patterns.hubchunks import HubChunks, progress_of
 from edgeagent.patterns.locallog import LocalLog, State
 from edgeagent.services import result
 
@@ -36,10 +37,11 @@ class Cursor(NamedTuple):
 
 
 class _Newest(NamedTuple):
-    """The device's newest chunk on the hub. progress: with its edge, always; None: it cannot be read."""
+    """The device's newest chunk on the hub, and the newest that can be read. progress: of the latter, with its edge; None: there is none."""
 
     sequence: int
-    progress: Progress | None
+    progress: Progress | None = None
+    readable: int = 0
 
 
 class HubCursor:
@@ -49,6 +51,7 @@ class HubCursor:
         self._client, self._id, self._kind, self._log = client, device_id, kind, log
         self._subject = kind.say(device_id)
         self._known: dict[int, wire.ChunkFound] = {}
+        self._as_of = 0
 
     async def read(self, state: State, hint: Progress | None) -> Cursor:
         """Where to go on. state: of the local stream. hint: the progress as far as it is known without the hub; None: it is not.
@@ -61,7 +64,8 @@ class HubCursor:
             return Cursor(newest.sequence, *await self._without_the_hub(state, hint))
         if state.created > progress.log:
             return Cursor(newest.sequence, begun_anew(progress, state.created), "the local stream is a new one")
-        common = CommonLog(self._found, self._agreeing(state), log=state.created, newest=newest.sequence)
+        chunks = HubChunks(self._found, newest.sequence)
+        common = CommonLog(chunks.at, self._agreeing(state), log=state.created, newest=newest.readable)
         after = await common.progress(progress)
         self._known.clear()
         if after is progress:
@@ -71,15 +75,17 @@ class HubCursor:
     async def _newest(self) -> _Newest:
         stored = await get_last(self._client, self._kind.stream, self._subject, marks=True, timeout=TIMEOUT_SECONDS)
         if stored is None:
-            return _Newest(0, None)
+            return _Newest(0)
+        if stored.sequence != self._as_of:
+            self._known, self._as_of = {}, stored.sequence
         try:
             chunk = self._kind.decode(stored.data)
-            progress, last = chunk.progress, max(map(tuple, messages_of(chunk)), default=None)
+            progress, last = chunk.progress, max(messages_of(chunk), default=None)
         except Failed as error:  # it is of a newer edgeagent, perhaps: this one was put back
             log.error("the hub's newest chunk of this device is of no use: %s", error)
-            return _Newest(stored.sequence, None)
-        filled = progress.filled or (last if progress.gaps else None)
-        return _Newest(stored.sequence, replace(progress, edge=progress.edge or last, filled=filled))
+            found = await HubChunks(self._found, stored.sequence).last()
+            return _Newest(stored.sequence, progress_of(found) if found.sequence else None, found.sequence)
+        return _Newest(stored.sequence, _with_edges(progress, last), stored.sequence)
 
     async def _without_the_hub(self, state: State, hint: Progress | None) -> tuple[Progress, str]:
         if hint is None:
@@ -105,12 +111,18 @@ class HubCursor:
         """The chunk at the hub's sequence ``at``, or the next one after it. It is asked once, also when the search has to begin again: the hub
         answers only so many questions at once.
         """
-        if at not in self._known:
-            self._known[at] = await self._ask(at)
-        return self._known[at]
+        found = self._known.get(at) or await self._ask(at)
+        if found.sequence:  # else that may change
+            self._known[at] = found
+        return found
 
     async def _ask(self, at: int) -> wire.ChunkFound:
         subject = subjects.request_to_hub(self._id, f"{self._kind.name}_index")
         what = "ask the hub what it has"
         answer = await request(self._client, subject, wire.encode(wire.ChunkAsked(at)), what=what, timeout=TIMEOUT_SECONDS)
         return result(answer.data, wire.ChunkFound)
+
+
+def _with_edges(progress: Progress, last: tuple[int, int] | None) -> Progress:
+    """The same with what is left out because it is the chunk's own last message."""
+    return replace(progress, edge=progress.edge or last, filled=progress.filled or (last if progress.gaps else None))

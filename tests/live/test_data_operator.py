@@ -79,7 +79,7 @@ async def test_a_hostile_device_breaks_nothing_of_others(fleet: Fleet, devices: 
         first = asyncio.ensure_future(anext(tail))
         await until(ready.is_set, "the tail listens")
         await devices["pi-02"].store("data", b"\xff" * 500_000)
-        await devices["pi-02"].data(("hostile", 1 << 60, b"far"), ("hostile\x1b[2J", now, b"odd"))
+        await devices["pi-02"].data(("hostile", now + 86_400_000, b"far"), ("hostile\x1b[2J", now, b"odd"))
         await devices["pi-01"].data(("hostile", now, b"good"))
         heard.append((await first).body)
     assert heard == [b"good"]

@@ -8,18 +8,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from edgeagent import localsubjects, subjects
 from edgeagent.chunk import MAX_UNPACKED_BYTES, Progress, decode_metrics, pack, points_of
 from edgeagent.direct import read_all
+from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
 from edgeagent.patterns.forwarder import Forwarder
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
 from tests.support.deaf import Deaf
-from tests.support.forwarding import ForwardingDevice, chunks, numbers
+from tests.support.forwarding import DATA, METRICS, ForwardingDevice, Kind, chunks, numbers
 from tests.support.servers import until
 from tests.support.trusthub import TrustHub
 
@@ -141,17 +143,63 @@ async def test_rubbish_stops_nobody_and_is_told_once(device: ForwardingDevice, h
     assert {1, 3} <= set(found) and len([kind for kind, _ in device.told if kind == "metric.malformed"]) == 1
 
 
-async def test_a_chunk_that_cannot_be_read_stops_no_forwarder(device: ForwardingDevice, hub_client: Client) -> None:
-    """Nobody else can store it, so it is the device's own: of a newer edgeagent, that was put back. It goes on by its hint."""
-    await device.publish(9)
-    async with device.forwarding():
+async def test_a_number_beyond_all_floats_stops_nobody(device: ForwardingDevice, hub_client: Client) -> None:
+    await device.js.publish(localsubjects.local_metric("evil"), b'{"a": 1, "time": 1' + b"0" * 400 + b"}")
+    async with device.forwarding() as forwarding:
+        await device.publish(9)
         await device.idle()
-    for bad in (b"", b"{", bytes(40), pack(b" " * (MAX_UNPACKED_BYTES + 1))):
-        await published(hub_client, subjects.metric(device.id), bad)
+        assert forwarding.status().dropped == {"malformed": 1}
+    assert await numbers(hub_client) == list(range(device.published))
+
+
+@pytest.mark.parametrize("kind", [METRICS, DATA], ids=lambda kind: kind.name)
+async def test_what_the_hub_finds_too_large_holds_up_nothing(device: ForwardingDevice, hub_client: Client, kind: Kind) -> None:
+    """The stream takes less than it should: of a hub that nobody upgraded, or that somebody changed."""
+    js = hub_client.jetstream()
+    await js.update_stream((await js.stream_info(kind.stream)).config.evolve(max_msg_size=2000))
+    device.kind = kind
+    large = json.dumps({f"v{number}": number / 7 for number in range(400)}).encode()
+    await device.publish(700, kind=kind)
+    await device.js.publish(kind.subject.replace(">", "large"), large)
+    await device.publish(9, kind=kind)
+    async with device.forwarding() as forwarding:
+        await device.idle()
+        assert forwarding.status().dropped == {"too_large": 1}
+    assert await numbers(hub_client, kind=kind) == list(range(device.published))
+    assert [kind for kind, _ in device.told] == [f"{kind.name}.too_large"]
+
+
+@pytest.mark.parametrize("hint", ["hint", "no-hint"])
+async def test_a_chunk_that_cannot_be_read_stops_no_forwarder(
+    hub: TrustHub, device: ForwardingDevice, hub_client: Client, hint: str
+) -> None:
+    """Nobody else can store it, so it is the device's own. It goes on from the newest that can be read."""
+    async with ChunkIndex(hub_client, await hub.connect("HUB")):
         await device.publish(9)
         async with device.forwarding():
             await device.idle()
-    assert await numbers(hub_client) == list(range(device.published))
+        for bad in (b"", b"{", bytes(40), pack(b" " * (MAX_UNPACKED_BYTES + 1))):
+            if hint == "no-hint":
+                (device.folder / "forward-metric.json").unlink()
+            for _ in range(25):  # more than the index passes over at once
+                await published(hub_client, subjects.metric(device.id), bad)
+            await device.publish(9)
+            async with device.forwarding():
+                await device.idle()
+    assert await numbers(hub_client) == list(range(device.published)) and not device.told
+
+
+async def test_where_no_chunk_can_be_read_the_hint_counts(hub: TrustHub, device: ForwardingDevice, hub_client: Client) -> None:
+    await device.publish(9)
+    async with device.forwarding():
+        await device.idle()
+    await hub_client.jetstream().purge_stream(subjects.METRICS)
+    await published(hub_client, subjects.metric(device.id), b"{")
+    before = device.published
+    await device.publish(9)
+    async with ChunkIndex(hub_client, await hub.connect("HUB")), device.forwarding():
+        await device.idle()
+    assert await numbers(hub_client) == list(range(before, device.published))
 
 
 async def test_the_link_is_not_taken_beyond_its_cap(device: ForwardingDevice, hub_client: Client) -> None:

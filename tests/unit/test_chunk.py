@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.chunk import (
+    END_OF_TIME,
     MAX_UNPACKED_BYTES,
     Message,
     Point,
@@ -24,7 +25,7 @@ from edgeagent.chunk import (
 )
 from edgeagent.chunkdictionary import DICTIONARIES, NEWEST
 from edgeagent.errors import Failed
-from edgeagent.sample import Sample
+from edgeagent.sample import MAX_UNIT, Sample
 from tests.support.measuring import chunk_of, rounds
 
 PROGRESS = Progress(log=1795281475682115644, epoch=2, next=78, gaps=[(3, 9)], forwarded=70, dropped={"retention": 4})
@@ -105,6 +106,52 @@ def test_what_is_no_chunk(payload: bytes, words: str) -> None:
 def test_points_that_do_not_hold_together(change: dict[str, object]) -> None:
     with pytest.raises(Failed):
         list(points_of(decode_metrics(json.dumps({**HEAD, **change}).encode())))
+
+
+BEYOND = int("1" + "0" * 400)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"progress": {"forwarded": BEYOND}},
+        {"progress": {"forwarded": -1}},
+        {"progress": {"dropped": {"retention": BEYOND}}},
+        {"progress": {"dropped": {f"cause {number}": 1 for number in range(99)}}},
+        {"progress": {"gaps": [[0, BEYOND]]}},
+        {"progress": {"gaps": [[1, 2]] * 99}},
+        {"progress": {"log": 1 << 63}},
+        {"progress": {"edge": [1, BEYOND]}},
+        {"sequences": [BEYOND, 1]},
+        {"of": [0, 1, BEYOND]},
+        {"sequences": [1 << 53, 1]},
+        {"sequences": [1, -1]},
+        {"times": [0, -1]},
+    ],
+    ids=[
+        *("forwarded", "negative", "dropped", "many-causes", "gap", "many-gaps", "log", "edge", "sequence", "index"),
+        *("sum", "sequence-0", "time-below-0"),
+    ],
+)
+def test_numbers_beyond_all_bounds(change: dict[str, object]) -> None:
+    """What follows them puts them into gauges and names."""
+    with pytest.raises(Failed):
+        messages_of(decode_metrics(json.dumps({**HEAD, **change}).encode()))
+
+
+def test_units_and_kinds_of_other_versions_are_tolerated_within_bounds() -> None:
+    series = [["agent", "a", {}, "x" * 100_000, "counter"], ["agent", "b", {}, "s", "histogram" * 1000]]
+    found = list(points_of(decode_metrics(json.dumps({**HEAD, "series": series, "of": [0, 1, 0]}).encode())))
+    assert {(point.sample.unit, point.sample.kind) for point in found} == {("x" * MAX_UNIT, "counter"), ("s", "")}
+
+
+@pytest.mark.parametrize("time_ms", [-1, END_OF_TIME, BEYOND], ids=["negative", "far", "beyond"])
+def test_no_message_is_of_such_a_time(time_ms: int) -> None:
+    head, _, rest = encode_data(PROGRESS, MESSAGES[:1], BODIES[:1]).partition(b"\n")
+    with pytest.raises(Failed):
+        decode_data(json.dumps({**json.loads(head), "at": [time_ms]}).encode() + b"\n" + rest)
+    with pytest.raises(ValueError, match="is none"):
+        encode_data(PROGRESS, MESSAGES[:1], [("doors.front", time_ms, b"")])
 
 
 def test_messages_that_do_not_hold_together() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
+
 from edgeagent.chunk import (
     MAX_CHUNK_BYTES,
     MAX_DATA_CHUNK_BYTES,
@@ -49,7 +51,7 @@ def test_five_hundred_samples_at_most_but_for_one_message_with_more() -> None:
 
 def test_malformed_messages_are_counted_and_told_and_stop_nobody() -> None:
     draft, payload = built(METRICS, b"rubbish{", b"1", b"\xff", b"[]", b"2", b'{"a": "\\ud800", "b": 1}')
-    assert len(draft.complaints) >= 3 and {subject for subject, _ in draft.complaints} == {"local.metric.n"}
+    assert len(draft.complaints) >= 3 and {subject for _, subject, _ in draft.complaints} == {"local.metric.n"}
     chunk = decode_metrics(payload)
     assert [point.sample.value for point in points_of(chunk)][:2] == [1, 2]
     assert chunk.progress.forwarded + sum(chunk.progress.dropped.values()) == draft.taken
@@ -74,6 +76,45 @@ def test_a_message_that_would_be_a_bomb_is_dropped() -> None:
     assert len(bomb) < 32 << 10
     draft, payload = built(METRICS, bomb, b"1")
     assert draft.dropped == {"too_large": 1} and [p.sample.value for p in points_of(decode_metrics(payload))] == [1]
+
+
+def poison() -> bytes:
+    """7 KB of line protocol that are more than 1 MiB in a chunk: JSON needs six bytes for a control character."""
+    tags = ",".join(f"{chr(97 + number)}" + "\x01" * 199 + "=" + "\x01" * 200 for number in range(16))
+    return f"m,{tags} {','.join(f'f{number}=1' for number in range(70))}".encode()
+
+
+def test_control_characters_make_no_chunk_that_nobody_can_read() -> None:
+    draft, payload = built(METRICS, b"1", poison(), b"2")
+    assert [point.sample.value for point in points_of(decode_metrics(payload))] == [1, 2]
+    assert draft.dropped == {"too_large": 1} and [cause for cause, *_ in draft.complaints] == ["too_large"]
+
+
+def test_long_sources_make_no_chunk_that_nobody_can_read() -> None:
+    sample = b'{"samples":[{"metric":"m","value":1}]}'
+    messages = [Local(5 + number, NOW, f"local.metric.s{number}{'a' * 3900}", sample) for number in range(500)]
+    draft, payload = METRICS.build(messages, as_stored, lambda draft: Progress(next=5 + draft.taken))
+    assert 0 < draft.taken == len(list(points_of(decode_metrics(payload))))
+
+
+def test_no_message_ends_the_forwarder_whatever_is_wrong_with_it() -> None:
+    def when(message: Local, own: float) -> tuple[int, bool]:
+        if own:
+            raise ZeroDivisionError("of this one nobody thought")
+        return as_stored(message, own)
+
+    messages = [Local(5, NOW, "local.metric.n", b'{"a": 1, "time": 7}'), Local(6, NOW, "local.metric.n", b"1")]
+    draft, payload = METRICS.build(messages, when, lambda draft: Progress(next=5 + draft.taken))
+    assert draft.dropped == {"malformed": 1} and "nobody thought" in draft.complaints[0][2]
+    assert [point.sample.value for point in points_of(decode_metrics(payload))] == [1]
+
+
+@pytest.mark.parametrize("time_ms", [-1, 1 << 62], ids=["before-1970", "far"])
+def test_a_clock_that_is_far_off_loses_no_message(time_ms: int) -> None:
+    for kind in (METRICS, DATA):
+        local = kind.subject.replace(">", "n")
+        draft, payload = kind.build([Local(5, NOW, local, b"1")], lambda *_: (time_ms, True), lambda _: Progress(next=6))
+        assert not draft.dropped and kind.decode(payload).progress.next == 6
 
 
 def test_messages_of_programs_go_as_they_are() -> None:

@@ -63,10 +63,15 @@ def test_a_batch_comes_back_as_it_was() -> None:
         (b"\xff", "utf-8"),
         (b"9" * 400, "no number that can be stored"),
         (b"x" * 40_000, "too many"),
+        (b'{"a": 1, "time": 1' + b"0" * 400 + b"}", "too large"),
+        (b'{"samples": [{"metric": "a", "value": 1, "time": 1' + b"0" * 400 + b"}]}", "time"),
+        (b'{"samples": [{"metric": "a", "value": 1, "unit": "' + b"x" * 64 + b'"}]}', "unit of more than 63"),
+        (b'{"samples": [{"metric": "a", "value": 1, "kind": "histogram"}]}', "of the kind 'histogram'"),
     ],
     ids=[
         *("empty", "empty-object", "text", "nan", "list", "cut-off", "nested", "time-true", "far-time", "bad-name"),
         *("batch-boolean", "batch-nameless", "no-utf8", "huge", "too-long"),
+        *("time-beyond-floats", "batch-time-beyond-floats", "long-unit", "unknown-kind"),
     ],
 )
 def test_what_is_refused_with_the_reason(payload: bytes, words: str) -> None:

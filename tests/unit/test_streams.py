@@ -45,13 +45,19 @@ def test_none_takes_rollups_or_single_deletes():
     assert [name for name, config in made.items() if not config.deny_delete] == []
 
 
-@pytest.mark.parametrize(("name", "parts"), [("EDGE_METRICS", 4), ("EDGE_EVENTS", 8), ("EDGE_DATA", 4)])
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB])
-def test_one_device_cannot_fill_a_stream(name, parts, store_bytes):
-    made = BY_NAME[name].configuration(store_bytes)
+def test_one_device_cannot_fill_the_events(store_bytes):
+    made, parts = BY_NAME["EDGE_EVENTS"].configuration(store_bytes), 8
     assert made.max_msgs_per_subject >= 14
     assert made.max_msgs_per_subject * len(made.subjects) * made.max_msg_size <= made.max_bytes / parts
     assert made.discard == api.DiscardPolicy.OLD
+
+
+@pytest.mark.parametrize(("name", "most"), [("EDGE_METRICS", 21 * 24 * 60), ("EDGE_DATA", 5 * 24 * 60)])
+def test_small_chunks_last_for_weeks(name, most):
+    """One a minute, on a hub with 1 GiB. Who shares the bytes: tests/live/test_retention.py."""
+    made = BY_NAME[name].configuration(GIB)
+    assert most < made.max_msgs_per_subject < made.max_bytes / 4 / 1000 and made.discard == api.DiscardPolicy.OLD
 
 
 def test_one_device_cannot_fill_the_uploads():
