@@ -79,10 +79,10 @@ def said(server: Server) -> list[tuple[str, str, bool]]:
 async def test_a_receiver_that_was_down_gets_its_events_afterwards_once_and_in_order(hub: Client) -> None:
     server = Server()
     async with receiving(hub, server) as receiver:
-        await tell(hub, "pi-01", "error", "alert.hot", state="raised")
-        await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+        await tell(hub, "pi-01", "error", "alert.hot.raised")
+        await tell(hub, "pi-01", "error", "alert.hot.raised")
         await tell(hub, "pi-02", "info", "app.said")
-        await tell(hub, "pi-01", "info", "alert.hot", state="cleared")
+        await tell(hub, "pi-01", "info", "alert.hot.cleared")
         await until(lambda: receiver.retries > 2, "it is tried again")
         async with server.running():
             await until(lambda: len(server.posted) == 2, "it was told")
@@ -96,11 +96,11 @@ async def test_another_instance_knows_what_is_open(hub: Client) -> None:
     server = Server()
     async with server.running():
         async with receiving(hub, server):
-            await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+            await tell(hub, "pi-01", "error", "alert.hot.raised")
             await until(lambda: len(server.posted) == 1, "the first is told")
         async with receiving(hub, server):
-            await tell(hub, "pi-01", "error", "alert.hot", state="raised")
-            await tell(hub, "pi-01", "info", "alert.hot", state="cleared")
+            await tell(hub, "pi-01", "error", "alert.hot.raised")
+            await tell(hub, "pi-01", "info", "alert.hot.cleared")
             await until(lambda: len(server.posted) == 2, "its end is told")
     assert said(server) == [("pi-01", "hot", False), ("pi-01", "hot", True)]
 
