@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub import register, streams
 from edgeagent.hub.bucket import PREFIX
-from edgeagent.hub.exporterfollow import SampleFollower, causes, waiting
+from edgeagent.hub.exporterfollow import SampleFollower
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
@@ -143,10 +143,17 @@ class HubExports:
 
         now = datetime.now(timezone.utc)
         if self._devices is not None:
-            yield from device_families(self._devices, now)
-        yield from self._forwarding()
-        yield from families.fills(self._fills)
-        yield from families.tallies({sink.name: sink.tally for sink in self._sinks})
+            yield from _alone(device_families(self._devices, now))
+        yield from _alone(self._forwarding())
+        yield from _alone(families.fills(self._fills))
+        yield from _alone(families.tallies({sink.name: sink.tally for sink in self._sinks}))
+        yield from _alone(self._own(now))
+        if self._values is not None:
+            yield from _alone(families.sample_families(self._values.current(now.timestamp())))
+
+    def _own(self, now: datetime) -> Iterator[Metric]:
+        from edgeagent.hub import exporterfamilies as families
+
         days = [({"what": what}, (ends - now).total_seconds() / 86_400) for what, ends in self._ends.items()]
         yield families.gauge("edgeagent_hub_certificate_days_left", "Days until a certificate of the hub ends.", days)
         told = [
@@ -155,26 +162,32 @@ class HubExports:
             for outcome, count in list(receiver.outcomes.items())
         ]
         yield families.counter("edgeagent_hub_notifications_total", "What was told by webhook, by what became of it.", told)
-        if self._values is not None:
-            yield from families.sample_families(self._values.current(now.timestamp()))
 
     def _forwarding(self) -> Iterator[Metric]:
         from edgeagent.hub import exporterfamilies as families
 
-        rows = [({"device": device}, progress) for device, progress in list(self._samples.progress.items())]
+        rows = [({"device": device}, of) for device, of in list(self._samples.forwarding.items())]
         text = "Messages of samples that its programs and collectors stored, and that came to the hub."
-        forwarded = [(label, progress.forwarded) for label, progress in rows]
+        forwarded = [(label, of.forwarded) for label, of in rows]
         yield families.counter("edgeagent_device_metrics_forwarded_total", text, forwarded)
         text = "The same that never will, by cause."
-        dropped = [({**label, "cause": cause}, count) for label, progress in rows for cause, count in causes(progress).items()]
+        dropped = [({**label, "cause": cause}, count) for label, of in rows for cause, count in of.dropped.items()]
         yield families.counter("edgeagent_device_metrics_dropped_total", text, dropped)
         text = "The same that were stored before the device's newest chunk and have not come yet."
-        yield families.gauge("edgeagent_device_metrics_waiting", text, [(label, waiting(progress)) for label, progress in rows])
+        yield families.gauge("edgeagent_device_metrics_waiting", text, [(label, of.waiting) for label, of in rows])
         left_out = Counter(self._values.left_out if self._values is not None else {})
         left_out.update(unreadable=self._samples.unreadable, flood=self._samples.flood)
         text = "Samples that are not shown here, by reason; chunks, where it is unreadable, too_many or flood."
         reasons = [({"reason": reason}, count) for reason, count in left_out.items()]
         yield families.counter("edgeagent_hub_samples_left_out_total", text, reasons)
+
+
+def _alone(part: Iterator[Metric]) -> Iterator[Metric]:
+    """Its families, as far as it comes: what nobody thought of in one part leaves all others as they are."""
+    try:
+        yield from part
+    except Exception:  # see above
+        log.exception("a part of /metrics is left out")
 
 
 async def _fill(hub: Client, stream: str) -> Fill:
