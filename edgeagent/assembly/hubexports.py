@@ -22,7 +22,7 @@ from edgeagent.hub.exporterfollow import SampleFollower
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.notify import Ledger, Receiver
+from edgeagent.hub.notify import Receiver
 from edgeagent.hub.notifypresence import PresenceTeller
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
 from edgeagent.link import Client, request
@@ -62,8 +62,7 @@ class HubExports:
         self._samples = SampleFollower(hub, self._values, time.time)
         self._devices: DeviceStates | None = None
         self._sinks = [Sink(hub, target, time.time) for target in self._targets()]
-        ledger = Ledger(hub)
-        self._receivers = [Receiver(hub, ledger, name, webhook, place.path) for name, webhook in exports.notify.webhooks.items()]
+        self._receivers = [Receiver(hub, name, webhook, place.path) for name, webhook in exports.notify.webhooks.items()]
         self._fills: list[Fill] = []
         self._ends: dict[str, datetime] = {}
 

@@ -21,7 +21,7 @@ from edgeagent.hub import sinksinflux, sinksremotewrite
 from edgeagent.hub.exportervalues import MAX_POINTS, believable
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
 from edgeagent.hub.sinksconsumer import DurableConsumer
-from edgeagent.hub.sinkspost import Answer, Poster, Request, Verdict, bearer, delivered, secret
+from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, delivered, secret
 from edgeagent.hub.sinksremotewrite import Row
 from edgeagent.link import Client
 
@@ -159,7 +159,11 @@ class Sink:
     async def run(self) -> None:
         async with Poster() as poster:
             async for messages in self._consumer.batches():
-                await self._write(poster, messages)
+                try:
+                    await self._write(poster, messages)
+                except BaseException:  # the end of us, above all
+                    await self._consumer.released(messages)
+                    raise
                 await self._consumer.done(messages)
 
     async def look(self) -> None:
@@ -170,8 +174,10 @@ class Sink:
         async def waiting() -> None:
             await self._consumer.working(messages)
 
+        attempts = Attempts(poster, name=self.name, retried=self._retried, waiting=waiting, judge=self._target.judge)
+
         async def send(make: Callable[[], Request]) -> Answer:
-            return await delivered(poster, make, name=self.name, retried=self._retried, waiting=waiting, judge=self._target.judge)
+            return await delivered(attempts, make)
 
         points = self._points(messages)
         while batch := list(islice(points, SAMPLES)):
