@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Point
@@ -40,6 +40,8 @@ DIVIDE = 64
 _NEVER = re.compile(r"too old sample|out of bounds|out of order|duplicate sample", re.IGNORECASE)
 
 _Points = Sequence[tuple[str, Point]]
+_Rows = TypeVar("_Rows")
+_Halves = Callable[[_Rows], "tuple[_Rows, _Rows] | None"]
 
 
 class Tally:
@@ -78,6 +80,23 @@ class Target(Protocol):
         ...
 
 
+async def _divided(
+    rows: _Rows, post: Callable[[_Rows], Awaitable[Answer]], halves: _Halves[_Rows]
+) -> AsyncIterator[tuple[_Rows, Answer]]:
+    """Post what one device sent, in parts where it is refused, and yield the parts that never will be taken."""
+    waiting, tries = [rows], 0
+    while waiting:
+        rows, tries = waiting.pop(), tries + 1
+        answer = await post(rows)
+        if answer.verdict is Verdict.TAKEN:
+            continue
+        parts = halves(rows)
+        if parts is None or tries >= DIVIDE:
+            yield rows, answer
+        else:
+            waiting += reversed(parts)
+
+
 class RemoteWrite:
     """Prometheus refuses a request as a whole for one sample that is too old, so a refused one is divided until that is found."""
 
@@ -87,23 +106,14 @@ class RemoteWrite:
         self._options, self._folder = options, folder
 
     async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        rows = sinksremotewrite.rows_of(points)
-        if (await self._post(rows, send, tally)).verdict is not Verdict.TAKEN:
-            for part in sinksremotewrite.by_device(rows):  # nobody else pays for what one device sends
-                await self._divide(part, send, tally)
+        async def post(rows: list[Row]) -> Answer:
+            return await self._post(rows, send, tally)
 
-    async def _divide(self, rows: list[Row], send: Send, tally: Tally) -> None:
-        waiting, tries = [rows], 0
-        while waiting:
-            rows, tries = waiting.pop(), tries + 1
-            answer = await self._post(rows, send, tally)
-            parts = sinksremotewrite.halves(rows)
-            if answer.verdict is Verdict.TAKEN:
-                continue
-            if parts is None or tries >= DIVIDE:
-                tally.refused(self.name, _count(rows), answer)
-            else:
-                waiting += reversed(parts)
+        rows = sinksremotewrite.rows_of(points)
+        if (await post(rows)).verdict is not Verdict.TAKEN:
+            for part in sinksremotewrite.by_device(rows):  # nobody else pays for what one device sends
+                async for lost, answer in _divided(part, post, sinksremotewrite.halves):
+                    tally.refused(self.name, _count(lost), answer)
 
     async def _post(self, rows: list[Row], send: Send, tally: Tally) -> Answer:
         body = sinksremotewrite.body(rows)
@@ -123,7 +133,8 @@ class RemoteWrite:
 
 
 class Influx:
-    """InfluxDB takes the good lines of a request itself, and says which it refused."""
+    """Some versions take the good lines of a request that they refuse, others none: it is divided as for Prometheus, and a line that
+    is written twice changes nothing."""
 
     name = "influx"
 
@@ -131,12 +142,16 @@ class Influx:
         self._options, self._folder = options, folder
 
     async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        body = sinksinflux.body(points)
-        answer = await send(lambda: self._request(body))
-        if answer.verdict is Verdict.TAKEN:
-            tally.sent += len(points)
-        else:
-            tally.refused(self.name, len(points), answer)
+        async def post(part: _Points) -> Answer:
+            body = sinksinflux.body(part)
+            answer = await send(lambda: self._request(body))
+            tally.sent += len(part) if answer.verdict is Verdict.TAKEN else 0
+            return answer
+
+        if (await post(points)).verdict is not Verdict.TAKEN:
+            for part in _by_device(points):
+                async for lost, answer in _divided(part, post, _halves):
+                    tally.refused(self.name, len(lost), answer)
 
     def judge(self, answer: Answer) -> Verdict:
         return answer.verdict
@@ -209,6 +224,18 @@ class Sink:
                 self.tally.dropped["future"] += 1
             else:
                 yield point
+
+
+def _by_device(points: _Points) -> list[_Points]:
+    found: dict[str, list[tuple[str, Point]]] = {}
+    for pair in points:
+        found.setdefault(pair[0], []).append(pair)
+    return list(found.values())
+
+
+def _halves(points: _Points) -> tuple[_Points, _Points] | None:
+    middle = len(points) // 2
+    return (points[:middle], points[middle:]) if middle else None
 
 
 def _count(rows: Sequence[Row]) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from edgeagent import files
 from edgeagent.backoff import delays
@@ -91,8 +93,12 @@ class Poster:
     async def __aenter__(self) -> Poster:
         import aiohttp
 
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        self._session = aiohttp.ClientSession(timeout=timeout, headers={"User-Agent": "edgeagent-hub"}, trust_env=True)
+        # Not trust_env: beside the proxies it takes logins from ~/.netrc, and fails where there is a header with one already.
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+            headers={"User-Agent": "edgeagent-hub"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,7 +112,7 @@ class Poster:
         assert self._session is not None
         try:
             async with self._session.post(
-                request.url, data=request.body, headers=request.headers, allow_redirects=False
+                request.url, data=request.body, headers=request.headers, allow_redirects=False, proxy=_proxy(request.url)
             ) as response:
                 said = (await response.content.read(MAX_ANSWER_BYTES)).decode(errors="replace")
                 return Answer(response.status, _one_line(said), _seconds(response.headers.get("Retry-After", "")))
@@ -176,6 +182,12 @@ async def delivered(attempts: Attempts, make: Callable[[], Request]) -> Answer:
         if answer is not None and found is not Verdict.LATER:
             return answer
         await attempts.pause()
+
+
+def _proxy(url: str) -> str | None:
+    """What ``http_proxy``, ``https_proxy`` and ``no_proxy`` in the environment say of an address. Raises ValueError for one that is none."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def why(error: EdgeError) -> str:
