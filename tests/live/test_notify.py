@@ -16,8 +16,10 @@ pytest.importorskip("aiohttp")
 
 from edgeagent import subjects, wire
 from edgeagent.assembly.hubnotify import try_out
+from edgeagent.direct import read_all
 from edgeagent.errors import SettingsProblem, UsageProblem
-from edgeagent.hub import notify, notifypresence, sinksconsumer, sinkspost
+from edgeagent.hub import notify, notifylost, notifypresence, sinksconsumer, sinkspost
+from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import NotifyOptions, Webhook
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.notify import Receiver
@@ -231,6 +233,23 @@ async def test_what_was_told_before_a_restart_is_not_told_again(hub: Client, mon
         await until(lambda teller=teller: "pi-01" in teller._lost._told, "it is known that it was told")  # type: ignore[misc]  # of this round
         await tasks.close()
     assert await told() == before + 1
+
+
+async def test_of_more_devices_than_an_event_names_nobody_is_told_twice(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One instance tells; another, which begins then, and the first one itself, have nothing to add."""
+    options = NotifyOptions(offline_seconds=1.0, gather_seconds=0.1)
+    monkeypatch.setattr(notifylost, "MAX_NAMED_CHARACTERS", 40)
+    monkeypatch.setattr(notifypresence, "READ_SECONDS", 0.05)
+    many = [f"pi-{number:02}" for number in range(30)]
+    await seen(hub, many, online=False, seconds_ago=60)
+    for _ in range(2):
+        tasks, teller = Tasks(), PresenceTeller(hub, options)
+        tasks.start("tell", teller.run())
+        await until(lambda teller=teller: len(teller._lost._told) == 30, "all are known to be told")  # type: ignore[misc]  # of this round
+        await tasks.close()
+    (event,) = [one async for one in read_all(hub, STREAM, subjects.event("hub", "*"), prefix=PREFIX)]
+    data = wire.decode(event.data, wire.Event).data
+    assert data["count"] == 30 and 0 < len(data["devices"]) < 30
 
 
 def made(folder: Path, text: str) -> HubFolder:

@@ -147,6 +147,29 @@ def test_the_return_is_told_of_whose_going_was() -> None:
     assert table.back(300) == []
 
 
+def test_more_than_an_event_names_are_one_message_for_who_only_read_it() -> None:
+    """Another instance, which knows them already; and one that starts afterwards."""
+    many = [f"pi-{number:04}" for number in range(3000)]
+    for knows_before in (True, False):
+        table = lost()
+        if not knows_before:
+            table.all_told(200, lost=True)
+        for device in many:
+            table.seen(device, online=False, since=100, now=101)
+        table.seen("pi-late", online=False, since=150, now=150)
+        if knows_before:
+            table.all_told(200, lost=True)
+        assert table.lost(250) == ["pi-late"]
+        for device in many:
+            table.seen(device, online=True, since=300, now=300)
+        assert table.back(305) == many
+        table.all_told(306, lost=False)
+        table.told(["pi-late"], lost=True)
+        assert table.back(400) == []
+        table.seen("pi-0001", online=False, since=500, now=500)
+        assert table.lost(600) == ["pi-0001"]
+
+
 def test_who_was_removed_is_not_lost() -> None:
     table = lost()
     table.seen("pi-01", online=False, since=100, now=100)
