@@ -15,7 +15,8 @@ from datetime import datetime, timezone
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.backoff import delays
+from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.hub import register, streams
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exporterfollow import SampleFollower
@@ -43,6 +44,8 @@ log = logging.getLogger("edgeagent.hub")
 LOOK_SECONDS = 30.0
 #: Pause before what could not begin is tried again, in seconds.
 AGAIN_SECONDS = 5.0
+#: Bounds of the pause before a task that failed begins anew, in seconds.
+ANEW_SECONDS = (5.0, 300.0)
 _PACKAGES = ("aiohttp", "prometheus_client", "cramjam")
 
 
@@ -87,7 +90,7 @@ class HubExports:
             log.warning("nothing is offered at /metrics and nothing is sent to others: %s", without)
             return
         for sink in self._sinks:
-            tasks.start(sink.name, sink.run())
+            tasks.start(sink.name, _guarded(sink.name, sink.run))
         if self._receivers:
             tasks.start("notify", self._notify(tasks))
         if self._exports.metrics.listen:
@@ -98,8 +101,8 @@ class HubExports:
         await _patiently([receiver.start for receiver in self._receivers])
         await _patiently([teller.start])
         for receiver in self._receivers:
-            tasks.start(f"notify {receiver.name}", receiver.run())
-        await teller.run()
+            tasks.start(f"notify {receiver.name}", _guarded(f"notify {receiver.name}", receiver.run))
+        await _guarded("notify", teller.run)
 
     async def _offer(self, tasks: Tasks) -> None:
         from edgeagent.assembly.hubdevices import DeviceStates
@@ -107,9 +110,9 @@ class HubExports:
 
         self._devices = DeviceStates(self._hub)
         await _patiently([self._samples.start, self._devices.start, self._read_samples, self._look])
-        tasks.start("metrics: look", self._looks())
-        tasks.start("metrics: devices", self._devices.run())
-        await Exporter(self._exports.metrics.address, self._families).run()
+        tasks.start("metrics: look", _guarded("metrics: look", self._looks))
+        tasks.start("metrics: devices", _guarded("metrics: devices", self._devices.run))
+        await _guarded("metrics", Exporter(self._exports.metrics.address, self._families).run)
 
     async def _read_samples(self) -> None:
         await self._samples.read(await register.every(self._hub))
@@ -206,6 +209,23 @@ async def _patiently(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
             try:
                 await work()
                 break
-            except EdgeError as error:
-                log.debug("%s", error)
+            except Closed:
+                raise
+            except Exception as error:  # see _guarded
+                log.log(logging.DEBUG if isinstance(error, EdgeError) else logging.ERROR, "%r", error)
                 await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do what runs for ever. Whatever it fails of, it begins anew, and everything else that the hub does goes on.
+
+    Raises Closed: the connection has ended for good.
+    """
+    for pause in delays(*ANEW_SECONDS):
+        try:
+            await work()
+        except Closed:
+            raise
+        except Exception:  # what nobody thought of; what was thought of is handled where it comes from
+            log.exception("%s failed, and begins anew", name)
+        await asyncio.sleep(pause)

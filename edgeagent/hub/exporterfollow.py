@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Progress
 from edgeagent.direct import get_last, in_our_words, republished
-from edgeagent.errors import EdgeError
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.link import Client
@@ -90,7 +89,7 @@ class SampleFollower:
             found = chunk.decode_metrics(data)
             if self._values is not None:
                 self._values.add(device, chunk.points_of(found), self._clock())
-        except EdgeError:
+        except Exception:  # mostly EdgeError; nobody's chunk may end this
             self.unreadable += 1
             return
         if device not in self._newest or stored >= self._newest[device]:

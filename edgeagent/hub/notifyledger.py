@@ -8,7 +8,6 @@ from collections import OrderedDict
 
 from edgeagent import subjects, wire
 from edgeagent.direct import read_all
-from edgeagent.errors import EdgeError
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.notifyrules import Notice, OpenAlerts
 from edgeagent.link import Client
@@ -62,8 +61,8 @@ class Ledger:
         try:
             if subjects.is_id(device):
                 notice = self._alerts.take(device, severity, wire.decode(data, wire.Event), stored)
-        except EdgeError as error:
-            log.debug("%s", error)
+        except Exception as error:  # mostly EdgeError; nothing that stands in the stream may stop all that comes after it
+            log.debug("%r", error)
         self._position = sequence
         self._judged[sequence] = notice
         while len(self._judged) > REMEMBERED:

@@ -16,7 +16,6 @@ from typing import Any, Protocol, TypeVar
 
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Point
-from edgeagent.errors import EdgeError
 from edgeagent.hub import sinksinflux, sinksremotewrite
 from edgeagent.hub.exportervalues import MAX_POINTS, believable
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
@@ -209,9 +208,9 @@ class Sink:
             try:
                 found = chunk.decode_metrics(message.data)
                 yield from ((device, point) for point in self._good(chunk.points_of(found)))
-            except EdgeError as error:
+            except Exception as error:  # mostly EdgeError; nothing that stands in the stream may stop all that comes after it
                 self.tally.dropped["unreadable"] += 1
-                log.debug("%s of %s", error, device)
+                log.debug("%r of %s", error, device)
 
     def _good(self, points: Iterator[Point]) -> Iterator[Point]:
         for number, point in enumerate(points):
