@@ -18,7 +18,7 @@ from edgeagent import subjects, wire
 from edgeagent.assembly.hubnotify import try_out
 from edgeagent.direct import read_all
 from edgeagent.errors import SettingsProblem, UsageProblem
-from edgeagent.hub import notify, notifylost, notifypresence, sinksconsumer, sinkspost
+from edgeagent.hub import notify, notifyledger, notifylost, notifypresence, sinksconsumer, sinkspost
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import NotifyOptions, Webhook
 from edgeagent.hub.folder import HubFolder, HubOptions
@@ -117,6 +117,30 @@ async def test_a_device_that_floods_does_not_silence_others_and_what_is_refused_
         await tell(hub, "pi-01", "error", "app.failed")
         await until(lambda: bool(server.posted) and said(server)[-1][0] == "pi-01", "the other one is heard")
     assert receiver.outcomes["flood"] > 10 and receiver.outcomes["refused"] == 1
+
+
+async def test_who_is_behind_costs_others_nothing(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each webhook reads the events once, wherever another one is; and comes to the same result, also from the beginning."""
+    monkeypatch.setattr(notifyledger, "REMEMBERED", 2)
+    webhook = Webhook(url="http://127.0.0.1:1")
+    ahead, behind = (Receiver(hub, name, webhook, Path())._ledger for name in ("ops", "boss"))
+    for state in ("raised", "raised", "cleared", "raised", "cleared"):
+        await tell(hub, "pi-01", "error", f"alert.hot.{state}")
+    last = (await hub.jetstream().stream_info(STREAM)).state.last_seq
+    found, reads = [], 0
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += options["first"] == 1
+        return read_all(*args, **options)
+
+    monkeypatch.setattr(notifyledger, "read_all", counted)
+    for step in range(5):
+        await ahead.notice(last)
+        found.append(await behind.notice(last - 4 + step))
+    assert [notice and notice.resolved for notice in found] == [False, None, True, False, True]
+    assert reads == 2
+    assert await behind.notice(last - 4) == found[0] and reads == 3
 
 
 def refuses(bad: str) -> Callable[[int, bytes], int]:
