@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -35,6 +35,7 @@ READ_SECONDS = 300.0
 OUTCOMES = 20_000
 _DAY = 86_400.0
 _CONFIG = subjects.kv(CONFIG_BUCKET, "")
+_Row = tuple[dict[str, str], float]
 
 
 class DeviceStates:
@@ -143,20 +144,15 @@ def _note(generations: dict[str, int], subject: str, data: bytes, *, deleted: bo
 def device_families(states: DeviceStates, now: datetime) -> Iterator[Metric]:
     """What the hub knows of every device. now: the hub's clock."""
     devices = list(states.roster.devices.values())
-    labels = {known.id: {"device": known.id} for known in devices}
-    up = [(labels[known.id], float(state_of(known, now) is State.ONLINE)) for known in devices]
+    up = _rows(devices, lambda known: (_label(known), float(state_of(known, now) is State.ONLINE)))
     yield gauge("edgeagent_device_up", "Whether the device is online, as `edgeagent fleet ls` says it.", up)
-    about = [
-        ({**labels[known.id], "state": str(state_of(known, now)), "groups": ",".join(known.groups)}, 1.0) for known in devices
-    ]
+    about = _rows(
+        devices, lambda known: ({**_label(known), "state": str(state_of(known, now)), "groups": ",".join(known.groups)}, 1.0)
+    )
     yield gauge("edgeagent_device_info", "1; its state and its groups are labels.", about)
-    seen = [(labels[known.id], (now - known.last_seen).total_seconds()) for known in devices if known.last_seen]
+    seen = _rows(devices, lambda known: (_label(known), (now - known.last_seen).total_seconds()) if known.last_seen else None)
     yield gauge("edgeagent_device_last_seen_seconds", "How long ago it was certainly there.", seen)
-    days = [
-        (labels[known.id], (known.record.expires_at - now.timestamp()) / _DAY)
-        for known in devices
-        if known.record and known.record.expires_at
-    ]
+    days = _rows(devices, lambda known: _days_left(known, now))
     yield gauge("edgeagent_device_credentials_days_left", "Days until its JWT ends; it renews itself before.", days)
     yield from _config_families(states, devices, now)
     ended = [({"device": device, "state": state}, count) for (device, state), count in list(states.outcomes.items())]
@@ -164,25 +160,51 @@ def device_families(states: DeviceStates, now: datetime) -> Iterator[Metric]:
     yield counter("edgeagent_device_commands_total", text, ended)
 
 
-def _config_families(states: DeviceStates, devices: list[Known], now: datetime) -> Iterator[Metric]:
-    pending: list[tuple[dict[str, str], float]] = []
-    lag: list[tuple[dict[str, str], float]] = []
-    wrong: list[tuple[dict[str, str], float]] = []
+def _rows(devices: list[Known], row: Callable[[Known], _Row | None]) -> list[_Row]:
+    """The row of each device that has one. What nobody thought of in one of them leaves out that one."""
+    found = []
     for known in devices:
-        if known.config is None:
-            continue
-        said, label = known.config.scopes, {"device": known.id}
-        desired = {str(scope): states.generations.get(str(scope), 0) for scope in scopes_of(known.id, known.groups)}
-        behind: list[int] = [
-            generation for scope, generation in desired.items() if generation != (said[scope].applied if scope in said else 0)
-        ]
-        pending.append((label, float(len(behind))))
-        # A generation is when its document was signed, in Unix milliseconds, unless that clock was wrong.
-        oldest = min(behind, default=0)
-        lag.append((label, max(0.0, now.timestamp() - oldest / 1000) if oldest else 0.0))
-        wrong.append((label, float(sum(bool(state.error) for state in said.values()))))
+        try:
+            found.append(row(known))
+        except Exception as error:  # see above
+            log.debug("%s is left out of /metrics: %r", known.id, error)
+    return [each for each in found if each is not None]
+
+
+def _label(known: Known) -> dict[str, str]:
+    return {"device": known.id}
+
+
+def _days_left(known: Known, now: datetime) -> _Row | None:
+    if not known.record or not known.record.expires_at:
+        return None
+    return _label(known), (known.record.expires_at - now.timestamp()) / _DAY
+
+
+def _config_families(states: DeviceStates, devices: list[Known], now: datetime) -> Iterator[Metric]:
+    following = [known for known in devices if known.config is not None]
+    pending = _rows(following, lambda known: (_label(known), float(len(_behind(states, known)))))
     yield gauge("edgeagent_device_config_pending", "Scopes whose configuration at the hub it does not follow (yet).", pending)
+    lag = _rows(following, lambda known: (_label(known), _lag(_behind(states, known), now)))
     yield gauge(
         "edgeagent_device_config_lag_seconds", "Since when it does not follow the oldest of them; 0: it follows all.", lag
     )
+    wrong = _rows(following, lambda known: (_label(known), float(_errors(known))))
     yield gauge("edgeagent_device_config_errors", "Scopes whose configuration it refuses to follow.", wrong)
+
+
+def _errors(known: Known) -> int:
+    return sum(bool(state.error) for state in known.config.scopes.values()) if known.config is not None else 0
+
+
+def _behind(states: DeviceStates, known: Known) -> list[int]:
+    """The generations at the hub that it does not follow."""
+    said = known.config.scopes if known.config is not None else {}
+    wanted = {str(scope): states.generations.get(str(scope), 0) for scope in scopes_of(known.id, known.groups)}
+    return [generation for scope, generation in wanted.items() if generation != (said[scope].applied if scope in said else 0)]
+
+
+def _lag(behind: list[int], now: datetime) -> float:
+    """Seconds. A generation is when its document was signed, in Unix milliseconds, unless that clock was wrong."""
+    oldest = min(behind, default=0)
+    return max(0.0, now.timestamp() - oldest / 1000) if oldest else 0.0

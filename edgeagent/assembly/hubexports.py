@@ -15,14 +15,15 @@ from datetime import datetime, timezone
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.backoff import delays
+from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.hub import register, streams
 from edgeagent.hub.bucket import PREFIX
-from edgeagent.hub.exporterfollow import SampleFollower, causes, waiting
+from edgeagent.hub.exporterfollow import SampleFollower
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.notify import Ledger, Receiver
+from edgeagent.hub.notify import Receiver
 from edgeagent.hub.notifypresence import PresenceTeller
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
 from edgeagent.link import Client, request
@@ -43,6 +44,8 @@ log = logging.getLogger("edgeagent.hub")
 LOOK_SECONDS = 30.0
 #: Pause before what could not begin is tried again, in seconds.
 AGAIN_SECONDS = 5.0
+#: Bounds of the pause before a task that failed begins anew, in seconds.
+ANEW_SECONDS = (5.0, 300.0)
 _PACKAGES = ("aiohttp", "prometheus_client", "cramjam")
 
 
@@ -62,8 +65,7 @@ class HubExports:
         self._samples = SampleFollower(hub, self._values, time.time)
         self._devices: DeviceStates | None = None
         self._sinks = [Sink(hub, target, time.time) for target in self._targets()]
-        ledger = Ledger(hub)
-        self._receivers = [Receiver(hub, ledger, name, webhook, place.path) for name, webhook in exports.notify.webhooks.items()]
+        self._receivers = [Receiver(hub, name, webhook, place.path) for name, webhook in exports.notify.webhooks.items()]
         self._fills: list[Fill] = []
         self._ends: dict[str, datetime] = {}
 
@@ -88,7 +90,7 @@ class HubExports:
             log.warning("nothing is offered at /metrics and nothing is sent to others: %s", without)
             return
         for sink in self._sinks:
-            tasks.start(sink.name, sink.run())
+            tasks.start(sink.name, _guarded(sink.name, sink.run))
         if self._receivers:
             tasks.start("notify", self._notify(tasks))
         if self._exports.metrics.listen:
@@ -99,8 +101,8 @@ class HubExports:
         await _patiently([receiver.start for receiver in self._receivers])
         await _patiently([teller.start])
         for receiver in self._receivers:
-            tasks.start(f"notify {receiver.name}", receiver.run())
-        await teller.run()
+            tasks.start(f"notify {receiver.name}", _guarded(f"notify {receiver.name}", receiver.run))
+        await _guarded("notify", teller.run)
 
     async def _offer(self, tasks: Tasks) -> None:
         from edgeagent.assembly.hubdevices import DeviceStates
@@ -108,9 +110,9 @@ class HubExports:
 
         self._devices = DeviceStates(self._hub)
         await _patiently([self._samples.start, self._devices.start, self._read_samples, self._look])
-        tasks.start("metrics: look", self._looks())
-        tasks.start("metrics: devices", self._devices.run())
-        await Exporter(self._exports.metrics.address, self._families).run()
+        tasks.start("metrics: look", _guarded("metrics: look", self._looks))
+        tasks.start("metrics: devices", _guarded("metrics: devices", self._devices.run))
+        await _guarded("metrics", Exporter(self._exports.metrics.address, self._families).run)
 
     async def _read_samples(self) -> None:
         await self._samples.read(await register.every(self._hub))
@@ -143,10 +145,17 @@ class HubExports:
 
         now = datetime.now(timezone.utc)
         if self._devices is not None:
-            yield from device_families(self._devices, now)
-        yield from self._forwarding()
-        yield from families.fills(self._fills)
-        yield from families.tallies({sink.name: sink.tally for sink in self._sinks})
+            yield from _alone(device_families(self._devices, now))
+        yield from _alone(self._forwarding())
+        yield from _alone(families.fills(self._fills))
+        yield from _alone(families.tallies({sink.name: sink.tally for sink in self._sinks}))
+        yield from _alone(self._own(now))
+        if self._values is not None:
+            yield from _alone(families.sample_families(self._values.current(now.timestamp())))
+
+    def _own(self, now: datetime) -> Iterator[Metric]:
+        from edgeagent.hub import exporterfamilies as families
+
         days = [({"what": what}, (ends - now).total_seconds() / 86_400) for what, ends in self._ends.items()]
         yield families.gauge("edgeagent_hub_certificate_days_left", "Days until a certificate of the hub ends.", days)
         told = [
@@ -155,26 +164,32 @@ class HubExports:
             for outcome, count in list(receiver.outcomes.items())
         ]
         yield families.counter("edgeagent_hub_notifications_total", "What was told by webhook, by what became of it.", told)
-        if self._values is not None:
-            yield from families.sample_families(self._values.current(now.timestamp()))
 
     def _forwarding(self) -> Iterator[Metric]:
         from edgeagent.hub import exporterfamilies as families
 
-        rows = [({"device": device}, progress) for device, progress in list(self._samples.progress.items())]
+        rows = [({"device": device}, of) for device, of in list(self._samples.forwarding.items())]
         text = "Messages of samples that its programs and collectors stored, and that came to the hub."
-        forwarded = [(label, progress.forwarded) for label, progress in rows]
+        forwarded = [(label, of.forwarded) for label, of in rows]
         yield families.counter("edgeagent_device_metrics_forwarded_total", text, forwarded)
         text = "The same that never will, by cause."
-        dropped = [({**label, "cause": cause}, count) for label, progress in rows for cause, count in causes(progress).items()]
+        dropped = [({**label, "cause": cause}, count) for label, of in rows for cause, count in of.dropped.items()]
         yield families.counter("edgeagent_device_metrics_dropped_total", text, dropped)
         text = "The same that were stored before the device's newest chunk and have not come yet."
-        yield families.gauge("edgeagent_device_metrics_waiting", text, [(label, waiting(progress)) for label, progress in rows])
+        yield families.gauge("edgeagent_device_metrics_waiting", text, [(label, of.waiting) for label, of in rows])
         left_out = Counter(self._values.left_out if self._values is not None else {})
         left_out.update(unreadable=self._samples.unreadable, flood=self._samples.flood)
         text = "Samples that are not shown here, by reason; chunks, where it is unreadable, too_many or flood."
         reasons = [({"reason": reason}, count) for reason, count in left_out.items()]
         yield families.counter("edgeagent_hub_samples_left_out_total", text, reasons)
+
+
+def _alone(part: Iterator[Metric]) -> Iterator[Metric]:
+    """Its families, as far as it comes: what nobody thought of in one part leaves all others as they are."""
+    try:
+        yield from part
+    except Exception:  # see above
+        log.exception("a part of /metrics is left out")
 
 
 async def _fill(hub: Client, stream: str) -> Fill:
@@ -194,6 +209,23 @@ async def _patiently(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
             try:
                 await work()
                 break
-            except EdgeError as error:
-                log.debug("%s", error)
+            except Closed:
+                raise
+            except Exception as error:  # see _guarded
+                log.log(logging.DEBUG if isinstance(error, EdgeError) else logging.ERROR, "%r", error)
                 await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do what runs for ever. Whatever it fails of, it begins anew, and everything else that the hub does goes on.
+
+    Raises Closed: the connection has ended for good.
+    """
+    for pause in delays(*ANEW_SECONDS):
+        try:
+            await work()
+        except Closed:
+            raise
+        except Exception:  # what nobody thought of; what was thought of is handled where it comes from
+            log.exception("%s failed, and begins anew", name)
+        await asyncio.sleep(pause)

@@ -7,18 +7,18 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
 
 from edgeagent import subjects
 from edgeagent.direct import Stored, republished
-from edgeagent.errors import Closed, Failed
+from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.fleet.storedchunks import stored
 from edgeagent.link import Client, request, settle
 from edgeagent.runtime import woken
 
-__all__ = ["follow", "last_sequence"]
+__all__ = ["End", "end_of", "follow", "last_sequence"]
 
 #: What waits for a slow reader, in bytes, and what a message has beside its own; then the rest is read from the stream when its turn comes.
 WAITING_BYTES, EACH_BYTES = 16 << 20, 1000
@@ -52,7 +52,8 @@ async def follow(
     link = asyncio.create_task(ear.follow_link(on_link), name="follow the link")
     try:
         await settle(client, what="follow what devices send")
-        seen = await last_sequence(client, stream) if after is None else after
+        begun = await end_of(client, stream)
+        seen = begun.sequence if after is None else after
         ear.missed = after is not None  # between reading what there was and listening, there may be more
         ready()
         while True:
@@ -62,6 +63,7 @@ async def follow(
                     yield message
                 seen = max(seen, message.sequence)
                 continue
+            begun, seen = await _again(client, stream, begun, seen)
             async with aclosing(stored(client, stream, subject, devices, first=seen + 1)) as rest:
                 async for message in rest:
                     seen = message.sequence
@@ -134,10 +136,40 @@ def _cost(message: Stored) -> int:
     return len(message.data) + EACH_BYTES
 
 
+class End(NamedTuple):
+    """Where a stream ends: the sequence of its newest message, 0 when it never had one; created: when it was made, as the hub says it."""
+
+    created: str
+    sequence: int
+
+
 async def last_sequence(client: Client, stream: str) -> int:
     """The sequence of the newest message of ``stream``, 0 when it never had one."""
+    return (await end_of(client, stream)).sequence
+
+
+async def end_of(client: Client, stream: str) -> End:
+    """Raises EdgeError."""
     what = f"ask the hub for the end of {stream}"
     answer = json.loads((await request(client, f"{subjects.API_PREFIX}.STREAM.INFO.{stream}", what=what)).data)
     if "error" in answer:
         raise Failed(what, str(answer["error"].get("description", "unknown error")))
-    return int(answer["state"]["last_seq"])
+    return End(str(answer.get("created", "")), int(answer["state"]["last_seq"]))
+
+
+async def _again(client: Client, stream: str, begun: End, seen: int) -> tuple[End, int]:
+    """After the link was lost: where the stream is to be read on. One that was made anew has nothing that was seen; one that was put
+    back from a copy of before counts on from there."""
+    now = await _patiently(client, stream)
+    return now, 0 if now.created != begun.created else min(seen, now.sequence)
+
+
+async def _patiently(client: Client, stream: str) -> End:
+    """A hub that lost its store makes its streams again a moment after it is there."""
+    while True:
+        try:
+            return await end_of(client, stream)
+        except Closed:
+            raise
+        except EdgeError:
+            await asyncio.sleep(LOOK_SECONDS)

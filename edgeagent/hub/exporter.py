@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric, generate_latest
+from prometheus_client.samples import Sample
 
 __all__ = ["CONTENT_TYPE", "Exporter", "rendered"]
 
@@ -21,36 +24,65 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 RETRY_SECONDS = 15.0
 #: How long the end waits for an answer that is being read, in seconds.
 CLOSE_SECONDS = 1.0
+#: How long an answer is good for others who ask, in seconds.
+FRESH_SECONDS = 1.0
+#: Of gzip: more costs much time and saves little of this text.
+_LEVEL = 1
 
 Families = Callable[[], Iterable[Metric]]
 
 
-class _Collector:
-    """prometheus_client asks it."""
+class _One:
+    """prometheus_client asks it: for one family."""
 
-    def __init__(self, families: Families) -> None:
-        self._families = families
+    def __init__(self, family: Metric) -> None:
+        self._family = family
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._families()
-
-    def describe(self) -> list[Metric]:
-        return []
+        yield self._family
 
 
 def rendered(families: Families) -> bytes:
-    """What is answered."""
-    registry = CollectorRegistry()
-    registry.register(_Collector(families))
-    return bytes(generate_latest(registry))
+    """What is answered. A family that cannot be written costs only what is wrong in it."""
+    return b"".join(_written(family) for family in families())
+
+
+def _written(family: Metric) -> bytes:
+    """Of a family that cannot be written as a whole the samples that can."""
+    try:
+        return bytes(generate_latest(_One(family)))
+    except Exception as error:  # a number or a text that nobody thought of, and all others are to be seen
+        log.debug("%s cannot be shown as a whole: %r", family.name, error)
+        good = Metric(family.name, family.documentation, family.type)
+        good.samples = [sample for sample in family.samples if _is_good(family, sample)]
+        return bytes(generate_latest(_One(good)))
+
+
+def _is_good(family: Metric, sample: Sample) -> bool:
+    alone = Metric(family.name, family.documentation, family.type)
+    alone.samples = [sample]
+    try:
+        generate_latest(_One(alone))
+    except Exception:  # see above
+        return False
+    return True
+
+
+class _Page(NamedTuple):
+    """made: by the monotonic clock, in seconds. packed: the text, by gzip."""
+
+    made: float
+    text: bytes
+    packed: bytes
 
 
 class Exporter:
-    """families: called in another thread for every scrape; must not need the hub. address: host and port."""
+    """families: called in another thread for a scrape; must not need the hub. address: host and port."""
 
     def __init__(self, address: tuple[str, int], families: Families) -> None:
         self._address, self._families = address, families
         self._one = asyncio.Lock()
+        self._page = _Page(-FRESH_SECONDS, b"", b"")
 
     async def run(self) -> None:
         """Answer for ever. A port that is taken is said once, and tried again."""
@@ -89,8 +121,14 @@ class Exporter:
         return (f"[{host}]" if ":" in host else host), port
 
     async def _answer(self, request: Any) -> web.Response:
-        async with self._one:  # many who ask at once cost no more than one
-            text = await asyncio.to_thread(rendered, self._families)
-        response = web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
-        response.enable_compression()
-        return response
+        async with self._one:  # many who ask at once cost no more than one, and all are sent the same bytes
+            if self._page.made + FRESH_SECONDS <= time.monotonic():
+                self._page = await asyncio.to_thread(self._made)
+        headers = {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"}
+        if "gzip" in request.headers.get("Accept-Encoding", "").lower():
+            return web.Response(body=self._page.packed, headers={**headers, "Content-Encoding": "gzip"})
+        return web.Response(body=self._page.text, headers=headers)
+
+    def _made(self) -> _Page:
+        made, text = time.monotonic(), rendered(self._families)
+        return _Page(made, text, gzip.compress(text, _LEVEL))

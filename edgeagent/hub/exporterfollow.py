@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Progress
 from edgeagent.direct import get_last, in_our_words, republished
-from edgeagent.errors import EdgeError
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.link import Client
 from edgeagent.ratelimit import RateLimits
 
-__all__ = ["SampleFollower", "causes", "waiting"]
+__all__ = ["Forwarding", "SampleFollower", "causes", "forwarding"]
 
 #: Reads at once when it begins.
 WINDOW = 64
@@ -27,19 +27,29 @@ COUNTED = 20_000
 #: Words for causes that one device may have; more are counted together.
 MAX_CAUSES = 8
 _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+#: Greater counts are shown as this: a device may claim any, and a float holds no greater one exactly.
+_MAX_COUNT = 1 << 53
+
+
+class Forwarding(NamedTuple):
+    """How far a device has come, in messages. forwarded: came to the hub. dropped: never will, by cause. waiting: have not come yet."""
+
+    forwarded: int
+    dropped: dict[str, int]
+    waiting: int
 
 
 class SampleFollower:
     """hub: a connection to the account HUB. values: None: samples are not wanted. clock: Unix seconds.
 
-    progress: of each device, as of its newest chunk. unreadable: chunks that made no sense. flood: chunks that were too many.
+    forwarding: of each device, as of its newest chunk. unreadable: chunks that made no sense. flood: chunks that were too many.
     """
 
     def __init__(self, hub: Client, values: NewestValues | None, clock: Callable[[], float]) -> None:
         self._hub, self._values, self._clock = hub, values, clock
-        self._newest: dict[str, int] = {}
+        self._newest: dict[str, datetime] = {}
         self._rates = RateLimits(CHUNKS_PER_SECOND, CHUNKS_AT_ONCE, shared=COUNTED, remembered=COUNTED)
-        self.progress: dict[str, Progress] = {}
+        self.forwarding: dict[str, Forwarding] = {}
         self.unreadable = 0
         self.flood = 0
 
@@ -56,17 +66,20 @@ class SampleFollower:
             async with window:
                 found = await get_last(self._hub, subjects.METRICS, subjects.metric(device), prefix=PREFIX)
             if found is not None:
-                self.take(device, found.sequence, found.data)
+                self.take(device, found.time, found.data)
 
         await asyncio.gather(*(one(device) for device in devices))
 
     async def _heard(self, message: Any) -> None:
         stored = republished(message)
         if stored is not None:
-            self.take(subjects.device_of(stored.subject), stored.sequence, stored.data)
+            self.take(subjects.device_of(stored.subject), stored.time, stored.data)
 
-    def take(self, device: str, sequence: int, data: bytes) -> None:
-        """A chunk as it is stored. One that is older than what was seen of the device changes only what it has alone."""
+    def take(self, device: str, stored: datetime, data: bytes) -> None:
+        """A chunk, and when the hub stored it. One that is older than what was seen of the device changes only what it has alone.
+
+        Sequences would not tell which is older: they begin anew when the hub's store was lost.
+        """
         if not subjects.is_id(device):
             return
         if not self._rates.allow(device):
@@ -76,21 +89,26 @@ class SampleFollower:
             found = chunk.decode_metrics(data)
             if self._values is not None:
                 self._values.add(device, chunk.points_of(found), self._clock())
-        except EdgeError:
+        except Exception:  # mostly EdgeError; nobody's chunk may end this
             self.unreadable += 1
             return
-        if sequence >= self._newest.get(device, 0):
-            self._newest[device], self.progress[device] = sequence, found.progress
+        if device not in self._newest or stored >= self._newest[device]:
+            self._newest[device], self.forwarding[device] = stored, forwarding(found.progress)
 
     def forget(self, known: set[str]) -> None:
         """Keep only what is known of these devices."""
-        for device in self.progress.keys() - known:
-            del self.progress[device], self._newest[device]
+        for device in self.forwarding.keys() - known:
+            del self.forwarding[device], self._newest[device]
 
 
-def waiting(progress: Progress) -> int:
-    """Messages that were stored on the device before its newest chunk, and have not come yet."""
-    return sum(max(0, last - first + 1) for first, last in progress.gaps)
+def forwarding(progress: Progress) -> Forwarding:
+    """What is shown of it: a few small numbers, whatever the device claims."""
+    waiting = sum(max(0, last - first + 1) for first, last in progress.gaps)
+    return Forwarding(_count(progress.forwarded), causes(progress), _count(waiting))
+
+
+def _count(number: int) -> int:
+    return max(0, min(number, _MAX_COUNT))
 
 
 def causes(progress: Progress) -> dict[str, int]:
@@ -99,5 +117,5 @@ def causes(progress: Progress) -> dict[str, int]:
     for cause in sorted(progress.dropped):
         known = _CAUSE.match(cause) and len(found) < MAX_CAUSES
         name = cause if known else "other"
-        found[name] = found.get(name, 0) + progress.dropped[cause]
+        found[name] = _count(found.get(name, 0) + _count(progress.dropped[cause]))
     return found

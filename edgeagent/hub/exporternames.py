@@ -19,6 +19,8 @@ OWN = ("edgeagent_device_", "edgeagent_hub_")
 #: Series that Prometheus itself makes, so that rules about them are not deceived.
 _RESERVED = re.compile(r"up\Z|scrape_|ALERTS")
 _REPORTED = "reported_"
+#: A unit with more characters is none: it would be in every name, and the names are remembered.
+MAX_UNIT = 63
 
 #: UCUM to Prometheus' base units (the same table as in the specification, and what our own collectors use).
 _UNITS = {
@@ -43,9 +45,9 @@ class Series(NamedTuple):
 
 def series_of(device: str, source: str, sample: Sample) -> Series:
     """The series that a sample belongs to."""
-    return Series(
-        name_of(sample.metric, sample.unit, sample.kind), labels_of(device, source, sample.attributes), sample.kind == COUNTER
-    )
+    counter = sample.kind == COUNTER
+    unit = sample.unit if len(sample.unit) <= MAX_UNIT else ""
+    return Series(name_of(sample.metric, unit, COUNTER if counter else ""), labels_of(device, source, sample.attributes), counter)
 
 
 @lru_cache(4096)

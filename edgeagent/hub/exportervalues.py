@@ -15,7 +15,7 @@ __all__ = ["FUTURE_SECONDS", "NewestValues", "Value", "believable"]
 FUTURE_SECONDS = 300.0
 #: Samples of one chunk that count: an honest one has 500, or those of one message of 32 KiB. 32 KiB of a hostile one unpack to 200,000.
 MAX_POINTS = 4000
-#: What the labels of a series may have in characters, all together: memory is bounded by it.
+#: What the name and the labels of a series may have in characters, all together: memory is bounded by it.
 MAX_LABELS = 1024
 
 
@@ -71,7 +71,7 @@ class NewestValues:
         return "old" if point.time_ms < (now - self._current) * 1000 else ""
 
     def _no_room(self, table: dict[Series, Value], series: Series) -> str:
-        if sum(len(name) + len(text) for name, text in series.labels) > MAX_LABELS:
+        if len(series.name) + sum(len(name) + len(text) for name, text in series.labels) > MAX_LABELS:
             return "labels"
         if len(table) >= self._per_device:
             return "series_per_device"

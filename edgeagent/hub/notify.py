@@ -1,153 +1,201 @@
-"""Telling people, by webhook: every event of EDGE_EVENTS that counts, from a durable place, until the receiver has taken it."""
+"""Telling people, by webhook: every event of EDGE_EVENTS that counts, from a durable place, until the receiver has taken it.
+
+One that the receiver does not like must not silence all others, and a receiver that is down or wrongly set up must lose none: which of
+the two it is shows when another event is taken where this one was refused again and again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.js import api
 
-from edgeagent import subjects, wire
-from edgeagent.direct import read_all
+from edgeagent import subjects
 from edgeagent.errors import EdgeError
 from edgeagent.hub import notifyshapes
-from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import Webhook
-from edgeagent.hub.notifyrules import Notice, OpenAlerts, is_wanted
+from edgeagent.hub.notifyledger import STREAM, Ledger
+from edgeagent.hub.notifyrules import BACK, LOST, Notice, is_wanted
 from edgeagent.hub.sinksconsumer import DurableConsumer
-from edgeagent.hub.sinkspost import Answer, Poster, Request, Verdict, bearer, delivered, secret
+from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, secret
 from edgeagent.link import Client
 from edgeagent.ratelimit import RateLimits
-from edgeagent.times import rfc3339
+from edgeagent.runtime import Tasks
 
-__all__ = ["Ledger", "Receiver", "request_of"]
+__all__ = ["Held", "Receiver", "another", "request_of"]
 
 log = logging.getLogger("edgeagent.hub")
 
-STREAM = "EDGE_EVENTS"
 #: Events that are out at once, of all instances.
 BATCH = 16
 #: What could not be told for so long is not told any more, in seconds.
 EXPIRE_SECONDS = 86_400.0
 #: What one device may have told, a second and at once; all together ten times as much. What the hub tells itself is not limited.
 DEVICE_PER_SECOND, DEVICE_AT_ONCE = 1 / 60, 10
-#: Judgements that are remembered: an event may come again, after others.
-REMEMBERED = 1000
+#: After so many refusals of one event another one is tried; when that is taken, so many more show that the first is at fault.
+DOUBT, PROOF = 5, 3
+#: Refusals that speak of the moment and not of what was sent: too slow, too early, too many, not available.
+_MOMENTARY = frozenset({408, 425, 429, 503})
+#: Pause after the hub did not answer, in seconds.
+AGAIN_SECONDS = 1.0
 
 
-class Ledger:
-    """What is to be told of each event of the stream: it reads all of them in their order. hub: a connection to the account HUB."""
+class Held(NamedTuple):
+    """An event that waits to be told. message: nats-py's. stored: when the hub stored it, Unix seconds."""
 
-    def __init__(self, hub: Client) -> None:
-        self._hub = hub
-        self._lock = asyncio.Lock()
-        self._begin()
+    message: Any
+    notice: Notice
+    stored: float
 
-    def _begin(self) -> None:
-        self._alerts, self._position = OpenAlerts(), 0
-        self._judged: OrderedDict[int, Notice | None] = OrderedDict()
+    @property
+    def sequence(self) -> int:
+        return int(self.message.metadata.sequence.stream)
 
-    async def notice(self, sequence: int) -> Notice | None:
-        """What is to be told of the event with this sequence; None: nothing. Raises EdgeError when the hub does not answer."""
-        async with self._lock:
-            if sequence <= self._position and sequence not in self._judged:
-                self._begin()  # so long ago, or of a stream that was made anew
-            if sequence > self._position:
-                await self._read(sequence)
-            return self._judged.get(sequence)
+    @property
+    def about(self) -> tuple[str, str]:
+        """What must be told in its order: the beginning and the end of one thing."""
+        kind = self.notice.kind
+        return self.notice.device, self.notice.alert or (LOST if kind == BACK else kind)
 
-    async def _read(self, last: int) -> None:
-        pages = read_all(self._hub, STREAM, subjects.event("*", "*"), prefix=PREFIX, first=self._position + 1)
-        try:
-            async for stored in pages:
-                self._judge(stored.sequence, stored.subject, stored.data, rfc3339(stored.time))
-                if stored.sequence >= last:
-                    return
-        finally:
-            await pages.aclose()
-        self._position = max(self._position, last)  # it is gone
 
-    def _judge(self, sequence: int, subject: str, data: bytes, stored: str) -> None:
-        _, _, device, _, severity = subject.split(".")
-        notice = None
-        try:
-            if subjects.is_id(device):
-                notice = self._alerts.take(device, severity, wire.decode(data, wire.Event), stored)
-        except EdgeError as error:
-            log.debug("%s", error)
-        self._position = sequence
-        self._judged[sequence] = notice
-        while len(self._judged) > REMEMBERED:
-            self._judged.popitem(last=False)
+def another(held: Sequence[Held], round: int) -> Held | None:
+    """Which one to try instead of the first: one that is the next about something else, in each round another one; None: there is none."""
+    nexts: dict[tuple[str, str], Held] = {}
+    for each in held:
+        nexts.setdefault(each.about, each)
+    found = list(nexts.values())[1:]
+    return found[round % len(found)] if found else None
 
 
 class Receiver:
     """One webhook. folder: where its files are. outcomes: notices by what became of them: ``sent``, ``refused``, ``expired``, ``flood``."""
 
-    def __init__(self, hub: Client, ledger: Ledger, name: str, options: Webhook, folder: Path) -> None:
-        self._ledger, self._options, self._folder = ledger, options, folder
+    def __init__(self, hub: Client, name: str, options: Webhook, folder: Path) -> None:
+        self._ledger, self._options, self._folder = Ledger(hub), options, folder
         self.name, self.outcomes, self.retries = name, Counter[str](), 0
         policy = api.DeliverPolicy.NEW  # nobody wants to be told of last month
         self._consumer = DurableConsumer(hub, STREAM, f"notify_{name}", batch=BATCH, policy=policy)
         self._rates = RateLimits(DEVICE_PER_SECOND, DEVICE_AT_ONCE, shared=10, remembered=1000)
+        self._arrived: list[Any] = []
+        self._held: list[Held] = []
+        self._wake = asyncio.Event()
 
     async def start(self) -> None:
         """From now on nothing is missed, whether :meth:`run` runs or not. Raises EdgeError."""
         await self._consumer.ensure()
 
     async def run(self) -> None:
-        async with Poster() as poster:
-            async for messages in self._consumer.batches():
-                while messages:
-                    await self._one(poster, messages)
-                    await self._consumer.done([messages.pop(0)])
+        """For ever. What is not told at the end comes again, here or elsewhere."""
+        tasks = Tasks()
+        tasks.start(f"{self.name}: take", self._take())
+        tasks.start(f"{self.name}: tell", self._tell())
+        try:
+            await tasks.wait(asyncio.Event())
+        finally:
+            await tasks.close()
+            await self._consumer.released([*self._arrived, *(held.message for held in self._held)])
+            self._arrived, self._held = [], []
 
-    async def _one(self, poster: Poster, messages: list[Any]) -> None:
-        """The first of them; the others wait."""
+    async def _take(self) -> None:
+        """Also while one cannot be told: whether it is at fault shows by others."""
+        async for messages in self._consumer.batches():
+            self._arrived = messages
+            while self._arrived:
+                await self._judge(self._arrived[0])
+                del self._arrived[0]
 
-        async def waiting() -> None:
-            await self._consumer.working(messages)
-
-        notice = await self._judged(messages[0].metadata.sequence.stream, waiting)
+    async def _judge(self, message: Any) -> None:
+        sequence = int(message.metadata.sequence.stream)
+        self._held_again(sequence, message)
+        if any(held.sequence == sequence for held in self._held):
+            return
+        notice = await self._judged(sequence)
         if notice is None or not is_wanted(notice, self._options.minimum):
-            return
-        if (reason := self._left_out(notice, messages[0].metadata.timestamp)) is not None:
-            self.outcomes[reason] += 1
-            return
-        answer = await delivered(
-            poster,
-            lambda: request_of(self._options, self._folder, notice),
-            name=self.name,
-            retried=self._retried,
-            waiting=waiting,
-        )
-        self._count(notice, answer)
+            await self._consumer.done([message])
+        elif notice.device != subjects.HUB and not self._rates.allow(notice.device):
+            await self._done("flood", message)
+        else:
+            self._held.append(Held(message, notice, message.metadata.timestamp.timestamp()))
+            self._wake.set()
 
-    async def _judged(self, sequence: int, waiting: Callable[[], Awaitable[None]]) -> Notice | None:
+    def _held_again(self, sequence: int, message: Any) -> None:
+        """The hub has waited too long for a word, and sends it again: the newer one is to be acknowledged."""
+        self._held = [held._replace(message=message) if held.sequence == sequence else held for held in self._held]
+
+    async def _judged(self, sequence: int) -> Notice | None:
         while True:
             try:
                 return await self._ledger.notice(sequence)
             except EdgeError as error:
                 log.debug("%s", error)
-                await waiting()
-                await asyncio.sleep(1)
+                await self._waiting()
+                await asyncio.sleep(AGAIN_SECONDS)
 
-    def _left_out(self, notice: Notice, stored: datetime) -> str | None:
-        if time.time() - stored.timestamp() > EXPIRE_SECONDS:
-            return "expired"
-        return None if notice.device == subjects.HUB or self._rates.allow(notice.device) else "flood"
+    async def _tell(self) -> None:
+        async with Poster() as poster:
+            attempts = Attempts(poster, name=self.name, retried=self._retried, waiting=self._waiting)
+            while True:
+                while not self._held:
+                    self._wake.clear()
+                    await self._wake.wait()
+                await self._first(attempts)
 
-    def _count(self, notice: Notice, answer: Answer) -> None:
-        taken = answer.verdict is Verdict.TAKEN
-        self.outcomes["sent" if taken else "refused"] += 1
-        if not taken:
-            log.warning("%s does not take the message about %s on %s: %s", self.name, notice.kind, notice.device, answer)
+    async def _first(self, attempts: Attempts) -> None:
+        """Tell the first of them, however long it takes, or find that it is at fault."""
+        refusals, proof = 0, 0  # proof: refusals since another one was taken, 0: none was
+        while True:
+            first = self._held[0]
+            found, answer = await self._try(attempts, first)
+            if found is not Verdict.LATER:
+                return
+            if answer is not None and answer.status not in _MOMENTARY:
+                refusals, proof = refusals + 1, proof + bool(proof)
+                if proof > PROOF:
+                    await self._refused(first, answer)
+                    return
+                if not proof and refusals % DOUBT == 0 and await self._is_another_taken(attempts, refusals // DOUBT):
+                    proof = 1
+                    continue
+            await attempts.pause()
+
+    async def _is_another_taken(self, attempts: Attempts, round: int) -> bool:
+        other = another(self._held, round)
+        return other is not None and (await self._try(attempts, other))[0] is Verdict.TAKEN
+
+    async def _try(self, attempts: Attempts, held: Held) -> tuple[Verdict, Answer | None]:
+        """Once, and done with it unless it is to be tried again. What is too old is done with (NEVER) without a try."""
+        if time.time() - held.stored > EXPIRE_SECONDS:
+            await self._over(held, "expired")
+            return Verdict.NEVER, None
+        found, answer = await attempts.once(lambda: request_of(self._options, self._folder, held.notice))
+        if found is Verdict.TAKEN:
+            await self._over(held, "sent")
+        elif found is Verdict.NEVER and answer is not None:
+            await self._refused(held, answer)
+        return found, answer
+
+    async def _refused(self, held: Held, answer: Answer) -> None:
+        about = held.notice
+        log.warning("%s does not take the message about %s on %s: %s", self.name, about.kind, about.device, answer)
+        await self._over(held, "refused")
+
+    async def _over(self, held: Held, outcome: str) -> None:
+        message = next(each.message for each in self._held if each.sequence == held.sequence)
+        self._held = [each for each in self._held if each.sequence != held.sequence]
+        await self._done(outcome, message)
+
+    async def _done(self, outcome: str, message: Any) -> None:
+        self.outcomes[outcome] += 1
+        await self._consumer.done([message])
+
+    async def _waiting(self) -> None:
+        await self._consumer.working([*self._arrived, *(held.message for held in self._held)])
 
     def _retried(self) -> None:
         self.retries += 1

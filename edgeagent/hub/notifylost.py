@@ -1,4 +1,7 @@
-"""Devices that were lost, and that are back: many within a few seconds are one event. Pure: the caller brings the time."""
+"""Devices that were lost, and that are back: many within a few seconds are one event. Pure: the caller brings the time.
+
+An event names as many as it has room for. Of the others everybody knows who was lost by then.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,15 @@ class LostDevices:
         self._away: dict[str, float] = {}
         self._back: dict[str, float] = {}
         self._told: set[str] = set()
+        self._all_told = 0.0
 
     def seen(self, device: str, *, online: bool, since: float, now: float) -> None:
         """A presence. since: since when it is away."""
         if not online:
-            self._away.setdefault(device, min(since, now))
+            away = self._away.setdefault(device, min(since, now))
             self._back.pop(device, None)
+            if away + self._offline <= self._all_told:
+                self._told.add(device)
             return
         self._away.pop(device, None)
         if device in self._told:
@@ -49,6 +55,14 @@ class LostDevices:
         for device in devices:
             self._told.discard(device)
             self._back.pop(device, None)
+
+    def all_told(self, at: float, *, lost: bool) -> None:
+        """Somebody has told then of more than he could name: of all that were lost, or were back, by then."""
+        if lost:
+            self._all_told = max(self._all_told, at)
+            self._told.update(device for device, away in self._away.items() if away + self._offline <= at)
+        else:
+            self.told([device for device, back in self._back.items() if back <= at], lost=False)
 
     def lost(self, now: float) -> list[str]:
         """Whom to tell of now as lost: everybody who is gone long enough, once the first of them has waited for the others."""

@@ -7,9 +7,10 @@ at once: before one speaks it reads what was said, and its event is fenced by th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from edgeagent import subjects, wire
@@ -23,7 +24,7 @@ from edgeagent.hub.streams import PRESENCE_BUCKET
 from edgeagent.link import Client
 from edgeagent.publish import published_if
 from edgeagent.runtime import jittered, woken
-from edgeagent.times import parse_rfc3339
+from edgeagent.times import parse_rfc3339, rfc3339
 
 __all__ = ["PresenceTeller"]
 
@@ -115,11 +116,12 @@ class PresenceTeller:
         for _ in range(TRIES):
             last = await get_last(self._hub, STREAM, subject, prefix=PREFIX)
             await self._catch_up()
-            devices = (self._lost.lost if kind == LOST else self._lost.back)(time.time())
+            at = rfc3339(datetime.now(timezone.utc))
+            devices = (self._lost.lost if kind == LOST else self._lost.back)(parse_rfc3339(at).timestamp())
             if not devices:
                 return
             text = sentence(devices, lost=kind == LOST)
-            event = wire.Event(kind=kind, text=text, data={"count": len(devices), "devices": named(devices)})
+            event = wire.Event(kind=kind, text=text, data={"count": len(devices), "devices": named(devices), "at": at})
             what = "store an event of the hub"
             if await published_if(self._hub, subject, wire.encode(event), last.sequence if last else 0, what=what) is not None:
                 log.warning("%s", text) if kind == LOST else log.info("%s", text)
@@ -136,8 +138,13 @@ class PresenceTeller:
             except EdgeError:
                 continue
             if event.kind in (LOST, BACK):
-                devices = event.data.get("devices", [])
-                self._lost.told(
-                    [name for name in devices if isinstance(name, str)] if isinstance(devices, list) else [],
-                    lost=event.kind == LOST,
-                )
+                self._said(event)
+
+    def _said(self, event: wire.Event) -> None:
+        """What an instance of the hub's services told."""
+        devices, count, lost = event.data.get("devices", []), event.data.get("count", 0), event.kind == LOST
+        found = [name for name in devices if isinstance(name, str)] if isinstance(devices, list) else []
+        self._lost.told(found, lost=lost)
+        if isinstance(count, int) and count > len(found):
+            with contextlib.suppress(ValueError, OverflowError):  # of an older hub, which did not say when
+                self._lost.all_told(parse_rfc3339(str(event.data.get("at"))).timestamp(), lost=lost)

@@ -6,6 +6,7 @@ result, also after a restart.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -18,11 +19,10 @@ __all__ = ["BACK", "LOST", "Notice", "OpenAlerts", "is_wanted", "trial"]
 #: Kinds of the hub's own events: devices that were lost or are back, many of them in one.
 LOST, BACK = "devices.lost", "devices.back"
 LOST_SEVERITY = "warning"
-#: Alerts of devices (docs/wire.md, "Events"): kinds ``alert.<name>``, whose data says which of the two it is.
+#: Alerts of devices (docs/wire.md, "Events"): kinds ``alert.<name>.raised`` and ``alert.<name>.cleared``.
 ALERT = "alert"
 _RAISED, _CLEARED = "raised", "cleared"
-#: The source of samples that is not worth a word: the agent itself.
-_AGENT = "agent"
+_ALERT_KIND = re.compile(rf"{ALERT}\.(.+)\.({_RAISED}|{_CLEARED})\Z", re.DOTALL)
 #: Alerts of one device that may be open, and of all together. What has no room is told every time.
 MAX_OPEN, MAX_OPEN_IN_ALL = 64, 100_000
 MAX_NAME = 300
@@ -61,11 +61,11 @@ class OpenAlerts:
                 return notice  # a device's own words for something else
             back, devices = event.kind == BACK, _devices(event.data)
             return notice._replace(severity=LOST_SEVERITY, devices=devices, resolved=back, lasting=True)
-        state = event.data.get("state")
-        if not event.kind.startswith(f"{ALERT}.") or state not in (_RAISED, _CLEARED):
+        found = _ALERT_KIND.match(event.kind)
+        if found is None:
             return notice
-        notice = notice._replace(kind=ALERT, alert=_alert(event), lasting=True)
-        if state == _RAISED:
+        notice = notice._replace(kind=ALERT, alert=_alert(found[1], event.data), lasting=True)
+        if found[2] == _RAISED:
             return notice if self._raise(device, notice.alert, severity) else None
         began = self._clear(device, notice.alert)
         return notice._replace(severity=began, resolved=True) if began else None
@@ -109,14 +109,10 @@ def _believed(own: str, stored: str) -> str:
         return stored
 
 
-def _alert(event: wire.Event) -> str:
-    """``hot``, or ``hot{hw.id="cpu"}`` where one rule may watch several series."""
-    pairs = dict(event.data["attributes"]) if isinstance(event.data.get("attributes"), dict) else {}
-    if event.data.get("source", _AGENT) != _AGENT:
-        pairs["source"] = event.data["source"]
-    name = event.kind.removeprefix(f"{ALERT}.")
-    inner = ", ".join(f'{key}="{text}"' for key, text in sorted(pairs.items()))
-    return (f"{name}{{{inner}}}" if inner else name)[:MAX_NAME]
+def _alert(name: str, data: dict[str, Any]) -> str:
+    """What the device calls it: ``hot``, or ``hot{hw.id="cpu"}`` where one rule may watch several series."""
+    said = data.get("alert")
+    return (said if isinstance(said, str) and said else name)[:MAX_NAME]
 
 
 def _devices(data: dict[str, Any]) -> tuple[str, ...]:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Point
-from edgeagent.errors import EdgeError
 from edgeagent.hub import sinksinflux, sinksremotewrite
 from edgeagent.hub.exportervalues import MAX_POINTS, believable
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
 from edgeagent.hub.sinksconsumer import DurableConsumer
-from edgeagent.hub.sinkspost import Answer, Poster, Request, Verdict, bearer, delivered, secret
+from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, delivered, secret
 from edgeagent.hub.sinksremotewrite import Row
 from edgeagent.link import Client
 
@@ -40,6 +39,8 @@ DIVIDE = 64
 _NEVER = re.compile(r"too old sample|out of bounds|out of order|duplicate sample", re.IGNORECASE)
 
 _Points = Sequence[tuple[str, Point]]
+_Rows = TypeVar("_Rows")
+_Halves = Callable[[_Rows], "tuple[_Rows, _Rows] | None"]
 
 
 class Tally:
@@ -78,6 +79,23 @@ class Target(Protocol):
         ...
 
 
+async def _divided(
+    rows: _Rows, post: Callable[[_Rows], Awaitable[Answer]], halves: _Halves[_Rows]
+) -> AsyncIterator[tuple[_Rows, Answer]]:
+    """Post what one device sent, in parts where it is refused, and yield the parts that never will be taken."""
+    waiting, tries = [rows], 0
+    while waiting:
+        rows, tries = waiting.pop(), tries + 1
+        answer = await post(rows)
+        if answer.verdict is Verdict.TAKEN:
+            continue
+        parts = halves(rows)
+        if parts is None or tries >= DIVIDE:
+            yield rows, answer
+        else:
+            waiting += reversed(parts)
+
+
 class RemoteWrite:
     """Prometheus refuses a request as a whole for one sample that is too old, so a refused one is divided until that is found."""
 
@@ -87,23 +105,14 @@ class RemoteWrite:
         self._options, self._folder = options, folder
 
     async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        rows = sinksremotewrite.rows_of(points)
-        if (await self._post(rows, send, tally)).verdict is not Verdict.TAKEN:
-            for part in sinksremotewrite.by_device(rows):  # nobody else pays for what one device sends
-                await self._divide(part, send, tally)
+        async def post(rows: list[Row]) -> Answer:
+            return await self._post(rows, send, tally)
 
-    async def _divide(self, rows: list[Row], send: Send, tally: Tally) -> None:
-        waiting, tries = [rows], 0
-        while waiting:
-            rows, tries = waiting.pop(), tries + 1
-            answer = await self._post(rows, send, tally)
-            parts = sinksremotewrite.halves(rows)
-            if answer.verdict is Verdict.TAKEN:
-                continue
-            if parts is None or tries >= DIVIDE:
-                tally.refused(self.name, _count(rows), answer)
-            else:
-                waiting += reversed(parts)
+        rows = sinksremotewrite.rows_of(points)
+        if (await post(rows)).verdict is not Verdict.TAKEN:
+            for part in sinksremotewrite.by_device(rows):  # nobody else pays for what one device sends
+                async for lost, answer in _divided(part, post, sinksremotewrite.halves):
+                    tally.refused(self.name, _count(lost), answer)
 
     async def _post(self, rows: list[Row], send: Send, tally: Tally) -> Answer:
         body = sinksremotewrite.body(rows)
@@ -123,7 +132,8 @@ class RemoteWrite:
 
 
 class Influx:
-    """InfluxDB takes the good lines of a request itself, and says which it refused."""
+    """Some versions take the good lines of a request that they refuse, others none: it is divided as for Prometheus, and a line that
+    is written twice changes nothing."""
 
     name = "influx"
 
@@ -131,12 +141,16 @@ class Influx:
         self._options, self._folder = options, folder
 
     async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        body = sinksinflux.body(points)
-        answer = await send(lambda: self._request(body))
-        if answer.verdict is Verdict.TAKEN:
-            tally.sent += len(points)
-        else:
-            tally.refused(self.name, len(points), answer)
+        async def post(part: _Points) -> Answer:
+            body = sinksinflux.body(part)
+            answer = await send(lambda: self._request(body))
+            tally.sent += len(part) if answer.verdict is Verdict.TAKEN else 0
+            return answer
+
+        if (await post(points)).verdict is not Verdict.TAKEN:
+            for part in _by_device(points):
+                async for lost, answer in _divided(part, post, _halves):
+                    tally.refused(self.name, len(lost), answer)
 
     def judge(self, answer: Answer) -> Verdict:
         return answer.verdict
@@ -159,7 +173,11 @@ class Sink:
     async def run(self) -> None:
         async with Poster() as poster:
             async for messages in self._consumer.batches():
-                await self._write(poster, messages)
+                try:
+                    await self._write(poster, messages)
+                except BaseException:  # the end of us, above all
+                    await self._consumer.released(messages)
+                    raise
                 await self._consumer.done(messages)
 
     async def look(self) -> None:
@@ -170,8 +188,10 @@ class Sink:
         async def waiting() -> None:
             await self._consumer.working(messages)
 
+        attempts = Attempts(poster, name=self.name, retried=self._retried, waiting=waiting, judge=self._target.judge)
+
         async def send(make: Callable[[], Request]) -> Answer:
-            return await delivered(poster, make, name=self.name, retried=self._retried, waiting=waiting, judge=self._target.judge)
+            return await delivered(attempts, make)
 
         points = self._points(messages)
         while batch := list(islice(points, SAMPLES)):
@@ -188,9 +208,9 @@ class Sink:
             try:
                 found = chunk.decode_metrics(message.data)
                 yield from ((device, point) for point in self._good(chunk.points_of(found)))
-            except EdgeError as error:
+            except Exception as error:  # mostly EdgeError; nothing that stands in the stream may stop all that comes after it
                 self.tally.dropped["unreadable"] += 1
-                log.debug("%s of %s", error, device)
+                log.debug("%r of %s", error, device)
 
     def _good(self, points: Iterator[Point]) -> Iterator[Point]:
         for number, point in enumerate(points):
@@ -203,6 +223,18 @@ class Sink:
                 self.tally.dropped["future"] += 1
             else:
                 yield point
+
+
+def _by_device(points: _Points) -> list[_Points]:
+    found: dict[str, list[tuple[str, Point]]] = {}
+    for pair in points:
+        found.setdefault(pair[0], []).append(pair)
+    return list(found.values())
+
+
+def _halves(points: _Points) -> tuple[_Points, _Points] | None:
+    middle = len(points) // 2
+    return (points[:middle], points[middle:]) if middle else None
 
 
 def _count(rows: Sequence[Row]) -> int:

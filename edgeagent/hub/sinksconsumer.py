@@ -25,8 +25,9 @@ __all__ = ["DurableConsumer"]
 
 log = logging.getLogger("edgeagent.hub")
 
-#: An instance that was killed holds its messages back for so long, in seconds. Whoever works longer says so in between.
-ACK_WAIT_SECONDS = 60.0
+#: An instance that was killed holds its messages back for so long, in seconds. Whoever works longer says so in between: well within it
+#: must be one request and one pause (sinkspost), or another instance does the same again.
+ACK_WAIT_SECONDS = 180.0
 #: A consumer that nobody asks for so long, in seconds, is removed by the hub: its section is not in hub.toml any more.
 INACTIVE_SECONDS = 30 * 86_400.0
 #: How long one fetch waits for a message, in seconds.
@@ -70,12 +71,14 @@ class DurableConsumer:
                         await subscription.unsubscribe()
 
     async def ensure(self) -> None:
-        """Make it on the hub, if it is not there. Raises EdgeError."""
+        """Make it on the hub, if it is not there as it is to be. Raises EdgeError."""
         js = self._hub.jetstream()
         with _in_our_words(f"follow {self._stream}"):
             try:
-                await js.consumer_info(self._stream, self._name)
+                found = (await js.consumer_info(self._stream, self._name)).config.ack_wait
             except NotFoundError:
+                found = None
+            if found != ACK_WAIT_SECONDS:  # not there, or made by another version
                 await js.add_consumer(self._stream, self._config())
 
     async def _bind(self) -> Any:
@@ -121,6 +124,13 @@ class DurableConsumer:
         with contextlib.suppress(nats.errors.Error, OSError):
             for message in messages:
                 await message.ack()
+
+    @staticmethod
+    async def released(messages: Sequence[Any]) -> None:
+        """Others may have these at once: they will not be finished here."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            for message in messages:
+                await message.nak()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ replaced: a backslash by ``/`` (before a comma it would be read as its escape), 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from edgeagent.chunk import Point
@@ -35,13 +35,25 @@ def body(points: Iterable[tuple[str, Point]]) -> bytes:
 
 def line(device: str, point: Point) -> str:
     """One sample. Every number is a float: a field that was an integer once refuses floats for ever."""
-    tags = {"device": device, "source": point.source}
-    for key, text in point.sample.attributes.items():
-        if key and text:
-            tags[f"exported_{key}" if key in _TAKEN or key.startswith("_") else key] = text
+    tags = _tags(point.sample.attributes) | {"device": device, "source": point.source}
     tail = "".join(f",{_escaped(key)}={_escaped(text)}" for key, text in sorted(tags.items()))
     return f"{_escaped(point.sample.metric)}{tail} value={float(point.sample.value)!r} {point.time_ms}"
 
 
+def _tags(attributes: Mapping[str, str]) -> dict[str, str]:
+    """None twice: version 2 takes that for malformed. Two that become the same are joined by ``;``, as in Prometheus."""
+    found: dict[str, str] = {}
+    for key, text in sorted(attributes.items()):
+        if key and text:
+            name = _clean(key)
+            name = f"exported_{name}" if name in _TAKEN or name.startswith("_") else name
+            found[name] = f"{found[name]};{text}" if name in found else text
+    return found
+
+
 def _escaped(text: str) -> str:
-    return re.sub(r"([,= ])", r"\\\1", _CONTROL.sub("_", text).replace("\\", "/"))
+    return re.sub(r"([,= ])", r"\\\1", _clean(text))
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub("_", text).replace("\\", "/")

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from edgeagent import files
 from edgeagent.backoff import delays
@@ -16,7 +18,7 @@ from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Answer", "Poster", "Request", "Verdict", "bearer", "delivered", "secret", "verdict", "why"]
+__all__ = ["Answer", "Attempts", "Poster", "Request", "Verdict", "bearer", "delivered", "secret", "verdict", "why"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -91,8 +93,12 @@ class Poster:
     async def __aenter__(self) -> Poster:
         import aiohttp
 
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        self._session = aiohttp.ClientSession(timeout=timeout, headers={"User-Agent": "edgeagent-hub"}, trust_env=True)
+        # Not trust_env: beside the proxies it takes logins from ~/.netrc, and fails where there is a header with one already.
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+            headers={"User-Agent": "edgeagent-hub"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,7 +112,7 @@ class Poster:
         assert self._session is not None
         try:
             async with self._session.post(
-                request.url, data=request.body, headers=request.headers, allow_redirects=False
+                request.url, data=request.body, headers=request.headers, allow_redirects=False, proxy=_proxy(request.url)
             ) as response:
                 said = (await response.content.read(MAX_ANSWER_BYTES)).decode(errors="replace")
                 return Answer(response.status, _one_line(said), _seconds(response.headers.get("Retry-After", "")))
@@ -118,37 +124,70 @@ class Poster:
             raise Unreachable(_SEND, _one_line(_plain(error))) from None
 
 
-async def delivered(
-    poster: Poster,
-    make: Callable[[], Request],
-    *,
-    name: str,
-    retried: Callable[[], None],
-    waiting: Callable[[], Awaitable[None]],
-    judge: Callable[[Answer], Verdict] = lambda answer: answer.verdict,
-) -> Answer:
-    """Post until the answer is TAKEN or NEVER. What goes wrong is logged when it begins and when it is over.
+class Attempts:
+    """Posting to one other side, again and again. What goes wrong is logged when it begins and when it is over.
 
-    make: called before every try: a file with a secret may have been put right. name: of the other side, for the log.
-    retried: called at every further try. waiting: called before each pause. judge: what an answer means to this other side.
+    name: of the other side, for the log. retried: called at every further try. waiting: called before each try and each pause.
+    judge: what an answer means to this other side.
     """
-    said, pauses = "", delays(*RETRY_SECONDS)
-    while True:
+
+    def __init__(
+        self,
+        poster: Poster,
+        *,
+        name: str,
+        retried: Callable[[], None],
+        waiting: Callable[[], Awaitable[None]],
+        judge: Callable[[Answer], Verdict] = lambda answer: answer.verdict,
+    ) -> None:
+        self._poster, self._name, self._retried, self._waiting, self._judge = poster, name, retried, waiting, judge
+        self._said, self._asked, self._pauses = "", 0.0, delays(*RETRY_SECONDS)
+
+    async def once(self, make: Callable[[], Request]) -> tuple[Verdict, Answer | None]:
+        """Post it. None: there was no answer. make: called before every try: a file with a secret may have been put right."""
+        await self._waiting()
         try:
-            answer = await poster.post(make())
-            problem, asked = str(answer), answer.retry_after
-            if judge(answer) is not Verdict.LATER:
-                if said:
-                    log.info("%s answers again", name)
-                return answer
+            answer = await self._poster.post(make())
         except EdgeError as error:
-            problem, asked = why(error), 0.0
-        if problem != said:
-            log.warning("cannot send to %s: %s; it is tried again until it works", name, problem)
-            said = problem
-        retried()
-        await waiting()
-        await asyncio.sleep(max(next(pauses), min(asked, RETRY_SECONDS[1])))
+            self._wrong(why(error), 0.0)
+            return Verdict.LATER, None
+        if (found := self._judge(answer)) is Verdict.LATER:
+            self._wrong(str(answer), answer.retry_after)
+        else:
+            self._right()
+        return found, answer
+
+    async def pause(self) -> None:
+        """After a try that did not count: longer each time, and as long as the other side asked for."""
+        self._retried()
+        await self._waiting()
+        await asyncio.sleep(max(next(self._pauses), min(self._asked, RETRY_SECONDS[1])))
+
+    def _wrong(self, problem: str, asked: float) -> None:
+        self._asked = asked
+        if problem != self._said:
+            log.warning("cannot send to %s: %s; it is tried again until it works", self._name, problem)
+            self._said = problem
+
+    def _right(self) -> None:
+        if self._said:
+            log.info("%s answers again", self._name)
+        self._said, self._asked, self._pauses = "", 0.0, delays(*RETRY_SECONDS)
+
+
+async def delivered(attempts: Attempts, make: Callable[[], Request]) -> Answer:
+    """Post until the answer is TAKEN or NEVER."""
+    while True:
+        found, answer = await attempts.once(make)
+        if answer is not None and found is not Verdict.LATER:
+            return answer
+        await attempts.pause()
+
+
+def _proxy(url: str) -> str | None:
+    """What ``http_proxy``, ``https_proxy`` and ``no_proxy`` in the environment say of an address. Raises ValueError for one that is none."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def why(error: EdgeError) -> str:

@@ -7,6 +7,7 @@ What is raised, and what has not been acknowledged by the hub, stands in a file.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ log = logging.getLogger("edgeagent")
 FILE = "alerts.json"
 #: At most one write in so many seconds: it goes to the card.
 QUIET_SECONDS = 1.0
+#: What the word that tells one alert from all others may have, in characters: the hub looks at no more of it.
+MAX_ALERT = 300
 
 Tell = Callable[..., None]
 
@@ -150,9 +153,18 @@ def _data(now: Standing, flapping: bool) -> dict[str, Any]:
     data.update(metric=now.metric, value=now.value, rule=now.rule, source=now.source)
     if now.source != SOURCE:
         data["alert"] += f" of {now.source}"
+    data["alert"] = _short(data["alert"])
     if now.attributes:
         data["attributes"] = now.attributes
     return {**data, "flapping": True} if flapping else data
+
+
+def _short(alert: str) -> str:
+    """It whole, or its beginning and a hash: two that begin alike must not become one."""
+    if len(alert) <= MAX_ALERT:
+        return alert
+    mark = f"…{hashlib.sha256(alert.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    return alert[: MAX_ALERT - len(mark)] + mark
 
 
 def _braced(attributes: Mapping[str, str]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,14 +17,17 @@ import pytest
 
 pytest.importorskip("prometheus_client")
 
+from prometheus_client import Metric
+
 from edgeagent import wire
-from edgeagent.assembly import doctorexports, hubends
+from edgeagent.assembly import doctorexports, hubends, hubexports
 from edgeagent.assembly.hubexports import HubExports, missing
 from edgeagent.assembly.hubmake import make
 from edgeagent.assembly.hubservices import sign_in
-from edgeagent.hub.exporter import Exporter
-from edgeagent.hub.exporterfamilies import gauge
-from edgeagent.hub.exportsettings import MetricsOptions
+from edgeagent.errors import Closed
+from edgeagent.hub.exporter import Exporter, rendered
+from edgeagent.hub.exporterfamilies import Fill, gauge
+from edgeagent.hub.exportsettings import InfluxOptions, MetricsOptions, NotifyOptions, Webhook
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
 from edgeagent.natsserver import ports
@@ -51,6 +56,16 @@ async def shows(port: int, *wanted: str) -> None:
         return all(one in text for one in wanted)
 
     await until(there, f"{wanted} are shown")
+
+
+class Broken:
+    """A connection of which everything is wrong."""
+
+    asked = 0
+
+    def __getattr__(self, name: str) -> None:
+        self.asked += 1
+        raise RuntimeError(name)
 
 
 @pytest.fixture
@@ -93,6 +108,65 @@ async def test_two_instances_have_one_port_and_the_second_takes_over(monkeypatch
     await tasks[0].close()
     await shows(port, 'a{instance="1"} 1.0')
     await tasks[1].close()
+
+
+async def test_many_who_ask_are_sent_one_text_that_was_packed_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeagent.hub.exporter.FRESH_SECONDS", 3600.0)
+    port, tasks, threads = ports.pick(), Tasks(), []
+
+    def families() -> Iterator[Metric]:
+        threads.append(threading.current_thread())
+        yield gauge("a", "b", [({}, len(threads))])
+
+    tasks.start("metrics", Exporter(("127.0.0.1", port), families).run())
+    await shows(port, "a 1.0")
+    packed = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept-Encoding": "gzip"})
+    with await asyncio.to_thread(urllib.request.urlopen, packed, timeout=10) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip" and b"a 1.0" in gzip.decompress(answer.read())
+    assert len(threads) == 1 and threads[0] is not threading.main_thread()
+    await tasks.close()
+
+
+async def test_a_part_that_fails_leaves_out_only_itself() -> None:
+    made = HubExports(HubFolder(Path()), HubOptions(), exports(metrics=MetricsOptions(listen="")), None)  # type: ignore[arg-type]  # nothing is asked
+    made._fills = [Fill("X", 1, None, 1)]  # type: ignore[arg-type]  # what a hub might say that we do not know
+    text = rendered(made._families).decode()
+    assert 'edgeagent_hub_stream_bytes{stream="X"} 1.0' in text and "edgeagent_hub_samples_left_out_total" in text
+
+
+async def test_what_fails_begins_anew_and_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hubexports, "ANEW_SECONDS", (0.01, 0.02))
+    begun, tasks = 0, Tasks()
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun > 2:
+            raise Closed("follow", "the connection is closed")
+        raise ZeroDivisionError
+
+    guarded = tasks.start("sink", hubexports._guarded("sink", work))
+    await until(guarded.done, "it is over")
+    assert begun == 3 and isinstance(guarded.exception(), Closed) and "sink failed, and begins anew" in caplog.text
+    await tasks.close()
+
+
+async def test_every_task_for_others_is_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a hub with everything: not one of them can end the others."""
+    monkeypatch.setattr(hubexports, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(hubexports, "ANEW_SECONDS", (0.01, 0.02))
+    wanted = exports(
+        metrics=MetricsOptions(listen=f"127.0.0.1:{ports.pick()}"),
+        influx=InfluxOptions(url="http://127.0.0.1:1", database="d"),
+        notify=NotifyOptions(webhooks={"ops": Webhook(url="http://127.0.0.1:1")}),
+    )
+    tasks, broken = Tasks(), Broken()
+    HubExports(HubFolder(Path()), HubOptions(), wanted, broken).start(tasks)  # type: ignore[arg-type]  # whatever is asked of it fails
+    await until(lambda: broken.asked > 20, "each has begun anew some times")
+    assert len(tasks._tasks) == 3 and not tasks._failed.done()
+    await tasks.close()
 
 
 async def test_a_port_that_somebody_else_has_keeps_nothing_from_its_work(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from edgeagent import subjects, wire
 from edgeagent.assembly import hubdevices
 from edgeagent.assembly.hubdevices import DeviceStates, device_families
 from edgeagent.command import Result
+from edgeagent.fleet.states import Known
 from edgeagent.hub.exporter import rendered
 from edgeagent.link import Client
 from edgeagent.publish import published
@@ -113,3 +114,16 @@ async def test_commands_are_counted_once_by_how_they_ended(hub: Client, monkeypa
     await shows(states, 'edgeagent_device_commands_total{device="pi-01",state="refused"} 1.0')
     assert 'commands_total{device="pi-01",state="succeeded"} 1.0' in shown(states) and "stranger" not in shown(states)
     assert 'commands_total{device="pi-01",state="failed"} 10.0' in shown(states) and len(states._told) == 5
+
+
+def test_one_device_that_nobody_thought_of_leaves_out_only_itself() -> None:
+    states, now = DeviceStates(None), datetime.now(timezone.utc)  # type: ignore[arg-type]  # nothing is asked
+    for device, applied in (("pi-01", 1), ("bad", 1)):
+        config = wire.ConfigState(scopes={f"device.{device}": wire.ScopeState(applied=applied)})
+        record = wire.DeviceRecord(id=device, expires_at=10**400 if device == "bad" else int(time.time()) + 864_000)
+        states.roster.devices[device] = Known(device, record=record, report=wire.Report(id=device, facts={}, config=config))
+    states.generations = {"device.bad": 10**400, "device.pi-01": 7}
+    text = rendered(lambda: device_families(states, now)).decode()
+    for family in ("edgeagent_device_credentials_days_left", "edgeagent_device_config_lag_seconds"):
+        assert f'{family}{{device="pi-01"}}' in text and f'{family}{{device="bad"}}' not in text
+    assert 'edgeagent_device_up{device="bad"}' in text

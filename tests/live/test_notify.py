@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ pytest.importorskip("aiohttp")
 
 from edgeagent import subjects, wire
 from edgeagent.assembly.hubnotify import try_out
+from edgeagent.direct import read_all
 from edgeagent.errors import SettingsProblem, UsageProblem
-from edgeagent.hub import notifypresence, sinkspost
+from edgeagent.hub import notify, notifyledger, notifylost, notifypresence, sinksconsumer, sinkspost
+from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import NotifyOptions, Webhook
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.notify import Ledger, Receiver
+from edgeagent.hub.notify import Receiver
 from edgeagent.hub.notifypresence import PresenceTeller
 from edgeagent.hub.notifyrules import LOST
+from edgeagent.hub.sinksconsumer import DurableConsumer
 from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
@@ -56,7 +59,7 @@ async def hub(place: ProvisioningHub, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def receiving(hub: Client, server: Server, **options: Any) -> AsyncIterator[Receiver]:
-    made = Receiver(hub, Ledger(hub), "ops", Webhook(url=f"{server.url}/hook", **options), Path())
+    made = Receiver(hub, "ops", Webhook(url=f"{server.url}/hook", **options), Path())
     tasks = Tasks()
     await made.start()
     tasks.start("ops", made.run())
@@ -79,10 +82,10 @@ def said(server: Server) -> list[tuple[str, str, bool]]:
 async def test_a_receiver_that_was_down_gets_its_events_afterwards_once_and_in_order(hub: Client) -> None:
     server = Server()
     async with receiving(hub, server) as receiver:
-        await tell(hub, "pi-01", "error", "alert.hot", state="raised")
-        await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+        await tell(hub, "pi-01", "error", "alert.hot.raised")
+        await tell(hub, "pi-01", "error", "alert.hot.raised")
         await tell(hub, "pi-02", "info", "app.said")
-        await tell(hub, "pi-01", "info", "alert.hot", state="cleared")
+        await tell(hub, "pi-01", "info", "alert.hot.cleared")
         await until(lambda: receiver.retries > 2, "it is tried again")
         async with server.running():
             await until(lambda: len(server.posted) == 2, "it was told")
@@ -96,11 +99,11 @@ async def test_another_instance_knows_what_is_open(hub: Client) -> None:
     server = Server()
     async with server.running():
         async with receiving(hub, server):
-            await tell(hub, "pi-01", "error", "alert.hot", state="raised")
+            await tell(hub, "pi-01", "error", "alert.hot.raised")
             await until(lambda: len(server.posted) == 1, "the first is told")
         async with receiving(hub, server):
-            await tell(hub, "pi-01", "error", "alert.hot", state="raised")
-            await tell(hub, "pi-01", "info", "alert.hot", state="cleared")
+            await tell(hub, "pi-01", "error", "alert.hot.raised")
+            await tell(hub, "pi-01", "info", "alert.hot.cleared")
             await until(lambda: len(server.posted) == 2, "its end is told")
     assert said(server) == [("pi-01", "hot", False), ("pi-01", "hot", True)]
 
@@ -114,6 +117,90 @@ async def test_a_device_that_floods_does_not_silence_others_and_what_is_refused_
         await tell(hub, "pi-01", "error", "app.failed")
         await until(lambda: bool(server.posted) and said(server)[-1][0] == "pi-01", "the other one is heard")
     assert receiver.outcomes["flood"] > 10 and receiver.outcomes["refused"] == 1
+
+
+async def test_who_is_behind_costs_others_nothing(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each webhook reads the events once, wherever another one is; and comes to the same result, also from the beginning."""
+    monkeypatch.setattr(notifyledger, "REMEMBERED", 2)
+    webhook = Webhook(url="http://127.0.0.1:1")
+    ahead, behind = (Receiver(hub, name, webhook, Path())._ledger for name in ("ops", "boss"))
+    for state in ("raised", "raised", "cleared", "raised", "cleared"):
+        await tell(hub, "pi-01", "error", f"alert.hot.{state}")
+    last = (await hub.jetstream().stream_info(STREAM)).state.last_seq
+    found, reads = [], 0
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += options["first"] == 1
+        return read_all(*args, **options)
+
+    monkeypatch.setattr(notifyledger, "read_all", counted)
+    for step in range(5):
+        await ahead.notice(last)
+        found.append(await behind.notice(last - 4 + step))
+    assert [notice and notice.resolved for notice in found] == [False, None, True, False, True]
+    assert reads == 2
+    assert await behind.notice(last - 4) == found[0] and reads == 3
+
+
+def refuses(bad: str) -> Callable[[int, bytes], int]:
+    """What stands before a receiver and does not like some words."""
+    return lambda number, body: 403 if bad.encode() in body else 204
+
+
+async def test_what_a_receiver_does_not_like_silences_nobody_else(hub: Client) -> None:
+    server = Server(judge=refuses("<script>"))
+    async with server.running(), receiving(hub, server) as receiver:
+        for device in ("bad", "worse"):
+            await tell(hub, device, "error", "app.failed", why="<script>")
+        await until(lambda: receiver.retries > 0, "the first is refused")
+        await tell(hub, "pi-01", "error", "alert.hot.raised")
+        await tell(hub, "pi-01", "error", "alert.hot.cleared")
+        await tell(hub, "pi-02", "error", "app.failed")
+        await until(lambda: receiver.outcomes == {"sent": 3, "refused": 2}, "the others are told")
+    assert [one for one in said(server) if one[0] == "pi-01"] == [("pi-01", "hot", False), ("pi-01", "hot", True)]
+
+
+async def test_a_receiver_with_a_wrong_login_loses_nothing(hub: Client) -> None:
+    right = False
+    server = Server(judge=lambda number, body: 204 if right else 401)
+    async with server.running(), receiving(hub, server) as receiver:
+        for number in range(6):
+            await tell(hub, f"pi-{number}", "error", "app.failed")
+        await until(lambda: receiver.retries > 3 * notify.DOUBT, "many were tried")
+        right = True
+        await until(lambda: len(server.posted) == 6, "all are told")
+    assert receiver.outcomes == {"sent": 6}
+
+
+async def test_what_grew_old_while_it_was_tried_is_not_told(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(judge=lambda number, body: 500)
+    async with server.running(), receiving(hub, server) as receiver:
+        await tell(hub, "pi-01", "error", "app.failed")
+        await until(lambda: receiver.retries > 1, "it is tried")
+        monkeypatch.setattr(notify, "EXPIRE_SECONDS", 0.0)
+        await until(lambda: receiver.outcomes == {"expired": 1}, "it is given up")
+
+
+async def test_what_is_not_told_at_the_end_is_told_by_the_next_at_once(hub: Client) -> None:
+    server = Server(judge=lambda number, body: 503)
+    async with server.running(), receiving(hub, server) as receiver:
+        for number in range(3):
+            await tell(hub, f"pi-{number}", "error", "app.failed")
+        await until(lambda: receiver.retries > 0, "it has taken them")
+    server = Server()
+    async with server.running(), receiving(hub, server):
+        await until(lambda: len(server.posted) == 3, "the next has them long before the hub would give them to others")
+
+
+async def test_a_consumer_that_another_version_made_is_changed(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = DurableConsumer(hub, STREAM, "notify_old", batch=16)
+    with monkeypatch.context() as before:
+        before.setattr(sinksconsumer, "ACK_WAIT_SECONDS", 60.0)
+        await consumer.ensure()
+    await consumer.ensure()
+    longest = sinkspost.TIMEOUT_SECONDS + 60  # and a pause
+    assert (await hub.jetstream().consumer_info(STREAM, "notify_old")).config.ack_wait > 1.5 * longest
 
 
 def presence(online: bool, seconds_ago: float = 0.0) -> bytes:
@@ -170,6 +257,23 @@ async def test_what_was_told_before_a_restart_is_not_told_again(hub: Client, mon
         await until(lambda teller=teller: "pi-01" in teller._lost._told, "it is known that it was told")  # type: ignore[misc]  # of this round
         await tasks.close()
     assert await told() == before + 1
+
+
+async def test_of_more_devices_than_an_event_names_nobody_is_told_twice(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One instance tells; another, which begins then, and the first one itself, have nothing to add."""
+    options = NotifyOptions(offline_seconds=1.0, gather_seconds=0.1)
+    monkeypatch.setattr(notifylost, "MAX_NAMED_CHARACTERS", 40)
+    monkeypatch.setattr(notifypresence, "READ_SECONDS", 0.05)
+    many = [f"pi-{number:02}" for number in range(30)]
+    await seen(hub, many, online=False, seconds_ago=60)
+    for _ in range(2):
+        tasks, teller = Tasks(), PresenceTeller(hub, options)
+        tasks.start("tell", teller.run())
+        await until(lambda teller=teller: len(teller._lost._told) == 30, "all are known to be told")  # type: ignore[misc]  # of this round
+        await tasks.close()
+    (event,) = [one async for one in read_all(hub, STREAM, subjects.event("hub", "*"), prefix=PREFIX)]
+    data = wire.decode(event.data, wire.Event).data
+    assert data["count"] == 30 and 0 < len(data["devices"]) < 30
 
 
 def made(folder: Path, text: str) -> HubFolder:

@@ -13,6 +13,7 @@ import pytest_asyncio
 pytest.importorskip("aiohttp")
 
 from edgeagent import subjects
+from edgeagent.errors import Unreachable
 from edgeagent.hub import sinksconsumer, sinkspost
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
@@ -150,7 +151,7 @@ async def test_influx_gets_what_was_measured_while_it_was_away(hub: Client, tmp_
 
 
 async def test_who_is_told_to_wait_waits_and_what_is_refused_is_dropped(hub: Client) -> None:
-    answers = {0: (429, {"Retry-After": "0"}), 1: 503, 2: 401, 3: 422}
+    answers = {0: (429, {"Retry-After": "0"}), 1: 503, 2: 401, 3: 422, 4: 422}
     server = Server(lambda number: answers.get(number, 204))
     async with server.running(), running(sink(hub, influx(server))) as writing:
         await store(hub, "pi-01", [point("t", 1, 1_700_000_001)])
@@ -175,3 +176,27 @@ async def test_two_instances_share_the_place_and_one_that_is_gone_loses_nothing(
         await until(lambda: len({line.split()[1] for line in lines(server)}) == 100, "all are there")
         await until(lambda: drained(second), "and acknowledged")
     await other.close()
+
+
+async def test_logins_and_cookies_of_others_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = Server(lambda number: (204, {"Set-Cookie": "a=b"}))
+    url = server.url.replace("127.0.0.1", "localhost")  # cookies of bare addresses would be dropped anyway
+    async with server.running(), sinkspost.Poster() as poster:
+        for headers in ({}, {"Authorization": "Bearer abc"}):
+            assert (await poster.post(sinkspost.Request(url, b"x", headers))).status == 204
+    assert [posted.headers.get("Authorization") for posted in server.posted] == [None, "Bearer abc"]
+    assert not any("Cookie" in posted.headers for posted in server.posted)
+
+
+async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    monkeypatch.setenv("http_proxy", server.url.replace("//", "//olga:secret@"))
+    monkeypatch.setenv("no_proxy", "here.invalid")
+    async with server.running(), sinkspost.Poster() as poster:
+        assert (await poster.post(sinkspost.Request("http://there.invalid/hook", b"x", {}))).status == 204
+        with pytest.raises(Unreachable):
+            await poster.post(sinkspost.Request("http://here.invalid/hook", b"x", {}))
+    assert [posted.headers["Host"] for posted in server.posted] == ["there.invalid"]
+    assert server.posted[0].headers["Proxy-Authorization"].startswith("Basic ")

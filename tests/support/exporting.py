@@ -45,10 +45,17 @@ class Posted:
 
 
 class Server:
-    """An HTTP server that notes what is posted and answers ``answer(number of the request)``: a status, or one with headers."""
+    """An HTTP server that notes what is posted and answers ``answer(number of the request)``: a status, or one with headers.
 
-    def __init__(self, answer: Callable[[int], int | tuple[int, dict[str, str]]] = lambda number: 204) -> None:
-        self.port, self.answer = ports.pick(), answer
+    judge: the same, where the answer depends on what is posted.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[int], int | tuple[int, dict[str, str]]] = lambda number: 204,
+        judge: Callable[[int, bytes], int] | None = None,
+    ) -> None:
+        self.port, self.answer, self.judge = ports.pick(), answer, judge
         self.posted: list[Posted] = []
         self.asked = 0
         self._runner: web.AppRunner | None = None
@@ -70,7 +77,7 @@ class Server:
 
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
-        found = self.answer(self.asked)
+        found = self.judge(self.asked, body) if self.judge else self.answer(self.asked)
         self.asked += 1
         status, headers = found if isinstance(found, tuple) else (found, {})
         if status < 300:

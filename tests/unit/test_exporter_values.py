@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,9 +13,9 @@ pytest.importorskip("prometheus_client")
 
 from edgeagent.chunk import Point, Progress, encode_metrics
 from edgeagent.hub.exporter import rendered
-from edgeagent.hub.exporterfamilies import Fill, fills, sample_families, tallies
-from edgeagent.hub.exporterfollow import CHUNKS_AT_ONCE, SampleFollower, causes, waiting
-from edgeagent.hub.exportervalues import MAX_POINTS, NewestValues
+from edgeagent.hub.exporterfamilies import Fill, fills, gauge, sample_families, tallies
+from edgeagent.hub.exporterfollow import CHUNKS_AT_ONCE, SampleFollower, forwarding
+from edgeagent.hub.exportervalues import MAX_LABELS, MAX_POINTS, NewestValues
 from edgeagent.hub.sinks import Tally
 from edgeagent.sample import Sample
 
@@ -25,6 +28,11 @@ def point(value: float, metric: str = "a.b", *, ago: float = 0.0, kind: str = ""
 
 def values(**bounds: float) -> NewestValues:
     return NewestValues(**{"series_per_device": 100, "series": 1000, "current_seconds": 300, **bounds})  # type: ignore[arg-type]  # as given
+
+
+def stored(seconds: float) -> datetime:
+    """So long after NOW."""
+    return datetime.fromtimestamp(NOW + seconds, timezone.utc)
 
 
 def shown(table: NewestValues, now: float = NOW) -> list[str]:
@@ -110,26 +118,69 @@ def test_streams_and_sinks() -> None:
 
 def test_how_far_a_device_has_come() -> None:
     progress = Progress(next=100, gaps=[(10, 19), (30, 30)], dropped={"full": 3, "BAD\n": 1, **{f"c{n}": 1 for n in range(20)}})
-    assert waiting(progress) == 11
-    found = causes(progress)
+    _, found, waiting = forwarding(progress)
+    assert waiting == 11
     assert sum(found.values()) == 24 and len(found) <= 9 and "BAD\n" not in found and "other" in found
 
 
 def test_chunks_are_followed_by_sequence_and_nonsense_is_counted() -> None:
     follower = SampleFollower(None, table := values(), lambda: NOW)  # type: ignore[arg-type]  # nothing is asked
-    follower.take("pi-01", 7, encode_metrics(Progress(next=9), [], [point(1)]))
-    follower.take("pi-01", 5, encode_metrics(Progress(next=3), [], [point(2, "old", ago=200)]))
-    follower.take("pi-01", 8, b"nonsense")
-    follower.take("*", 9, encode_metrics(Progress(next=1), [], [point(9)]))
-    assert follower.progress["pi-01"].next == 9 and follower.unreadable == 1 and len(table) == 2
+    follower.take("pi-01", stored(7), encode_metrics(Progress(forwarded=9), [], [point(1)]))
+    follower.take("pi-01", stored(5), encode_metrics(Progress(forwarded=3), [], [point(2, "old", ago=200)]))
+    follower.take("pi-01", stored(8), b"nonsense")
+    follower.take("*", stored(9), encode_metrics(Progress(next=1), [], [point(9)]))
+    assert follower.forwarding["pi-01"].forwarded == 9 and follower.unreadable == 1 and len(table) == 2
     follower.forget(set())
-    assert follower.progress == {}
+    assert follower.forwarding == {}
 
 
 def test_a_flood_of_chunks_is_not_unpacked() -> None:
     follower = SampleFollower(None, values(), lambda: NOW)  # type: ignore[arg-type]  # nothing is asked
     for sequence in range(2 * CHUNKS_AT_ONCE):
-        follower.take("bad", sequence, b"nonsense")
+        follower.take("bad", stored(sequence), b"nonsense")
     assert follower.unreadable + follower.flood == 2 * CHUNKS_AT_ONCE and follower.flood > CHUNKS_AT_ONCE / 2
-    follower.take("pi-01", 1, encode_metrics(Progress(next=9), [], [point(1)]))
-    assert "pi-01" in follower.progress
+    follower.take("pi-01", stored(1), encode_metrics(Progress(next=9), [], [point(1)]))
+    assert "pi-01" in follower.forwarding
+
+
+def claims(forwarded: str) -> bytes:
+    """A chunk as no device of ours would write it."""
+    return f'{{"progress":{{"forwarded":{forwarded},"dropped":{{"full":{forwarded}}},"gaps":[[1,{forwarded}]]}},"sequences":[],"times":[]}}'.encode()
+
+
+def test_a_number_that_no_float_holds_breaks_nothing() -> None:
+    follower = SampleFollower(None, None, lambda: NOW)  # type: ignore[arg-type]  # nothing is asked
+    follower.take("bad", stored(1), claims("9" * 400))
+    follower.take("worse", stored(1), claims("-" + "9" * 400))
+    follower.take("pi-01", stored(2), claims("7"))
+    assert all(
+        0 <= number <= 1 << 53 for row in follower.forwarding.values() for number in (*row.dropped.values(), row[0], row[2])
+    )
+    assert follower.forwarding["pi-01"] == (7, {"full": 7}, 7)
+
+
+def test_what_cannot_be_written_costs_nothing_else() -> None:
+    rows = [({"device": "bad"}, 10**400), ({"device": "pi-01"}, 1), ({"device": 7}, 2)]
+    text = rendered(lambda: [gauge("a", "b", rows), gauge("c", "d", [({}, 3)])]).decode()  # type: ignore[list-item]  # what is meant
+    assert [line for line in text.splitlines() if line[0] != "#"] == ['a{device="pi-01"} 1.0', "c 3.0"]
+
+
+def test_no_unit_costs_the_hub_memory() -> None:
+    table = values()
+    for number in range(50):
+        wide = Sample("m", 1, unit=f"{number}" + "x" * 100_000, kind="k" * 100_000)
+        table.add("bad", [Point("app", wide, int(NOW * 1000))], NOW)
+    assert shown(table) == ['m{device="bad",source="app"} 1.0']
+    table.add("bad", [Point("s" * (MAX_LABELS - 100), Sample("m" * 100, 1), int(NOW * 1000))], NOW)
+    assert table.left_out == {"labels": 1}
+
+
+def test_a_hub_that_begins_anew_is_followed() -> None:
+    """Its store was lost: what it stores now is newer, though sequences are lower."""
+    follower = SampleFollower(None, None, lambda: NOW)  # type: ignore[arg-type]  # nothing is asked
+    for sequence, seconds in ((50_000, 1), (3, 2)):
+        headers = {"Nats-Stream": "S", "Nats-Subject": "edge.from.pi-01.metric", "Nats-Sequence": str(sequence)}
+        headers["Nats-Time-Stamp"] = stored(seconds).isoformat()
+        message = SimpleNamespace(subject="edge.live.pi-01.metric", headers=headers, data=claims(str(sequence)))
+        asyncio.run(follower._heard(message))
+    assert follower.forwarding["pi-01"].forwarded == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from edgeagent.hub.exportsettings import Webhook
 from edgeagent.hub.notify import request_of
 from edgeagent.hub.notifylost import LostDevices, named, sentence
 from edgeagent.hub.notifyrules import Notice, OpenAlerts, is_wanted
+from edgeagent.patterns.alerts import Alerts
+from edgeagent.sample import Sample
 
 STORED = "2026-11-21T12:00:00.000Z"
 
@@ -29,22 +32,44 @@ def told(alerts: OpenAlerts, device: str, kind: str, severity: str = "error", **
 
 def test_an_alert_is_told_once_and_its_end_once() -> None:
     alerts = OpenAlerts()
-    first = told(alerts, "pi-01", "alert.hot", state="raised")
+    first = told(alerts, "pi-01", "alert.hot.raised")
     assert first and (first.kind, first.alert, first.severity, first.resolved) == ("alert", "hot", "error", False)
-    assert told(alerts, "pi-01", "alert.hot", state="raised") is None
-    assert told(alerts, "pi-02", "alert.hot", state="raised") and told(alerts, "pi-01", "alert.full", state="raised")
-    end = told(alerts, "pi-01", "alert.hot", "info", state="cleared")
+    assert told(alerts, "pi-01", "alert.hot.raised") is None
+    assert told(alerts, "pi-02", "alert.hot.raised") and told(alerts, "pi-01", "alert.full.raised")
+    end = told(alerts, "pi-01", "alert.hot.cleared", "info")
     assert end and end.resolved and end.severity == "error"
-    assert told(alerts, "pi-01", "alert.hot", "info", state="cleared") is None
-    assert told(alerts, "pi-01", "alert.hot", state="raised")
+    assert told(alerts, "pi-01", "alert.hot.cleared", "info") is None
+    assert told(alerts, "pi-01", "alert.hot.raised")
 
 
 def test_one_rule_may_watch_several_series() -> None:
     alerts = OpenAlerts()
-    first = told(alerts, "pi-01", "alert.full", state="raised", attributes={"mount": "/"})
+    first = told(alerts, "pi-01", "alert.full.raised", alert='full{mount="/"}')
     assert first and first.alert == 'full{mount="/"}'
-    assert told(alerts, "pi-01", "alert.full", state="raised", attributes={"mount": "/boot"})
-    assert told(alerts, "pi-01", "alert.full", state="raised", attributes={"mount": "/"}) is None
+    assert told(alerts, "pi-01", "alert.full.raised", alert='full{mount="/boot"}')
+    assert told(alerts, "pi-01", "alert.full.raised", alert='full{mount="/"}') is None
+    assert told(alerts, "pi-01", "alert.full.raised", alert=7) and told(alerts, "pi-01", "alert.full.raised") is None
+
+
+async def test_what_a_device_says_of_its_alerts_is_told_once_and_its_end_once(tmp_path: Path) -> None:
+    """The device's own code speaks: of two series of one rule with attributes as long as they may be, and of a program's."""
+    hub, said = OpenAlerts(), []
+
+    def tell(severity: str, kind: str, text: str, **data: Any) -> None:
+        data.pop("on_sent")
+        for _ in range(2):  # an event may come twice
+            said.append(hub.take("pi-01", severity, wire.Event(kind=kind, text=text, data=data), STORED))
+
+    alerts = Alerts(tmp_path, {"hot": "hw.temperature > 80"}, tell)
+    long = {f"a{number}": "x" * 200 for number in range(5)}
+    for value in (90, 70, 90):
+        for source, attributes in (("agent", {**long, "z": "1"}), ("agent", {**long, "z": "2"}), ("app", {})):
+            alerts.take(source, [Sample("hw.temperature", value, attributes)])
+    notices = [notice for notice in said if notice is not None]
+    assert [notice.resolved for notice in notices] == [False] * 3 + [True] * 3 + [False] * 3
+    names = [notice.alert for notice in notices]
+    assert names[:3] == names[3:6] == names[6:] and len(set(names)) == 3 and names[2] == "hot of app"
+    assert {(notice.kind, notice.lasting) for notice in notices} == {("alert", True)}
 
 
 def test_other_events_are_told_each_time() -> None:
@@ -65,9 +90,9 @@ def test_only_the_hub_speaks_of_lost_devices() -> None:
 def test_a_device_cannot_fill_the_table() -> None:
     alerts = OpenAlerts()
     for number in range(notifyrules.MAX_OPEN * 3):
-        assert told(alerts, "bad", f"alert.{number}", state="raised")
+        assert told(alerts, "bad", f"alert.{number}.raised")
     assert alerts._count == notifyrules.MAX_OPEN
-    assert told(alerts, "pi-01", "alert.hot", state="raised") and told(alerts, "pi-01", "alert.hot", state="raised") is None
+    assert told(alerts, "pi-01", "alert.hot.raised") and told(alerts, "pi-01", "alert.hot.raised") is None
 
 
 @pytest.mark.parametrize(
@@ -120,6 +145,29 @@ def test_the_return_is_told_of_whose_going_was() -> None:
     assert table.back(204) == [] and table.back(205) == ["pi-01", "pi-02"]
     table.told(["pi-01", "pi-02"], lost=False)
     assert table.back(300) == []
+
+
+def test_more_than_an_event_names_are_one_message_for_who_only_read_it() -> None:
+    """Another instance, which knows them already; and one that starts afterwards."""
+    many = [f"pi-{number:04}" for number in range(3000)]
+    for knows_before in (True, False):
+        table = lost()
+        if not knows_before:
+            table.all_told(200, lost=True)
+        for device in many:
+            table.seen(device, online=False, since=100, now=101)
+        table.seen("pi-late", online=False, since=150, now=150)
+        if knows_before:
+            table.all_told(200, lost=True)
+        assert table.lost(250) == ["pi-late"]
+        for device in many:
+            table.seen(device, online=True, since=300, now=300)
+        assert table.back(305) == many
+        table.all_told(306, lost=False)
+        table.told(["pi-late"], lost=True)
+        assert table.back(400) == []
+        table.seen("pi-0001", online=False, since=500, now=500)
+        assert table.lost(600) == ["pi-0001"]
 
 
 def test_who_was_removed_is_not_lost() -> None:

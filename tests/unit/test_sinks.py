@@ -14,7 +14,7 @@ from edgeagent.chunk import Point
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import sinksinflux, sinksremotewrite
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
-from edgeagent.hub.sinks import DIVIDE, RemoteWrite, Tally
+from edgeagent.hub.sinks import DIVIDE, Influx, RemoteWrite, Tally
 from edgeagent.hub.sinkspost import Answer, Request, Verdict, secret, verdict
 from edgeagent.sample import Sample
 
@@ -122,6 +122,30 @@ def test_line_protocol_can_be_read_again() -> None:
         "a b,c=d": "x y,z=1/",
     }
     assert read["tags"] == tags
+
+
+def test_no_tag_is_there_twice() -> None:
+    odd = {"a\n": "1", "a_": "2", "device": "3", "exported_device": "4", "_x": "5", "exported__x": "6", "b\\": "7", "b/": "8"}
+    line = sinksinflux.line("pi-01", point(1, 1000, **odd))
+    names = [tag.split("=")[0] for tag in line.split()[0].split(",")[1:]]
+    assert len(names) == len(set(names)) and "device=pi-01," in line and "a_=1;2," in line and "exported_device=3;4," in line
+
+
+async def test_one_line_that_influx_refuses_costs_itself_only() -> None:
+    """Version 2.0 takes nothing of a request with one bad line."""
+    tally, taken = Tally(), set()
+
+    async def send(make: Callable[[], Request]) -> Answer:
+        lines = make().body.decode().splitlines()
+        if any("value=2050.0" in line or "device=bad" in line for line in lines):
+            return Answer(400, "malformed")
+        taken.update(lines)
+        return Answer(204)
+
+    rows = [(f"pi-{device}", point(device * 1000 + time, time)) for device in range(4) for time in range(1, 100)]
+    rows += [("bad", point(-time, time)) for time in range(1, 500)]
+    await Influx(InfluxOptions(url="http://x", database="d"), Path()).write(rows, send, tally)
+    assert len(taken) == tally.sent == 4 * 99 - 1 and tally.dropped == {"refused": 500} and tally.problem == "malformed"
 
 
 def test_influx_is_written_by_time() -> None:
