@@ -108,6 +108,7 @@ async def test_it_measures_and_names_what_is_no_good(device: Device, monkeypatch
         await until(lambda: {*device.errors()} == {"flood", "Bad.Name"}, "the bad ones are named")
         assert device.errors()["flood"] == "it wrote more than 256 KiB, and was cut off"
         assert device.errors()["Bad.Name"].startswith("its name must be")
+        assert agent.leaf.options.collectors == ("flood", "oven"), "nobody else writes as these"
     stored = [sample for sample in device.heard["agent"] if sample.metric == "edgeagent.forward.dropped"]
     assert stored and stored[-1].attributes == {"edgeagent.cause": "retention"} and stored[-1].time > 0
     known = {each.name for each in device.status.collectors}

@@ -44,6 +44,7 @@ def test_key_and_value_become_samples_and_attributes() -> None:
         pytest.param(["water", "a=1", "b"], b"", "'b' is no key=value", id="no pair"),
         pytest.param(["water", "a=1", "a=2"], b"", "a is there twice", id="twice"),
         pytest.param(["wa ter", "1"], b"", "is no name", id="a name with a blank"),
+        pytest.param(["agent.load", "1"], b"", "the agent's own", id="as the agent"),
         pytest.param(["water.>", "1"], b"", "is no name", id="a wildcard"),
         pytest.param(["water", "-"], b"1" * (MAX_PAYLOAD_BYTES + 1), "are too many", id="too many samples"),
         pytest.param(["--data", "water", "-"], bytes(MAX_DATA_BYTES + 1), "are too many", id="too large a message"),
