@@ -52,8 +52,10 @@ class DeviceSampling:
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
         self._healths = Healths(tell, changed)
-        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, changed)
         self._programs, failures = load_folder(parts.machine)
+        self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
+        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, changed, self._own_sources)
+        parts.events.on_empty = self.alerts.tell_again
         for name, why in {**plugins, **failures}.items():
             self._healths.unusable(name, why)
         client = parts.links.agent
@@ -116,11 +118,8 @@ class DeviceSampling:
     async def _hear(self, message: Any) -> None:
         try:
             source = source_of(message.subject)
-            samples: list[Sample] = [] if self._is_own(source) else parse(message.subject, message.data)
+            # The alerts saw the agent's own when they were taken.
+            samples: list[Sample] = [] if source in self._own_sources else parse(message.subject, message.data)
         except UsageProblem:
             return  # the forwarder counts it
         self.alerts.take(source, samples)
-
-    def _is_own(self, source: str) -> bool:
-        """Whether the alerts saw it when it was taken."""
-        return source == SOURCE or any(source == program.name for program in self._programs)
