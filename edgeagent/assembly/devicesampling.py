@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 import nats.errors
 
 from edgeagent.assembly.deviceleaf import LeafConnections
@@ -84,12 +85,15 @@ class DeviceSampling:
             self.alerts.set_rules(wanted.alert)
             if self._tasks:
                 self._tasks.start("alerts' samples", self._listen())
+        self._changed()
 
     def status(self) -> SamplingStatus:
         """For the status file."""
         writer = self.sampler.writer
         waiting = writer.waiting if self.sampler.problem else 0
-        return SamplingStatus(collectors=self._healths.all(), waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised)
+        disabled = self._wanted.sampling.disabled
+        found = [msgspec.structs.replace(each, error="") if each.name in disabled else each for each in self._healths.all()]
+        return SamplingStatus(collectors=found, waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised)
 
     def _changed(self) -> None:
         self._parts.status.sampling_changed(self.status)

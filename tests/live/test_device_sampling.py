@@ -128,6 +128,8 @@ async def test_what_is_disabled_does_not_run(device: Device) -> None:
         uptimes = next(each.runs for each in device_collectors(agent) if each.name == "uptime")
         await until(lambda: next(e.runs for e in device_collectors(agent) if e.name == "memory") >= rounds + 3, "the others do")
         assert next(each.runs for each in device_collectors(agent) if each.name == "uptime") <= uptimes + 1
+        agent.metrics.sampling._healths.of("oven").error = "it was no good"
+        assert [each.error for each in device_collectors(agent) if each.name == "oven"] == [""], "nobody need look after it"
         assert next(each.runs for each in device_collectors(agent) if each.name == "oven") <= ovens + 1
 
 
