@@ -93,7 +93,9 @@ class DeviceSampling:
         waiting = writer.waiting if self.sampler.problem else 0
         disabled = self._wanted.sampling.disabled
         found = [msgspec.structs.replace(each, error="") if each.name in disabled else each for each in self._healths.all()]
-        return SamplingStatus(collectors=found, waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised)
+        return SamplingStatus(
+            collectors=found, waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised, raised=self.alerts.standing
+        )
 
     def _changed(self) -> None:
         self._parts.status.sampling_changed(self.status)

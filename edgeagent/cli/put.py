@@ -59,8 +59,8 @@ def put(
     payload = _payload(words or [], data)
     running.run(work.put(appclient.way(os.environ, settings_file), subject, payload, samples=not data))
     if not data and (late := work.ahead(subject, payload, time.time())):
-        why = "of more than 10 minutes from now by this machine's clock: at the hub such samples are left out"
-        typer.echo(f"{late} {'is' if late == 1 else 'are'} {why}", err=True)
+        count = "1 sample is" if late == 1 else f"{late} samples are"
+        typer.echo(f"{count} more than 10 minutes ahead of this machine's clock: at the hub such are left out", err=True)
 
 
 def _payload(words: list[str], data: bool) -> bytes:

@@ -22,6 +22,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.patterns.alertwatch import MAX_SERIES, Change, Key, Standing, Watch
 from edgeagent.patterns.sampler import SOURCE
 from edgeagent.sample import Sample
+from edgeagent.status import RaisedAlert
 from edgeagent.times import duration
 
 __all__ = ["FILE", "Alerts"]
@@ -33,6 +34,8 @@ FILE = "alerts.json"
 QUIET_SECONDS = 1.0
 #: What had no room among the waiting events is told again, so many at once, and each so often: what the hub refuses is not told for ever.
 AGAIN, AGAIN_TIMES = 50, 3
+#: How many the status names.
+MAX_SHOWN = 10
 #: So many that are cleared wait for the hub at most; then the oldest are forgotten.
 MAX_CLEARED = 1000
 
@@ -86,6 +89,12 @@ class Alerts:
     def raised(self) -> list[str]:
         """The names of those that are raised, each once."""
         return sorted({standing.alert for standing in self._watch.raised.values()})
+
+    @property
+    def standing(self) -> list[RaisedAlert]:
+        """What is raised, the oldest first; a few of many."""
+        oldest = sorted(self._watch.raised.values(), key=lambda standing: standing.since)[:MAX_SHOWN]
+        return [_shown(standing, parse(standing.rule)) for standing in oldest]
 
     def set_rules(self, rules: Mapping[str, str]) -> None:
         """Watch by these from now on."""
@@ -180,15 +189,22 @@ def _load(path: Path) -> list[_Kept]:
         return []
 
 
+def _shown(now: Standing, rule: Rule) -> RaisedAlert:
+    return RaisedAlert(alert=_name(now), severity=rule.severity, value=now.value, condition=_condition(rule), since=now.since)
+
+
 def _data(now: Standing, flapping: bool) -> dict[str, Any]:
     """alert: the same when it is raised and cleared, and another for each series."""
-    data: dict[str, Any] = {"alert": f"{now.alert}{_braced(now.attributes)}"}
+    data: dict[str, Any] = {"alert": _name(now)}
     data.update(metric=now.metric, value=now.value, rule=now.rule, source=now.source)
-    if now.source != SOURCE:
-        data["alert"] += f" of {now.source}"
     if now.attributes:
         data["attributes"] = now.attributes
     return {**data, "flapping": True} if flapping else data
+
+
+def _name(now: Standing) -> str:
+    of = f" of {now.source}" if now.source != SOURCE else ""
+    return f"{now.alert}{_braced(now.attributes)}{of}"
 
 
 def _braced(attributes: Mapping[str, str]) -> str:

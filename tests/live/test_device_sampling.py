@@ -103,7 +103,7 @@ async def test_it_measures_and_names_what_is_no_good(device: Device, monkeypatch
     device.program("Bad.Name", "echo 1")
     async with device.running() as agent:
         agent.metrics.sampling.forwarding = lambda: OwnState(waiting=7, dropped={"retention": 3})
-        wanted = {"system.memory.usage", "hw.temperature", "edgeagent.leaf.restarts", "edgeagent.forward.waiting"}
+        wanted = {"system.memory.usage", "hw.temperature", "edgeagent.leaf.restarts", "edgeagent.forward.dropped"}
         await until(lambda: wanted <= device.metrics("agent") and device.metrics("oven") == {"oven"}, "all are measured")
         await until(lambda: {*device.errors()} == {"flood", "Bad.Name"}, "the bad ones are named")
         assert device.errors()["flood"] == "it wrote more than 256 KiB, and was cut off"
@@ -149,6 +149,7 @@ async def test_an_alert_is_raised_once_over_a_restart_and_by_programs_too(
         await until(lambda: device.status.alerts == ["hot"], "it is raised")
         await agent.links.agent.publish(local_metric("oven"), b"250")
         await until(lambda: device.status.alerts == ["hot", "oven"], "a program's sample raises one")
+    assert [(each.value, each.condition) for each in device.status.raised] == [(85, "> 80"), (250, "> 200")]
     assert said("hot: hw.temperature") == 1 and said("oven: oven is 250 (> 200)") == 1
     assert (device.settings.state_folder / FILE).exists()
     caplog.clear()

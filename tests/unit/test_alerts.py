@@ -89,6 +89,19 @@ async def test_what_is_told(device: Device) -> None:
     }
 
 
+async def test_what_the_status_names(device: Device) -> None:
+    for number in range(alerts.MAX_SHOWN + 1):
+        device.alerts.take("till", [Sample("hw.temperature", 90 + number, {"hw.id": str(number)})])
+    found = device.alerts.standing
+    assert len(found) == alerts.MAX_SHOWN and found[0].since > 0
+    assert (found[0].alert, found[0].severity, found[0].value, found[0].condition) == (
+        'hot{hw.id="0"} of till',
+        "error",
+        90,
+        "> 80",
+    )
+
+
 async def test_what_tells_series_apart(device: Device) -> None:
     for source, attributes in (("agent", {}), ("till", {}), ("till", {"a": "b", "c": "d"})):
         device.alerts.take(source, [Sample("hw.temperature", 99, attributes)])
