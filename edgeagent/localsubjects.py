@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["LOCAL_DATA", "LOCAL_METRICS", "local_action", "local_config", "local_data", "local_metric"]
+__all__ = ["AGENT_SOURCE", "LOCAL_DATA", "LOCAL_METRICS", "local_action", "local_config", "local_data", "local_metric"]
 
 #: The leaf's streams, which keep samples and messages until the forwarder has sent them, and after.
 LOCAL_METRICS, LOCAL_DATA = "LOCAL_METRIC", "LOCAL_DATA"
+#: Whose the agent's own samples are.
+AGENT_SOURCE = "agent"
 
 
 def local_config(app: str = "*") -> str:

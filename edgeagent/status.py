@@ -97,14 +97,25 @@ class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     stuck: bool = False
 
 
+class RaisedAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One alert and series that is raised. alert: with its attributes. value: which made it so. condition: of its rule. since: Unix time."""
+
+    alert: str
+    severity: str
+    value: float
+    condition: str
+    since: float
+
+
 class SamplingStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the device measures itself. waiting, dropped: samples that the leaf's store does not take now, and never
-    will. alerts: the names of those that are raised."""
+    will. alerts: the names of those that are raised; raised: some of them, the oldest first."""
 
     collectors: list[CollectorStatus] = []
     waiting: int = 0
     dropped: int = 0
     alerts: list[str] = []
+    raised: list[RaisedAlert] = []
 
 
 class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):

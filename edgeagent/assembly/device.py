@@ -104,7 +104,7 @@ class Agent:
         self.tasks.start("status", self.status.keep())
 
         first = first_credentials(wanted, time.time())
-        options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted))
+        options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted), machine=self.machine)
         self.leaf = Leaf(options, on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()

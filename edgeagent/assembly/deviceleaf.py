@@ -10,7 +10,9 @@ from edgeagent.errors import Closed, EdgeError
 from edgeagent.identity import Identity
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import Client, connect, server_version, why_closed
+from edgeagent.machine import Machine
 from edgeagent.natsserver.supervisor import State, Timing
+from edgeagent.patterns.programcollectors import load_folder
 from edgeagent.settings import Settings
 from edgeagent.status import LeafStatus, Problem
 from edgeagent.subjects import agent_inbox
@@ -21,10 +23,15 @@ _WHAT = "reach the leaf"
 
 
 def leaf_options(
-    settings: Settings, identity: Identity, *, credentials: Path | None = None, store_bytes: int | None = None
+    settings: Settings,
+    identity: Identity,
+    *,
+    credentials: Path | None = None,
+    store_bytes: int | None = None,
+    machine: Machine | None = None,
 ) -> LeafOptions:
     """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings. store_bytes: what its streams
-    may take; None: what the settings allow.
+    may take; None: what the settings allow. machine: whose collectors.d counts; None: nobody's.
 
     Raises UsageProblem when they can't be meant.
     """
@@ -40,6 +47,7 @@ def leaf_options(
         port=leaf.port,
         mode=leaf.mode,
         server=leaf.server,
+        collectors=tuple(each.name for each in load_folder(machine)[0]) if machine else (),
         store_max_bytes=leaf.store_max_bytes if store_bytes is None else store_bytes,
         memory_store_max_bytes=leaf.memory_store_max_bytes,
         go_memory_limit_bytes=leaf.go_memory_limit_bytes,

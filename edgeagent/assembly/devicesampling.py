@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 import nats.errors
 
 from edgeagent.assembly.deviceleaf import LeafConnections
@@ -52,8 +53,10 @@ class DeviceSampling:
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
         self._healths = Healths(tell, changed)
-        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, changed)
         self._programs, failures = load_folder(parts.machine)
+        self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
+        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, changed, self._own_sources)
+        parts.events.on_empty = self.alerts.tell_again
         for name, why in {**plugins, **failures}.items():
             self._healths.unusable(name, why)
         client = parts.links.agent
@@ -82,12 +85,17 @@ class DeviceSampling:
             self.alerts.set_rules(wanted.alert)
             if self._tasks:
                 self._tasks.start("alerts' samples", self._listen())
+        self._changed()
 
     def status(self) -> SamplingStatus:
         """For the status file."""
         writer = self.sampler.writer
         waiting = writer.waiting if self.sampler.problem else 0
-        return SamplingStatus(collectors=self._healths.all(), waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised)
+        disabled = self._wanted.sampling.disabled
+        found = [msgspec.structs.replace(each, error="") if each.name in disabled else each for each in self._healths.all()]
+        return SamplingStatus(
+            collectors=found, waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised, raised=self.alerts.standing
+        )
 
     def _changed(self) -> None:
         self._parts.status.sampling_changed(self.status)
@@ -116,11 +124,8 @@ class DeviceSampling:
     async def _hear(self, message: Any) -> None:
         try:
             source = source_of(message.subject)
-            samples: list[Sample] = [] if self._is_own(source) else parse(message.subject, message.data)
+            # The alerts saw the agent's own when they were taken.
+            samples: list[Sample] = [] if source in self._own_sources else parse(message.subject, message.data)
         except UsageProblem:
             return  # the forwarder counts it
         self.alerts.take(source, samples)
-
-    def _is_own(self, source: str) -> bool:
-        """Whether the alerts saw it when it was taken."""
-        return source == SOURCE or any(source == program.name for program in self._programs)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from edgeagent.assembly.localconfig import read
+from edgeagent.assembly.localconfig import effective
 from edgeagent.builtin.collectors import load_plugins
 from edgeagent.collectors import Collector, Round, collectors
-from edgeagent.config import with_config
-from edgeagent.errors import EdgeError, Failed, UsageProblem
+from edgeagent.errors import Failed, UsageProblem
 from edgeagent.machine import Machine
 from edgeagent.patterns.collecting import Collecting
 from edgeagent.patterns.collectorhealth import Healths
@@ -36,17 +35,9 @@ def listed(own: Settings, known: Iterable[CollectorStatus], machine: Machine | N
     rows += [_row(each.name, "program", []) for each in programs]
     rows += [_row(name, "plugin", [], why) for name, why in broken.items()]
     rows += [_row(name, "program", [], why) for name, why in failures.items()]
-    disabled = _effective(own).sampling.disabled
+    disabled = effective(own).sampling.disabled
     said = {each.name: each for each in known}
     return [_with_status(row, disabled, said.get(row["name"])) for row in sorted(rows, key=lambda row: str(row["name"]))]
-
-
-def _effective(own: Settings) -> Settings:
-    """With the configuration that the device follows, where we may read it."""
-    try:
-        return with_config(own, read(own).values)
-    except EdgeError:
-        return own
 
 
 def _kind(collector: Collector) -> str:
@@ -85,7 +76,7 @@ async def tried(own: Settings, name: str, machine: Machine | None = None) -> lis
     if not found:
         remedy = f"`edgeagent collectors ls` lists them; programs stand in {FOLDER}"
         raise UsageProblem(what, "there is none of that name", remedy)
-    return await _registered(found, _effective(own), machine, what)
+    return await _registered(found, effective(own), machine, what)
 
 
 async def _registered(found: list[Collector], own: Settings, machine: Machine, what: str) -> list[Sample]:

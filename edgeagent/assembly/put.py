@@ -9,19 +9,26 @@ import msgspec
 from edgeagent import localsubjects
 from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login
 from edgeagent.errors import Refused, Unreachable, UsageProblem
+from edgeagent.machine import Machine
+from edgeagent.patterns.programcollectors import FOLDER
 from edgeagent.publish import published
 from edgeagent.sample import parse
 from edgeagent.subjects import is_token
 
-__all__ = ["MAX_DATA_BYTES", "data_subject", "payload_of", "put", "sample_subject"]
+__all__ = ["AHEAD_SECONDS", "MAX_DATA_BYTES", "ahead", "data_subject", "payload_of", "put", "sample_subject"]
 
 #: The most that a message may have, as the leaf's stream takes it.
 MAX_DATA_BYTES = 512 << 10
+#: What is of a later time than this is left out by whoever reads it at the hub (:data:`edgeagent.fleet.leftout.AHEAD`).
+AHEAD_SECONDS = 600.0
 _WHAT = "put it into the store"
+_EXAMPLE = "for example: edgeagent put doors open=3 side=north"
 
 
 def sample_subject(name: str) -> str:
     """Where samples of ``name`` go: a program's name, and more tokens after a dot. Raises UsageProblem."""
+    if name.partition(".")[0] == localsubjects.AGENT_SOURCE:
+        raise UsageProblem(_WHAT, f"the samples of {localsubjects.AGENT_SOURCE!r} are the agent's own", "choose another name")
     return localsubjects.local_metric(_checked(name))
 
 
@@ -42,15 +49,19 @@ def payload_of(words: Sequence[str]) -> bytes:
     Numbers, ``true`` and ``false`` are samples, other texts are attributes of them; ``time`` is when. Raises UsageProblem.
     """
     if len(words) == 1 and "=" not in words[0].partition("{")[0]:
+        if not words[0].lstrip().startswith("{") and not isinstance(_value(words[0]), (int, float)):
+            raise UsageProblem(_WHAT, f"{words[0]!r} is no number", f"give one, or key=value, {_EXAMPLE}")
         return words[0].encode("utf-8", "surrogateescape")
     table: dict[str, object] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            raise UsageProblem(_WHAT, f"{word!r} is no key=value", "for example: edgeagent put doors open=3 side=north")
+            raise UsageProblem(_WHAT, f"{word!r} is no key=value", _EXAMPLE)
         if key in table:
             raise UsageProblem(_WHAT, f"{key} is there twice")
         table[key] = _value(text)
+    if not any(isinstance(value, (int, float)) for key, value in table.items() if key != "time"):
+        raise UsageProblem(_WHAT, "there is no number in it: a sample is one, or true, or false", _EXAMPLE)
     return msgspec.json.encode(table)
 
 
@@ -78,7 +89,19 @@ async def put(there: Way, subject: str, payload: bytes, *, samples: bool) -> int
         except Unreachable as error:
             if is_forbidden(client):
                 name = subject.split(".")[2]
-                raise Refused(_WHAT, f"this login may not speak as {name!r}", own_login(there, name)) from None
+                raise Refused(_WHAT, f"this login may not speak as {name!r}", _whose(there, name)) from None
             remedy = "`edgeagent status` says how the agent and its leaf are"
             raise Unreachable(_WHAT, f"the leaf did not acknowledge it ({error.why})", remedy) from None
     return count
+
+
+def _whose(there: Way, name: str) -> str:
+    """What helps whoever may not speak as ``name``."""
+    if Machine().path(FOLDER).joinpath(name).exists():
+        return f"{FOLDER}/{name} is a collector, whose samples the agent writes: choose another name"
+    return own_login(there, name)
+
+
+def ahead(subject: str, payload: bytes, now: float) -> int:
+    """How many samples are so far ahead of this machine's clock that nobody at the hub will see them. now: Unix seconds."""
+    return sum(sample.time > now + AHEAD_SECONDS for sample in parse(subject, payload))

@@ -12,7 +12,7 @@ from edgeagent import settings
 from edgeagent.cli import running
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import SettingsFile
-from edgeagent.cli.table import Column, Form, emit
+from edgeagent.cli.table import Column, Form, emit, plain
 
 if TYPE_CHECKING:
     from edgeagent.sample import Sample
@@ -54,6 +54,25 @@ def ls(settings_file: SettingsFile = None, as_json: AsJson = False) -> None:
         ],
         Form.table,
     )
+    _note(rows, settings.load(settings_file))
+
+
+def _note(rows: Iterable[dict[str, Any]], own: Settings) -> None:
+    """What is not as it looks."""
+    from edgeagent import status
+    from edgeagent.assembly.localconfig import effective
+    from edgeagent.errors import EdgeError
+
+    rows = list(rows)
+    if unknown := sorted({*effective(own).sampling.disabled} - {row["name"] for row in rows}):
+        typer.echo(f"sampling.disabled names what is no collector here: {plain(', '.join(unknown))}", err=True)
+    is_running = False
+    with contextlib.suppress(EdgeError):
+        is_running = status.is_running(status.read(own.status_file))
+    if not is_running:
+        typer.echo("the agent is not running; this is what it knew last", err=True)
+    elif any(row["kind"] == "program" and row["state"] == "has not run" for row in rows):
+        typer.echo("a program that was added after the agent's start runs from its next start on", err=True)
 
 
 def _status(own: Settings) -> list[CollectorStatus]:

@@ -66,7 +66,7 @@ def events(
         is_json = form in (Form.json, Form.ndjson)
         async with aclosing(log):
             async for event in log:
-                print(json_text(event.as_dict(), separators=(",", ":")) if is_json else _line(event), flush=True)
+                print(json_text(_cells(event), separators=(",", ":")) if is_json else _line(event), flush=True)
 
     async def listed(fleet: Fleet) -> list[Happened]:
         found: deque[Happened] = deque(maxlen=MOST)

@@ -98,4 +98,5 @@ class Progress:
 
     def summary(self) -> str:
         seconds = time.monotonic() - self._begun
-        return f"{self.count:,} {self._noun} · {self.chunks:,} messages of the hub with {self.bytes / 1e6:,.1f} MB read · {seconds:.1f} s"
+        noun = self._noun.removesuffix("s") if self.count == 1 else self._noun
+        return f"{self.count:,} {noun} · {self.chunks:,} message{'s' * (self.chunks != 1)} of the hub with {self.bytes / 1e6:,.1f} MB read · {seconds:.1f} s"

@@ -17,7 +17,7 @@ from edgeagent.places import SYSTEM_SETTINGS, is_there
 from edgeagent.times import age, duration, moment, parse_rfc3339
 
 if TYPE_CHECKING:
-    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, SamplingStatus
+    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, RaisedAlert, SamplingStatus
 
 __all__ = ["add_to"]
 
@@ -105,7 +105,7 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
     lines += _commands(found.commands, now)
-    lines += _sampling(found.sampling)
+    lines += _sampling(found.sampling, now)
     lines += _forwarding(found.forward, now)
     if not running:
         lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
@@ -123,7 +123,7 @@ def _commands(commands: CommandsStatus, now: datetime) -> list[str]:
     return [f"  commands {'; '.join(parts)}"] if parts else []
 
 
-def _sampling(sampling: SamplingStatus | None) -> list[str]:
+def _sampling(sampling: SamplingStatus | None, now: datetime) -> list[str]:
     if sampling is None:
         return []
     failing = [each for each in sampling.collectors if each.error]
@@ -133,7 +133,13 @@ def _sampling(sampling: SamplingStatus | None) -> list[str]:
     parts += [f"{sampling.dropped} dropped"] if sampling.dropped else []
     lines = [f"  sampling {', '.join(parts)}"]
     lines += [f"           {plain(each.name)}: {plain(each.error)}" for each in failing]
-    return lines + ([f"  alerts   {', '.join(sampling.alerts)}"] if sampling.alerts else [])
+    lines += [f"  alerts   {', '.join(sampling.alerts)}"] if sampling.alerts else []
+    return lines + [f"           {_alert(each, now)}" for each in sampling.raised]
+
+
+def _alert(raised: RaisedAlert, now: datetime) -> str:
+    ago = duration(max(0.0, now.timestamp() - raised.since))
+    return f"{plain(raised.alert)}: {raised.value:g} ({raised.condition}), {raised.severity}, since {ago}"
 
 
 def _forwarding(found: dict[str, ForwardStatus], now: datetime) -> list[str]:

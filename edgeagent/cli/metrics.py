@@ -65,7 +65,8 @@ def ls(
         emit(rows, _metric_columns(), form)
     reading.say_left(left)
     if not rows:
-        typer.echo("There are none in that time: --since looks further back.", err=True)
+        of = " of these devices" * (selection != reading.whose(None, None, None, "", False)) + " of that name" * bool(metric)
+        typer.echo(f"There are none in that time{of}: --since looks further back.", err=True)
 
 
 def _metric_columns() -> list[Column]:

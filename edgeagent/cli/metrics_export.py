@@ -43,7 +43,7 @@ def export(
     since: Since = "1h",
     until: Until = None,
     form: Annotated[
-        Format, typer.Option("--format", help="One JSON object a line, CSV, or InfluxDB's line protocol.")
+        Format, typer.Option("--format", "-o", "--output", help="One JSON object a line, CSV, or InfluxDB's line protocol.")
     ] = Format.ndjson,
     to: Target = None,
     context: ContextName = None,

@@ -42,7 +42,14 @@ def local(
         _samples(running.run(_last(wanted, name, count)), as_json=as_json)
     else:
         found = running.run(_held(wanted))
-        print(json_text(_record(found), indent=2)) if as_json else _show(found)
+        print(json_text(_record(found), indent=2)) if as_json else _show(found, _seconds(wanted))
+
+
+def _seconds(wanted: settings.Settings) -> float:
+    """How often the agent forwards."""
+    from edgeagent.assembly.localconfig import effective
+
+    return effective(wanted).forward.seconds
 
 
 async def _last(wanted: settings.Settings, name: str, count: int) -> list[Point]:
@@ -90,15 +97,19 @@ def _row(source: Source) -> dict[str, Any]:
     }
 
 
-def _show(found: dict[str, Held]) -> None:
+def _show(found: dict[str, Held], seconds: float) -> None:
+    """seconds: how often it is forwarded."""
     now = datetime.now(timezone.utc)
     for name, held in found.items():
         since = f", since {age(moment(held.since / 1000), now)}" if held.since is not None else ""
         print(
-            f"{'samples' if name == 'metric' else 'data':<8} {held.messages:,} messages, {_size(held.bytes)} of {_size(held.limit)}{since}"
+            f"{'samples' if name == 'metric' else 'data':<8} {held.messages:,} message{'s' * (held.messages != 1)}, {_size(held.bytes)} of {_size(held.limit)}{since}"
         )
         as_of = f" ({age(parse_rfc3339(held.as_of), now)})" if held.forward and held.as_of else ""
         print(f"  hub    {_forwarded(held.forward, now)}{as_of}")
+    waiting = sum(held.forward.waiting for held in found.values() if held.forward)
+    if waiting:
+        print(f"what waits is sent within {duration(seconds)} while there is a link (forward.seconds)")
     for name, held in found.items():
         if held.sources:
             print()
@@ -139,11 +150,17 @@ def _time(time_ms: int | None) -> str | None:
 # ---- samples ----
 
 
+def _shown(point: Point) -> str:
+    """As it reads here, like everywhere in tables."""
+    then = moment(point.time_ms / 1000).astimezone()
+    return f"{then:%Y-%m-%d %H:%M:%S}{' (a guess)' if point.estimated else ''}"
+
+
 def _samples(points: list[Point], *, as_json: bool) -> None:
     rows = [
         {
             "id": point.sample.metric,
-            "time": _time(point.time_ms),
+            "time": _time(point.time_ms) if as_json else _shown(point),
             "estimated": point.estimated,
             "source": point.source,
             "metric": point.sample.metric,
@@ -156,6 +173,4 @@ def _samples(points: list[Point], *, as_json: bool) -> None:
     if as_json:
         print(json_text(rows, indent=2))
         return
-    for row in rows:
-        row["time"] = f"{row['time']}{' (a guess)' if row['estimated'] else ''}"
     emit(rows, [Column("time"), Column("metric"), Column("value"), Column("unit"), Column("attributes", plain)], Form.table)

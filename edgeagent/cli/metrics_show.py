@@ -65,6 +65,8 @@ def show(
             await _explain(fleet, device, metric)
         return list(found)
 
+    if plot and form is not Form.table:
+        raise UsageProblem("draw a plot", "another form is wanted too", "leave out --plot, or -o and --json")
     points = reading.run(context, work)
     if plot:
         from edgeagent.cli.plotting import plotted
@@ -76,7 +78,8 @@ def show(
     if form in (Form.table, Form.wide):
         for sentence in _summary(points):
             typer.echo(sentence, err=True)
-        typer.echo(f"{read.samples:,} samples, out of {read.chunks:,} messages of the hub with {read.bytes:,} bytes", err=True)
+        counted = f"{read.samples:,} sample{'s' * (read.samples != 1)}, out of {read.chunks:,} message{'s' * (read.chunks != 1)}"
+        typer.echo(f"{counted} of the hub with {read.bytes:,} bytes", err=True)
 
 
 class _Read:
@@ -167,5 +170,6 @@ def labels(points: Sequence[Measured]) -> dict[Any, str]:
 
 def _label(series: Series, common: set[tuple[str, str]], *, with_source: bool) -> str:
     own = [pair for pair in series.attributes if pair not in common]
-    words = [series.source] if with_source or not own else []
-    return " ".join([*words, ", ".join(f"{key}={value}" for key, value in own)]).strip()
+    words = [series.source] if with_source else []
+    words += [", ".join(f"{key}={value}" for key, value in own)] if own else []
+    return " ".join(words) or "(no other attributes)"

@@ -21,7 +21,7 @@ __all__ = ["plotted"]
 HEIGHT, MOST_SERIES = 20, 6
 #: Of the legend, in characters: it must not hide the lines.
 MAX_LABEL = 30
-#: Without colours each series has a character of its own; a lone one gets the finest.
+#: Each series has a character of its own, for not everybody sees colours; a lone one gets the finest.
 _MARKERS = ("*", "+", "o", "x", "#", "@")
 _FINE = "braille"
 #: Of the width, columns that no date of the axis may fill, and what one takes.
@@ -47,7 +47,7 @@ def plotted(points: Sequence[Measured], width: int | None = None, *, colour: boo
     figure.theme("simple" if colour else "colorless")
     figure.plot_size(width, HEIGHT)
     for number, (name, xs, ys) in enumerate(lines):
-        marker = _FINE if colour or len(lines) == 1 else _MARKERS[number]
+        marker = _FINE if len(lines) == 1 else _MARKERS[number]
         signal = figure.signal(*_thinned(xs, ys, width), marker=marker)
         signal.lines()
         if len(lines) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -36,7 +37,8 @@ def put(
     ] = False,
     settings_file: SettingsFile = None,
 ) -> None:
-    """Store samples of the program NAME on this device; they go to the hub when there is a link. Returns when they are on disk.
+    """Store samples of the program NAME on this device; they go to the hub every minute (`forward.seconds`) while there is a link. Returns when they
+    are on disk.
 
     A number is one sample. Of KEY=VALUE numbers, true and false are samples, NAME.KEY each, and other texts are attributes of all of them;
     `time` is when it was. Standard input may also be a flat JSON object, or lines of InfluxDB's line protocol.
@@ -56,6 +58,9 @@ def put(
     subject = work.data_subject(name) if data else work.sample_subject(name)
     payload = _payload(words or [], data)
     running.run(work.put(appclient.way(os.environ, settings_file), subject, payload, samples=not data))
+    if not data and (late := work.ahead(subject, payload, time.time())):
+        count = "1 sample is" if late == 1 else f"{late} samples are"
+        typer.echo(f"{count} more than 10 minutes ahead of this machine's clock: at the hub such are left out", err=True)
 
 
 def _payload(words: list[str], data: bool) -> bytes:

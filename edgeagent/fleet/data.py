@@ -12,8 +12,8 @@ from edgeagent.direct import Stored
 from edgeagent.errors import Failed, UsageProblem
 from edgeagent.fleet.chosen import ALLOWED, Whose, chosen
 from edgeagent.fleet.following import follow
-from edgeagent.fleet.leftout import AHEAD, LeftOut, latest_of
-from edgeagent.fleet.storedchunks import Moment, before, moment_at, stored
+from edgeagent.fleet.leftout import LeftOut, latest_of
+from edgeagent.fleet.storedchunks import Moment, before, span, stored
 from edgeagent.fleet.timewindow import Window
 from edgeagent.subjects import DATA, data, device_of
 
@@ -40,6 +40,10 @@ class DataMessage(NamedTuple):
     place: int
 
 
+#: Before a topic, in the subject that a program publishes to.
+_ON_THE_DEVICE = "local.data."
+
+
 class Topics:
     """A pattern of topics: tokens, ``*`` for any one, ``>`` at the end for one or more. Raises UsageProblem for what is none."""
 
@@ -48,6 +52,9 @@ class Topics:
         if not all(self._tokens) or ">" in self._tokens[:-1] or any(char.isspace() for char in pattern):
             remedy = "write tokens with dots between them; * is any one, > at the end is one or more, such as 'doors.*' or '>'"
             raise UsageProblem(f"read the topic {pattern!r}", "it is no topic", remedy)
+        if pattern.startswith(_ON_THE_DEVICE):
+            short = pattern.removeprefix(_ON_THE_DEVICE)
+            raise UsageProblem(f"read the topic {pattern!r}", f"a topic is what follows {_ON_THE_DEVICE}", f"write {short!r}")
 
     def match(self, topic: str) -> bool:
         """Whether ``topic`` is one of them."""
@@ -98,8 +105,7 @@ class Data:
         """The messages from ``since`` to ``until`` (None: now), in the order of their times. Arguments as of Metrics.batches."""
         left, topics = left or LeftOut(), Topics(topic)
         client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, DATA, data)
-        begin = await moment_at(client, since)
-        end = await moment_at(client, until if until is not None else -AHEAD)
+        begin, end = await span(client, since, until)
         first, last = begin.timestamp() * 1000, end.timestamp() * 1000
         window = Window[DataMessage](left, ROOM_BYTES, lambda message: len(message.body) + EACH_BYTES)
         async with aclosing(stored(client, DATA, data, devices, since=before(begin))) as chunks:

@@ -40,7 +40,10 @@ class LeftOut:
             f"{device}: {count} of its messages make no sense and were left out; the first: {why}"
             for device, (count, why) in sorted(self.unreadable.items())
         ]
-        found += [f"{device}: {count} of times to come were left out" for device, count in sorted(self.ahead.items())]
+        found += [
+            f"{device}: {count} with a time in the future {'was' if count == 1 else 'were'} left out"
+            for device, count in sorted(self.ahead.items())
+        ]
         found += [f"{device}: {count} values of further series were left out" for device, count in sorted(self.more.items())]
         if self.late:
             found.append(f"{self.late} reached the hub so late that they stand behind newer ones of their device")

@@ -11,10 +11,10 @@ from edgeagent.cel import Evaluator
 from edgeagent.direct import Stored, get_last
 from edgeagent.fleet.chosen import ALLOWED, Whose, chosen
 from edgeagent.fleet.following import follow
-from edgeagent.fleet.leftout import AHEAD, LeftOut
+from edgeagent.fleet.leftout import LeftOut
 from edgeagent.fleet.metricnewest import Newest
 from edgeagent.fleet.metricpoints import ALL, Measured, Wanted, measured
-from edgeagent.fleet.storedchunks import Moment, before, moment_at, stored
+from edgeagent.fleet.storedchunks import Moment, before, moment_at, span, stored
 from edgeagent.fleet.timewindow import Window
 from edgeagent.subjects import METRICS, metric
 
@@ -75,8 +75,7 @@ class Metrics:
         """
         left = left or LeftOut()
         client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
-        begin = await moment_at(client, since)
-        end = await moment_at(client, until if until is not None else -AHEAD)
+        begin, end = await span(client, since, until)
         wanted = Wanted(
             metric=metric_name,
             source=source,

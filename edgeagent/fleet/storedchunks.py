@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import datetime, timedelta, timezone
 
 from edgeagent.direct import Stored, hub_time, read_all
+from edgeagent.errors import UsageProblem
 from edgeagent.fleet.leftout import AHEAD
 from edgeagent.link import Client
 from edgeagent.subjects import device_of, is_id
 
-__all__ = ["AT_ONCE", "Moment", "before", "moment_at", "stored"]
+__all__ = ["AT_ONCE", "Moment", "before", "moment_at", "span", "stored"]
 
 #: So many devices are read each by its own subject, which the hub has an index of; of more, all that the stream has is read and sorted
 #: out here: to look for each of them in every block of the stream would take the hub longer.
@@ -24,6 +25,17 @@ Moment = datetime | timedelta
 async def moment_at(client: Client, moment: Moment) -> datetime:
     """The moment itself; ``now`` is the hub's, for a laptop's clock may be wrong."""
     return moment if isinstance(moment, datetime) else await hub_time(client) - moment
+
+
+async def span(client: Client, since: Moment, until: Moment | None) -> tuple[datetime, datetime]:
+    """The two moments of a time that is read, ``until`` None: now, and as much as a device's clock may be ahead. Raises UsageProblem
+    when the first is not before the second."""
+    begin = await moment_at(client, since)
+    end = await moment_at(client, until if until is not None else -AHEAD)
+    if begin >= end:
+        why = "its end is not after its beginning" if until is not None else "it is yet to come"
+        raise UsageProblem("read what was stored in that time", why, "`--since 2h --until 1h` is the hour before the last")
+    return begin, end
 
 
 def before(moment: datetime) -> datetime:

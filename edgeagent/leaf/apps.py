@@ -14,6 +14,7 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.errors import Failed, UsageProblem
+from edgeagent.localsubjects import local_metric
 from edgeagent.subjects import ID_RULE, is_id
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "App",
     "check_name",
     "environment",
+    "foreign",
     "load",
     "may_answer",
     "owned",
@@ -109,12 +111,19 @@ def may_answer(reply: str) -> bool:
     return _INBOX.match(reply) is not None and not any(reply.startswith(inbox.removesuffix(">")) for inbox in others)
 
 
-def owned(apps: Iterable[App]) -> dict[str, list[str]]:
+def foreign(sources: Iterable[str], name: str = "") -> list[str]:
+    """What the program ``name`` (empty: one without a login) never publishes, whatever it was given: samples of the agent and of the
+    programs that it runs, ``sources``. So none is taken for one of theirs, and the agent, which writes after the newest one that it
+    knows, is not outrun."""
+    return [subject for each in sources if each != name for subject in (local_metric(each), f"{local_metric(each)}.>")]
+
+
+def owned(apps: Iterable[App], sources: Iterable[str] = ()) -> dict[str, list[str]]:
     """What those without a login may not publish and subscribe to, because it is the agent's or of one of ``apps``.
 
-    They may still ask a program for an action.
+    sources: whose samples only the agent writes. They may still ask a program for an action, and hear the agent's samples.
     """
-    publish, subscribe = [], [f"{AGENT_INBOX}.>", f"{CLI_INBOX}.>"]
+    publish, subscribe = foreign(sources), [f"{AGENT_INBOX}.>", f"{CLI_INBOX}.>"]
     for app in apps:
         publish += _spoken(app)
         subscribe += [*_spoken(app), f"local.action.{app.name}.>", f"_INBOX.{app.name}.>"]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from edgeagent.leaf.apps import NEVER_PUBLISHED, App, owned, permissions
+from edgeagent.leaf.apps import NEVER_PUBLISHED, App, foreign, owned, permissions
+from edgeagent.localsubjects import AGENT_SOURCE
 
 __all__ = ["ACCOUNT", "AGENT_USER", "APP_USER", "LOCAL_ONLY", "SYSTEM_USER", "LeafConf", "leafnodes", "quote", "render"]
 
@@ -48,7 +49,7 @@ class LeafConf:
     tls_ca_file: whom to trust for ``tls://`` and ``wss://``; None: the system's authorities.
     proxy: an HTTP proxy for the hub's addresses, ``http://[user:password@]host:port``; empty: none. It sees a ``wss://`` hub's name and
     how much is said, no more.
-    apps: local programs with a login of their own.
+    apps: local programs with a login of their own. sources: whose samples only the agent writes.
     """
 
     server_name: str
@@ -70,6 +71,7 @@ class LeafConf:
     memory_store_max_bytes: int = 8 << 20
     sync_seconds: float = 10.0
     apps: tuple[App, ...] = ()
+    sources: tuple[str, ...] = (AGENT_SOURCE,)
     reconnect_seconds: float = 10.0
     ping_seconds: float = 30.0
 
@@ -108,7 +110,7 @@ def _jetstream(conf: LeafConf) -> str:
 
 
 def _accounts(conf: LeafConf) -> str:
-    app, others = _list(APP_SUBJECTS), owned(conf.apps)
+    app, others = _list(APP_SUBJECTS), owned(conf.apps, conf.sources)
     speaks, hears = _list((*NEVER_PUBLISHED, *others["publish"])), _list(tuple(others["subscribe"]))
     rights = f"{{ publish: {{ allow: {app}, deny: {speaks} }}, subscribe: {{ allow: {app}, deny: {hears} }} }}"
     return f"""accounts {{
@@ -116,7 +118,7 @@ def _accounts(conf: LeafConf) -> str:
     jetstream: enabled
     users: [
       {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }}
-      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {rights} }}{"".join(_app(app) for app in conf.apps)}
+      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {rights} }}{"".join(_app(app, conf.sources) for app in conf.apps)}
     ]
   }}
   SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)} }} ] }}
@@ -125,10 +127,11 @@ system_account: SYS
 no_auth_user: {APP_USER}"""
 
 
-def _app(app: App) -> str:
+def _app(app: App, sources: tuple[str, ...]) -> str:
     rights = {way: _list(tuple(subjects)) for way, subjects in permissions(app).items()}
     login = f"nkey: {app.nkey}" if app.nkey else f"user: {quote(app.name)}, password: {quote(app.password)}"
-    allowed = f"publish: {{ allow: {rights['publish']}, deny: {_list(NEVER_PUBLISHED)} }}, subscribe: {{ allow: {rights['subscribe']} }}"
+    never = _list((*NEVER_PUBLISHED, *foreign(sources, app.name)))
+    allowed = f"publish: {{ allow: {rights['publish']}, deny: {never} }}, subscribe: {{ allow: {rights['subscribe']} }}"
     return f"\n      {{ {login}, permissions: {{ {allowed} }} }}"
 
 

@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import msgspec
 from edgeagent import files
 from edgeagent.alertrules import Rule, parse
 from edgeagent.errors import EdgeError
-from edgeagent.patterns.alertwatch import Change, Key, Standing, Watch
+from edgeagent.patterns.alertwatch import MAX_SERIES, Change, Key, Standing, Watch
 from edgeagent.patterns.sampler import SOURCE
 from edgeagent.sample import Sample
+from edgeagent.status import RaisedAlert
 from edgeagent.times import duration
 
 __all__ = ["FILE", "Alerts"]
@@ -33,6 +35,12 @@ FILE = "alerts.json"
 QUIET_SECONDS = 1.0
 #: What the word that tells one alert from all others may have, in characters: the hub looks at no more of it.
 MAX_ALERT = 300
+#: What had no room among the waiting events is told again, so many at once, and each so often: what the hub refuses is not told for ever.
+AGAIN, AGAIN_TIMES = 50, 3
+#: How many the status names.
+MAX_SHOWN = 10
+#: So many that are cleared wait for the hub at most; then the oldest are forgotten.
+MAX_CLEARED = 1000
 
 Tell = Callable[..., None]
 
@@ -53,12 +61,22 @@ class Alerts:
     """The alerts, kept in ``folder``.
 
     rules: by name. tell: an event, as :meth:`edgeagent.patterns.events.Events.tell`. on_change: called when one is raised or cleared.
+    own: whose samples only the agent writes; others have a bound of their own.
     """
 
-    def __init__(self, folder: Path, rules: Mapping[str, str], tell: Tell, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rules: Mapping[str, str],
+        tell: Tell,
+        on_change: Callable[[], None] = lambda: None,
+        own: Container[str] = (SOURCE,),
+    ) -> None:
         self._path, self._tell, self._on_change = folder / FILE, tell, on_change
         self._kept: dict[Key, _Kept] = {each.standing.key: each for each in _load(self._path)}
-        self._watch = Watch(each.standing for each in self._kept.values() if each.standing.raised)
+        self._watch = Watch((each.standing for each in self._kept.values() if each.standing.raised), own)
+        self._full: set[str] = set()
+        self._again: Counter[Key] = Counter()
         self._unsaved = asyncio.Event()
         for kept in list(self._kept.values()):
             if not kept.told:
@@ -75,13 +93,32 @@ class Alerts:
         """The names of those that are raised, each once."""
         return sorted({standing.alert for standing in self._watch.raised.values()})
 
+    @property
+    def standing(self) -> list[RaisedAlert]:
+        """What is raised, the oldest first; a few of many."""
+        oldest = sorted(self._watch.raised.values(), key=lambda standing: standing.since)[:MAX_SHOWN]
+        return [_shown(standing, parse(standing.rule)) for standing in oldest]
+
     def set_rules(self, rules: Mapping[str, str]) -> None:
         """Watch by these from now on."""
+        self._full.clear()
         self._changed(self._watch.set_rules(rules, time.time()))
 
     def take(self, source: str, samples: list[Sample]) -> None:
         """Look at samples as they are taken."""
         self._changed(self._watch.take(source, samples, time.monotonic(), time.time()))
+        for name in sorted(self._watch.full - self._full):
+            self._full.add(name)
+            text = f"{name}: there are {MAX_SERIES} series of it that are raised or pending; others are not watched until some are well"
+            self._tell("warning", "alerts.full", text, rule=name)
+
+    def tell_again(self) -> None:
+        """No event waits: tell what the hub has not, because it had no room."""
+        untold = [key for key, kept in self._kept.items() if not kept.told and self._again[key] < AGAIN_TIMES]
+        for key in untold[:AGAIN]:
+            self._again[key] += 1
+            standing = self._kept[key].standing
+            self._say(Change(standing, parse(standing.rule)))
 
     async def keep(self) -> None:
         """Write what changes, for ever, and at the end."""
@@ -108,11 +145,19 @@ class Alerts:
 
     def _changed(self, changes: list[Change]) -> None:
         for change in changes:
-            self._kept[change.now.key] = _Kept(change.now)
+            self._kept.pop(change.now.key, None)
+            self._kept[change.now.key] = _Kept(change.now)  # the newest last
+            del self._again[change.now.key]
             self._say(change)
         if changes:
+            self._forget()
             self._unsaved.set()
             self._on_change()
+
+    def _forget(self) -> None:
+        cleared = [key for key, kept in self._kept.items() if not kept.standing.raised]
+        for key in cleared[: max(0, len(cleared) - MAX_CLEARED)]:
+            del self._kept[key]
 
     def _say(self, change: Change) -> None:
         now = change.now
@@ -147,16 +192,22 @@ def _load(path: Path) -> list[_Kept]:
         return []
 
 
+def _shown(now: Standing, rule: Rule) -> RaisedAlert:
+    return RaisedAlert(alert=_name(now), severity=rule.severity, value=now.value, condition=_condition(rule), since=now.since)
+
+
 def _data(now: Standing, flapping: bool) -> dict[str, Any]:
     """alert: the same when it is raised and cleared, and another for each series."""
-    data: dict[str, Any] = {"alert": f"{now.alert}{_braced(now.attributes)}"}
+    data: dict[str, Any] = {"alert": _name(now)}
     data.update(metric=now.metric, value=now.value, rule=now.rule, source=now.source)
-    if now.source != SOURCE:
-        data["alert"] += f" of {now.source}"
-    data["alert"] = _short(data["alert"])
     if now.attributes:
         data["attributes"] = now.attributes
     return {**data, "flapping": True} if flapping else data
+
+
+def _name(now: Standing) -> str:
+    of = f" of {now.source}" if now.source != SOURCE else ""
+    return _short(f"{now.alert}{_braced(now.attributes)}{of}")
 
 
 def _short(alert: str) -> str:

@@ -2,13 +2,14 @@
 
 Each series (a source and its attributes) is watched on its own. How long something has held is reckoned from when its samples were seen,
 by a monotonic clock: neither a clock that is set nor the time in a sample moves it. Between two samples a condition counts as held.
-What is raised stays so until a sample clears it, or its rule is gone or another one.
+What is raised stays so until a sample clears it, its rule is gone or another one, or too many others of the rule need its place and it had
+no sample for an hour.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +19,11 @@ from edgeagent.sample import Sample
 
 __all__ = ["Change", "Key", "Standing", "Watch"]
 
-#: Series of one rule that may be pending or raised at once: whoever makes up attributes must not fill the memory.
+#: Series of one rule that may be pending or raised at once, those that the agent measures itself apart from those of others: whoever makes
+#: up attributes must neither fill the memory nor keep the agent's own from being watched.
 MAX_SERIES = 100
+#: One without a sample for so long gives its place to another when there are that many, in seconds.
+FORGOTTEN_SECONDS = 3600.0
 #: One that was raised so often within the time has to be clear for the quiet time before it is cleared, in seconds.
 FLAPS, FLAPS_SECONDS, QUIET_SECONDS = 4, 3600.0, 600.0
 
@@ -58,10 +62,12 @@ class Change(NamedTuple):
 
 
 class _Series:
-    """since: when what would change it began to hold; None: it does not. raised: when it was, of late."""
+    """since: when what would change it began to hold; None: it does not. raised: when it was, of late. seen: when its newest sample was;
+    None: not since the start."""
 
     def __init__(self) -> None:
         self.since: float | None = None
+        self.seen: float | None = None
         self.raised: deque[float] = deque()
 
     def held(self, now: float, *, holds: bool) -> float:
@@ -76,9 +82,14 @@ class _Series:
 
 
 class Watch:
-    """All rules of a device. standing: what was raised when it was last known."""
+    """All rules of a device. standing: what was raised when it was last known. own: whose samples only the agent writes.
 
-    def __init__(self, standing: Iterable[Standing] = ()) -> None:
+    full: rules that did not watch a series because there were too many.
+    """
+
+    def __init__(self, standing: Iterable[Standing] = (), own: Container[str] = ()) -> None:
+        self._own = own
+        self.full: set[str] = set()
         self.raised: dict[Key, Standing] = {each.key: each for each in standing}
         self._rules: dict[str, tuple[str, Rule]] = {}
         self._by_metric: defaultdict[str, list[str]] = defaultdict(list)
@@ -98,15 +109,18 @@ class Watch:
         gone = [each for each in self.raised.values() if self._text(each.alert) != each.rule]
         kept = {key: series for key, series in self._series.items() if key[0] in self._rules}
         self._series = kept
-        return [self._forgotten(each, now_unix) for each in gone]
+        self.full.clear()
+        return [self._forgotten(each, now_unix, self._why_gone(each)) for each in gone]
+
+    def _why_gone(self, before: Standing) -> str:
+        return "its rule was changed" if before.alert in self._rules else "its rule is gone"
 
     def _text(self, name: str) -> str:
         return self._rules[name][0] if name in self._rules else ""
 
-    def _forgotten(self, before: Standing, now_unix: float) -> Change:
+    def _forgotten(self, before: Standing, now_unix: float, why: str) -> Change:
         del self.raised[before.key]
         self._series.pop(before.key, None)
-        why = "its rule was changed" if before.alert in self._rules else "its rule is gone"
         after = msgspec.structs.replace(before, raised=False, since=now_unix, why=why)
         return Change(after, parse(before.rule), before)
 
@@ -126,9 +140,14 @@ class Watch:
         before = self.raised.get(key)
         series = self._series.get(key)
         if series is None:
-            if not rule.raised.holds(sample.value) or self._is_full(name):
+            if not rule.raised.holds(sample.value):
+                return
+            yield from self._make_room(name, source, now, now_unix)
+            if self._is_full(name, source):
+                self.full.add(name)
                 return
             series = self._series[key] = _Series()
+        series.seen = now
         if before is None:
             changes = 0 <= rule.for_seconds <= series.held(now, holds=rule.raised.holds(sample.value))
         else:
@@ -157,5 +176,24 @@ class Watch:
             series.raised.append(now)
         return Change(after, rule, before, series.flaps(now))
 
-    def _is_full(self, name: str) -> bool:
-        return sum(key[0] == name for key in self._series) >= MAX_SERIES
+    def _is_full(self, name: str, source: str) -> bool:
+        return len(self._beside(name, source)) >= MAX_SERIES
+
+    def _beside(self, name: str, source: str) -> list[Key]:
+        """The series of a rule that one of that source shares its bound with."""
+        is_own = source in self._own
+        return [key for key in self._series if key[0] == name and (key[1] in self._own) == is_own]
+
+    def _make_room(self, name: str, source: str, now: float, now_unix: float) -> Iterator[Change]:
+        """Where there is none, forget series that have no samples any more."""
+        if not self._is_full(name, source):
+            return
+        for key in self._beside(name, source):
+            series = self._series[key]
+            series.seen = now if series.seen is None else series.seen
+            if now - series.seen < FORGOTTEN_SECONDS:
+                continue
+            if before := self.raised.get(key):
+                yield self._forgotten(before, now_unix, "it has had no sample for an hour")
+            else:
+                del self._series[key]

@@ -143,24 +143,36 @@ class ClockSteps:
             self.times = learned(self.times, self._boot, truth)
 
     async def _note_first(self) -> None:
-        """Find the first message of the newest stretch in each stream, where that is not known; later, while the leaf is away."""
+        """Find the first message of each stretch of this boot in each stream, where that is not known; later, while the leaf is away.
+
+        An older one lacks it when the clock stepped again before the leaf could be asked.
+        """
         for stream in STREAMS:
-            newest = self.times.stretches[-1]
-            if stream in newest.first and stream in self._checked:
+            missing = self._missing(stream)
+            if not missing and stream in self.times.stretches[-1].first and stream in self._checked:
                 continue
             with contextlib.suppress(EdgeError):
                 local = self._logs[stream]
                 last = (await local.state()).last
+                newest = self.times.stretches[-1]
                 if newest.first.get(stream, last + 2) > last + 1:  # not known, or the stream was made anew
                     self.times = began(self.times, stream, await self._first(local, last, newest))
+                for index in missing:
+                    last = self.times.stretches[index + 1].first[stream] - 1
+                    self.times = began(self.times, stream, await self._first(local, last, self.times.stretches[index]), index)
                 self._checked.add(stream)
 
-    async def _first(self, local: LocalLog, last: int, newest: Stretch) -> int:
-        """Going back from the last message, the first one whose stamp says that it was stored since the step. Raises EdgeError."""
-        earliest = newest.since - STEP_NS
+    def _missing(self, stream: str) -> list[int]:
+        """Where the older stretches of this boot are whose first message is not known, newest first."""
+        older = reversed(list(enumerate(self.times.stretches[:-1])))
+        return [index for index, each in older if each.boot == self._boot and stream not in each.first]
+
+    async def _first(self, local: LocalLog, last: int, stretch: Stretch) -> int:
+        """Going back from ``last``, the first message whose stamp says that it was stored in that stretch. Raises EdgeError."""
+        earliest, latest = stretch.since - STEP_NS, self._clocks()[0] + STEP_NS
         for sequence in range(last, max(0, last - MAX_SCAN), -1):
             stored = await local.at(sequence)
-            if stored is not None and not earliest <= stored.time - newest.ahead <= self._clocks()[0] + STEP_NS:
+            if stored is not None and not earliest <= stored.time - stretch.ahead <= latest:
                 return sequence + 1
         return max(1, last - MAX_SCAN + 1)
 

@@ -49,6 +49,8 @@ class Events:
         self._wake = asyncio.Event()
         self._refused = 0
         self.dropped = 0
+        #: Called when the hub has all of them: there is room for what had none.
+        self.on_empty: Callable[[], None] = lambda: None
 
     def tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None] | None = None, **data: object) -> None:
         """severity: one of debug, info, warning, error, critical. kind, text, data: as in :class:`wire.Event`; what is too long of them is
@@ -73,6 +75,8 @@ class Events:
         pauses = delays(*RETRY_SECONDS)
         while True:
             good = await self._send_all(client)
+            if good:
+                self.on_empty()
             pauses = delays(*RETRY_SECONDS) if good else pauses
             await woken(self._wake, None if good else next(pauses))
 

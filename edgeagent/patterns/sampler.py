@@ -12,6 +12,7 @@ import msgspec
 from edgeagent.collectors import Collector, OwnState, Round
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
+from edgeagent.localsubjects import AGENT_SOURCE
 from edgeagent.machine import Machine
 from edgeagent.patterns.collecting import Collecting
 from edgeagent.patterns.collectorhealth import Healths
@@ -25,7 +26,7 @@ __all__ = ["SOURCE", "Sampler"]
 log = logging.getLogger("edgeagent")
 
 #: Whose the samples of the registered collectors are.
-SOURCE = "agent"
+SOURCE = AGENT_SOURCE
 
 OnSamples = Callable[[str, list[Sample]], None]
 

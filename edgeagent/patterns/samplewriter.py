@@ -23,6 +23,8 @@ _LEAFS_API = "$JS.API"
 MAX_WAITING = 5000
 #: How many are one message at most: half of a chunk.
 MAX_MESSAGE_SAMPLES = 250
+#: JetStream counts the headers of a message too; that of :func:`published_if` has 61 bytes and a number.
+HEADER_BYTES = 256
 #: How long to wait for the store's word, in seconds.
 ACK_SECONDS = 5.0
 #: Who else writes there can't be outrun for ever.
@@ -45,7 +47,7 @@ class _Source:
 
 
 class SampleWriter:
-    """client: to the leaf. dropped: samples that had no room."""
+    """client: to the leaf. dropped: samples that had no room, or alone were too large for a message."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -78,8 +80,12 @@ class SampleWriter:
 
     async def _flush(self, source: _Source) -> None:
         while source.sending or source.waiting:
-            source.sending = source.sending or _message(source.waiting)
-            await self._store(source, source.sending.payload)
+            if source.sending is None:
+                before = len(source.waiting)
+                source.sending = _message(source.waiting)
+                self.dropped += before - len(source.waiting) - source.sending.samples
+            if source.sending.samples:
+                await self._store(source, source.sending.payload)
             source.sending = None
 
     async def _store(self, source: _Source, payload: bytes) -> None:
@@ -102,12 +108,14 @@ class SampleWriter:
 
 
 def _message(waiting: deque[Sample]) -> _Message:
-    """As many of them as one message has room for, taken away from there."""
+    """As many of them as one message has room for, taken away from there. None of them when the first alone is too large: it is gone."""
     taken: list[Sample] = []
-    room = MAX_PAYLOAD_BYTES - len(encode_samples([]))
+    room = MAX_PAYLOAD_BYTES - HEADER_BYTES - len(encode_samples([]))
     while waiting and len(taken) < MAX_MESSAGE_SAMPLES:
         room -= len(msgspec.json.encode(waiting[0])) + 1
-        if room < 0 and taken:
+        if room < 0:
+            if not taken:
+                waiting.popleft()
             break
         taken.append(waiting.popleft())
     return _Message(encode_samples(taken), len(taken))

@@ -109,11 +109,12 @@ def stepped(known: TrueTimes, stretch: Stretch) -> TrueTimes:
     )
 
 
-def began(known: TrueTimes, stream: str, sequence: int) -> TrueTimes:
-    """``sequence`` is the first of ``stream`` in the newest stretch."""
-    newest = known.stretches[-1]
-    newest = msgspec.structs.replace(newest, first={**newest.first, stream: sequence})
-    return TrueTimes([*known.stretches[:-1], newest], known.truths)
+def began(known: TrueTimes, stream: str, sequence: int, index: int = -1) -> TrueTimes:
+    """``sequence`` is the first of ``stream`` in the stretch at ``index``, the newest if nothing else is said."""
+    stretches = list(known.stretches)
+    found = stretches[index]
+    stretches[index] = msgspec.structs.replace(found, first={**found.first, stream: sequence})
+    return TrueTimes(stretches, known.truths)
 
 
 def learned(known: TrueTimes, boot: str, ahead: int) -> TrueTimes:

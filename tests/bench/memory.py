@@ -24,7 +24,9 @@ import edgeagent.assembly.deviceloop
 print(flush=True)
 sys.stdin.read()"""
 #: As on a device, which has no aiohttp.
-BARE_PYTHON = "import sys; sys.modules['aiohttp'] = None; import asyncio, nats, psutil, sqlite3; print(flush=True); sys.stdin.read()"
+BARE_PYTHON = (
+    "import sys; sys.modules['aiohttp'] = None; import asyncio, nats, psutil, sqlite3; print(flush=True); sys.stdin.read()"
+)
 
 #: How long the agents have had nothing to do: longer than they take to give back what starting needed.
 IDLE_SECONDS = 60.0

@@ -112,6 +112,28 @@ async def test_it_cannot_listen_to_another(leaf: Leaf, subject: str) -> None:
         assert await doors.refused()
 
 
+@pytest.mark.parametrize("subject", ["local.metric.agent", "local.metric.agent.hw.temperature", "local.metric.oven"])
+async def test_nobody_speaks_for_the_agent_and_the_programs_that_it_runs(tmp_path: Path, subject: str) -> None:
+    options = LeafOptions(
+        device_id="pi-01", server_name="pi-01-x", folder=tmp_path / "state", port=ports.pick(), collectors=("oven",)
+    )
+    curious = App(name="curious", password="secret", publish=("local.metric.>",), subscribe=("local.metric.>",))
+    leaf = Leaf(options)
+    await leaf.start()
+    try:
+        await give(leaf, curious)
+        async with await Program().connect(leaf) as stranger, await program(leaf, curious) as given:
+            heard = await given.client.subscribe("local.metric.>")
+            await given.client.publish("local.metric.anything", b"1")
+            assert not await given.refused()
+            for each in (stranger, given):
+                await each.client.publish(subject, b"forged")
+                assert await each.refused()
+            assert (await heard.next_msg(timeout=PATIENCE_SECONDS)).data == b"1" and not heard.pending_msgs
+    finally:
+        await leaf.stop()
+
+
 async def test_it_answers_what_it_is_asked_and_no_more(leaf: Leaf) -> None:
     await give(leaf, DOORS)
     user, password = leaf.agent_login

@@ -183,6 +183,21 @@ async def test_a_stream_that_was_made_anew_begins_anew(device: Device) -> None:
     assert max(await device.errors()) < 2.0
 
 
+async def test_a_step_before_the_leaf_could_be_asked_is_known_all_the_same(device: Device) -> None:
+    js = device.client.jetstream()
+    await js.delete_stream(STREAM)
+    await device.steps.look()
+    assert [STREAM in stretch.first for stretch in device.steps.times.stretches] == [False]
+    await localstore.ensure(js, 64 << 20)
+    await device.store(10)
+    device.clock.step()
+    await device.store(5)
+    device.synchronized = True
+    await device.steps.look()
+    assert [stretch.first[STREAM] for stretch in device.steps.times.stretches] == [1, 11]
+    assert device.steps.may_send(STREAM, 1) and device.steps.may_send(STREAM, 15) and max(await device.errors()) < 2.0
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"stretches":5}'])
 def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: str) -> None:
     (tmp_path / FILE).write_text(damage)

@@ -226,7 +226,7 @@ async def test_events_on_the_command_line(devices: dict[str, Sender]) -> None:
     follow = start_cli("events", "-f", "-d", "pi-03", "--severity", "critical", "-o", "ndjson")
     try:
         assert follow.stdout
-        assert json.loads(await asyncio.to_thread(follow.stdout.readline))["device"] == "pi-03"
+        assert json.loads(await asyncio.to_thread(follow.stdout.readline)) == found, "both have the same form"
         await devices["pi-03"].event("critical", "again")
         assert json.loads(await asyncio.to_thread(follow.stdout.readline))["text"] == "again"
     finally:

@@ -103,11 +103,12 @@ async def test_it_measures_and_names_what_is_no_good(device: Device, monkeypatch
     device.program("Bad.Name", "echo 1")
     async with device.running() as agent:
         agent.metrics.sampling.forwarding = lambda: OwnState(waiting=7, dropped={"retention": 3})
-        wanted = {"system.memory.usage", "hw.temperature", "edgeagent.leaf.restarts", "edgeagent.forward.waiting"}
+        wanted = {"system.memory.usage", "hw.temperature", "edgeagent.leaf.restarts", "edgeagent.forward.dropped"}
         await until(lambda: wanted <= device.metrics("agent") and device.metrics("oven") == {"oven"}, "all are measured")
         await until(lambda: {*device.errors()} == {"flood", "Bad.Name"}, "the bad ones are named")
         assert device.errors()["flood"] == "it wrote more than 256 KiB, and was cut off"
         assert device.errors()["Bad.Name"].startswith("its name must be")
+        assert agent.leaf.options.collectors == ("flood", "oven"), "nobody else writes as these"
     stored = [sample for sample in device.heard["agent"] if sample.metric == "edgeagent.forward.dropped"]
     assert stored and stored[-1].attributes == {"edgeagent.cause": "retention"} and stored[-1].time > 0
     known = {each.name for each in device.status.collectors}
@@ -127,6 +128,8 @@ async def test_what_is_disabled_does_not_run(device: Device) -> None:
         uptimes = next(each.runs for each in device_collectors(agent) if each.name == "uptime")
         await until(lambda: next(e.runs for e in device_collectors(agent) if e.name == "memory") >= rounds + 3, "the others do")
         assert next(each.runs for each in device_collectors(agent) if each.name == "uptime") <= uptimes + 1
+        agent.metrics.sampling._healths.of("oven").error = "it was no good"
+        assert [each.error for each in device_collectors(agent) if each.name == "oven"] == [""], "nobody need look after it"
         assert next(each.runs for each in device_collectors(agent) if each.name == "oven") <= ovens + 1
 
 
@@ -146,6 +149,7 @@ async def test_an_alert_is_raised_once_over_a_restart_and_by_programs_too(
         await until(lambda: device.status.alerts == ["hot"], "it is raised")
         await agent.links.agent.publish(local_metric("oven"), b"250")
         await until(lambda: device.status.alerts == ["hot", "oven"], "a program's sample raises one")
+    assert [(each.value, each.condition) for each in device.status.raised] == [(85, "> 80"), (250, "> 200")]
     assert said("hot: hw.temperature") == 1 and said("oven: oven is 250 (> 200)") == 1
     assert (device.settings.state_folder / FILE).exists()
     caplog.clear()

@@ -331,6 +331,14 @@ async def test_show(devices: dict[str, Sender]) -> None:
     assert "Did you mean 'show.io'" in (await typed("metrics", "show", "pi-01", "show.i")).err
     assert "Did you mean" in (await typed("metrics", "show", "pi-1", "show.x")).err
     assert (await typed("metrics", "show", "pi-01", "show.*")).code == 2
+    assert (await typed("metrics", "show", "pi-01", "show.x", "--plot", "--json")).code == 2
+
+
+@pytest.mark.parametrize("when", [("--since", "1m", "--until", "1h"), ("--since", "2199-01-01")], ids=["backwards", "to come"])
+async def test_a_time_that_cannot_be_meant_is_said(devices: dict[str, Sender], when: tuple[str, ...]) -> None:
+    assert (await typed("metrics", "export", *when)).code == 2
+    said = await typed("data", "export", ">", *when)
+    assert said.code == 2 and "in that time" in said.err
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv", "influx"])

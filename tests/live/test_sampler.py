@@ -19,7 +19,7 @@ from edgeagent.patterns import localstore, samplewriter
 from edgeagent.patterns.collectorhealth import Healths
 from edgeagent.patterns.sampler import Sampler
 from edgeagent.patterns.samplewriter import SampleWriter
-from edgeagent.sample import MAX_PAYLOAD_BYTES, Sample, parse
+from edgeagent.sample import MAX_PAYLOAD_BYTES, Sample, encode_samples, parse
 from edgeagent.schema import SamplingSettings
 from edgeagent.settings import Settings
 from tests.support.lossy import Lossy
@@ -89,6 +89,31 @@ async def test_messages_have_a_size(client: Client) -> None:
     assert await values(client) == [*range(600)] and await values(client, "large") == [*range(100)]
     sizes = [len(samples) for source, samples in await stored(client) if source == "large"]
     assert len(sizes) > 5 and all(size * 3000 < MAX_PAYLOAD_BYTES + 3000 for size in sizes)
+
+
+def sized(length: int) -> Sample:
+    """One that has so many bytes in a message of its own, or up to five fewer."""
+    many = {f"{number:02}": "\x01" * 200 for number in range(15)}  # as JSON each character has six bytes
+    missing = length - len(encode_samples([Sample("n", 9, many)]))
+    each, more = divmod(missing // 6, 15)
+    return Sample("n", 9, {name + "\x01" * (each + (index < more)): value for index, (name, value) in enumerate(many.items())})
+
+
+@pytest.mark.parametrize(
+    ("beyond", "fits"),
+    [
+        pytest.param(600, False, id="more than a message has"),
+        pytest.param(-30, False, id="with its header more than the store takes"),
+        pytest.param(-600, True, id="nearly all"),
+    ],
+)
+async def test_one_that_is_too_large_holds_up_no_other(client: Client, beyond: int, fits: bool) -> None:
+    writer = SampleWriter(client)
+    large = sized(MAX_PAYLOAD_BYTES + beyond)
+    assert 0 <= MAX_PAYLOAD_BYTES + beyond - len(encode_samples([large])) < 6
+    writer.add("agent", [*numbered(1, 1), large, *numbered(2, 1)])
+    assert await writer.flush() is None and writer.waiting == 0
+    assert await values(client) == ([1, 9, 2] if fits else [1, 2]) and writer.dropped == (not fits)
 
 
 async def test_a_lost_acknowledgement_stores_nothing_twice(

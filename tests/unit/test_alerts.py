@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from edgeagent.patterns import alerts
 from edgeagent.patterns.alerts import FILE, Alerts
+from edgeagent.patterns.alertwatch import MAX_SERIES
 from edgeagent.sample import Sample
 from tests.support.servers import until
 
@@ -23,7 +25,7 @@ class Told:
         self.events: list[tuple[str, str, str, dict[str, Any]]] = []
         self._waiting: list[Callable[[], None]] = []
 
-    def tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None], **data: Any) -> None:
+    def tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None] = lambda: None, **data: Any) -> None:
         self.events.append((severity, kind, text, data))
         self._waiting.append(on_sent)
 
@@ -31,6 +33,10 @@ class Told:
         waiting, self._waiting = self._waiting, []
         for sent in waiting:
             sent()
+
+    def lose(self) -> None:
+        """As events that had no room."""
+        self._waiting.clear()
 
     @property
     def states(self) -> list[str]:
@@ -83,6 +89,19 @@ async def test_what_is_told(device: Device) -> None:
     }
 
 
+async def test_what_the_status_names(device: Device) -> None:
+    for number in range(alerts.MAX_SHOWN + 1):
+        device.alerts.take("till", [Sample("hw.temperature", 90 + number, {"hw.id": str(number)})])
+    found = device.alerts.standing
+    assert len(found) == alerts.MAX_SHOWN and found[0].since > 0
+    assert (found[0].alert, found[0].severity, found[0].value, found[0].condition) == (
+        'hot{hw.id="0"} of till',
+        "error",
+        90,
+        "> 80",
+    )
+
+
 async def test_what_tells_series_apart(device: Device) -> None:
     for source, attributes in (("agent", {}), ("till", {}), ("till", {"a": "b", "c": "d"})):
         device.alerts.take(source, [Sample("hw.temperature", 99, attributes)])
@@ -104,6 +123,36 @@ async def test_what_the_hub_has_not_is_told_again(device: Device) -> None:
     assert device.restart() == ["cleared"], "a person may have heard of its rising"
     device.told.send()
     assert device.restart() == []
+
+
+async def test_what_had_no_room_is_told_again_when_there_is_but_not_for_ever(device: Device) -> None:
+    device.take(81)
+    device.told.lose()
+    device.alerts.tell_again()
+    assert device.told.states == ["raised"] * 2
+    device.told.send()
+    device.alerts.tell_again()
+    assert device.take(74) == ["cleared"]
+    for _ in range(10):
+        device.alerts.tell_again()
+    assert device.told.states == ["raised"] * 2 + ["cleared"] * (1 + alerts.AGAIN_TIMES)
+
+
+async def test_an_outage_of_any_length_takes_no_more_than_so_much_room(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "MAX_CLEARED", 3)
+    for number in range(5):
+        for celsius in (81, 74):
+            device.alerts.take("agent", [Sample("hw.temperature", celsius, {"hw.id": str(number)})])
+    device.told.lose()
+    device.alerts.tell_again()
+    assert [data["alert"] for _, _, _, data in device.told.events[10:]] == [f'hot{{hw.id="{number}"}}' for number in (2, 3, 4)]
+
+
+async def test_a_rule_with_too_many_series_is_told_once(device: Device) -> None:
+    for number in range(MAX_SERIES + 5):
+        device.alerts.take("till", [Sample("hw.temperature", 99, {"hw.id": str(number)})])
+    (found,) = [event for event in device.told.events if event[1] == "alerts.full"]
+    assert found[0] == "warning" and found[3] == {"rule": "hot"}
 
 
 async def test_a_late_acknowledgement_of_its_rising_does_not_hide_its_end(device: Device) -> None:

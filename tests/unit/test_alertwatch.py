@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeagent.patterns.alertwatch import FLAPS, FLAPS_SECONDS, MAX_SERIES, QUIET_SECONDS, Standing, Watch
+from edgeagent.patterns.alertwatch import FLAPS, FLAPS_SECONDS, FORGOTTEN_SECONDS, MAX_SERIES, QUIET_SECONDS, Standing, Watch
 from edgeagent.sample import Sample
 
 
@@ -10,7 +10,7 @@ class Clocked:
     """Watches by one rule, ``t``; each value comes ``step`` seconds after the one before."""
 
     def __init__(self, rule: str, standing: list[Standing] | None = None, step: float = 30.0) -> None:
-        self.watch, self.now, self.step = Watch(standing or []), 1000.0, step
+        self.watch, self.now, self.step = Watch(standing or [], {"agent"}), 1000.0, step
         self.at_first = self.watch.set_rules({"t": rule}, 5.0)
 
     def take(self, *values: float, source: str = "agent", **attributes: str) -> str:
@@ -82,6 +82,31 @@ def test_a_flood_of_attributes_does_not_fill_the_memory() -> None:
     for number in range(MAX_SERIES + 50):
         clocked.take(2, x=str(number))
     assert len(clocked.watch.raised) == MAX_SERIES
+
+
+def test_who_has_no_samples_any_more_gives_its_place_to_others() -> None:
+    clocked = Clocked("a > 1 for 1m", step=0)
+    for number in range(MAX_SERIES):
+        clocked.take(2, x=str(number))
+    clocked.step = 60
+    assert clocked.take(2, 2, x="new") == "..", "there is no room"
+    assert clocked.take(2, x="0") == "R" and clocked.take(2, x="1") == "R"
+    clocked.now += FORGOTTEN_SECONDS - 300
+    assert clocked.take(2, x="0") == "." and clocked.take(2, 2, x="new") == ".R", "those that were pending have gone"
+    clocked.step = 0
+    clocked.now += 300
+    for number in range(MAX_SERIES - 3):
+        clocked.take(2, x=f"new{number}")
+    (change,) = clocked.watch.take("agent", [Sample("a", 2, {"x": "last"})], clocked.now, 7.0)
+    assert (change.now.attributes, change.now.raised, change.now.since) == ({"x": "1"}, False, 7.0)
+    assert change.now.why == "it has had no sample for an hour" and clocked.take(1, x="0") == "c", "that one stood"
+
+
+def test_what_was_raised_before_a_restart_keeps_its_place_for_an_hour() -> None:
+    raised = [Standing(alert="t", rule="a > 1", source="agent", metric="a", attributes={"x": str(n)}) for n in range(MAX_SERIES)]
+    clocked = Clocked("a > 1", raised, step=FORGOTTEN_SECONDS)
+    assert clocked.take(2, x="new") == "." and clocked.watch.full == {"t"}
+    assert clocked.take(2, x="new") == "c" * MAX_SERIES + "R"
 
 
 def test_what_is_well_costs_no_memory() -> None:

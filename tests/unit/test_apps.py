@@ -55,6 +55,13 @@ def test_what_belongs_to_a_program_is_closed_to_those_without_a_login() -> None:
     assert closed["subscribe"] == [*inboxes, *own, "local.action.doors.>", "_INBOX.doors.>"]
 
 
+def test_the_agents_own_samples_are_closed_to_every_program() -> None:
+    closed = apps.owned([], ["agent", "oven"])
+    own = ["local.metric.agent", "local.metric.agent.>", "local.metric.oven", "local.metric.oven.>"]
+    assert closed["publish"] == own == apps.foreign(["agent", "oven"], "doors")
+    assert apps.foreign(["agent", "oven"], "oven") == own[:2], "who has a login of that name was given it"
+
+
 @pytest.mark.parametrize("name", ["", "Doors", "a.b", "a*", ">", "agent", "app", "sys", "cli", "ops", "srv", "a b", "-a"])
 def test_a_name_cannot_reach_beyond_itself(name: str) -> None:
     with pytest.raises(UsageProblem):

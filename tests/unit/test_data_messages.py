@@ -91,3 +91,8 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(Failed, match="cannot write into"):
         DataFolder(tmp_path / "out").write(DataMessage("pi-01", "a", NOW_MS, b"x", 7, 0))
+
+
+def test_a_topic_is_no_subject_of_the_device() -> None:
+    with pytest.raises(UsageProblem, match=r"Write 'doors\.>'"):
+        Topics("local.data.doors.>")

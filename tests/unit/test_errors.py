@@ -61,3 +61,10 @@ def test_each_is_also_the_builtin_that_a_stranger_would_catch(name: str, builtin
 
 def test_all_are_in_the_tree() -> None:
     assert all(issubclass(kind, EdgeError) for kind in ALL)
+
+
+def test_a_remedy_begins_with_a_capital_but_not_where_it_is_the_name_of_a_file() -> None:
+    assert str(Failed("do it", "it broke", "try again")) == "cannot do it: it broke. Try again"
+    assert str(Failed("do it", "it broke", "try.")) == "cannot do it: it broke. Try."
+    assert str(Failed("do it", "it broke", "docs/a.md says how")) == "cannot do it: it broke. docs/a.md says how"
+    assert str(Failed("do it", "it broke", "hub.toml says how")) == "cannot do it: it broke. hub.toml says how"

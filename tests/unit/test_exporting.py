@@ -50,7 +50,7 @@ def test_progress_is_for_terminals_and_the_summary_for_all(capsys: pytest.Captur
         progress.add_chunk(Stored("edge.from.pi-01.metric", 1, datetime.now(timezone.utc), b"x" * 1_500_000, False))
         progress.count += 1234
     assert capsys.readouterr().err == ""
-    assert progress.summary().startswith("1,234 samples · 1 messages of the hub with 1.5 MB read · ")
+    assert progress.summary().startswith("1,234 samples · 1 message of the hub with 1.5 MB read · ")
 
 
 def test_on_a_terminal_progress_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,4 +53,5 @@ def test_a_series_is_called_by_what_differs() -> None:
         "agent way=out",
         "app way=in",
     ]
-    assert list(labels(points(1)).values()) == ["agent"] and labels([]) == {}
+    assert sorted(labels(points(1) + points(1, way="in")).values()) == ["(no other attributes)", "way=in"]
+    assert labels([]) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from edgeagent.assembly.put import MAX_DATA_BYTES, data_subject, payload_of, sample_subject
+from edgeagent.assembly.put import AHEAD_SECONDS, MAX_DATA_BYTES, ahead, data_subject, payload_of, sample_subject
 from edgeagent.cli import app
 from edgeagent.errors import EdgeError
 from edgeagent.sample import MAX_PAYLOAD_BYTES, parse
@@ -37,13 +37,16 @@ def test_key_and_value_become_samples_and_attributes() -> None:
     [
         pytest.param(["water"], b"", "there is no value", id="nothing"),
         pytest.param(["water", "-"], b"", "there is no number in it", id="nothing on standard input"),
-        pytest.param(["water", "high"], b"", "Send a number", id="a word"),
-        pytest.param(["water", "nan"], b"", "Send a number", id="not a number"),
-        pytest.param(["water", "--level"], b"", "Send a number", id="an option that there is not"),
+        pytest.param(["water", "high"], b"", "'high' is no number", id="a word"),
+        pytest.param(["water", "nan"], b"", "'nan' is no number", id="not a number"),
+        pytest.param(["water", "--level"], b"", "'--level' is no number", id="an option that there is not"),
         pytest.param(["water", "side=north"], b"", "there is no number in it", id="only attributes"),
+        pytest.param(["water", "1,5"], b"", "'1,5' is no number", id="a comma"),
+        pytest.param(["water", "open=yes"], b"", "true, or false", id="a text for a truth value"),
         pytest.param(["water", "a=1", "b"], b"", "'b' is no key=value", id="no pair"),
         pytest.param(["water", "a=1", "a=2"], b"", "a is there twice", id="twice"),
         pytest.param(["wa ter", "1"], b"", "is no name", id="a name with a blank"),
+        pytest.param(["agent.load", "1"], b"", "the agent's own", id="as the agent"),
         pytest.param(["water.>", "1"], b"", "is no name", id="a wildcard"),
         pytest.param(["water", "-"], b"1" * (MAX_PAYLOAD_BYTES + 1), "are too many", id="too many samples"),
         pytest.param(["--data", "water", "-"], bytes(MAX_DATA_BYTES + 1), "are too many", id="too large a message"),
@@ -55,3 +58,10 @@ def test_what_nobody_could_read_is_not_sent(words: list[str], given: bytes, why:
     result = CliRunner().invoke(app, ["put", *words], input=given, env={"NATS_URL": "nats://127.0.0.1:1"})
     assert isinstance(result.exception, EdgeError), result.output
     assert result.exception.exit_code == 2 and why in str(result.exception)
+
+
+def test_what_the_hubs_readers_leave_out_is_noticed() -> None:
+    subject, now = sample_subject("doors"), 1_800_000_000.0
+    for seconds, count in ((0, 0), (AHEAD_SECONDS, 0), (AHEAD_SECONDS + 1, 2)):
+        assert ahead(subject, payload_of(["open=3", "wide=1", f"time={now + seconds:.0f}"]), now) == count
+    assert ahead(subject, b"7", now) == 0

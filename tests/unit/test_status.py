@@ -19,6 +19,7 @@ from edgeagent.status import (
     LeafStatus,
     LinkStatus,
     Problem,
+    RaisedAlert,
     SamplingStatus,
     Status,
 )
@@ -140,8 +141,17 @@ def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
             ],
         ),
         (SamplingStatus(alerts=["full", "hot"]), ["  sampling 0 collectors", "  alerts   full, hot"]),
+        (
+            SamplingStatus(
+                alerts=["hot"],
+                raised=[
+                    RaisedAlert(alert='hot{id="a"}', severity="error", value=81.5, condition="> 80", since=NOW.timestamp() - 90)
+                ],
+            ),
+            ["  sampling 0 collectors", "  alerts   hot", '           hot{id="a"}: 81.5 (> 80), error, since 1m 30s'],
+        ),
     ],
-    ids=["good", "failing", "alerts"],
+    ids=["good", "failing", "alerts", "which alerts"],
 )
 def test_what_is_measured_is_described(sampling: SamplingStatus, lines: list[str]) -> None:
     assert describe(made(sampling=sampling), True, NOW)[-len(lines) :] == lines

@@ -139,6 +139,11 @@ def test_names_for_other_programs(printed: Any) -> None:
     assert printed(Form.name) == "pi-02\npi-01\n"
 
 
+def test_a_name_that_several_records_have_is_there_once(capsys: pytest.CaptureFixture[str]) -> None:
+    emit([{"id": "b"}, {"id": "a"}, {"id": "b"}], [Column("id")], Form.name)
+    assert capsys.readouterr().out == "b\na\n"
+
+
 def test_an_empty_table_has_its_head(printed: Any) -> None:
     assert printed(Form.table, []).split() == ["ID", "STATE", "UPTIME", "LAST", "SEEN"]
 
