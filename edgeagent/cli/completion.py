@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.roster import Roster
 
-__all__ = ["asked", "begun", "contexts", "devices", "groups", "keys", "programs"]
+__all__ = ["asked", "assignments", "begun", "contexts", "devices", "groups", "keys", "programs"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ def keys(incomplete: str) -> list[tuple[str, str]]:
 
     names = {f"{key.name}{'.' * isinstance(key.default, dict)}": key.description for key in KEYS.values()}
     return [(name, names[name]) for name in begun(names, incomplete)]
+
+
+def assignments(incomplete: str) -> list[tuple[str, str]]:
+    """The same as the beginning of KEY=VALUE."""
+    return [(name if name.endswith(".") else f"{name}=", about) for name, about in keys(incomplete)]
 
 
 def devices(context: typer.Context, incomplete: str) -> list[str]:

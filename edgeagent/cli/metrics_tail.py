@@ -11,6 +11,7 @@ from edgeagent.cli import reading
 from edgeagent.cli.cmd_options import Everybody
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, Where
+from edgeagent.cli.quantities import quantity
 from edgeagent.cli.reading import Attributes, Backlog, First, Glob, Lines, Source
 from edgeagent.cli.table import plain
 
@@ -80,5 +81,5 @@ def line(point: Measured) -> str:
     guess = "~" if point.estimated else " "
     time = local(moment(point.time_ms / 1000))
     attributes = f" {{{plain(dict(series.attributes))}}}" if dict(series.attributes) else ""
-    unit = f" {plain(series.unit)}" if series.unit not in ("", "1") else ""
-    return f"{time}{guess} {point.device}  {plain(point.series.source)}  {series.metric}{attributes}  {plain(point.value)}{unit}"
+    value = quantity(point.value, series.unit, series.metric)
+    return f"{time}{guess} {point.device}  {plain(point.series.source)}  {series.metric}{attributes}  {value}"

@@ -133,6 +133,8 @@ async def test_units_read_in_tables_and_not_in_json(devices: dict[str, Sender]) 
     assert "99.9 %" in show.out and "max 99.9 %" in show.err and show.err.endswith("1 sample\n")
     rows = json.loads((await typed("metrics", "ls", "-d", "pi-03", "--metric", "unit.*", "--json")).out)
     assert [row["value"] for row in rows] == [18_403_577_856, 0.999]
+    with running("metrics", "tail", "--metric", "unit.disk", "-n", "1") as tail:
+        assert tail.stdout and "unit.disk  17.1 GiB" in await asyncio.to_thread(tail.stdout.readline)
     (row,) = json.loads((await typed("metrics", "ls", "--metric", "unit.disk", "--json")).out)
     assert row["lowest"] == row["highest"] == 18_403_577_856
 
