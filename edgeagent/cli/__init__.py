@@ -32,6 +32,7 @@ from edgeagent.cli import (
     token,
 )
 from edgeagent.cli.harmless import told
+from edgeagent.cli.pipe import Group, silence
 from edgeagent.errors import EdgeError
 from edgeagent.trust import websockets
 
@@ -39,6 +40,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="edgeagent",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -86,7 +88,7 @@ def _options(
 def main() -> None:
     """Entry point of ``edgeagent``: an error is one sentence on standard error and an exit code, never a traceback.
 
-    A reader that left (`edgeagent fleet ls | head`) is typer's business: it exits with 1 and says nothing.
+    A reader that left (`edgeagent fleet ls | head`) is told nothing, and no error (:mod:`edgeagent.cli.pipe`).
     """
     websockets.put_off()
     try:
@@ -96,3 +98,5 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        silence()

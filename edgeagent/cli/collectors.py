@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent import settings
-from edgeagent.cli import running
+from edgeagent.cli import metriccompletion, running
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import SettingsFile
 from edgeagent.cli.table import Column, Form, emit, plain
@@ -88,7 +88,10 @@ def _status(own: Settings) -> list[CollectorStatus]:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `edgeagent collectors ls` lists it.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="As `edgeagent collectors ls` lists it.", autocompletion=metriccompletion.collectors),
+    ],
     settings_file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:

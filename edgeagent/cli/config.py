@@ -55,7 +55,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 @app.command("set")
 def set_(
-    words: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Dotted names; values as in TOML, or plain text.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="Dotted names; values as in TOML, or plain text.",
+            autocompletion=completion.assignments,
+        ),
+    ],
     fleet: ForFleet = False,
     group: ForGroup = None,
     device: ForDevice = None,

@@ -18,7 +18,7 @@ from edgeagent.cli.cmd_options import Everybody
 from edgeagent.cli.exporting import Progress, target
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, Where
-from edgeagent.cli.reading import Since, Until
+from edgeagent.cli.reading import Backlog, First, Lines, Since, Until
 from edgeagent.cli.table import bounded, plain
 from edgeagent.errors import UsageProblem
 
@@ -39,6 +39,14 @@ Topic = Annotated[
 ]
 
 
+def _topic(word: str) -> str:
+    """A pattern of topics. Raises UsageProblem for the subject on the device's leaf in its place, which would match nothing."""
+    if word.startswith("local.data."):
+        rest = word.removeprefix("local.data.")
+        raise UsageProblem(f"read the topic {word!r}", "a topic is what follows local.data.", f"write {rest!r}")
+    return word
+
+
 class Format(str, Enum):
     ndjson = "ndjson"
     raw = "raw"
@@ -52,6 +60,8 @@ def tail(
     labels: Labels = None,
     where: Where = "",
     everybody: Everybody = False,
+    since: First = None,
+    count: Lines = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, as `data export` writes them.")] = False,
     context: ContextName = None,
 ) -> None:
@@ -61,16 +71,16 @@ def tail(
     """
     from edgeagent.fleet.leftout import LeftOut
 
+    backlog = Backlog(count, since)
     left, selection = LeftOut(), reading.whose(devices, groups, labels, where, everybody)
 
     async def work(fleet: Fleet) -> None:
-        def ready() -> None:
-            typer.echo("listening; Ctrl-C ends it", err=True)
-
-        found = fleet.data.tail(topic, selection, left=left, ready=ready, on_link=reading.on_link)
+        found = fleet.data.tail(
+            _topic(topic), selection, since=backlog.since, left=left, ready=backlog.ready, on_link=reading.on_link
+        )
         async with aclosing(found):
             async for message in found:
-                print(json_text(record(message), separators=(",", ":")) if as_json else _line(message), flush=True)
+                backlog.print(json_text(record(message), separators=(",", ":")) if as_json else _line(message))
 
     try:
         reading.follow(context, work)
@@ -91,6 +101,8 @@ def export(
     form: Annotated[
         Format,
         typer.Option(
+            "-o",
+            "--output",
             "--format",
             "-o",
             "--output",
@@ -116,7 +128,7 @@ def export(
 
     async def work(fleet: Fleet) -> None:
         with _writer(form, to) as write:
-            found = fleet.data.history(topic, selection, since=since, until=until, left=left, on_chunk=progress.add_chunk)
+            found = fleet.data.history(_topic(topic), selection, since=since, until=until, left=left, on_chunk=progress.add_chunk)
             async with aclosing(found):
                 async for message in found:
                     write(message)
@@ -124,7 +136,8 @@ def export(
 
     with Progress("messages", to) as progress:
         reading.run(context, work)
-    typer.echo(progress.summary(), err=True)
+    if form is Format.ndjson or to is not None:  # else it would stand behind bytes that end no line
+        typer.echo(progress.summary(), err=True)
     reading.say_left(left)
 
 
@@ -170,9 +183,10 @@ def record(message: DataMessage) -> dict[str, Any]:
 
 def _line(message: DataMessage) -> str:
     """One message for people; JSON has it whole."""
+    from edgeagent.cli.cmd_board import local
     from edgeagent.times import moment
 
-    time = moment(message.time_ms / 1000).astimezone().strftime("%H:%M:%S")
+    time = local(moment(message.time_ms / 1000))
     try:
         shown = plain(bounded(message.body.decode()))
     except UnicodeDecodeError:

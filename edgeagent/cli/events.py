@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import aclosing
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from edgeagent.cli.table import Column, Form, emit, plain
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.events import Happened
+    from edgeagent.fleet.leftout import LeftOut
 
 __all__ = ["add_to"]
 
@@ -52,7 +53,7 @@ def events(
     as_json: Json = False,
     context: ContextName = None,
 ) -> None:
-    """Show what devices and the hub had to say, oldest first. The hub's own come from the device `hub`.
+    """Show what devices and the hub had to say, oldest first. The hub's own come from the device `hub`. -o name: the devices, each once.
 
     Example: edgeagent events -g berlin --since 2d --severity warning
     """
@@ -66,7 +67,7 @@ def events(
         is_json = form in (Form.json, Form.ndjson)
         async with aclosing(log):
             async for event in log:
-                print(json_text(_cells(event), separators=(",", ":")) if is_json else _line(event), flush=True)
+                print(json_text(event.as_dict(), separators=(",", ":")) if is_json else _line(event), flush=True)
 
     async def listed(fleet: Fleet) -> list[Happened]:
         found: deque[Happened] = deque(maxlen=MOST)
@@ -78,12 +79,12 @@ def events(
         if follow:
             reading.follow(context, watch)
         else:
-            _show(reading.run(context, listed), form)
+            _show(reading.run(context, listed), form, left)
     finally:
         reading.say_left(left)
 
 
-def _show(found: list[Happened], form: Form) -> None:
+def _show(found: list[Happened], form: Form, left: LeftOut) -> None:
     columns = [
         Column("time", cmd_board.when),
         Column("device"),
@@ -93,17 +94,14 @@ def _show(found: list[Happened], form: Form) -> None:
         Column("stored", cmd_board.when, wide=True),
         Column("data", wide=True),
     ]
-    emit([_cells(event) for event in found], columns, form)
-    if not found:
+    if form is Form.name:
+        print("".join(f"{device}\n" for device in dict.fromkeys(event.device for event in found)), end="")
+    else:
+        emit([event.as_dict() for event in found], columns, form)
+    if not found and left.unmatched is None:
         typer.echo("There are none in that time: --since looks further back, --severity debug shows all.", err=True)
     elif len(found) == MOST:
         typer.echo(f"the newest {MOST:,}; a shorter --since shows those before that", err=True)
-
-
-def _cells(event: Happened) -> dict[str, Any]:
-    """``id`` of a record is what `-o name` prints: here the device; the event's own has another name."""
-    found = event.as_dict()
-    return {**found, "id": event.device, "event_id": found["id"]}
 
 
 def _line(event: Happened) -> str:

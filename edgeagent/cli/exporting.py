@@ -15,13 +15,18 @@ import typer
 from edgeagent.cli.harmless import harmless
 from edgeagent.errors import EdgeError, Failed
 
-__all__ = ["Progress", "Target", "target"]
+__all__ = ["Progress", "Target", "counted", "target"]
 
 Target = Annotated[
     Path | None, typer.Option("-O", "--to", help="Write into this file, which is there once it is whole.", metavar="FILE")
 ]
-#: How often progress is shown anew, in seconds.
+#: How often progress is shown anew, in seconds; what is done sooner shows none.
 SHOW_SECONDS = 0.2
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 sample``, ``1,234 samples``. noun: in the plural, that ends with s."""
+    return f"{count:,} {noun if count != 1 else noun[:-1]}"
 
 
 class _Terminal:
@@ -73,7 +78,7 @@ class Progress:
     def __init__(self, noun: str, to: Path | None) -> None:
         self._noun, self._live = noun, sys.stderr.isatty() and (to is not None or not sys.stdout.isatty())
         self._shown, self._begun = 0.0, time.monotonic()
-        self.chunks, self.bytes, self.count = 0, 0, 0
+        self.count = 0
 
     def __enter__(self) -> Progress:
         return self
@@ -85,18 +90,14 @@ class Progress:
 
     def add_chunk(self, chunk: Any) -> None:
         """chunk: as the hub has stored it."""
-        self.chunks += 1
-        self.bytes += len(chunk.data)
         now = time.monotonic()
-        if self._live and now - self._shown > SHOW_SECONDS:
+        if self._live and now - max(self._shown, self._begun) > SHOW_SECONDS:
             self._shown = now
             reached = chunk.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            sys.stderr.write(
-                f"\r{self.count:,} {self._noun} · {self.bytes / 1e6:,.1f} MB read, what was stored up to {reached}\x1b[K"
-            )
+            sys.stderr.write(f"\r{self.count:,} {self._noun} so far, of what was stored up to {reached}\x1b[K")
             sys.stderr.flush()
 
     def summary(self) -> str:
+        """For people, at the end."""
         seconds = time.monotonic() - self._begun
-        noun = self._noun.removesuffix("s") if self.count == 1 else self._noun
-        return f"{self.count:,} {noun} · {self.chunks:,} message{'s' * (self.chunks != 1)} of the hub with {self.bytes / 1e6:,.1f} MB read · {seconds:.1f} s"
+        return f"{counted(self.count, self._noun)} in {seconds:.1f} s"

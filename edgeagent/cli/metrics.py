@@ -45,39 +45,43 @@ def ls(
     """
     from edgeagent.fleet.leftout import LeftOut
     from edgeagent.fleet.metricpoints import Wanted
+    from edgeagent.fleet.storedchunks import begin_at
 
     form, left = Form.json if as_json else output, LeftOut()
+    wanted = Wanted(metric=metric)
     selection = reading.whose(devices, groups, labels, where, everybody)
-    one = len(devices or ()) == 1 and not groups
+    one = len(devices or ()) == 1 and not groups and form is not Form.name
 
-    async def work(fleet: Fleet) -> tuple[Newest, datetime]:
+    async def work(fleet: Fleet) -> tuple[Newest, datetime, str]:
         from edgeagent.direct import hub_time
 
-        found = await fleet.metrics.newest(selection, since=since, wanted=Wanted(metric=metric), left=left)
-        return found, await hub_time(fleet.client)
+        await begin_at(fleet.client, since)  # a time to come is a mistake
+        found = await fleet.metrics.newest(selection, since=since, wanted=wanted, left=left)
+        why = "" if found.devices else await reading.why_none(fleet, metric, selection, since)
+        return found, await hub_time(fleet.client), why
 
-    newest, now = reading.run(context, work)
+    newest, now, why = reading.run(context, work)
     if one:
-        rows = [_series(point, now) for point in newest.series()]
+        rows = [_series(point, now, form) for point in newest.series()]
         emit(rows, _series_columns(), form)
     else:
-        rows = [_metric(found, now) for found in newest.metrics()]
+        rows = [_metric(found, now, form) for found in newest.metrics()]
         emit(rows, _metric_columns(), form)
     reading.say_left(left)
-    if not rows:
-        of = " of these devices" * (selection != reading.whose(None, None, None, "", False)) + " of that name" * bool(metric)
-        typer.echo(f"There are none in that time{of}: --since looks further back.", err=True)
+    if not rows and left.unmatched is None:
+        typer.echo(why or "There are none in that time: --since looks further back.", err=True)
 
 
 def _metric_columns() -> list[Column]:
     return [
         Column("metric"),
-        Column("unit"),
+        Column("unit", wide=True),
         Column("kind", wide=True),
         Column("sources", narrow="cut"),
         Column("devices"),
         Column("series", wide=True),
-        Column("newest"),
+        Column("lowest"),
+        Column("highest"),
         Column("when", _age),
     ]
 
@@ -101,8 +105,14 @@ def _age(value: Any) -> str:
     return value.shown if isinstance(value, _Age) else plain(value)
 
 
-def _metric(found: Metric, now: datetime) -> dict[str, Any]:
-    same = found.lowest == found.highest
+def _value(value: float | int, unit: str, metric: str, form: Form) -> Any:
+    """With its unit where people read it."""
+    from edgeagent.cli.quantities import quantity
+
+    return quantity(value, unit, metric) if form in (Form.table, Form.wide) else value
+
+
+def _metric(found: Metric, now: datetime, form: Form) -> dict[str, Any]:
     return {
         "id": found.name,
         "metric": found.name,
@@ -111,9 +121,8 @@ def _metric(found: Metric, now: datetime) -> dict[str, Any]:
         "sources": list(found.sources),
         "devices": found.devices,
         "series": found.series,
-        "newest": plain(found.lowest) if same else f"{plain(found.lowest)} to {plain(found.highest)}",
-        "lowest": found.lowest,
-        "highest": found.highest,
+        "lowest": _value(found.lowest, found.unit, found.name, form),
+        "highest": _value(found.highest, found.unit, found.name, form),
         "when": _Age.of(found.time_ms, now),
     }
 
@@ -124,21 +133,21 @@ def _series_columns() -> list[Column]:
         Column("source", narrow="cut"),
         Column("attributes", narrow="cut"),
         Column("value"),
-        Column("unit"),
+        Column("unit", wide=True),
         Column("kind", wide=True),
         Column("when", _age),
     ]
 
 
-def _series(point: Measured, now: datetime) -> dict[str, Any]:
+def _series(point: Measured, now: datetime, form: Form) -> dict[str, Any]:
     series = point.series
     return {
-        "id": series.metric,
+        "id": "/".join([point.device, series.source, series.metric, *(f"{key}={value}" for key, value in series.attributes)]),
         "device": point.device,
         "metric": series.metric,
         "source": point.series.source,
         "attributes": dict(series.attributes),
-        "value": point.value,
+        "value": _value(point.value, series.unit, series.metric, form),
         "unit": series.unit or None,
         "kind": series.kind or "gauge",
         "when": _Age.of(point.time_ms, now),

@@ -43,7 +43,7 @@ def export(
     since: Since = "1h",
     until: Until = None,
     form: Annotated[
-        Format, typer.Option("--format", "-o", "--output", help="One JSON object a line, CSV, or InfluxDB's line protocol.")
+        Format, typer.Option("-o", "--output", "--format", help="One JSON object a line, CSV, or InfluxDB's line protocol.")
     ] = Format.ndjson,
     to: Target = None,
     context: ContextName = None,
@@ -67,8 +67,12 @@ def export(
                 async for points in batches:
                     out.write(lines(points))
                     progress.count += len(points)
+        why.append("" if progress.count else await reading.why_none(fleet, metric, selection, since))
 
+    why = list[str]()
     with Progress("samples", to) as progress:
         reading.run(context, work)
     typer.echo(progress.summary(), err=True)
     reading.say_left(left)
+    if any(why) and left.unmatched is None:
+        typer.echo(why[0], err=True)

@@ -173,4 +173,8 @@ def _samples(points: list[Point], *, as_json: bool) -> None:
     if as_json:
         print(json_text(rows, indent=2))
         return
+    from edgeagent.cli.cmd_board import when
+
+    for row in rows:
+        row["time"] = f"{when(row['time'])}{' (a guess)' if row['estimated'] else ''}"
     emit(rows, [Column("time"), Column("metric"), Column("value"), Column("unit"), Column("attributes", plain)], Form.table)

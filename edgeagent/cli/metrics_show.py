@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import completion, reading
+from edgeagent.cli import cmd_board, completion, metriccompletion, reading
+from edgeagent.cli.exporting import counted, target
 from edgeagent.cli.harmless import harmless
 from edgeagent.cli.options import ContextName, Json, Output
+from edgeagent.cli.quantities import quantity
 from edgeagent.cli.reading import Attributes, Since, Source, Until
-from edgeagent.cli.table import Column, Form, emit, plain
+from edgeagent.cli.table import Column, Form, emit
 from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
+    from edgeagent.fleet.leftout import LeftOut
     from edgeagent.fleet.metricpoints import Measured, Series
 
 __all__ = ["add_to"]
@@ -33,63 +37,100 @@ def add_to(app: typer.Typer) -> None:
 
 def show(
     device: Annotated[str, typer.Argument(metavar="ID", help="The device.", autocompletion=completion.devices)],
-    metric: Annotated[str, typer.Argument(metavar="METRIC", help="Its name, as `edgeagent metrics ls -d ID` shows it.")],
+    metric: Annotated[
+        str,
+        typer.Argument(
+            metavar="METRIC", help="Its name, as `edgeagent metrics ls -d ID` shows it.", autocompletion=metriccompletion.metrics
+        ),
+    ],
     since: Since = "1h",
     until: Until = None,
     source: Source = "",
     attributes: Attributes = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw it, as wide as the terminal.")] = False,
+    rate: Annotated[
+        bool | None,
+        typer.Option(
+            "--rate/--raw",
+            help="Growth a second of a counter, or the values as they are; if not given, tables and plots show rates.",
+        ),
+    ] = None,
     output: Output = Form.table,
     as_json: Json = False,
     context: ContextName = None,
 ) -> None:
     """Show the values of a metric on a device, oldest first, with their minimum, mean, maximum and last one.
 
+    Of a counter (bytes since the start, say) tables and plots show how much it grew a second; it may begin anew at 0. csv and json have
+    the values as they are, in the columns of `metrics export`, unless --rate is given.
+
     Example: edgeagent metrics show pi-01 system.cpu.utilization --since 1h --plot
     """
-    from edgeagent.fleet.chosen import Whose
     from edgeagent.fleet.leftout import LeftOut
 
-    form, left, read = Form.json if as_json else output, LeftOut(), _Read()
+    form, left = Form.json if as_json else output, LeftOut()
+    _check_form(form, plot=plot)
     chosen: dict[str, Any] = {"metric_name": _literal(metric), "source": source, "attributes": reading.attributes_of(attributes)}
 
-    async def work(fleet: Fleet) -> list[Measured]:
-        found: deque[Measured] = deque(maxlen=MOST)
-        whose = Whose(devices=[device])
-        batches = fleet.metrics.batches(whose, since=since, until=until, left=left, on_chunk=read.add, **chosen)
-        async with aclosing(batches):
-            async for points in batches:
-                read.samples += len(points)
-                found.extend(points)
-        if not found:
-            await _explain(fleet, device, metric)
-        return list(found)
+    async def work(fleet: Fleet) -> tuple[list[Measured], tuple[datetime, datetime]]:
+        return await _read(fleet, device, since, until, left, chosen)
 
-    if plot and form is not Form.table:
-        raise UsageProblem("draw a plot", "another form is wanted too", "leave out --plot, or -o and --json")
-    points = reading.run(context, work)
+    points, asked = reading.run(context, work)
+    for_people = form in (Form.table, Form.wide)
+    points = _as_rates(points, rate, metric) if rate or (rate is None and for_people) else points
     if plot:
         from edgeagent.cli.plotting import plotted
 
-        print(plotted(points))
+        print(plotted(points, asked=asked))
     else:
-        _table(points, form)
+        _emit(points, form)
     reading.say_left(left)
-    if form in (Form.table, Form.wide):
+    if for_people:
         for sentence in _summary(points):
             typer.echo(sentence, err=True)
-        counted = f"{read.samples:,} sample{'s' * (read.samples != 1)}, out of {read.chunks:,} message{'s' * (read.chunks != 1)}"
-        typer.echo(f"{counted} of the hub with {read.bytes:,} bytes", err=True)
+        typer.echo(counted(len(points), "samples"), err=True)
 
 
-class _Read:
-    """What was read for it."""
+async def _read(
+    fleet: Fleet, device: str, since: Any, until: Any, left: LeftOut, chosen: dict[str, Any]
+) -> tuple[list[Measured], tuple[datetime, datetime]]:
+    """The newest samples of that time, and from when to when it is. Raises UsageProblem where the device has no such metric."""
+    from edgeagent.direct import hub_time
+    from edgeagent.fleet.chosen import Whose
+    from edgeagent.fleet.storedchunks import moment_at, span
 
-    samples, chunks, bytes = 0, 0, 0
+    await span(fleet.client, since, until)  # what cannot be meant is said at once
+    asked = (
+        await moment_at(fleet.client, since),
+        await (hub_time(fleet.client) if until is None else moment_at(fleet.client, until)),
+    )
+    found: deque[Measured] = deque(maxlen=MOST)
+    batches = fleet.metrics.batches(Whose(devices=[device]), since=since, until=until, left=left, **chosen)
+    async with aclosing(batches):
+        async for points in batches:
+            found.extend(points)
+    if not found:
+        await _explain(fleet, device, chosen["metric_name"])
+    return list(found), asked
 
-    def add(self, chunk: Any) -> None:
-        self.chunks += 1
-        self.bytes += len(chunk.data)
+
+def _check_form(form: Form, *, plot: bool) -> None:
+    """Raise UsageProblem for what cannot be meant."""
+    if plot and form not in (Form.table, Form.wide):
+        raise UsageProblem("draw a plot", f"a plot is not {form.value}", "leave out one of both")
+    if form is Form.name:
+        raise UsageProblem("show samples by name", "samples have none", "`edgeagent metrics ls -o name` has the names of metrics")
+
+
+def _as_rates(points: list[Measured], asked: bool | None, metric: str) -> list[Measured]:
+    """Rates of counters, and all else as it is. asked: for rates of something else is a UsageProblem."""
+    from edgeagent.fleet.metricrates import COUNTER, rates
+
+    counters = [point for point in points if point.series.kind == COUNTER]
+    if asked and len(counters) < len(points):
+        raise UsageProblem(f"show the rate of {metric!r}", "it is no counter", "leave out --rate")
+    others = [point for point in points if point.series.kind != COUNTER]
+    return sorted([*others, *rates(counters)], key=lambda point: point.time_ms) if counters else points
 
 
 def _literal(metric: str) -> str:
@@ -112,32 +153,38 @@ async def _explain(fleet: Fleet, device: str, metric: str) -> None:
         raise UsageProblem(f"show {metric!r} of {device}", "it sent no such metric in that time or lately", near)
 
 
+def _emit(points: Sequence[Measured], form: Form) -> None:
+    from edgeagent.fleet import metricformat
+
+    if form is Form.csv:
+        with target(None) as out:
+            out.write(metricformat.CSV_HEAD + metricformat.csv_lines(points))
+    elif form in (Form.table, Form.wide):
+        _table(points, form)
+    else:
+        emit([metricformat.record(point) for point in points], (), form)
+
+
 def _table(points: Sequence[Measured], form: Form) -> None:
     from edgeagent.fleet.metricformat import record
 
-    rows = [{"id": point.series.metric, **record(point), "estimated": point.estimated} for point in points]
-    sources, attributes = (
-        len({point.series.source for point in points}) > 1,
-        len({point.series.attributes for point in points}) > 1,
-    )
+    if len(points) > MOST_ROWS:
+        typer.echo(f"the newest {MOST_ROWS:,} of {len(points):,}; -o csv has them all", err=True)
+    rows = [{**record(point), "value": _quantity(point), "estimated": point.estimated} for point in points[-MOST_ROWS:]]
+    sources = len({point.series.source for point in points}) > 1
+    attributes = len({point.series.attributes for point in points}) > 1
     columns = [
-        Column("time", _local),
+        Column("time", cmd_board.when),
         Column("source", wide=not sources, narrow="cut"),
         Column("attributes", wide=not attributes, narrow="cut"),
         Column("value"),
-        Column("unit", wide=True),
         Column("estimated", wide=True),
     ]
-    if form in (Form.table, Form.wide) and len(rows) > MOST_ROWS:
-        typer.echo(f"the newest {MOST_ROWS:,} of {len(rows):,}; -o csv has them all", err=True)
-        rows = rows[-MOST_ROWS:]
     emit(rows, columns, form)
 
 
-def _local(text: Any) -> str:
-    from edgeagent.times import parse_rfc3339
-
-    return parse_rfc3339(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _quantity(point: Measured) -> str:
+    return quantity(point.value, point.series.unit, point.series.metric)
 
 
 def _summary(points: Sequence[Measured]) -> list[str]:
@@ -145,16 +192,16 @@ def _summary(points: Sequence[Measured]) -> list[str]:
     found, names = [], labels(points)
     for name, several in parted(points).items():
         values, last = [point.value for point in several], several[-1]
-        unit = f" {harmless(last.series.unit)}" if last.series.unit not in ("", "1") else ""
         numbers = {"min": min(values), "mean": sum(values) / len(values), "max": max(values), "last": last.value}
         prefix = f"{harmless(names[name])}: " if len(names) > 1 else ""
-        found.append(prefix + " · ".join(f"{word} {plain(value)}{unit}" for word, value in numbers.items()))
+        shown = (f"{word} {quantity(value, name.unit, name.metric)}" for word, value in numbers.items())
+        found.append(prefix + " · ".join(shown))
     return found or ["there is none in that time"]
 
 
-def parted(points: Sequence[Measured]) -> dict[Any, list[Measured]]:
+def parted(points: Sequence[Measured]) -> dict[Series, list[Measured]]:
     """The samples by their series."""
-    found: dict[Any, list[Measured]] = {}
+    found: dict[Series, list[Measured]] = {}
     for point in points:
         found.setdefault(point.series, []).append(point)
     return found
@@ -165,11 +212,12 @@ def labels(points: Sequence[Measured]) -> dict[Any, str]:
     every = {point.series for point in points}
     sources = {series.source for series in every}
     common = set.intersection(*(set(series.attributes) for series in every)) if every else set()
-    return {series: _label(series, common, with_source=len(sources) > 1) for series in every}
+    return {series: _label(series, common, with_source=len(sources) > 1, alone=len(every) == 1) for series in every}
 
 
-def _label(series: Series, common: set[tuple[str, str]], *, with_source: bool) -> str:
+def _label(series: Series, common: set[tuple[str, str]], *, with_source: bool, alone: bool) -> str:
     own = [pair for pair in series.attributes if pair not in common]
-    words = [series.source] if with_source else []
-    words += [", ".join(f"{key}={value}" for key, value in own)] if own else []
-    return " ".join(words) or "(no other attributes)"
+    words = [series.source] if with_source or alone else []
+    if own:
+        words.append(", ".join(f"{key}={value}" for key, value in own))
+    return " ".join(words) or ("(no attributes)" if not series.attributes else "(no others)")

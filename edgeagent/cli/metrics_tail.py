@@ -11,7 +11,8 @@ from edgeagent.cli import reading
 from edgeagent.cli.cmd_options import Everybody
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, Where
-from edgeagent.cli.reading import Attributes, Glob, Source
+from edgeagent.cli.quantities import quantity
+from edgeagent.cli.reading import Attributes, Backlog, First, Glob, Lines, Source
 from edgeagent.cli.table import plain
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def tail(
     metric: Glob = "",
     source: Source = "",
     attributes: Attributes = None,
+    since: First = None,
+    count: Lines = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, as `metrics export` writes them.")] = False,
     context: ContextName = None,
 ) -> None:
@@ -45,23 +48,22 @@ def tail(
     from edgeagent.fleet.leftout import LeftOut
     from edgeagent.fleet.metricpoints import Wanted
 
+    backlog = Backlog(count, since)
     left, selection = LeftOut(), reading.whose(devices, groups, labels, where, everybody)
     wanted = Wanted(metric=metric, source=source, attributes=reading.attributes_of(attributes))
 
     async def work(fleet: Fleet) -> None:
-        points = fleet.metrics.tail(selection, wanted=wanted, left=left, ready=_say_ready, on_link=reading.on_link)
+        points = fleet.metrics.tail(
+            selection, since=backlog.since, wanted=wanted, left=left, ready=backlog.ready, on_link=reading.on_link
+        )
         async with aclosing(points):
             async for point in points:
-                print(_json(point) if as_json else line(point), flush=True)
+                backlog.print(_json(point) if as_json else line(point))
 
     try:
         reading.follow(context, work)
     finally:
         reading.say_left(left)
-
-
-def _say_ready() -> None:
-    typer.echo("listening; Ctrl-C ends it", err=True)
 
 
 def _json(point: Measured) -> str:
@@ -72,11 +74,12 @@ def _json(point: Measured) -> str:
 
 def line(point: Measured) -> str:
     """One sample for people."""
+    from edgeagent.cli.cmd_board import local
     from edgeagent.times import moment
 
     series = point.series
     guess = "~" if point.estimated else " "
-    time = moment(point.time_ms / 1000).astimezone().strftime("%H:%M:%S")
+    time = local(moment(point.time_ms / 1000))
     attributes = f" {{{plain(dict(series.attributes))}}}" if dict(series.attributes) else ""
-    unit = f" {plain(series.unit)}" if series.unit not in ("", "1") else ""
-    return f"{time}{guess} {point.device}  {plain(point.series.source)}  {series.metric}{attributes}  {plain(point.value)}{unit}"
+    value = quantity(point.value, series.unit, series.metric)
+    return f"{time}{guess} {point.device}  {plain(point.series.source)}  {series.metric}{attributes}  {value}"

@@ -10,6 +10,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.cli.harmless import harmless
+from edgeagent.cli.quantities import quantity
 from edgeagent.errors import Failed, UsageProblem
 
 if TYPE_CHECKING:
@@ -19,17 +20,28 @@ __all__ = ["plotted"]
 
 #: Lines of a plot, and how many series can be told apart.
 HEIGHT, MOST_SERIES = 20, 6
-#: Of the legend, in characters: it must not hide the lines.
+#: Of a name in the legend, in characters.
 MAX_LABEL = 30
-#: Each series has a character of its own, for not everybody sees colours; a lone one gets the finest.
+#: Each series has a character of its own, so that no colours are needed; a lone line gets the finest.
 _MARKERS = ("*", "+", "o", "x", "#", "@")
 _FINE = "braille"
 #: Of the width, columns that no date of the axis may fill, and what one takes.
 _TICK_COLUMNS = 22
+#: One value of the axis in so many lines.
+_TICK_LINES = 4
 
 
-def plotted(points: Sequence[Measured], width: int | None = None, *, colour: bool | None = None) -> str:
-    """The text of a plot. width: in columns; None: the terminal's, or 80. colour: None: if standard output is a terminal that has some.
+def plotted(
+    points: Sequence[Measured],
+    width: int | None = None,
+    *,
+    asked: tuple[datetime, datetime] | None = None,
+    colour: bool | None = None,
+) -> str:
+    """The text of a plot, with a legend below it for more than one series.
+
+    width: in columns; None: the terminal's, or 80. asked: the time that is drawn; None: that of the points. colour: None: if standard
+    output is a terminal that has some.
 
     Raises UsageProblem for more series than can be told apart, Failed where the library for it is not installed.
     """
@@ -45,18 +57,54 @@ def plotted(points: Sequence[Measured], width: int | None = None, *, colour: boo
     figure = _figure()
     figure.clear()
     figure.theme("simple" if colour else "colorless")
-    figure.plot_size(width, HEIGHT)
-    for number, (name, xs, ys) in enumerate(lines):
-        marker = _FINE if len(lines) == 1 else _MARKERS[number]
-        signal = figure.signal(*_thinned(xs, ys, width), marker=marker)
+    legend = _legend([name for name, _, _ in lines], width)
+    figure.plot_size(width, HEIGHT - len(legend))
+    for number, (_, xs, ys) in enumerate(lines):
+        signal = figure.signal(*_thinned(xs, ys, width), marker=_FINE if len(lines) == 1 and len(xs) > 1 else _MARKERS[number])
         signal.lines()
-        if len(lines) > 1:
-            signal.label(name)
         figure.draw(signal)
-    places = _ticks([x for _, xs, _ in lines for x in xs], width)
-    figure.ruler("x").ticks(places, [_date(place, places) for place in places])
+    _time_axis(figure, asked, [x for _, xs, _ in lines for x in xs], width)
+    _value_axis(figure, points, HEIGHT - len(legend))
     text: str = figure.build().string() if colour else figure.build().string(colorless=True)
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return "\n".join([*(line.rstrip() for line in text.splitlines()), *legend])
+
+
+def _time_axis(figure: Any, asked: tuple[datetime, datetime] | None, xs: Sequence[float], width: int) -> None:
+    """The whole time that was asked for, also where nothing was measured; a device's clock may be ahead of its end."""
+    first, last = (moment.timestamp() for moment in asked) if asked else (min(xs), max(xs))
+    first, last = min(first, *xs), max(last, *xs)
+    places = _ticks([first, last], width)
+    ruler = figure.ruler("x")
+    if last > first:
+        ruler.lim(first, last)
+    ruler.ticks(places, [_date(place, places) for place in places])
+
+
+def _value_axis(figure: Any, points: Sequence[Measured], height: int) -> None:
+    """From the least value to the largest, with their unit; a line that stays where it is has room on both sides."""
+    values, series = [float(point.value) for point in points], points[0].series
+    low, high = min(values), max(values)
+    if low == high:
+        room = abs(low) / 2 or 1.0
+        low, high = low - room, high + room
+    count = max(2, height // _TICK_LINES)
+    places = [low + (high - low) * (number / (count - 1)) for number in range(count)]
+    ruler = figure.ruler("y")
+    ruler.lim(low, high)
+    ruler.ticks(places, [quantity(place, series.unit, series.metric) for place in places])
+
+
+def _legend(names: Sequence[str], width: int) -> list[str]:
+    """Which character is whose, in as few lines as hold it; none for one series."""
+    if len(names) < 2:
+        return []
+    lines = [""]
+    for marker, name in zip(_MARKERS, names, strict=False):
+        word = f"{marker} {name}"
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines.append("")
+        lines[-1] += f"   {word}" if lines[-1] else word
+    return lines
 
 
 def _figure() -> Any:

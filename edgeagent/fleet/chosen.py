@@ -11,6 +11,7 @@ from edgeagent.direct import get_last
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.configscope import check_exists
+from edgeagent.fleet.leftout import LeftOut
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.states import Known
@@ -51,13 +52,13 @@ _DOING = "read what is stored of"
 
 
 async def chosen(
-    fleet: Fleet, evaluator: Evaluator, whose: Whose, stream: str, subject: Callable[[str], str]
+    fleet: Fleet, evaluator: Evaluator, whose: Whose, stream: str, subject: Callable[[str], str], left: LeftOut
 ) -> tuple[str, ...] | None:
     """Ids of the devices; None: all that there are.
 
     A filter is evaluated on each device's last report, as ``--cached`` does; a device that never reported is left out then. Devices that
     were forgotten can be named as long as ``stream`` has something on their ``subject``; so can the hub itself where it has.
-    Raises UsageProblem for what is not known at all, and a bad filter.
+    ``left`` is told when nobody is what was asked for. Raises UsageProblem for what is not known at all, and a bad filter.
     """
     selector, own = whose.selector(), fleet.login.groups
     if selector == Selector():
@@ -75,7 +76,10 @@ async def chosen(
     for group in selector.groups:
         check_exists(roster, Scope.group(group), own, doing=_DOING)
     known = sorted((known for known in roster.devices.values() if selector.covers(known)), key=lambda known: known.id)
-    return (*forgotten, *(device.id for device in await _filtered(evaluator, selector, known, roster)))
+    found = (*forgotten, *(device.id for device in await _filtered(evaluator, selector, known, roster)))
+    if not found:
+        left.unmatched = len(roster.devices)
+    return found
 
 
 async def _filtered(evaluator: Evaluator, selector: Selector, known: list[Known], roster: Roster) -> list[Known]:

@@ -11,9 +11,9 @@ from edgeagent.chunk import decode_data
 from edgeagent.direct import Stored
 from edgeagent.errors import Failed, UsageProblem
 from edgeagent.fleet.chosen import ALLOWED, Whose, chosen
-from edgeagent.fleet.following import follow
+from edgeagent.fleet.following import follow_since
 from edgeagent.fleet.leftout import LeftOut, latest_of
-from edgeagent.fleet.storedchunks import Moment, before, span, stored
+from edgeagent.fleet.storedchunks import Moment, before, begin_at, span, stored
 from edgeagent.fleet.timewindow import Window
 from edgeagent.subjects import DATA, data, device_of
 
@@ -104,7 +104,7 @@ class Data:
     ) -> AsyncGenerator[DataMessage, None]:
         """The messages from ``since`` to ``until`` (None: now), in the order of their times. Arguments as of Metrics.batches."""
         left, topics = left or LeftOut(), Topics(topic)
-        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, DATA, data)
+        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, DATA, data, left)
         begin, end = await span(client, since, until)
         first, last = begin.timestamp() * 1000, end.timestamp() * 1000
         window = Window[DataMessage](left, ROOM_BYTES, lambda message: len(message.body) + EACH_BYTES)
@@ -122,13 +122,19 @@ class Data:
         topic: str,
         whose: Whose = ALLOWED,
         *,
+        since: Moment | None = None,
         left: LeftOut | None = None,
         ready: Callable[[], None] = lambda: None,
         on_link: Callable[[bool], None] = lambda there: None,
     ) -> AsyncGenerator[DataMessage, None]:
         """Messages as the hub stores them from now on, once each, for ever. Arguments as of Metrics.tail."""
-        left, topics, devices = left or LeftOut(), Topics(topic), await chosen(self._fleet, self._evaluator, whose, DATA, data)
-        async with aclosing(follow(self._fleet.client, DATA, "data", data, devices, ready=ready, on_link=on_link)) as chunks:
+        left, topics = left or LeftOut(), Topics(topic)
+        devices = await chosen(self._fleet, self._evaluator, whose, DATA, data, left)
+        client = self._fleet.client
+        begin = None if since is None else await begin_at(client, since)
+        async with aclosing(
+            follow_since(client, DATA, "data", data, devices, begin=begin, ready=ready, on_link=on_link)
+        ) as chunks:
             async for chunk in chunks:
                 for message in messages(chunk, left):
                     if topics.match(message.topic):

@@ -14,9 +14,9 @@ from edgeagent.cel import Evaluator
 from edgeagent.direct import Stored
 from edgeagent.errors import Failed, UsageProblem
 from edgeagent.fleet.chosen import ALLOWED, Whose, chosen
-from edgeagent.fleet.following import follow, last_sequence
+from edgeagent.fleet.following import follow_since
 from edgeagent.fleet.leftout import AHEAD, LeftOut
-from edgeagent.fleet.storedchunks import Moment, moment_at, stored
+from edgeagent.fleet.storedchunks import Moment, begin_at, stored
 from edgeagent.hub.streams import SEVERITIES
 from edgeagent.times import parse_rfc3339, rfc3339
 
@@ -117,10 +117,11 @@ class EventLog:
         self, whose: Whose = ALLOWED, *, since: Moment, least: str = "debug", left: LeftOut | None = None
     ) -> AsyncGenerator[Happened, None]:
         """What the hub got since then, in its order, each once. least: the least severity."""
-        wanted, devices = severities_from(least), await self._devices(whose)
-        begin = await moment_at(self._fleet.client, since)
+        wanted, left = severities_from(least), left or LeftOut()
+        devices = await self._devices(whose, left)
+        begin = await begin_at(self._fleet.client, since)
         messages = stored(self._fleet.client, STREAM, _subject(wanted), devices, since=begin)
-        async with aclosing(_told(messages, wanted, left or LeftOut())) as events:
+        async with aclosing(_told(messages, wanted, left)) as events:
             async for event in events:
                 yield event
 
@@ -134,30 +135,21 @@ class EventLog:
         ready: Callable[[], None] = lambda: None,
         on_link: Callable[[bool], None] = lambda there: None,
     ) -> AsyncGenerator[Happened, None]:
-        """The same, then what comes from now on, for ever. since: None: only that. ready, on_link: as of :func:`follow`."""
-        wanted, devices = severities_from(least), await self._devices(whose)
-        begin = None if since is None else await moment_at(self._fleet.client, since)
+        """The same, then what comes from now on, for ever. since: None: only that. ready, on_link: as of :func:`follow_since`."""
+        wanted, left = severities_from(least), left or LeftOut()
+        devices = await self._devices(whose, left)
+        begin = None if since is None else await begin_at(self._fleet.client, since)
 
-        async def messages() -> AsyncGenerator[Stored, None]:
-            client, subject, after = self._fleet.client, _subject(wanted), None
-            if begin is not None:
-                after = await last_sequence(client, STREAM)
-                async with aclosing(stored(client, STREAM, subject, devices, since=begin)) as earlier:
-                    async for message in earlier:
-                        after = max(after, message.sequence)
-                        yield message
-            live = f"event.{_token(wanted)}"
-            following = follow(client, STREAM, live, subject, devices, after=after, ready=ready, on_link=on_link)
-            async with aclosing(following):
-                async for message in following:
-                    yield message
-
-        async with aclosing(_told(messages(), wanted, left or LeftOut())) as events:
+        live = f"event.{_token(wanted)}"
+        messages = follow_since(
+            self._fleet.client, STREAM, live, _subject(wanted), devices, begin=begin, ready=ready, on_link=on_link
+        )
+        async with aclosing(_told(messages, wanted, left)) as events:
             async for event in events:
                 yield event
 
-    async def _devices(self, whose: Whose) -> tuple[str, ...] | None:
-        return await chosen(self._fleet, self._evaluator, whose, STREAM, _subject(()))
+    async def _devices(self, whose: Whose, left: LeftOut) -> tuple[str, ...] | None:
+        return await chosen(self._fleet, self._evaluator, whose, STREAM, _subject(()), left)
 
 
 def _subject(wanted: Sequence[str]) -> Callable[[str], str]:

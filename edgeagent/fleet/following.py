@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import nats.errors
@@ -18,7 +19,7 @@ from edgeagent.fleet.storedchunks import stored
 from edgeagent.link import Client, request, settle
 from edgeagent.runtime import woken
 
-__all__ = ["End", "end_of", "follow", "last_sequence"]
+__all__ = ["End", "end_of", "follow", "follow_since", "last_sequence"]
 
 #: What waits for a slow reader, in bytes, and what a message has beside its own; then the rest is read from the stream when its turn comes.
 WAITING_BYTES, EACH_BYTES = 16 << 20, 1000
@@ -73,6 +74,31 @@ async def follow(
         for subscription in subscriptions:
             with contextlib.suppress(nats.errors.Error):  # the connection may be gone already
                 await subscription.unsubscribe()
+
+
+async def follow_since(
+    client: Client,
+    stream: str,
+    what: str,
+    subject: Callable[[str], str],
+    devices: Sequence[str] | None,
+    *,
+    begin: datetime | None,
+    ready: Callable[[], None] = lambda: None,
+    on_link: Callable[[bool], None] = lambda there: None,
+) -> AsyncGenerator[Stored, None]:
+    """What was stored from ``begin`` on, then what comes, as :func:`follow` tells it. begin: None: only that."""
+    after = None
+    if begin is not None:
+        after = await last_sequence(client, stream)
+        async with aclosing(stored(client, stream, subject, devices, since=begin)) as earlier:
+            async for message in earlier:
+                after = max(after, message.sequence)
+                yield message
+    following = follow(client, stream, what, subject, devices, after=after, ready=ready, on_link=on_link)
+    async with aclosing(following):
+        async for message in following:
+            yield message
 
 
 class _Ear:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from edgeagent.cel import Evaluator
 from edgeagent.direct import Stored, get_last
 from edgeagent.fleet.chosen import ALLOWED, Whose, chosen
-from edgeagent.fleet.following import follow
+from edgeagent.fleet.following import follow_since
 from edgeagent.fleet.leftout import LeftOut
 from edgeagent.fleet.metricnewest import Newest
 from edgeagent.fleet.metricpoints import ALL, Measured, Wanted, measured
-from edgeagent.fleet.storedchunks import Moment, before, moment_at, span, stored
+from edgeagent.fleet.storedchunks import Moment, before, begin_at, moment_at, span, stored
 from edgeagent.fleet.timewindow import Window
 from edgeagent.subjects import METRICS, metric
 
@@ -44,7 +44,7 @@ class Metrics:
         What was stored since then is read, and of devices that were named and sent nothing since then, their last chunk.
         """
         left = left or LeftOut()
-        found, devices = Newest(left), await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
+        found, devices = Newest(left), await chosen(self._fleet, self._evaluator, whose, METRICS, metric, left)
         begin = await moment_at(self._fleet.client, since)
         async with aclosing(stored(self._fleet.client, METRICS, metric, devices, since=begin)) as chunks:
             async for chunk in chunks:
@@ -74,7 +74,7 @@ class Metrics:
         came later, after an outage, stands where it belongs (:class:`Window <edgeagent.fleet.timewindow.Window>`).
         """
         left = left or LeftOut()
-        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
+        client, devices = self._fleet.client, await chosen(self._fleet, self._evaluator, whose, METRICS, metric, left)
         begin, end = await span(client, since, until)
         wanted = Wanted(
             metric=metric_name,
@@ -115,6 +115,7 @@ class Metrics:
         self,
         whose: Whose = ALLOWED,
         *,
+        since: Moment | None = None,
         wanted: Wanted = ALL,
         left: LeftOut | None = None,
         ready: Callable[[], None] = lambda: None,
@@ -122,10 +123,14 @@ class Metrics:
     ) -> AsyncGenerator[Measured, None]:
         """Samples as the hub stores them from now on, once each, for ever; those of one chunk by their times.
 
-        A device that was away may send older ones between new ones. ready, on_link: as of :func:`follow`.
+        A device that was away may send older ones between new ones. since: what was stored from then on comes first; None: nothing.
+        ready, on_link: as of :func:`follow`.
         """
-        left, devices = left or LeftOut(), await chosen(self._fleet, self._evaluator, whose, METRICS, metric)
-        chunks = follow(self._fleet.client, METRICS, "metric", metric, devices, ready=ready, on_link=on_link)
+        left = left or LeftOut()
+        devices = await chosen(self._fleet, self._evaluator, whose, METRICS, metric, left)
+        client = self._fleet.client
+        begin = None if since is None else await begin_at(client, since)
+        chunks = follow_since(client, METRICS, "metric", metric, devices, begin=begin, ready=ready, on_link=on_link)
         async with aclosing(chunks):
             async for chunk in chunks:
                 for point in measured(chunk, left, wanted):

@@ -12,8 +12,9 @@ from edgeagent.errors import UsageProblem
 from edgeagent.fleet.leftout import AHEAD
 from edgeagent.link import Client
 from edgeagent.subjects import device_of, is_id
+from edgeagent.times import rfc3339
 
-__all__ = ["AT_ONCE", "Moment", "before", "moment_at", "span", "stored"]
+__all__ = ["AT_ONCE", "Moment", "before", "begin_at", "moment_at", "span", "stored"]
 
 #: So many devices are read each by its own subject, which the hub has an index of; of more, all that the stream has is read and sorted
 #: out here: to look for each of them in every block of the stream would take the hub longer.
@@ -27,14 +28,29 @@ async def moment_at(client: Client, moment: Moment) -> datetime:
     return moment if isinstance(moment, datetime) else await hub_time(client) - moment
 
 
+async def begin_at(client: Client, since: Moment) -> datetime:
+    """The moment from which on is read. Raises UsageProblem for one that is still to come, by the hub's clock."""
+    now = await hub_time(client)
+    begin = since if isinstance(since, datetime) else now - since
+    if begin > now + AHEAD:
+        raise UsageProblem(
+            f"read what was stored since {rfc3339(begin)}", "that time is still to come", f"now it is {rfc3339(now)}"
+        )
+    return begin
+
+
 async def span(client: Client, since: Moment, until: Moment | None) -> tuple[datetime, datetime]:
-    """The two moments of a time that is read, ``until`` None: now, and as much as a device's clock may be ahead. Raises UsageProblem
-    when the first is not before the second."""
-    begin = await moment_at(client, since)
+    """From when to when to read. until: None: all that there is, also what a device's clock has a little ahead.
+
+    Raises UsageProblem for a time to come, and where ``until`` is not after ``since``.
+    """
+    begin = await begin_at(client, since)
     end = await moment_at(client, until if until is not None else -AHEAD)
-    if begin >= end:
-        why = "its end is not after its beginning" if until is not None else "it is yet to come"
-        raise UsageProblem("read what was stored in that time", why, "`--since 2h --until 1h` is the hour before the last")
+    if end <= begin:
+        what = f"read from {rfc3339(begin)} until {rfc3339(end)}"
+        raise UsageProblem(
+            what, "--until is before --since", "30m is a time ago: --since 1h --until 30m is the first half of that hour"
+        )
     return begin, end
 
 

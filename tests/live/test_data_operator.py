@@ -99,7 +99,7 @@ async def test_exports(devices: dict[str, Sender], tmp_path: Path) -> None:
         ("pi-01", "export.b", None),
         ("pi-02", "export.a", "{}"),
     ]
-    assert base64.b64decode(rows[1]["data_base64"]) == b"\xff\x00" and "\x1b" not in said.out and "3 messages · " in said.err
+    assert base64.b64decode(rows[1]["data_base64"]) == b"\xff\x00" and "\x1b" not in said.out and "3 messages in " in said.err
     raw = await asyncio.to_thread(cli, *words, "--format", "raw", "-O", str(tmp_path))
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert raw.code == 0 and [path.relative_to(tmp_path).parts[:2] for path in files] == [

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from edgeagent import errors
-from edgeagent.errors import EdgeError, Failed, SettingsProblem
+from edgeagent.errors import EdgeError, Failed, SettingsProblem, UsageProblem, as_sentence
 
-ALL = [getattr(errors, name) for name in errors.__all__]
+ALL = [each for name in errors.__all__ if isinstance(each := getattr(errors, name), type)]
 
 
 def test_a_message_says_what_why_and_what_to_do() -> None:
@@ -63,8 +63,16 @@ def test_all_are_in_the_tree() -> None:
     assert all(issubclass(kind, EdgeError) for kind in ALL)
 
 
-def test_a_remedy_begins_with_a_capital_but_not_where_it_is_the_name_of_a_file() -> None:
-    assert str(Failed("do it", "it broke", "try again")) == "cannot do it: it broke. Try again"
-    assert str(Failed("do it", "it broke", "try.")) == "cannot do it: it broke. Try."
-    assert str(Failed("do it", "it broke", "docs/a.md says how")) == "cannot do it: it broke. docs/a.md says how"
-    assert str(Failed("do it", "it broke", "hub.toml says how")) == "cannot do it: it broke. hub.toml says how"
+@pytest.mark.parametrize(
+    ("remedy", "said"),
+    [
+        ("start it: `edgeagent run`", "Start it: `edgeagent run`"),
+        ("hub.toml has ops, chat", "hub.toml has ops, chat"),
+        ("docs/metrics.md says what may stand in it", "docs/metrics.md says what may stand in it"),
+        ("check it.", "Check it."),
+        ("--since looks further back", "--since looks further back"),
+    ],
+    ids=["words", "file", "path", "one word", "option"],
+)
+def test_a_remedy_begins_with_a_capital_letter_unless_that_is_of_a_name(remedy: str, said: str) -> None:
+    assert as_sentence(remedy) == said and str(UsageProblem("x", "y", remedy)).endswith(f". {said}")

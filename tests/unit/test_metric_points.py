@@ -113,7 +113,7 @@ def test_samples_of_times_to_come_are_counted_and_the_others_told() -> None:
     left, latest = LeftOut(), NOW_MS + int(AHEAD.total_seconds() * 1000)
     found = measured(stored(chunk(point(NOW_MS), point(latest), point(latest + 1), point(16_000_000_000_000))), left)
     assert [each.time_ms for each in found] == [NOW_MS, latest]
-    assert left.ahead == {"pi-01": 2} and "2 with a time in the future were left out" in left.sentences()[0]
+    assert left.ahead == {"pi-01": 2} and "2 with a time in the future" in left.sentences()[0]
 
 
 @pytest.mark.parametrize(

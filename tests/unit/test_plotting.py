@@ -8,6 +8,7 @@ from edgeagent.cli.metrics_show import labels
 from edgeagent.cli.plotting import HEIGHT, MOST_SERIES, plotted
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet.metricpoints import Measured, Series
+from edgeagent.times import moment
 
 TIME_MS = 1795281475681
 
@@ -53,5 +54,23 @@ def test_a_series_is_called_by_what_differs() -> None:
         "agent way=out",
         "app way=in",
     ]
-    assert sorted(labels(points(1) + points(1, way="in")).values()) == ["(no other attributes)", "way=in"]
-    assert labels([]) == {}
+    assert list(labels(points(1)).values()) == ["agent"] and labels([]) == {}
+    assert sorted(labels(points(1) + points(1, side="north")).values()) == ["(no attributes)", "side=north"]
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["colours", "none"])
+def test_the_legend_hides_no_line(colour: bool) -> None:
+    text = plotted(points(way="in") + points(way="out"), 80, colour=colour)
+    assert text.splitlines()[-1] == "* way=in   + way=out" and len(text.splitlines()) == HEIGHT
+    assert "*" in text.splitlines()[1] + text.splitlines()[2] or "+" in text.splitlines()[1] + text.splitlines()[2]
+
+
+def test_the_axes_have_the_unit_and_the_time_that_was_asked_for() -> None:
+    series = Series("pi-01", "agent", "disk", (), "By")
+    begin, end = moment(TIME_MS / 1000 - 3600), moment(TIME_MS / 1000 + 60)
+    for count in (1, 3):
+        same = [Measured(series, 3 << 30, TIME_MS + number) for number in range(count)]
+        lines = plotted(same, 100, asked=(begin, end), colour=False).splitlines()
+        assert "1.5 GiB" in "".join(lines) and "4.5 GiB" in "".join(lines)
+        first, last = (time.astimezone().strftime("%H:%M:%S") for time in (begin, end))
+        assert lines[-1].split()[0] == first and lines[-1].split()[-1] == last
