@@ -62,7 +62,9 @@ def test_the_agents_own_samples_are_closed_to_every_program() -> None:
     assert apps.foreign(["agent", "oven"], "oven") == own[:2], "who has a login of that name was given it"
 
 
-@pytest.mark.parametrize("name", ["", "Doors", "a.b", "a*", ">", "agent", "app", "sys", "cli", "ops", "srv", "a b", "-a"])
+@pytest.mark.parametrize(
+    "name", ["", "Doors", "a.b", "a*", ">", "agent", "agent-local", "app", "sys", "cli", "ops", "srv", "a b", "-a"]
+)
 def test_a_name_cannot_reach_beyond_itself(name: str) -> None:
     with pytest.raises(UsageProblem):
         apps.check_name(name)
