@@ -33,7 +33,7 @@ __all__ = [
 
 #: Below this the agent waits for answers of local programs, in their account.
 AGENT_INBOX = "_INBOX.agent"
-#: Below this `edgeagent app` waits for the agent's answer.
+#: Below this `edgeagent app` waits for the answer, in the account of the agent.
 CLI_INBOX = "_INBOX.cli"
 #: The leaf's own users, and the inboxes of others.
 _TAKEN = ("agent", "agent-local", "app", "sys", "cli", "ops", "srv")
@@ -118,7 +118,7 @@ def owned(apps: Iterable[App], sources: Iterable[str] = ()) -> dict[str, list[st
 
     sources: whose samples only the agent writes. They may still ask a program for an action, and hear the agent's samples.
     """
-    publish, subscribe = foreign(sources), [f"{AGENT_INBOX}.>", f"{CLI_INBOX}.>"]
+    publish, subscribe = foreign(sources), [f"{AGENT_INBOX}.>"]
     for app in apps:
         publish += _spoken(app)
         subscribe += [*_spoken(app), f"local.action.{app.name}.>", f"_INBOX.{app.name}.>"]

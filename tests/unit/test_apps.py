@@ -51,8 +51,7 @@ def test_what_belongs_to_a_program_is_closed_to_those_without_a_login() -> None:
     closed = apps.owned([App(name="doors", publish=("local.data.locks",))])
     own = ["local.metric.doors", "local.data.doors", "local.config.doors", "local.metric.doors.>", "local.data.doors.>"]
     assert closed["publish"] == own, "its actions can be asked for"
-    inboxes = ["_INBOX.agent.>", "_INBOX.cli.>"]
-    assert closed["subscribe"] == [*inboxes, *own, "local.action.doors.>", "_INBOX.doors.>"]
+    assert closed["subscribe"] == ["_INBOX.agent.>", *own, "local.action.doors.>", "_INBOX.doors.>"]
 
 
 def test_the_agents_own_samples_are_closed_to_every_program() -> None:
