@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ import nats
 import pytest
 import pytest_asyncio
 
+from edgeagent import files
 from edgeagent.direct import read_all
 from edgeagent.errors import Unreachable
-from edgeagent.leaf import apps
+from edgeagent.leaf import apps, external
 from edgeagent.leaf.apps import App
-from edgeagent.link import Client, settle
+from edgeagent.leaf.conf import render
+from edgeagent.leaf.leaf import Leaf, LeafOptions
+from edgeagent.leaf.secrets import load_or_make
+from edgeagent.link import Client, connect, settle
 from edgeagent.localsubjects import LOCAL_DATA, LOCAL_METRICS, local_data, local_metric
+from edgeagent.natsserver import binary, ports
+from edgeagent.patterns import localstore
 from edgeagent.publish import published
 from tests.support.forwarding import ForwardingDevice
 from tests.support.servers import PATIENCE_SECONDS, until
@@ -185,3 +192,38 @@ async def test_what_is_acknowledged_while_the_leaf_is_told_of_changes_is_stored_
     finally:
         publishing.cancel()
         await program.close()
+
+
+def begun(chosen: LeafOptions) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([binary.find().path, "-c", chosen.config_file], stderr=subprocess.DEVNULL)
+
+
+async def test_a_leaf_of_systemds_takes_up_the_account_without_a_restart(tmp_path: Path) -> None:
+    """One that runs with the configuration of a version that had no such account, and is only told of the new one."""
+    chosen = LeafOptions(device_id="pi-1", server_name="pi-1-x", folder=tmp_path / "state", port=ports.pick(), mode="external")
+    files.make_folder(chosen.folder, 0o700)
+    external.allow_unit(chosen.folder)
+    head, _, rest = render(chosen.conf(load_or_make(chosen.folder / "secrets.json"), chosen.port)).partition("accounts {")
+    before = "EDGE { jetstream: enabled, users: [ { user: app, password: x } ] }, SYS { users: [ { user: sys, password: x } ] }"
+    chosen.config_file.write_text(f"{head}accounts {{ {before} }}\nsystem_account: SYS{rest.partition('system_account: SYS')[2]}")
+    unit = begun(chosen)
+    try:
+        await external.until_it_answers(chosen.port, chosen.server_name)
+        leaf = Leaf(chosen)
+        await leaf.start()
+        agent = await connect(leaf.url, what="be the agent", name="a", inbox_prefix="_INBOX.a", password=leaf.agent_login)
+        program = await connect(leaf.url, what="be a program", name="p", inbox_prefix="_INBOX.p")
+        await localstore.ensure(agent, 64 << 20)
+
+        async def stored() -> bool:
+            with contextlib.suppress(Unreachable):
+                return bool(await published(program, local_metric("x"), b"1"))
+            return False
+
+        await until(stored, "a program's sample is stored")
+        assert unit.poll() is None
+        for client in (agent, program):
+            await client.close()
+    finally:
+        unit.kill()
+        unit.wait()
