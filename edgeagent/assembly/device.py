@@ -121,6 +121,7 @@ class Agent:
         enter.push_async_callback(self.evaluator.close)
         self.commands = DeviceCommands(
             self.links.agent,
+            self.links.local,
             self.identity.id,
             self.settings,
             self.machine,
@@ -176,7 +177,7 @@ class Agent:
             on_report=self.status.report_tried,
             config=self.configuration.state,
         )
-        self.app_config = AppConfig(self.links.agent)
+        self.app_config = AppConfig(self.links.local)
         await self.app_config.set(tables_of(self.configuration.values))
         await self.app_config.start()
         self.configuration.on_change = LiveSettings(self, self.settings, wanted).take

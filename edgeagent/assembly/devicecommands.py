@@ -52,7 +52,8 @@ PRUNE_SECONDS = 3600.0
 class DeviceCommands:
     """The commands of one device.
 
-    settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. boot: id of this boot. labels,
+    settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. local: among its programs. boot: id of this
+    boot. labels,
     heartbeat_seconds: give what they are now. look_at_signers: reads who may sign now, from the hub. room: as for
     :class:`~edgeagent.patterns.commandjudge.Here`. Raises Failed when the journal can't be opened.
     """
@@ -60,6 +61,7 @@ class DeviceCommands:
     def __init__(
         self,
         client: Client,
+        local: Client,
         device_id: str,
         settings: Settings,
         machine: Machine,
@@ -78,7 +80,7 @@ class DeviceCommands:
         for error in Pins(settings, machine).begin():
             events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
-        self._heartbeat_seconds = heartbeat_seconds
+        self._local, self._heartbeat_seconds = local, heartbeat_seconds
         self._linked = asyncio.Event()
         self._journal = Journal(settings.state_folder / FILE)
         if self._journal.damaged:
@@ -200,7 +202,7 @@ class DeviceCommands:
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
-        return await ask_program(self._client, subject, body, seconds)
+        return await ask_program(self._local, subject, body, seconds)
 
     async def _read(self, stream: str, subject: str, seconds: float) -> bytes | None:
         stored = await get_last(self._client, stream, subject, timeout=seconds)

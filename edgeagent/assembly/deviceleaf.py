@@ -1,4 +1,4 @@
-"""The agent's leaf: its options out of the settings, and the agent's two connections to it."""
+"""The agent's leaf: its options out of the settings, and the agent's connections to it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.identity import Identity
+from edgeagent.leaf.apps import AGENT_INBOX
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import Client, connect, server_version, why_closed
 from edgeagent.machine import Machine
@@ -84,7 +85,7 @@ class ConnectionLost(Closed):
 
 
 class LeafConnections:
-    """The agent's connection to its leaf, and one to the leaf's system account. Both come back by themselves.
+    """The agent's connections to its leaf, one to each of its accounts. They come back by themselves.
 
     on_back: called when they were away. on_lost: called with the reason when one was closed for good, though not by :meth:`close`.
     """
@@ -96,13 +97,18 @@ class LeafConnections:
 
     @property
     def agent(self) -> Client:
-        """All rights in the leaf's account. Raises Closed before :meth:`open`."""
+        """All rights in the account of the link and of the streams. Raises Closed before :meth:`open`."""
         return self._opened(0)
+
+    @property
+    def local(self) -> Client:
+        """The account of the local programs: their configuration and actions. Raises Closed before :meth:`open`."""
+        return self._opened(1)
 
     @property
     def system(self) -> Client:
         """The leaf's system account. Raises Closed before :meth:`open`."""
-        return self._opened(1)
+        return self._opened(2)
 
     def _opened(self, number: int) -> Client:
         if len(self._open) <= number:
@@ -110,8 +116,9 @@ class LeafConnections:
         return self._open[number]
 
     async def open(self) -> None:
-        """Connect both. Raises EdgeError."""
+        """Connect all. Raises EdgeError."""
         await self._connect("edgeagent", agent_inbox(self._id), self._leaf.agent_login)
+        await self._connect("edgeagent (local)", AGENT_INBOX, self._leaf.local_login)
         await self._connect("edgeagent (system)", "_INBOX.sys", self._leaf.sys_login, on_back=self._on_back)
 
     async def _connect(self, name: str, inbox: str, login: tuple[str, str], on_back: Callable[[], None] = lambda: None) -> None:

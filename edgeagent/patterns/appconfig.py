@@ -38,7 +38,7 @@ def tables_of(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
 
 
 class AppConfig:
-    """Answers programs on ``local.config.<name>`` over ``client``, the agent's connection to its leaf, and tells them of changes there.
+    """Answers programs on ``local.config.<name>`` over ``client``, the agent's connection to the account of the programs, and tells them of changes there.
 
     Whoever listens there hears questions too; they have a reply, and changes have none.
     """

@@ -20,7 +20,6 @@ import msgspec
 from edgeagent import localsubjects
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError
-from edgeagent.leaf.apps import may_answer
 from edgeagent.leaf.storelimit import disk_of
 from edgeagent.link import Client, request
 from edgeagent.status import Problem
@@ -37,6 +36,9 @@ ENOUGH_BYTES = 1 << 20
 RESTART_SECONDS, GOOD_SECONDS = (5.0, 600.0), 600.0
 #: JetStream's number for a message that could not be stored (JSStreamStoreFailedF, server/errors.json).
 _STORE_FAILED = 10077
+#: How nats-server names the reply of a message that came by the import of a service (``replyPrefix``, server/accounts.go). No client may
+#: use it; the answer goes to the account of the programs, wherever it was asked for there.
+_SERVICE_REPLY = "_R_."
 SUBJECTS = {
     localsubjects.LOCAL_METRICS: localsubjects.local_metric(),
     localsubjects.LOCAL_DATA: localsubjects.local_data(),
@@ -163,7 +165,7 @@ class StoreHealth:
 
     def _refuse(self, stream: str) -> Callable[[Any], Awaitable[None]]:
         async def refuse(message: Any) -> None:
-            if may_answer(message.reply):
+            if message.reply.startswith(_SERVICE_REPLY):
                 why = self.dead.get(stream, "the leaf restarts")
                 error = {"code": 503, "err_code": _STORE_FAILED, "description": f"not stored: {why.rpartition(': ')[2]}"}
                 answer = {"error": error, "stream": stream, "seq": 0}

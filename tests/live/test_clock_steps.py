@@ -188,7 +188,7 @@ async def test_a_step_before_the_leaf_could_be_asked_is_known_all_the_same(devic
     await js.delete_stream(STREAM)
     await device.steps.look()
     assert [STREAM in stretch.first for stretch in device.steps.times.stretches] == [False]
-    await localstore.ensure(js, 64 << 20)
+    await localstore.ensure(device.client, 64 << 20)
     await device.store(10)
     device.clock.step()
     await device.store(5)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import nats.errors
 import pytest
@@ -16,7 +17,7 @@ from edgeagent import localsubjects
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.leaf.storelimit import choose
-from edgeagent.link import Client, connect
+from edgeagent.link import Client, connect, settle
 from edgeagent.natsserver import ports
 from edgeagent.natsserver.supervisor import Timing
 from edgeagent.patterns import localstore
@@ -162,18 +163,23 @@ async def test_it_does_not_answer_where_programs_may_not_and_not_for_a_stream_th
     watched = Watched(agent, leaf, managed=False)
     await die(disk, program, METRIC)
     await watched.health.look()
-    heard: list[str] = []
+    devices, programs = list[str](), list[str]()
 
-    async def hear(message: object) -> None:
-        heard.append(message.subject)  # type: ignore[attr-defined]
+    async def hear(message: Any) -> None:
+        devices.append(message.subject)
 
-    await agent.subscribe("edge.>", cb=hear)
-    await agent.subscribe("_INBOX.*.mine", cb=hear)
-    await agent.flush()
+    async def overhear(message: Any) -> None:
+        programs.append(message.subject)
+
+    for subject in ("edge.>", "_INBOX.*.mine"):
+        await agent.subscribe(subject, cb=hear)
+    await program.subscribe("_INBOX.*.mine", cb=overhear)
+    await settle(agent, what="listen")
     for reply in ("edge.from.pi-1.report", "_INBOX.ops.mine", "_INBOX.program.mine"):
         await program.publish(METRIC, b"1", reply=reply)
-    await until(lambda: "_INBOX.program.mine" in heard, "the good one is answered")
-    assert heard == ["_INBOX.program.mine"]
+    await until(lambda: len(programs) == 2, "they are answered")
+    await settle(agent, what="hear what the agent said")
+    assert programs == ["_INBOX.ops.mine", "_INBOX.program.mine"] and devices == []
     answers = await asyncio.gather(*(program.request(DATA, b"", timeout=5) for _ in range(2)), return_exceptions=True)
     words = [json.loads(answer.data) for answer in answers if not isinstance(answer, BaseException)]
     assert all("seq" in word and "error" not in word for word in words), "one answer each, the stream's own"
