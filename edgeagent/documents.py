@@ -180,17 +180,25 @@ class Follower:
     async def _newest(self, state: _State) -> Stored | None:
         """The newest message; no older one than rang, unless the server goes on having none: whoever forges a doorbell names any number."""
         wanted, state.rung_sequence = state.rung_sequence, 0
-        for attempt in range(LAG_TRIES + 1):
-            if attempt:
-                await asyncio.sleep(LAG_SECONDS)
-            stored = await get_last(self._client, state.source.stream, state.source.subject, marks=True)
-            is_there = wanted <= (stored.sequence if stored else 0)
-            if is_there:
-                break
+        try:
+            stored = await self._asked(state.source, wanted)
+        except EdgeError:  # who answers next may be the one that lags behind
+            state.rung_sequence = max(wanted, state.rung_sequence)
+            raise
+        is_there = wanted <= (stored.sequence if stored else 0)
         state.behind = 0 if is_there or state.behind >= LAG_LOOKS else state.behind + 1
         if state.behind:
             state.due, state.rung_sequence = True, max(wanted, state.rung_sequence)
         return None if stored is None or stored.deleted else stored
+
+    async def _asked(self, source: Source, wanted: int) -> Stored | None:
+        """What the hub has now: of this sequence or a later one, if it comes within a moment."""
+        for _ in range(LAG_TRIES):
+            stored = await get_last(self._client, source.stream, source.subject, marks=True)
+            if wanted <= (stored.sequence if stored else 0):
+                return stored
+            await asyncio.sleep(LAG_SECONDS)
+        return await get_last(self._client, source.stream, source.subject, marks=True)
 
 
 def _sequence(headers: Mapping[str, str], source: Source) -> int | None:

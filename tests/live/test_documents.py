@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import nats.errors
 import pytest
 import pytest_asyncio
 
@@ -40,6 +41,8 @@ class Seen:
         self.changes: list[tuple[str, bytes | None]] = []
         self.reads = 0
         self.fail = False
+        #: So many more answers of the hub do not come.
+        self.lost = 0
 
     async def changed(self, key: str, stored: Stored | None) -> None:
         if self.fail:
@@ -67,6 +70,9 @@ async def device(server: AccountsServer, seen: Seen, monkeypatch: pytest.MonkeyP
 
     async def counted(subject: str, *args: Any, **options: Any) -> Any:
         seen.reads += 1
+        if seen.lost:
+            seen.lost -= 1
+            raise nats.errors.NoRespondersError
         return await ask(subject, *args, **options)
 
     monkeypatch.setattr(client, "request", counted)
@@ -163,6 +169,22 @@ async def test_what_rang_is_asked_for_until_the_server_that_answers_has_it(
     await until(lambda: len(seen.changes) == 1, "it was read")
     await ring(device, "fleet.all", sequence + 1)
     await until(lambda: seen.reads >= 3 + LAG_TRIES, "it looks in vain, again")
+    assert await put(hub, "fleet.all", b"2") == sequence + 1
+    await until(lambda: seen.changes[-1] == ("fleet.all", b"2"), "it was read without another ring")
+
+
+async def test_what_rang_is_not_forgotten_when_the_first_answer_is_lost(
+    hub: Client, follower: Follower, device: Client, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the second one comes of a server that does not have it yet."""
+    monkeypatch.setattr(documents, "SPACING_SECONDS", 0.05)
+    monkeypatch.setattr(documents, "LAG_LOOKS", 10**6)
+    sequence = await put(hub, "fleet.all", b"1")
+    await follower.set_sources([ALL])
+    await until(lambda: len(seen.changes) == 1, "it was read")
+    seen.lost = 1
+    await ring(device, "fleet.all", sequence + 1)
+    await until(lambda: seen.reads >= 4 + LAG_TRIES, "it looks in vain, again")
     assert await put(hub, "fleet.all", b"2") == sequence + 1
     await until(lambda: seen.changes[-1] == ("fleet.all", b"2"), "it was read without another ring")
 
