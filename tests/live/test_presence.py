@@ -65,7 +65,7 @@ async def test_a_silent_device_is_waited_for_once(rare: LiveFleet) -> None:
 
 
 async def test_silence_is_noticed_without_asking(fleet: LiveFleet) -> None:
-    """Offline after three missed heartbeats, or, as here, sooner: when the hub's pings are not answered."""
+    """Offline after three missed heartbeats, or sooner when the hub's pings are not answered."""
     fleet.cut("pi-03", silent=True)
     cut = time.time()
     fleet.until("pi-03 is offline", lambda outcome: "pi-03" in offline(outcome))

@@ -46,8 +46,8 @@ T = TypeVar("T")
 
 #: For one step on a busy machine, in seconds.
 PATIENCE_SECONDS = 60.0
-#: The demo's pace, but no device is suspect for the ten seconds that a busy machine may stand still.
-STEADY = replace(QUICK, heartbeat_seconds=6.0)
+#: The demo's pace, but no device is suspect, and no link ended, for the ten seconds that a busy machine may stand still.
+STEADY = replace(QUICK, heartbeat_seconds=6.0, ping_seconds=10.0)
 #: And nobody is closed for not answering two pings: a test that runs a command stands still meanwhile, and so do its own connections.
 PATIENT = replace(STEADY, ping_seconds=PATIENCE_SECONDS)
 #: Who the operator of the demo's context is.
