@@ -138,8 +138,6 @@ class Follower:
             sequence = _sequence(headers, state.source)
             if state.due and sequence is not None:  # it is going to be read anyway; so a flood of rings costs little
                 state.rung_sequence = sequence
-                if self._clock() >= state.not_before:  # it failed and waits to be tried again; now there is more to it
-                    self._wake.set()
             elif sequence is not None and (sequence, _time(headers)) != state.seen:
                 state.due, state.rung_sequence = True, sequence
                 self._wake.set()
@@ -193,12 +191,13 @@ class Follower:
 
     async def _asked(self, source: Source, wanted: int) -> Stored | None:
         """What the hub has now: of this sequence or a later one, if it comes within a moment."""
-        for _ in range(LAG_TRIES):
+        for attempt in range(LAG_TRIES + 1):
+            if attempt:
+                await asyncio.sleep(LAG_SECONDS)
             stored = await get_last(self._client, source.stream, source.subject, marks=True)
             if wanted <= (stored.sequence if stored else 0):
-                return stored
-            await asyncio.sleep(LAG_SECONDS)
-        return await get_last(self._client, source.stream, source.subject, marks=True)
+                break
+        return stored
 
 
 def _sequence(headers: Mapping[str, str], source: Source) -> int | None:

@@ -25,14 +25,13 @@ class Busy(Refused):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """cpu_seconds: processor time for compiling, and for one evaluation. wall_seconds: for one request; on a
-    machine that has much to do it comes long after cpu_seconds, and long after most who ask have stopped listening.
+    """cpu_seconds: processor time for compiling, and for one evaluation. wall_seconds: for one request, however busy the machine.
     start_seconds: for the worker's start. memory_bytes: all that the worker may have (it needs 7 MB itself). waiting: calls that
     may be under way or wait; one more is refused. idle_seconds: a worker that was not asked for so long is ended.
     slice_size: facts in one request of a batch; others get their turn between two slices."""
 
     cpu_seconds: float = 0.1
-    wall_seconds: float = 10.0
+    wall_seconds: float = 2.0
     start_seconds: float = 15.0
     memory_bytes: int = 64 << 20
     waiting: int = 16

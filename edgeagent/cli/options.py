@@ -46,7 +46,12 @@ Labels = Annotated[
     typer.Option("-l", "--label", help="Only devices with this label (repeatable; all must hold).", metavar="KEY=VALUE"),
 ]
 Where = Annotated[str, typer.Option("--where", help="Only devices for which this CEL expression holds.", metavar="CEL")]
-Timeout = Annotated[float, typer.Option("--timeout", help="The longest to wait for answers, in seconds.", min=0.05, max=60)]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout", help="The longest to wait for answers, in seconds.", min=0.05, max=60, envvar="EDGEAGENT_QUERY_TIMEOUT"
+    ),
+]
 Cached = Annotated[bool, typer.Option("--cached", help="From the hub's reports only; no device is woken.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 unless every device that was expected to answer did.")]
 Output = Annotated[Form, typer.Option("-o", "--output", help="The form of the output.")]

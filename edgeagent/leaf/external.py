@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: How often it is looked for while it is not there, in seconds.
 LOOK_SECONDS = 0.2
+#: A server that has run for so long listens to signals, whatever else it does, in seconds.
+BEGIN_SECONDS = 10.0
 
 #: How long it takes at most to read a new configuration, in seconds.
 RELOAD_SECONDS = 1.0
@@ -106,13 +108,23 @@ def nothing_answers(port: int, unit: str) -> EdgeError:
     return Unreachable("reach the leaf", f"nothing answers at nats://{ports.HOST}:{port}", remedy)
 
 
-def signal_reload(launch: process.Launch, unit: str) -> None:
-    """Send SIGHUP to the server that ``launch`` describes; raise Refused when it does not run or is not ours to signal."""
+async def signal_reload(launch: process.Launch, unit: str, port: int, server_name: str) -> None:
+    """Have the server that ``launch`` describes read its configuration again; raise Refused when it does not run or is not ours to signal.
+
+    One that has only just begun may have read the configuration before the last change and yet not listen to SIGHUP, which then ends it.
+    So it is told when it answers at ``port``, or when it has long begun and answers elsewhere.
+    """
     child = process.adopt(launch)
     if child is None:
         raise Refused("reload the leaf", "it does not run, or as another user", f"`sudo systemctl reload-or-restart {unit}`")
-    child.reload()
-    child.release()
+    waits = {asyncio.ensure_future(until_it_answers(port, server_name)), asyncio.ensure_future(child.wait())}
+    try:
+        await asyncio.wait(waits, timeout=BEGIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        child.reload()
+    finally:
+        for wait in waits:
+            wait.cancel()
+        child.release()
 
 
 async def end_managed(launch: process.Launch) -> None:

@@ -249,7 +249,8 @@ class Leaf:
 
     async def _reload(self) -> None:
         if self.options.mode == "external":
-            external.signal_reload(self._launch(Path("nats-server")), self.options.unit)
+            launch = self._launch(Path("nats-server"))
+            await external.signal_reload(launch, self.options.unit, self.port, self.options.server_name)
             return
         child = self._supervisor.child
         if child is None or self.state is not State.RUNNING:

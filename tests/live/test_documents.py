@@ -158,8 +158,9 @@ async def test_a_forged_number_costs_a_few_reads_only(
     assert seen.reads == 3 + (1 + LAG_LOOKS) * (1 + LAG_TRIES), "it asks no more for what was never there"
 
 
+@pytest.mark.parametrize("lost", [0, 1], ids=["all-answers-come", "the-first-is-lost"])
 async def test_what_rang_is_asked_for_until_the_server_that_answers_has_it(
-    hub: Client, follower: Follower, device: Client, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    hub: Client, follower: Follower, device: Client, seen: Seen, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
     """As if that server got it later than the one that rang."""
     monkeypatch.setattr(documents, "SPACING_SECONDS", 0.05)
@@ -167,24 +168,9 @@ async def test_what_rang_is_asked_for_until_the_server_that_answers_has_it(
     sequence = await put(hub, "fleet.all", b"1")
     await follower.set_sources([ALL])
     await until(lambda: len(seen.changes) == 1, "it was read")
+    seen.lost = lost
     await ring(device, "fleet.all", sequence + 1)
-    await until(lambda: seen.reads >= 3 + LAG_TRIES, "it looks in vain, again")
-    assert await put(hub, "fleet.all", b"2") == sequence + 1
-    await until(lambda: seen.changes[-1] == ("fleet.all", b"2"), "it was read without another ring")
-
-
-async def test_what_rang_is_not_forgotten_when_the_first_answer_is_lost(
-    hub: Client, follower: Follower, device: Client, seen: Seen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the second one comes of a server that does not have it yet."""
-    monkeypatch.setattr(documents, "SPACING_SECONDS", 0.05)
-    monkeypatch.setattr(documents, "LAG_LOOKS", 10**6)
-    sequence = await put(hub, "fleet.all", b"1")
-    await follower.set_sources([ALL])
-    await until(lambda: len(seen.changes) == 1, "it was read")
-    seen.lost = 1
-    await ring(device, "fleet.all", sequence + 1)
-    await until(lambda: seen.reads >= 4 + LAG_TRIES, "it looks in vain, again")
+    await until(lambda: seen.reads >= 3 + lost + LAG_TRIES, "it looks in vain, again")
     assert await put(hub, "fleet.all", b"2") == sequence + 1
     await until(lambda: seen.changes[-1] == ("fleet.all", b"2"), "it was read without another ring")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -348,6 +349,27 @@ async def test_external_waits_and_names_the_unit(tmp_path: Path, hub: PlainHub) 
     assert is_alive(unit.pid)
     unit.kill()
     unit.wait()
+
+
+async def test_an_external_leaf_that_has_only_begun_is_not_ended_by_being_told(tmp_path: Path, hub: PlainHub) -> None:
+    chosen = options(tmp_path, mode="external")
+    leaf = Leaf(chosen)
+    with pytest.raises(Unreachable):
+        await leaf.start(timeout=0.1)
+    unit = subprocess_of(chosen)
+    unit.send_signal(signal.SIGSTOP)  # before it can listen to any signal
+    try:
+        told = asyncio.create_task(leaf.apply(hub_urls=(hub.leaf_url,)))
+        await asyncio.wait({told}, timeout=0.5)
+        unit.send_signal(signal.SIGCONT)
+        await told
+        await leaf.ready()
+        async with agent(leaf) as ours, client(hub.url) as far:
+            await answer(ours, "edge.ready")
+            await until(lambda: answers(far, "edge.ready"), "it links to its new hub")
+    finally:
+        unit.kill()
+        unit.wait()
 
 
 def subprocess_of(chosen: LeafOptions) -> "subprocess.Popen[bytes]":

@@ -20,6 +20,8 @@ _FOLDERS = {
 _OURS = ("EDGEAGENT_SETTINGS", "EDGEAGENT_CONTEXT", "EDGEAGENT_HUB_DIR", "NATS_URL")
 #: Of every owner's file that a test makes, unless it says otherwise.
 PASSPHRASE = "correct horse battery staple"
+#: A busy machine may stand still for longer than a person would wait for a device's answer.
+_SET = {"EDGEAGENT_PASSPHRASE": PASSPHRASE, "EDGEAGENT_QUERY_TIMEOUT": "30"}
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -32,10 +34,10 @@ def variables(folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def own_home(folder: Path) -> Iterator[Path]:
     """While the block runs, this process and those it starts live in ``folder``; variables of ours are not set there,
-    but for the passphrase of owners' files.
+    but for the passphrase of owners' files and how long to wait for answers.
     """
-    before = {name: os.environ.get(name) for name in (*_FOLDERS, *_OURS, "EDGEAGENT_PASSPHRASE")}
-    os.environ.update({**variables(folder), "EDGEAGENT_PASSPHRASE": PASSPHRASE})
+    before = {name: os.environ.get(name) for name in (*_FOLDERS, *_OURS, *_SET)}
+    os.environ.update({**variables(folder), **_SET})
     for name in _OURS:
         os.environ.pop(name, None)
     try:
