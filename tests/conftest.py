@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edgeagent.natsserver import ports
 from tests.support.home import own_home
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ def _signals() -> None:
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with own_home(tmp_path_factory.mktemp("home")):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ports() -> None:
+    """Workers pick ports of their own: between the moment when one picks a port and that in which its server listens, another would take
+    the same one for free, once in every run or two.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first, last = ports.BELOW_EPHEMERAL
+    share = (last - first) // _MOST_WORKERS
+    ports.BELOW_EPHEMERAL = (first + worker % _MOST_WORKERS * share, first + (worker % _MOST_WORKERS + 1) * share - 1)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import json
 import random
 import socket
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ HOST = "127.0.0.1"
 #: Linux takes ports for outgoing connections from 32768 on (net.ipv4.ip_local_port_range).
 BELOW_EPHEMERAL = (16_384, 32_000)
 TRIES = 100
+_picked: deque[int] = deque(maxlen=1000)
 
 
 def is_free(port: int) -> bool:
@@ -55,10 +57,14 @@ def _open_files(pid: int) -> set[str]:
 
 
 def pick() -> int:
-    """A port that is free now, and that no outgoing connection will take meanwhile: one below the kernel's own range, if it can be."""
+    """A port that is free now, and that no outgoing connection will take meanwhile: one below the kernel's own range, if it can be.
+
+    Nor one that this process picked a short while ago: whoever it was for may not listen yet.
+    """
     for _ in range(TRIES):
         chosen = random.randint(*BELOW_EPHEMERAL)
-        if is_free(chosen):
+        if chosen not in _picked and is_free(chosen):
+            _picked.append(chosen)
             return chosen
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))

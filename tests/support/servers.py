@@ -88,7 +88,12 @@ class Server:
     async def ready(self) -> None:
         process = self._process
         assert process is not None
-        await until(lambda: ports.read(self.folder, process.pid) is not None, "the server is ready")
+
+        def is_ready() -> bool:
+            assert process.poll() is None, f"the server ended: {self.log}"
+            return ports.read(self.folder, process.pid) is not None
+
+        await until(is_ready, "the server is ready")
 
     def kill(self) -> None:
         if self._process is not None:
