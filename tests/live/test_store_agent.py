@@ -57,10 +57,10 @@ async def program(device: NewDevice) -> Client:
     return await connect(url, what="reach the leaf", name="program", inbox_prefix="_INBOX.program")
 
 
-async def kept(client: Client, data: bytes = b"1") -> bool:
-    """Whether the leaf has acknowledged a sample."""
+async def kept(client: Client, data: bytes = b"1", subject: str = localsubjects.local_metric("program")) -> bool:
+    """Whether the leaf has acknowledged a sample, or what else is sent on ``subject``."""
     try:
-        await published(client, localsubjects.local_metric("program"), data, timeout=0.5)
+        await published(client, subject, data, timeout=0.5)
     except EdgeError:
         return False
     return True
@@ -102,8 +102,9 @@ async def test_a_flood_without_a_hub_stays_within_the_bound_and_keeps_the_newest
     device = device_on(tmp_path, disk)
     with device.running():
         leaf = await program(device)
-        await until(lambda: kept(leaf), "samples are stored")
         metric, data = localsubjects.local_metric("flood"), localsubjects.local_data("flood.x")
+        await until(lambda: kept(leaf), "samples are stored")
+        await until(lambda: kept(leaf, subject=data), "messages are stored")
         least, large = disk.free, bytes(400_000)
         for number in range(130):  # 52 MB of messages and 39 MB of samples
             for part in range(10):
