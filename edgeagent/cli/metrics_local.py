@@ -150,17 +150,11 @@ def _time(time_ms: int | None) -> str | None:
 # ---- samples ----
 
 
-def _shown(point: Point) -> str:
-    """As it reads here, like everywhere in tables."""
-    then = moment(point.time_ms / 1000).astimezone()
-    return f"{then:%Y-%m-%d %H:%M:%S}{' (a guess)' if point.estimated else ''}"
-
-
 def _samples(points: list[Point], *, as_json: bool) -> None:
     rows = [
         {
             "id": point.sample.metric,
-            "time": _time(point.time_ms) if as_json else _shown(point),
+            "time": _time(point.time_ms),
             "estimated": point.estimated,
             "source": point.source,
             "metric": point.sample.metric,
