@@ -14,8 +14,9 @@ from edgeagent.chunk import Point
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import sinksinflux, sinksremotewrite
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
-from edgeagent.hub.sinks import DIVIDE, Influx, RemoteWrite, Tally
+from edgeagent.hub.sinks import DIVIDE, Influx, RemoteWrite
 from edgeagent.hub.sinkspost import Answer, Request, Verdict, secret, verdict
+from edgeagent.hub.sinkstally import Tally
 from edgeagent.sample import Sample
 
 
