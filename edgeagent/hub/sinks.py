@@ -90,7 +90,8 @@ class RemoteWrite:
 
     def judge(self, answer: Answer) -> Verdict:
         """Older Prometheus says 500 of a sample that it will never take, which would hold up all others for ever."""
-        return Verdict.NEVER if answer.status == 500 and _NEVER.search(answer.text) else _judged(answer)
+        too_old = answer.status == 500 and not answer.page and _NEVER.search(answer.text)
+        return Verdict.NEVER if too_old else _judged(answer)
 
     def _request(self, body: bytes) -> Request:
         options = self._options

@@ -22,7 +22,7 @@ __all__ = ["Delivery", "Points", "Send", "Target"]
 DOUBT = 5
 #: How often it must be refused again after others were taken, and how many of these at most each time: by chance, since a balancer may
 #: give every second or third request to a server that refuses all.
-PROOF, WITNESSES = 2, 3
+PROOF, WITNESSES = 3, 3
 #: How many samples of those that wait are tried alone, where none was taken before.
 TRIALS = 8
 
