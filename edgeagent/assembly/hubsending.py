@@ -68,8 +68,8 @@ def _finding(each: dict[str, Any]) -> Finding:
     if each["waiting"] is None:
         return Finding("warn", f"{text}not begun", "it is in hub.toml: start the hub's services again")
     if not each["problem"]:
-        return Finding("good", f"{text}{each['waiting']} messages wait")
-    text += f"nothing is taken since {each['since']}, and {each['waiting']} messages wait: {each['problem']}"
+        return Finding("good", f"{text}{each['waiting']} waiting")
+    text += f"nothing is taken since {each['since']}, {each['waiting']} waiting: {each['problem']}"
     return Finding(
         "wrong", text, "mend the address, the login or the server: nothing is lost meanwhile, and it goes on by itself"
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,15 +15,18 @@ import pytest_asyncio
 pytest.importorskip("aiohttp")
 
 from edgeagent import subjects
-from edgeagent.assembly import hubsending
-from edgeagent.assembly.hubmake import make
+from edgeagent.assembly import hubdoctor, hubsending
+from edgeagent.assembly.hubservices import sign_in
 from edgeagent.hub import sinksdelivery, sinkspost
 from edgeagent.hub.exportsettings import InfluxOptions
-from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.sinks import Influx, Sink
 from edgeagent.link import Client
+from edgeagent.natsserver import ports
 from edgeagent.runtime import Tasks
 from tests.support.exporting import Server, point, store
+from tests.support.hub import Hub, new_hub
+from tests.support.hub import started as started_hub
 from tests.support.provisioninghub import ProvisioningHub, started
 from tests.support.servers import until
 
@@ -143,25 +148,49 @@ async def test_a_balancer_with_one_bad_server_loses_nothing(hub: Client) -> None
     assert len(lines(server)) == 400 and not sink.tally.dropped
 
 
-async def test_status_and_doctor_say_who_takes_nothing_and_why(
-    hub: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, place = Server(lambda number: 403), HubFolder(tmp_path / "hub")
-    make(place, HubOptions(name="berlin"), "olga", passphrase=None)
-    with place.options_file.open("a") as file:
-        file.write(f'[influx]\nurl = "{server.url}"\ndatabase = "pis"\n[notify.webhooks.ops]\nurl = "{server.url}"\n')
+async def test_status_doctor_and_metrics_say_who_takes_nothing_and_why(tmp_path: Path) -> None:
+    """A hub as people run it."""
+    server, port = Server(lambda number: 403), ports.pick()
+    with new_hub(tmp_path) as made:
+        with made.place.options_file.open("a") as file:
+            file.write(f'[metrics]\nlisten = "127.0.0.1:{port}"\n[influx]\nurl = "{server.url}"\ndatabase = "pis"\n')
+            file.write(f'[notify.webhooks.ops]\nurl = "{server.url}"\n')
+        async with server.running(), up(made) as hub:
+            await store(hub, "pi-01", [point("t", 1, NOW)])
+            await until(lambda: server.asked > 0, "it is refused")
+            await until(lambda: (made.place.troubles / "sink_influx").exists(), "it is noted")
+            influx, ops = [each for each in await hubdoctor.examine(made.place) if each.text.startswith("sending")]
+            assert influx.level == "wrong" and "influx: nothing is taken since 20" in influx.text
+            assert influx.text.endswith("1 waiting: 403 said") and "goes on by itself" in influx.remedy
+            assert ops.good and ops.text.endswith("webhook ops: 0 waiting")
+            status = await asyncio.to_thread(made.command, "hub", "status")
+            assert "403 said" in status.out and "webhook ops" in status.out
+            url = f"http://127.0.0.1:{port}/metrics"
 
-    async def said() -> list[tuple[str, str]]:
-        return [(each.level, each.text) for each in map(hubsending._finding, await hubsending.look(place, hub))]
+            async def shown() -> bool:
+                with contextlib.suppress(OSError):
+                    text = (await asyncio.to_thread(urllib.request.urlopen, url)).read().decode()
+                    found = [line for line in text.splitlines() if line.startswith("edgeagent_hub_sending_fails_seconds")]
+                    assert {line.split("{")[1].split("}")[0]: float(line.split()[-1]) > 0 for line in found} == {
+                        'to="influx"': True,
+                        'to="webhook ops"': False,
+                    }
+                    return True
+                return False
 
-    assert [level for level, _ in await said()] == ["warn", "warn"], "nothing has begun"
-    async with server.running(), writing(hub, server, place.troubles) as sink:
-        await store(hub, "pi-01", [point("t", 1, NOW)])
-        await until(lambda: sink.tally.retries > 0, "it is refused")
-        influx, ops = await hubsending.look(place, hub)
-        assert influx["problem"] == "403 said" and influx["waiting"] == 1 and influx["since"] and ops["waiting"] is None
-        (level, text), _ = await said()
-        assert level == "wrong" and "influx: nothing is taken since 20" in text and "403 said" in text
-        server.answer = lambda number: 204
-        await until(lambda: drained(sink), "it is taken")
-        assert (await said())[0] == ("good", "sending      influx: 0 messages wait")
+            await until(shown, "/metrics says it")
+
+
+@contextlib.asynccontextmanager
+async def up(made: Hub) -> AsyncIterator[Client]:
+    """A connection to the hub, once its services have begun."""
+    with started_hub(made.up()):
+        await until(made.answers, "the hub is up")
+        hub = await sign_in(made.place, Keyring.load(made.place.path), "hub")
+
+        async def begun() -> bool:
+            return all(each["waiting"] is not None for each in await hubsending.look(made.place, hub))
+
+        await until(begun, "its services have begun")
+        yield hub
+        await hub.close()
