@@ -17,6 +17,7 @@ from edgeagent.assembly import hubtls
 from edgeagent.assembly.doctordevices import devices
 from edgeagent.assembly.doctorexports import given_out, secrets
 from edgeagent.assembly.findings import Finding
+from edgeagent.assembly.hubsending import sending
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub import ownfiles, tlsfolder
@@ -167,5 +168,5 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
 
 CHECKS: list[Check] = [
     *(running, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
-    *(given_out, secrets, devices),
+    *(given_out, secrets, sending, devices),
 ]

@@ -25,7 +25,8 @@ from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.notify import Receiver
 from edgeagent.hub.notifypresence import PresenceTeller
-from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
+from edgeagent.hub.sinks import Influx, RemoteWrite, Sink
+from edgeagent.hub.sinksdelivery import Target
 from edgeagent.link import Client, request
 from edgeagent.runtime import Tasks, jittered
 from edgeagent.trust import websockets
@@ -64,8 +65,10 @@ class HubExports:
         self._values = self._wanted_values()
         self._samples = SampleFollower(hub, self._values, time.time)
         self._devices: DeviceStates | None = None
-        self._sinks = [Sink(hub, target, time.time) for target in self._targets()]
-        self._receivers = [Receiver(hub, name, webhook, place.path) for name, webhook in exports.notify.webhooks.items()]
+        self._sinks = [Sink(hub, target, time.time, place.troubles) for target in self._targets()]
+        self._receivers = [
+            Receiver(hub, name, webhook, place.path, place.troubles) for name, webhook in exports.notify.webhooks.items()
+        ]
         self._fills: list[Fill] = []
         self._ends: dict[str, datetime] = {}
 
@@ -164,6 +167,10 @@ class HubExports:
             for outcome, count in list(receiver.outcomes.items())
         ]
         yield families.counter("edgeagent_hub_notifications_total", "What was told by webhook, by what became of it.", told)
+        failing = [({"to": sink.name}, sink.trouble.seconds()) for sink in self._sinks]
+        failing += [({"to": f"webhook {receiver.name}"}, receiver.trouble.seconds()) for receiver in self._receivers]
+        text = "For how long nothing could be sent to somebody, 0: it works."
+        yield families.gauge("edgeagent_hub_sending_fails_seconds", text, failing)
 
     def _forwarding(self) -> Iterator[Metric]:
         from edgeagent.hub import exporterfamilies as families

@@ -10,7 +10,7 @@ from edgeagent.assembly.hubexports import missing
 from edgeagent.errors import EdgeError, Failed, UsageProblem
 from edgeagent.hub.exportsettings import Webhook
 from edgeagent.hub.folder import HubFolder
-from edgeagent.hub.notify import request_of
+from edgeagent.hub.notify import judged, request_of
 from edgeagent.hub.notifyrules import Notice, trial
 from edgeagent.hub.sinkspost import Poster, Verdict, why
 from edgeagent.times import rfc3339
@@ -47,4 +47,4 @@ async def _one(poster: Poster, place: HubFolder, name: str, webhook: Webhook, no
         answer = await poster.post(request_of(webhook, place.path, notice))
     except EdgeError as error:
         return Trial(name, False, why(error))
-    return Trial(name, answer.verdict is Verdict.TAKEN, str(answer))
+    return Trial(name, judged(webhook, answer) is Verdict.TAKEN, str(answer))

@@ -176,6 +176,9 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         Column("full", lambda part: f"{part:.1%}"),
     ]
     emit(found["streams"], columns, Form.table)
+    if found["sending"]:
+        typer.echo()
+        emit(found["sending"], [Column("id"), Column("waiting"), Column("since"), Column("problem", narrow="wrap")], Form.table)
 
 
 def _bytes(value: Any) -> str:

@@ -9,7 +9,7 @@ from prometheus_client import Metric
 
 from edgeagent.hub.exporternames import Labels, Series
 from edgeagent.hub.exportervalues import Value
-from edgeagent.hub.sinks import Tally
+from edgeagent.hub.sinkstally import Tally
 
 __all__ = ["Fill", "counter", "fills", "gauge", "sample_families", "tallies"]
 

@@ -141,6 +141,11 @@ class HubFolder:
         return self.path / "founder.json"
 
     @property
+    def troubles(self) -> Path:
+        """Why something cannot be sent to others now: a file each (sinkstrouble)."""
+        return self.path / "troubles"
+
+    @property
     def lock(self) -> Path:
         return self.path / "hub.pid"
 

@@ -24,11 +24,12 @@ from edgeagent.hub.notifyledger import STREAM, Ledger
 from edgeagent.hub.notifyrules import BACK, LOST, Notice, is_wanted
 from edgeagent.hub.sinksconsumer import DurableConsumer
 from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, secret
+from edgeagent.hub.sinkstrouble import Trouble
 from edgeagent.link import Client
 from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import Tasks
 
-__all__ = ["Held", "Receiver", "another", "request_of"]
+__all__ = ["Held", "Receiver", "another", "consumer_of", "judged", "request_of"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -40,8 +41,6 @@ EXPIRE_SECONDS = 86_400.0
 DEVICE_PER_SECOND, DEVICE_AT_ONCE = 1 / 60, 10
 #: After so many refusals of one event another one is tried; when that is taken, so many more show that the first is at fault.
 DOUBT, PROOF = 5, 3
-#: Refusals that speak of the moment and not of what was sent: too slow, too early, too many, not available.
-_MOMENTARY = frozenset({408, 425, 429, 503})
 #: Pause after the hub did not answer, in seconds.
 AGAIN_SECONDS = 1.0
 
@@ -74,13 +73,18 @@ def another(held: Sequence[Held], round: int) -> Held | None:
 
 
 class Receiver:
-    """One webhook. folder: where its files are. outcomes: notices by what became of them: ``sent``, ``refused``, ``expired``, ``flood``."""
+    """One webhook.
 
-    def __init__(self, hub: Client, name: str, options: Webhook, folder: Path) -> None:
+    folder: where its files are. notes: folder for why it cannot be told, None: nowhere.
+    outcomes: notices by what became of them: ``sent``, ``refused``, ``expired``, ``flood``.
+    """
+
+    def __init__(self, hub: Client, name: str, options: Webhook, folder: Path, notes: Path | None = None) -> None:
         self._ledger, self._options, self._folder = Ledger(hub), options, folder
         self.name, self.outcomes, self.retries = name, Counter[str](), 0
         policy = api.DeliverPolicy.NEW  # nobody wants to be told of last month
-        self._consumer = DurableConsumer(hub, STREAM, f"notify_{name}", batch=BATCH, policy=policy)
+        self._consumer = DurableConsumer(hub, STREAM, consumer_of(name), batch=BATCH, policy=policy)
+        self.trouble = Trouble(name, notes and notes / consumer_of(name))
         self._rates = RateLimits(DEVICE_PER_SECOND, DEVICE_AT_ONCE, shared=10, remembered=1000)
         self._arrived: list[Any] = []
         self._held: list[Held] = []
@@ -139,7 +143,7 @@ class Receiver:
 
     async def _tell(self) -> None:
         async with Poster() as poster:
-            attempts = Attempts(poster, name=self.name, retried=self._retried, waiting=self._waiting)
+            attempts = Attempts(poster, trouble=self.trouble, retried=self._retried, waiting=self._waiting, judge=self._verdict)
             while True:
                 while not self._held:
                     self._wake.clear()
@@ -154,7 +158,7 @@ class Receiver:
             found, answer = await self._try(attempts, first)
             if found is not Verdict.LATER:
                 return
-            if answer is not None and answer.status not in _MOMENTARY:
+            if answer is not None and answer.of_content:
                 refusals, proof = refusals + 1, proof + bool(proof)
                 if proof > PROOF:
                     await self._refused(first, answer)
@@ -197,8 +201,21 @@ class Receiver:
     async def _waiting(self) -> None:
         await self._consumer.working([*self._arrived, *(held.message for held in self._held)])
 
+    def _verdict(self, answer: Answer) -> Verdict:
+        return judged(self._options, answer)
+
     def _retried(self) -> None:
         self.retries += 1
+
+
+def consumer_of(name: str) -> str:
+    """name: of a webhook."""
+    return f"notify_{name}"
+
+
+def judged(options: Webhook, answer: Answer) -> Verdict:
+    """Those whose answers we know never answer with a page: a firewall that wants a login does. Your own webhook may."""
+    return Verdict.LATER if answer.page and options.format != "json" else answer.verdict
 
 
 def request_of(options: Webhook, folder: Path, notice: Notice) -> Request:

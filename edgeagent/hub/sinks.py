@@ -6,13 +6,13 @@ nothing at either of the two. What they never take is dropped, counted and said.
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from edgeagent import chunk, subjects
 from edgeagent.chunk import Point
@@ -20,11 +20,14 @@ from edgeagent.hub import sinksinflux, sinksremotewrite
 from edgeagent.hub.exportervalues import MAX_POINTS, believable
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
 from edgeagent.hub.sinksconsumer import DurableConsumer
-from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, delivered, secret
+from edgeagent.hub.sinksdelivery import Delivery, Points, Send, Target
+from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, secret
 from edgeagent.hub.sinksremotewrite import Row
+from edgeagent.hub.sinkstally import Tally
+from edgeagent.hub.sinkstrouble import Trouble
 from edgeagent.link import Client
 
-__all__ = ["Influx", "RemoteWrite", "Send", "Sink", "Tally", "Target"]
+__all__ = ["Influx", "RemoteWrite", "Sink", "consumer_of"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -38,56 +41,19 @@ DIVIDE = 64
 #: What Prometheus calls samples that it does not take (tsdb's errors; 2.42 answers 500 with the first of them).
 _NEVER = re.compile(r"too old sample|out of bounds|out of order|duplicate sample", re.IGNORECASE)
 
-_Points = Sequence[tuple[str, Point]]
 _Rows = TypeVar("_Rows")
 _Halves = Callable[[_Rows], "tuple[_Rows, _Rows] | None"]
+#: Sends a part; what it answers if it is refused for ever, None if it is taken.
+_Post = Callable[[_Rows], Awaitable["Answer | None"]]
 
 
-class Tally:
-    """What became of samples. sent: taken. dropped: by reason: ``future``, ``unreadable``, ``too_many``, ``refused``."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.retries = 0
-        self.pending = 0
-        self.dropped: Counter[str] = Counter()
-        self.problem = ""
-
-    def refused(self, name: str, count: int, answer: Answer) -> None:
-        """Count them, and say so when the reason is another one than last time."""
-        self.dropped["refused"] += count
-        if answer.text != self.problem:
-            self.problem = answer.text
-            log.warning("%s does not take %s samples: %s", name, count, answer)
-
-
-#: Posts a request until it was taken or refused for ever.
-Send = Callable[[Callable[[], Request]], Awaitable[Answer]]
-
-
-class Target(Protocol):
-    """Where samples go. name: for people, and part of the consumer's name."""
-
-    name: str
-
-    async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        """Write them all, or count in ``tally`` what was refused."""
-        ...
-
-    def judge(self, answer: Answer) -> Verdict:
-        """What an answer means."""
-        ...
-
-
-async def _divided(
-    rows: _Rows, post: Callable[[_Rows], Awaitable[Answer]], halves: _Halves[_Rows]
-) -> AsyncIterator[tuple[_Rows, Answer]]:
+async def _divided(rows: _Rows, post: _Post[_Rows], halves: _Halves[_Rows]) -> AsyncIterator[tuple[_Rows, Answer]]:
     """Post what one device sent, in parts where it is refused, and yield the parts that never will be taken."""
     waiting, tries = [rows], 0
     while waiting:
         rows, tries = waiting.pop(), tries + 1
         answer = await post(rows)
-        if answer.verdict is Verdict.TAKEN:
+        if answer is None:
             continue
         parts = halves(rows)
         if parts is None or tries >= DIVIDE:
@@ -104,26 +70,28 @@ class RemoteWrite:
     def __init__(self, options: RemoteWriteOptions, folder: Path) -> None:
         self._options, self._folder = options, folder
 
-    async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        async def post(rows: list[Row]) -> Answer:
-            return await self._post(rows, send, tally)
+    async def write(self, points: Points, send: Send, tally: Tally) -> None:
+        async def post(rows: list[Row]) -> Answer | None:
+            body = sinksremotewrite.body(rows)
+            answer = await send(lambda: self._request(body))
+            if self.judge(answer) is not Verdict.TAKEN:
+                return answer
+            tally.sent += _count(rows)
+            return None
 
         rows = sinksremotewrite.rows_of(points)
-        if (await post(rows)).verdict is not Verdict.TAKEN:
+        if await post(rows):
             for part in sinksremotewrite.by_device(rows):  # nobody else pays for what one device sends
                 async for lost, answer in _divided(part, post, sinksremotewrite.halves):
                     tally.refused(self.name, _count(lost), answer)
 
-    async def _post(self, rows: list[Row], send: Send, tally: Tally) -> Answer:
-        body = sinksremotewrite.body(rows)
-        answer = await send(lambda: self._request(body))
-        if answer.verdict is Verdict.TAKEN:
-            tally.sent += _count(rows)
-        return answer
+    def request(self, points: Points) -> Request:
+        return self._request(sinksremotewrite.body(sinksremotewrite.rows_of(points)))
 
     def judge(self, answer: Answer) -> Verdict:
         """Older Prometheus says 500 of a sample that it will never take, which would hold up all others for ever."""
-        return Verdict.NEVER if answer.status == 500 and _NEVER.search(answer.text) else answer.verdict
+        too_old = answer.status == 500 and not answer.page and _NEVER.search(answer.text)
+        return Verdict.NEVER if too_old else _judged(answer)
 
     def _request(self, body: bytes) -> Request:
         options = self._options
@@ -132,28 +100,36 @@ class RemoteWrite:
 
 
 class Influx:
-    """Some versions take the good lines of a request that they refuse, others none: it is divided as for Prometheus, and a line that
-    is written twice changes nothing."""
+    """Of a request with lines that it does not take it takes the others, and says how many these were. Where it does not say that, the
+    request is divided as for Prometheus: a line that is written twice changes nothing."""
 
     name = "influx"
 
     def __init__(self, options: InfluxOptions, folder: Path) -> None:
         self._options, self._folder = options, folder
 
-    async def write(self, points: _Points, send: Send, tally: Tally) -> None:
-        async def post(part: _Points) -> Answer:
+    async def write(self, points: Points, send: Send, tally: Tally) -> None:
+        async def post(part: Points) -> Answer | None:
             body = sinksinflux.body(part)
             answer = await send(lambda: self._request(body))
-            tally.sent += len(part) if answer.verdict is Verdict.TAKEN else 0
-            return answer
+            lost = 0 if self.judge(answer) is Verdict.TAKEN else sinksinflux.lost(answer.status, answer.text)
+            if lost is None:
+                return answer
+            tally.sent += len(part) - min(lost, len(part))
+            if lost:
+                tally.refused(self.name, min(lost, len(part)), answer)
+            return None
 
-        if (await post(points)).verdict is not Verdict.TAKEN:
+        if await post(points):
             for part in _by_device(points):
                 async for lost, answer in _divided(part, post, _halves):
                     tally.refused(self.name, len(lost), answer)
 
+    def request(self, points: Points) -> Request:
+        return self._request(sinksinflux.body(points))
+
     def judge(self, answer: Answer) -> Verdict:
-        return answer.verdict
+        return _judged(answer)
 
     def _request(self, body: bytes) -> Request:
         options = self._options
@@ -163,18 +139,28 @@ class Influx:
 
 
 class Sink:
-    """Takes what the hub stores to one target, for ever. hub: a connection to the account HUB. clock: Unix seconds."""
+    """Takes what the hub stores to one target, for ever.
 
-    def __init__(self, hub: Client, target: Target, clock: Callable[[], float]) -> None:
+    hub: a connection to the account HUB. clock: Unix seconds. notes: folder for why nothing can be written, None: nowhere.
+    """
+
+    def __init__(self, hub: Client, target: Target, clock: Callable[[], float], notes: Path | None = None) -> None:
         self._target, self._clock = target, clock
-        self._consumer = DurableConsumer(hub, subjects.METRICS, f"sink_{target.name}", batch=CHUNKS)
-        self.name, self.tally = target.name, Tally()
+        consumer = consumer_of(target.name)
+        self._consumer = DurableConsumer(hub, subjects.METRICS, consumer, batch=CHUNKS)
+        self.name, self.tally, self.trouble = target.name, Tally(), Trouble(target.name, notes and notes / consumer)
+        self._taken: list[Any] = []
 
     async def run(self) -> None:
         async with Poster() as poster:
+            attempts = Attempts(
+                poster, trouble=self.trouble, retried=self._retried, waiting=self._waiting, judge=self._target.judge
+            )
+            delivery = Delivery(self._target, attempts)
             async for messages in self._consumer.batches():
+                self._taken = messages
                 try:
-                    await self._write(poster, messages)
+                    await self._write(delivery)
                 except BaseException:  # the end of us, above all
                     await self._consumer.released(messages)
                     raise
@@ -184,19 +170,14 @@ class Sink:
         """See how much waits. Raises EdgeError."""
         self.tally.pending = await self._consumer.pending()
 
-    async def _write(self, poster: Poster, messages: list[Any]) -> None:
-        async def waiting() -> None:
-            await self._consumer.working(messages)
-
-        attempts = Attempts(poster, name=self.name, retried=self._retried, waiting=waiting, judge=self._target.judge)
-
-        async def send(make: Callable[[], Request]) -> Answer:
-            return await delivered(attempts, make)
-
-        points = self._points(messages)
+    async def _write(self, delivery: Delivery) -> None:
+        points = self._points(self._taken)
         while batch := list(islice(points, SAMPLES)):
-            await self._target.write(batch, send, self.tally)
-            await waiting()
+            await delivery.write(batch, self.tally)
+            await self._waiting()
+
+    async def _waiting(self) -> None:
+        await self._consumer.working(self._taken)
 
     def _retried(self) -> None:
         self.tally.retries += 1
@@ -225,14 +206,24 @@ class Sink:
                 yield point
 
 
-def _by_device(points: _Points) -> list[_Points]:
+def consumer_of(name: str) -> str:
+    """name: of a target."""
+    return f"sink_{name}"
+
+
+def _judged(answer: Answer) -> Verdict:
+    """A page is no answer of theirs, whatever its status (a firewall's login says 200); but proxies refuse in that way what is too large."""
+    return Verdict.LATER if answer.page and answer.status != 413 else answer.verdict
+
+
+def _by_device(points: Points) -> list[Points]:
     found: dict[str, list[tuple[str, Point]]] = {}
     for pair in points:
         found.setdefault(pair[0], []).append(pair)
     return list(found.values())
 
 
-def _halves(points: _Points) -> tuple[_Points, _Points] | None:
+def _halves(points: Points) -> tuple[Points, Points] | None:
     middle = len(points) // 2
     return (points[:middle], points[middle:]) if middle else None
 
@@ -242,6 +233,7 @@ def _count(rows: Sequence[Row]) -> int:
 
 
 def _basic(folder: Path, user: str, password_file: str) -> dict[str, str]:
-    from aiohttp import BasicAuth
-
-    return {"Authorization": BasicAuth(user, secret(folder, password_file)).encode()} if user else {}
+    if not user:
+        return {}
+    login = f"{user}:{secret(folder, password_file)}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(login).decode()}"}

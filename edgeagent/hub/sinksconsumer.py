@@ -21,7 +21,7 @@ from edgeagent.direct import in_our_words
 from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.link import Client
 
-__all__ = ["DurableConsumer"]
+__all__ = ["DurableConsumer", "waiting_for"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -107,9 +107,7 @@ class DurableConsumer:
     async def pending(self) -> int:
         """How many messages wait to be taken. Raises EdgeError."""
         await self.ensure()
-        with _in_our_words(f"look at {self._name}"):
-            info = await self._hub.jetstream().consumer_info(self._stream, self._name)
-            return (info.num_pending or 0) + (info.num_ack_pending or 0)
+        return await waiting_for(self._hub, self._stream, self._name) or 0
 
     @staticmethod
     async def working(messages: Sequence[Any]) -> None:
@@ -131,6 +129,16 @@ class DurableConsumer:
         with contextlib.suppress(nats.errors.Error, OSError):
             for message in messages:
                 await message.nak()
+
+
+async def waiting_for(hub: Client, stream: str, name: str) -> int | None:
+    """How many messages wait to be taken by a consumer; None: there is none of that name. Raises EdgeError."""
+    with _in_our_words(f"look at {name}"):
+        try:
+            info = await hub.jetstream().consumer_info(stream, name)
+        except NotFoundError:
+            return None
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,14 @@ from urllib.parse import urlencode
 from edgeagent.chunk import Point
 from edgeagent.hub.exportsettings import InfluxOptions
 
-__all__ = ["body", "line", "write_url"]
+__all__ = ["body", "line", "lost", "write_url"]
 
+#: What versions 1 (tried: 1.6) and 2 (http/write_handler.go) say where they took some lines and not others, each as one JSON object. Names
+#: in it come from devices, so only what stands before and after them counts.
+_PARTIAL = re.compile(
+    r'\{"(error":"|code":"[a-z ]+", ?"message":"failure writing points to database: )partial write: (?!unable to parse)'
+    r'.* dropped=(\d{1,9})( for database: [^" ]+ for retention policy: [^" ]+)?"\}'
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 #: Tags that are ours, and names that InfluxDB keeps for itself.
 _TAKEN = frozenset({"device", "source", "time", "value"})
@@ -26,6 +32,12 @@ def write_url(options: InfluxOptions) -> str:
     if options.bucket:
         return f"{base}/api/v2/write?{urlencode({'org': options.org, 'bucket': options.bucket, 'precision': 'ms'})}"
     return f"{base}/write?{urlencode({'db': options.database, 'precision': 'ms'})}"
+
+
+def lost(status: int, said: str) -> int | None:
+    """How many lines of a request were not taken, if all others were; None: that is not known."""
+    found = _PARTIAL.fullmatch(said) if status in (400, 422) else None
+    return int(found[2]) if found else None
 
 
 def body(points: Iterable[tuple[str, Point]]) -> bytes:

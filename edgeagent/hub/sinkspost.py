@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -14,13 +13,12 @@ from urllib.request import getproxies, proxy_bypass
 from edgeagent import files
 from edgeagent.backoff import delays
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
+from edgeagent.hub.sinkstrouble import Trouble
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Answer", "Attempts", "Poster", "Request", "Verdict", "bearer", "delivered", "secret", "verdict", "why"]
-
-log = logging.getLogger("edgeagent.hub")
+__all__ = ["MOMENTARY", "Answer", "Attempts", "Poster", "Request", "Verdict", "bearer", "secret", "verdict", "why"]
 
 #: How long one request may take, in seconds.
 TIMEOUT_SECONDS = 30.0
@@ -28,9 +26,11 @@ TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = (1.0, 60.0)
 #: How much of an answer is read, in bytes, and quoted, in characters.
 MAX_ANSWER_BYTES, MAX_QUOTED = 4096, 200
-#: What asks for a person, who then expects that nothing was lost meanwhile: a wrong login, a wrong address. And "later" in words.
-_MENDABLE = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
-
+#: What speaks of the content: malformed, too large, not to be processed. All other refusals ask for a person (a wrong login, a wrong
+#: address, a firewall), who then expects that nothing was lost meanwhile, or for patience.
+_CONTENT = frozenset({400, 413, 422})
+#: Refusals that speak of the moment and not of what was sent: too slow, too early, too many, not available.
+MOMENTARY = frozenset({408, 425, 429, 502, 503, 504})
 
 _SEND = "send"
 
@@ -50,7 +50,8 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """status: of HTTP. text: the beginning of what was said. retry_after: seconds that the other side asked for, 0 if it did not."""
+    """status: of HTTP. text: the first 4 KB of what was said, as one line. retry_after: seconds that the other side asked for, 0 if it
+    did not."""
 
     status: int
     text: str = ""
@@ -60,15 +61,26 @@ class Answer(NamedTuple):
     def verdict(self) -> Verdict:
         return verdict(self.status)
 
+    @property
+    def page(self) -> bool:
+        """Whether it is a page for a browser: from what stands before a server, since the ones that we know answer in JSON or text."""
+        return self.text.startswith("<")
+
+    @property
+    def of_content(self) -> bool:
+        """Whether a refusal may be about what was sent, rather than about the moment."""
+        return self.status not in MOMENTARY
+
     def __str__(self) -> str:
-        return f"{self.status} {self.text}".strip()
+        said = f"and a web page: {self.text}" if self.page else self.text
+        return f"{self.status} {said[:MAX_QUOTED]}".strip()
 
 
 def verdict(status: int) -> Verdict:
     """2xx is taken. Redirections are not followed: a secret must not go where nobody meant it to."""
     if 200 <= status < 300:
         return Verdict.TAKEN
-    return Verdict.NEVER if 400 <= status < 500 and status not in _MENDABLE else Verdict.LATER
+    return Verdict.NEVER if status in _CONTENT else Verdict.LATER
 
 
 def secret(folder: Path, name: str) -> str:
@@ -121,41 +133,52 @@ class Poster:
         except asyncio.TimeoutError:
             raise Unreachable(_SEND, f"no answer within {TIMEOUT_SECONDS:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(_SEND, _one_line(_plain(error))) from None
+            raise Unreachable(_SEND, _one_line(_plain(error))[:MAX_QUOTED]) from None
 
 
 class Attempts:
-    """Posting to one other side, again and again. What goes wrong is logged when it begins and when it is over.
+    """Posting to one other side, again and again.
 
-    name: of the other side, for the log. retried: called at every further try. waiting: called before each try and each pause.
-    judge: what an answer means to this other side.
+    trouble: what goes wrong is noted there when it begins and when it is over. retried: called at every further try.
+    waiting: called before each try and each pause. judge: what an answer means to this other side.
     """
 
     def __init__(
         self,
         poster: Poster,
         *,
-        name: str,
+        trouble: Trouble,
         retried: Callable[[], None],
         waiting: Callable[[], Awaitable[None]],
         judge: Callable[[Answer], Verdict] = lambda answer: answer.verdict,
     ) -> None:
-        self._poster, self._name, self._retried, self._waiting, self._judge = poster, name, retried, waiting, judge
-        self._said, self._asked, self._pauses = "", 0.0, delays(*RETRY_SECONDS)
+        self._poster, self._trouble, self._retried, self._waiting, self._judge = poster, trouble, retried, waiting, judge
+        self._asked, self._pauses = 0.0, delays(*RETRY_SECONDS)
 
     async def once(self, make: Callable[[], Request]) -> tuple[Verdict, Answer | None]:
         """Post it. None: there was no answer. make: called before every try: a file with a secret may have been put right."""
-        await self._waiting()
         try:
-            answer = await self._poster.post(make())
+            found, answer = await self._posted(make)
         except EdgeError as error:
             self._wrong(why(error), 0.0)
             return Verdict.LATER, None
-        if (found := self._judge(answer)) is Verdict.LATER:
+        if found is Verdict.LATER:
             self._wrong(str(answer), answer.retry_after)
         else:
-            self._right()
+            self.right()
         return found, answer
+
+    async def trial(self, make: Callable[[], Request]) -> tuple[Verdict, Answer | None]:
+        """The same, and nothing is noted: it only shows what is taken now."""
+        try:
+            return await self._posted(make)
+        except EdgeError:
+            return Verdict.LATER, None
+
+    async def _posted(self, make: Callable[[], Request]) -> tuple[Verdict, Answer]:
+        await self._waiting()
+        answer = await self._poster.post(make())
+        return self._judge(answer), answer
 
     async def pause(self) -> None:
         """After a try that did not count: longer each time, and as long as the other side asked for."""
@@ -163,25 +186,14 @@ class Attempts:
         await self._waiting()
         await asyncio.sleep(max(next(self._pauses), min(self._asked, RETRY_SECONDS[1])))
 
+    def right(self) -> None:
+        """The other side does its work."""
+        self._trouble.over()
+        self._asked, self._pauses = 0.0, delays(*RETRY_SECONDS)
+
     def _wrong(self, problem: str, asked: float) -> None:
         self._asked = asked
-        if problem != self._said:
-            log.warning("cannot send to %s: %s; it is tried again until it works", self._name, problem)
-            self._said = problem
-
-    def _right(self) -> None:
-        if self._said:
-            log.info("%s answers again", self._name)
-        self._said, self._asked, self._pauses = "", 0.0, delays(*RETRY_SECONDS)
-
-
-async def delivered(attempts: Attempts, make: Callable[[], Request]) -> Answer:
-    """Post until the answer is TAKEN or NEVER."""
-    while True:
-        found, answer = await attempts.once(make)
-        if answer is not None and found is not Verdict.LATER:
-            return answer
-        await attempts.pause()
+        self._trouble.begun(problem)
 
 
 def _proxy(url: str) -> str | None:
@@ -207,4 +219,4 @@ def _seconds(text: str) -> float:
 
 
 def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text.strip())[:MAX_QUOTED]
+    return "".join(char if char.isprintable() else " " for char in text.strip())

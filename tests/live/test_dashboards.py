@@ -123,7 +123,7 @@ async def test_every_panel_returns_data_and_every_rule_can_be_asked(live: LiveFl
         await until(all_there, "every query returns data")
     except AssertionError:
         raise AssertionError(f"no data for {sorted(missing)}") from None
-    assert len(rules()) == 13
+    assert len(rules()) == 14
     for rule in rules():
         await server.now(rule)
     targets = (await server.ask("targets"))["activeTargets"]

@@ -58,11 +58,11 @@ async def hub(place: ProvisioningHub, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 @contextlib.asynccontextmanager
-async def receiving(hub: Client, server: Server, **options: Any) -> AsyncIterator[Receiver]:
-    made = Receiver(hub, "ops", Webhook(url=f"{server.url}/hook", **options), Path())
+async def receiving(hub: Client, server: Server, name: str = "ops", **options: Any) -> AsyncIterator[Receiver]:
+    made = Receiver(hub, name, Webhook(url=f"{server.url}/hook", **options), Path())
     tasks = Tasks()
     await made.start()
-    tasks.start("ops", made.run())
+    tasks.start(name, made.run())
     try:
         yield made
     finally:
@@ -171,6 +171,35 @@ async def test_a_receiver_with_a_wrong_login_loses_nothing(hub: Client) -> None:
         right = True
         await until(lambda: len(server.posted) == 6, "all are told")
     assert receiver.outcomes == {"sent": 6}
+
+
+async def test_a_dead_receiver_holds_up_no_other_and_gets_its_events_afterwards(hub: Client) -> None:
+    """Each answers in another way, and one behind a firewall's login takes nothing, though that says 200."""
+    alive, login = Server(), Server(lambda number: 200)
+    login.text = "<html>Log in to GuestNet</html>"
+    others = [Server(lambda number: 500), Server(lambda number: 403), login]
+    async with contextlib.AsyncExitStack() as stack:
+        for server in (alive, *others):
+            await stack.enter_async_context(server.running())
+        await stack.enter_async_context(receiving(hub, alive))
+        dead = [
+            await stack.enter_async_context(receiving(hub, server, name=f"dead{number}", format="slack"))
+            for number, server in enumerate(others)
+        ]
+        for number in range(12):
+            await tell(hub, f"pi-{number}", "error", "app.failed")
+        await until(lambda: len(alive.posted) == 12, "the one that works is told all")
+        await until(lambda: all(one.retries > 2 * notify.DOUBT for one in dead), "the others are tried again and again")
+        assert not any(one.outcomes for one in dead) and all(one.trouble.noted for one in dead)
+        assert all(server.asked <= 1.5 * one.retries + 2 for server, one in zip(others, dead, strict=True)), "not more than that"
+        login.posted.clear()
+        for server in others:
+            server.answer, server.text = lambda number: 200, "ok"
+        await until(lambda: all(one.outcomes == {"sent": 12} for one in dead), "and told all afterwards")
+        assert not any(one.trouble.noted for one in dead)
+    for server in others:
+        told = [json.loads(posted.body)["text"].split("*")[1] for posted in server.posted if posted.said == "ok"]
+        assert sorted(told) == sorted({f"app.failed on pi-{number}" for number in range(12)}), "each once"
 
 
 async def test_what_grew_old_while_it_was_tried_is_not_told(hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:

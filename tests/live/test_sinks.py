@@ -16,7 +16,8 @@ from edgeagent import subjects
 from edgeagent.errors import Unreachable
 from edgeagent.hub import sinksconsumer, sinkspost
 from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
-from edgeagent.hub.sinks import Influx, RemoteWrite, Sink, Target
+from edgeagent.hub.sinks import Influx, RemoteWrite, Sink
+from edgeagent.hub.sinksdelivery import Target
 from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks

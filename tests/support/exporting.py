@@ -38,16 +38,16 @@ def exports(**sections: Any) -> Exports:
 
 
 class Posted:
-    """One request. path: with its query."""
+    """One request that was answered with 2xx. path: with its query. said: the answer."""
 
-    def __init__(self, path: str, headers: Any, body: bytes) -> None:
-        self.path, self.headers, self.body = path, headers, body
+    def __init__(self, path: str, headers: Any, body: bytes, said: str) -> None:
+        self.path, self.headers, self.body, self.said = path, headers, body, said
 
 
 class Server:
     """An HTTP server that notes what is posted and answers ``answer(number of the request)``: a status, or one with headers.
 
-    judge: the same, where the answer depends on what is posted.
+    judge: the same, where the answer depends on what is posted. text: what it says.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Server:
     ) -> None:
         self.port, self.answer, self.judge = ports.pick(), answer, judge
         self.posted: list[Posted] = []
-        self.asked = 0
+        self.asked, self.text = 0, "said"
         self._runner: web.AppRunner | None = None
 
     @property
@@ -81,8 +81,8 @@ class Server:
         self.asked += 1
         status, headers = found if isinstance(found, tuple) else (found, {})
         if status < 300:
-            self.posted.append(Posted(request.path_qs, request.headers, body))
-        return web.Response(status=status, headers=headers, text="said")
+            self.posted.append(Posted(request.path_qs, request.headers, body, self.text))
+        return web.Response(status=status, headers=headers, text=self.text)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:

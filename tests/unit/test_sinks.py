@@ -13,9 +13,12 @@ from line_protocol_parser import parse_line
 from edgeagent.chunk import Point
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import sinksinflux, sinksremotewrite
-from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions
-from edgeagent.hub.sinks import DIVIDE, Influx, RemoteWrite, Tally
+from edgeagent.hub.exportsettings import InfluxOptions, RemoteWriteOptions, Webhook
+from edgeagent.hub.notify import judged
+from edgeagent.hub.sinks import DIVIDE, Influx, RemoteWrite
 from edgeagent.hub.sinkspost import Answer, Request, Verdict, secret, verdict
+from edgeagent.hub.sinkstally import Tally
+from edgeagent.hub.sinkstrouble import Noted, Trouble, noted
 from edgeagent.sample import Sample
 
 
@@ -164,7 +167,7 @@ def test_where_influx_takes_lines() -> None:
     ("status", "meaning"),
     [
         *((status, Verdict.TAKEN) for status in (200, 204)),
-        *((status, Verdict.LATER) for status in (301, 401, 403, 404, 408, 429, 500, 503)),
+        *((status, Verdict.LATER) for status in (301, 401, 403, 404, 406, 408, 410, 415, 429, 451, 500, 503, 511)),
         *((status, Verdict.NEVER) for status in (400, 413, 422)),
     ],
 )
@@ -176,6 +179,60 @@ def test_a_sample_that_is_never_taken_holds_nobody_up() -> None:
     """Prometheus 2.42 calls that an error of its own."""
     judge = RemoteWrite(RemoteWriteOptions(), Path()).judge
     assert judge(Answer(500, "too old sample")) is Verdict.NEVER and judge(Answer(500, "disk")) is Verdict.LATER
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403, 404, 422, 500])
+def test_a_page_is_no_answer_of_theirs(status: int) -> None:
+    page = Answer(status, "<html>too old sample, please log in</html>")
+    assert Influx(InfluxOptions(), Path()).judge(page) is Verdict.LATER
+    assert RemoteWrite(RemoteWriteOptions(), Path()).judge(page) is Verdict.LATER
+    assert judged(Webhook(url="http://x", format="slack"), Answer(200, "ok")) is Verdict.TAKEN
+    assert judged(Webhook(url="http://x", format="slack"), page) is Verdict.LATER
+    assert judged(Webhook(url="http://x"), page) is verdict(status), "your own webhook may answer with one"
+
+
+def test_what_a_proxy_says_of_a_size_is_believed() -> None:
+    assert Influx(InfluxOptions(), Path()).judge(Answer(413, "<html>413 Request Entity Too Large</html>")) is Verdict.NEVER
+
+
+_CONFLICT = 'partial write: field type conflict: input field \\"value\\" on measurement \\"%s\\" is type float, already exists as type string'
+_TWO = '{"code":"unprocessable entity","message":"failure writing points to database: partial write: '
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "count"),
+    [
+        pytest.param(400, '{"error":"%s dropped=2"}' % (_CONFLICT % "t"), 2, id="1-conflict"),
+        pytest.param(400, '{"error":"partial write: points beyond retention policy dropped=350"}', 350, id="1-retention"),
+        pytest.param(422, _TWO + 'dropped 3 points outside retention policy of duration 72h0m0s - ... dropped=3"}', 3, id="2"),
+        pytest.param(422, _TWO + 'x dropped=3 for database: 1f2e for retention policy: autogen"}', 3, id="2.7"),
+        pytest.param(
+            400, '{"error":"partial write: unable to parse \'q value= 1\': missing field value dropped=0"}', None, id="parse"
+        ),
+        pytest.param(400, '{"error":"unable to parse \'t,a=partial write: x dropped=0\': duplicate tags"}', None, id="named-so"),
+        pytest.param(400, '{"error":"%s' % (_CONFLICT % "t dropped=9"), None, id="cut-off"),
+        pytest.param(500, '{"error":"partial write: timeout dropped=2"}', None, id="500"),
+    ],
+)
+def test_what_influx_says_of_a_partial_write(status: int, said: str, count: int | None) -> None:
+    assert sinksinflux.lost(status, said) == count
+
+
+def test_a_trouble_is_kept_for_others_until_anybody_is_heard(tmp_path: Path) -> None:
+    file = tmp_path / "troubles" / "sink_influx"
+    first, second = Trouble("influx", file), Trouble("influx", file)
+    first.begun("403 no")
+    since = first.noted.since if first.noted else 0.0
+    first.begun("no answer")
+    assert noted(file) == Noted("no answer", since) and Trouble("influx", file).noted == first.noted
+    second.over()
+    assert noted(file) is None and first.seconds() > 0
+    first.over()
+    assert first.seconds() == 0.0
+    file.write_text("{")
+    assert noted(file) is None
+    (tmp_path / "file").write_text("")
+    Trouble("influx", tmp_path / "file" / "sink_influx").begun("what cannot be kept is logged")
 
 
 def test_a_secret_is_one_line_and_never_quoted(tmp_path: Path) -> None:
