@@ -10,7 +10,7 @@ from tests.support.fleet import LiveFleet
 from tests.support.servers import is_alive, kill, until
 
 DEVICE = "pi-03"
-#: What is mapped when OpenSSL is loaded: 7 MiB of the agent's 35.
+#: What is mapped when OpenSSL is loaded: 5 MiB more.
 OPENSSL = re.compile(r"/(_ssl|_hashlib)\.[^/]*\.so$|/lib(ssl|crypto)\.so", re.MULTILINE)
 
 
