@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 import re
-import ssl
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
@@ -136,7 +135,7 @@ async def connect(
             tls_hostname=server_name or None,
             **login,
         )
-    except (OSError, nats.errors.Error, asyncio.TimeoutError, ssl.SSLError, ValueError, EdgeError) as error:
+    except (OSError, nats.errors.Error, asyncio.TimeoutError, ValueError, EdgeError) as error:
         # NoServersError hides what happened; error_cb has seen it.
         cause = seen[-1] if isinstance(error, nats.errors.NoServersError) and seen else error
         await client.abandon()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from edgeagent import runtime, settings
-from edgeagent.assembly import lean
+from edgeagent.assembly import freememory
 from edgeagent.assembly.device import ANEW, Agent
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError
@@ -30,7 +30,7 @@ async def run(wanted: Settings) -> None:
     stop = runtime.stop_on_signals()
     beside = [
         asyncio.create_task(runtime.feed_watchdog(), name="watchdog"),
-        asyncio.create_task(lean.keep_giving_back(), name="memory"),
+        asyncio.create_task(freememory.keep_giving_back(), name="memory"),
     ]
     try:
         await _live(wanted, stop)

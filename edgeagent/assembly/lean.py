@@ -1,57 +1,68 @@
-"""What libraries load with themselves and a device's agent does not use: 4 MiB of 38, and a fifth of the time that loading takes.
+"""What libraries load with themselves and a device's agent does not use: a quarter of its memory, and a fifth of the time that loading takes.
 
-For the beginning of the agent's process alone: it counts for the whole process. Plugins find everything as they expect it.
+For the beginning of the agent's process alone, before anything has loaded asyncio: it counts for the whole process. Plugins find
+everything as they expect it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ctypes
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from edgeagent.assembly.latemodule import put_off
 from edgeagent.trust import websockets
 
-__all__ = ["HEADERS", "jetstream", "keep_giving_back", "load_libraries"]
-
-#: How long after its start the agent has settled, and how often its free memory goes back to the kernel then, in seconds.
-STARTED_SECONDS, EVERY_SECONDS = 15.0, 600.0
+__all__ = ["HEADERS", "load_libraries"]
 
 
 def load_libraries() -> None:
-    """Load msgspec and nats-py without what they can do without, or do not need at once."""
+    """Load asyncio, msgspec and nats-py without what they can do without, or do not need at once."""
+    _put_off_openssl()
     websockets.put_off()  # they are the leaf's business here, and 10 MiB
+    put_off("msgspec.inspect")  # for JSON schemas
     with _hidden("typing_extensions"):  # typing has all that msgspec (0.19) looks for there
         importlib.import_module("msgspec")
-    put_off = sys.modules.setdefault("nats.js", jetstream())
+    put_off("nats.js", api=_api())
     with _hidden("importlib.metadata"):  # where nats-py (2.16) looks up its own version, for its greeting to the server
         client = importlib.import_module("nats.aio.client")
     vars(client).update(__version__=_version_of(client, "nats_py"))
-    vars(sys.modules["nats"]).setdefault("js", put_off)
+    vars(sys.modules["nats"]).setdefault("js", sys.modules["nats.js"])
 
 
-async def keep_giving_back() -> None:
-    """Give memory that is free to the kernel, for ever: soon after the start, then now and then.
+def _put_off_openssl() -> None:
+    """Load asyncio without ssl, and have hashlib know SHA-256 without OpenSSL's: 5 MiB, as the agent speaks to its own leaf alone.
 
-    Starting needs 2 MiB more than running, as does a large configuration or file now and then, and glibc keeps what lies between.
+    TLS to the hub is the leaf's. OpenSSL is loaded when new certificate authorities are looked at or a file is pushed or pulled.
     """
-    pause = STARTED_SECONDS
-    while True:
-        await asyncio.sleep(pause)
-        _give_back()
-        pause = EVERY_SECONDS
+    if "asyncio" in sys.modules or "ssl" in sys.modules:
+        return
+    put_off("ssl")
+    put_off("asyncio.sslproto")
+    if (sha256 := _own_sha256()) is not None:
+        put_off("hashlib", sha256=sha256)
+        put_off("hmac", compare_digest=importlib.import_module("_operator")._compare_digest)  # for secrets
+    asyncio = importlib.import_module("asyncio")
+    vars(asyncio).setdefault("sslproto", sys.modules["asyncio.sslproto"])
+    vars(sys.modules["asyncio.base_events"]).update(ssl=_SslOfAsyncio())
 
 
-def _give_back() -> None:
-    with contextlib.suppress(AttributeError):  # a C library of another kind (musl)
-        ctypes.CDLL(None).malloc_trim(0)  # malloc_trim(3): 2 ms here
+def _own_sha256() -> Any:
+    """Python's own, which has no OpenSSL; None where it is built without (``--with-builtin-hashlib-hashes``)."""
+    for name in ("_sha2", "_sha256"):  # Python 3.12, and before
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name).sha256
+    return None
+
+
+class _SslOfAsyncio:
+    """``ssl`` as ``asyncio.base_events`` sees it, which asks of each socket whether it is one of ssl's. None is before ssl is loaded."""
+
+    def __getattr__(self, name: str) -> Any:
+        return () if name == "SSLSocket" and "_ssl" not in sys.modules else getattr(sys.modules["ssl"], name)
 
 
 @contextlib.contextmanager
@@ -66,7 +77,7 @@ def _hidden(name: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _version_of(module: ModuleType, distribution: str) -> str:
+def _version_of(module: Any, distribution: str) -> str:
     """The version that ``module`` is installed in, by the name of the folder beside it; as nats-py, ``0.0.0`` when there is none."""
     beside = Path(str(module.__file__)).parents[module.__name__.count(".")]
     found = next(beside.glob(f"{distribution}-*.dist-info"), None)
@@ -91,18 +102,6 @@ HEADERS = {
 }
 
 
-class _Later(ModuleType):
-    """A module that is loaded when somebody wants more of it than has been set."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or self.__spec__ is None or self.__spec__.loader is None:
-            raise AttributeError(name)
-        self.__class__ = ModuleType  # type: ignore[assignment]  # as importlib.util.LazyLoader does
-        vars(self).pop("api", None)
-        self.__spec__.loader.exec_module(self)
-        return getattr(self, name)
-
-
 class _Known:
     """Something whose most wanted attributes are known before it is loaded."""
 
@@ -114,13 +113,7 @@ class _Known:
         return getattr(self._load(), name)
 
 
-def jetstream() -> ModuleType:
-    """``nats.js``, loaded when it is first used; the names of :data:`HEADERS` are no use."""
-    package = importlib.util.find_spec("nats")
-    found = PathFinder.find_spec("nats.js", package.submodule_search_locations if package else None)
-    assert found is not None, "nats-py has it"
-    made = _Later("nats.js")
+def _api() -> _Known:
+    """``nats.js.api`` with the names of :data:`HEADERS`, loaded when more is wanted."""
     header = _Known(lambda: importlib.import_module("nats.js.api").Header, **HEADERS)
-    made.__spec__, made.__path__ = found, list(found.submodule_search_locations or ())
-    vars(made)["api"] = _Known(lambda: importlib.import_module("nats.js.api"), Header=header)
-    return made
+    return _Known(lambda: importlib.import_module("nats.js.api"), Header=header)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import unicodedata
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -105,5 +104,4 @@ class Events:
 
 def _one_line(text: str) -> str:
     """Without control characters: it may quote what others wrote, and must neither forge a line of the log nor move a cursor."""
-    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in bad else char for char in text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
