@@ -23,12 +23,16 @@ from edgeagent.patterns.collectorhealth import Healths
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.programcollectors import load_folder
 from edgeagent.patterns.sampler import SOURCE, Sampler
+from edgeagent.ratelimit import RateLimit
 from edgeagent.runtime import Tasks
 from edgeagent.sample import Sample, parse, source_of
 from edgeagent.settings import Settings
 from edgeagent.status import SamplingStatus
 
 __all__ = ["DeviceSampling", "Parts"]
+
+#: Reports for an alert's sake: so many at once, and a second in the long run. Beyond that the next heartbeat brings one.
+REPORTS, REPORTS_A_SECOND = 20, 1 / 60
 
 
 class Parts(Protocol):
@@ -45,17 +49,20 @@ class DeviceSampling:
     """The measurements of one device. wanted: the settings with the configuration that counts now.
 
     forwarding: says what became of the messages in the leaf's store; whoever forwards them sets it.
+    on_alerts: called when the names of the raised alerts are others, unless that happens all the time; whoever reports them sets it.
     """
 
     def __init__(self, parts: Parts, wanted: Settings) -> None:
         self._parts, self._wanted = parts, wanted
         self.forwarding: Callable[[], OwnState] = OwnState
+        self.on_alerts: Callable[[], None] = lambda: None
+        self._reports, self._severities = RateLimit(REPORTS_A_SECOND, REPORTS), dict[str, str]()
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
         self._healths = Healths(tell, changed)
         self._programs, failures = load_folder(parts.machine)
         self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
-        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, changed, self._own_sources)
+        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, self._alerts_changed, self._own_sources)
         parts.events.on_empty = self.alerts.tell_again
         for name, why in {**plugins, **failures}.items():
             self._healths.unusable(name, why)
@@ -94,11 +101,22 @@ class DeviceSampling:
         disabled = self._wanted.sampling.disabled
         found = [msgspec.structs.replace(each, error="") if each.name in disabled else each for each in self._healths.all()]
         return SamplingStatus(
-            collectors=found, waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised, raised=self.alerts.standing
+            collectors=found,
+            waiting=waiting,
+            dropped=writer.dropped,
+            alerts=list(self.alerts.severities),
+            raised=self.alerts.standing,
         )
 
     def _changed(self) -> None:
         self._parts.status.sampling_changed(self.status)
+
+    def _alerts_changed(self) -> None:
+        self._changed()
+        severities = self.alerts.severities
+        if severities != self._severities and self._reports.allow():
+            self.on_alerts()
+        self._severities = severities
 
     def _apply(self) -> None:
         sampling = self._wanted.sampling
