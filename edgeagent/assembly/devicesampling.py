@@ -60,7 +60,7 @@ class DeviceSampling:
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
         self._healths = Healths(tell, changed)
-        self._programs, failures = load_folder(parts.machine)
+        self._programs, failures = load_folder(parts.machine, wanted.collectors_folder)
         self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
         self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, self._alerts_changed, self._own_sources)
         parts.events.on_empty = self.alerts.tell_again

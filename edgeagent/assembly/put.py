@@ -9,8 +9,7 @@ import msgspec
 from edgeagent import localsubjects
 from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login
 from edgeagent.errors import Refused, Unreachable, UsageProblem
-from edgeagent.machine import Machine
-from edgeagent.patterns.programcollectors import FOLDER
+from edgeagent.places import COLLECTORS, is_there
 from edgeagent.publish import published
 from edgeagent.sample import parse
 from edgeagent.subjects import is_token
@@ -97,8 +96,9 @@ async def put(there: Way, subject: str, payload: bytes, *, samples: bool) -> int
 
 def _whose(there: Way, name: str) -> str:
     """What helps whoever may not speak as ``name``."""
-    if Machine().path(FOLDER).joinpath(name).exists():
-        return f"{FOLDER}/{name} is a collector, whose samples the agent writes: choose another name"
+    program = (there.settings.collectors_folder if there.settings else COLLECTORS) / name
+    if is_there(program):
+        return f"{program} is a collector, whose samples the agent writes: choose another name"
     return own_login(there, name)
 
 

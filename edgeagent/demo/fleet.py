@@ -15,7 +15,7 @@ from edgeagent.assembly.enrol import EnrolOptions, enrol
 from edgeagent.assembly.hubexports import missing
 from edgeagent.assembly.hubmake import make
 from edgeagent.demo.cable import Cable
-from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace, with_ports_of
+from edgeagent.demo.layout import COLLECTORS, QUICK, DemoDevice, DemoFolder, Pace, with_ports_of
 from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, UsageProblem
 from edgeagent.fleet import admin
@@ -125,6 +125,7 @@ class DemoFleet:
 
     async def _make_device(self, hub: HubFolder, device: DemoDevice) -> None:
         folder = files.make_folder(self.folder.device(device.id), 0o700)
+        files.make_folder(folder / COLLECTORS, 0o755)
         cable = self.cables[device.id] = self._cable(("127.0.0.1", hub.options().leaf_port))
         await cable.start()
         text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port, pace=self.pace)
