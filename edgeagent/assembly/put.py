@@ -11,10 +11,10 @@ from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.places import COLLECTORS, is_there
 from edgeagent.publish import published
-from edgeagent.sample import parse
+from edgeagent.sample import encode_samples, parse
 from edgeagent.subjects import is_token
 
-__all__ = ["AHEAD_SECONDS", "MAX_DATA_BYTES", "ahead", "data_subject", "payload_of", "put", "sample_subject"]
+__all__ = ["AHEAD_SECONDS", "MAX_DATA_BYTES", "ahead", "data_subject", "joined", "payload_of", "put", "sample_subject"]
 
 #: The most that a message may have, as the leaf's stream takes it.
 MAX_DATA_BYTES = 512 << 10
@@ -62,6 +62,25 @@ def payload_of(words: Sequence[str]) -> bytes:
     if not any(isinstance(value, (int, float)) for key, value in table.items() if key != "time"):
         raise UsageProblem(_WHAT, "there is no number in it: a sample is one, or true, or false", _EXAMPLE)
     return msgspec.json.encode(table)
+
+
+def joined(subject: str, payload: bytes) -> bytes:
+    """Of several JSON objects, one a line as programs in collectors.d may write them, one payload; anything else as it is.
+
+    Raises UsageProblem for a line that is none.
+    """
+    lines = [line for line in payload.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith(b"{") for line in lines) or _is_json(payload):
+        return payload
+    return encode_samples([sample for line in lines for sample in parse(subject, line)])
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+        return True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _value(text: str) -> object:
