@@ -13,13 +13,13 @@ import nats.errors
 from edgeagent.assembly.deviceleaf import LeafConnections
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.builtin.collectors import load_plugins
-from edgeagent.collectors import OwnState
+from edgeagent.collectors import OwnState, collectors
 from edgeagent.errors import UsageProblem
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.localsubjects import local_metric
 from edgeagent.machine import Machine
 from edgeagent.patterns.alerts import Alerts
-from edgeagent.patterns.collectorhealth import Healths
+from edgeagent.patterns.collectorhealth import FILE, Healths, Told
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.programcollectors import load_folder
 from edgeagent.patterns.sampler import SOURCE, Sampler
@@ -59,12 +59,14 @@ class DeviceSampling:
         self._reports, self._severities = RateLimit(REPORTS_A_SECOND, REPORTS), dict[str, str]()
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
-        self._healths = Healths(tell, changed)
+        self._healths = Healths(tell, changed, Told(wanted.state_folder / FILE))
         self._programs, failures = load_folder(parts.machine, wanted.collectors_folder)
         self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
         self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, self._alerts_changed, self._own_sources)
         parts.events.on_empty = self.alerts.tell_again
-        for name, why in {**plugins, **failures}.items():
+        unusable = {**plugins, **failures}
+        self._healths.only({*(each.name for each in collectors()), *(each.name for each in self._programs), *unusable})
+        for name, why in unusable.items():
             self._healths.unusable(name, why)
         client = parts.links.agent
         self.sampler = Sampler(client, parts.machine, wanted, self._healths, on_samples=self.alerts.take, own=self._own)
