@@ -152,8 +152,9 @@ def _time(time_ms: int | None) -> str | None:
 
 def _shown(point: Point) -> str:
     """As it reads here, like everywhere in tables."""
-    then = moment(point.time_ms / 1000).astimezone()
-    return f"{then:%Y-%m-%d %H:%M:%S}{' (a guess)' if point.estimated else ''}"
+    from edgeagent.cli.cmd_board import local as local_time
+
+    return f"{local_time(moment(point.time_ms / 1000))}{' (a guess)' if point.estimated else ''}"
 
 
 def _samples(points: list[Point], *, as_json: bool) -> None:
@@ -173,8 +174,4 @@ def _samples(points: list[Point], *, as_json: bool) -> None:
     if as_json:
         print(json_text(rows, indent=2))
         return
-    from edgeagent.cli.cmd_board import when
-
-    for row in rows:
-        row["time"] = f"{when(row['time'])}{' (a guess)' if row['estimated'] else ''}"
     emit(rows, [Column("time"), Column("metric"), Column("value"), Column("unit"), Column("attributes", plain)], Form.table)
