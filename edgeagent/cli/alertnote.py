@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.cli.harmless import harmless
-from edgeagent.subjects import Scope
 
 if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.chosen import Whose
+    from edgeagent.subjects import Scope
 
 __all__ = ["unheard"]
 
@@ -26,6 +25,8 @@ async def unheard(fleet: Fleet, scope: Scope, values: Mapping[str, Any]) -> list
 
     None where nothing was sent at all, or where that cannot be known soon.
     """
+    import asyncio
+
     wanted = dict(_metrics(values))
     if not wanted:
         return []
