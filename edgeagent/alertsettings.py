@@ -8,10 +8,12 @@ from msgspec import Meta
 
 from edgeagent.alertrules import MAX_RULE, parse
 
-__all__ = ["AlertSettings"]
+__all__ = ["MAX_ALERTS", "NAME", "AlertSettings"]
 
 #: So that what they cost a sample stays small.
 MAX_ALERTS = 64
+#: What an alert may be called.
+NAME = r"^[a-z][a-z0-9_-]{0,62}\Z"
 
 
 def _check(rule: str) -> None:
@@ -19,9 +21,7 @@ def _check(rule: str) -> None:
         parse(rule)
 
 
-_Name = Annotated[
-    str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}\Z", extra={"form": "1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter"})
-]
+_Name = Annotated[str, Meta(pattern=NAME, extra={"form": "1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter"})]
 _Rule = Annotated[str, Meta(max_length=MAX_RULE, extra={"rule": _check})]
 AlertSettings = Annotated[
     dict[_Name, _Rule],

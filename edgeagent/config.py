@@ -153,7 +153,7 @@ def nested(values: Values) -> dict[str, Any]:
             if not isinstance(table, dict):
                 raise UsageProblem(f"set {name}", f"{word} is a value, so nothing can be below it")
         if isinstance(table.get(last), dict):
-            raise UsageProblem(f"set {name}", "it is a table, so it can't be a value")
+            raise UsageProblem(f"set {name}", "it is a table, so it can't be a value", f"set what is in it: {name}.NAME")
         table[last] = value
     return found
 
@@ -275,10 +275,11 @@ def invalid(values: Values) -> list[str]:
     for word, value in values.items():
         if word == APP:
             problems += programs_problems(APP, value)
+        elif not isinstance(value, Mapping):
+            known = word in SECTIONS or word in OPEN_SECTIONS
+            problems += [f"{word}: it is a section, so it must be a table: set {word}.NAME"] if known else []
         elif word in KEYS:
             problems += [] if form else sections.check(word, value, KEYS[word].hint)
-        elif not isinstance(value, Mapping):
-            problems += [f"{word}: it is a section, so it must be a table"] if word in SECTIONS else []
         else:
             for field, inner in value.items():
                 key = KEYS.get(f"{word}.{field}")

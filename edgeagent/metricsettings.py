@@ -43,7 +43,7 @@ class SamplingSettings(Section, frozen=True, kw_only=True):
     disabled: Annotated[
         list[_Collector],
         Meta(
-            description='Collectors that do not run, those in `/etc/edgeagent/collectors.d` too: `["network"]`. [metrics.md](metrics.md)',
+            description='Collectors that do not run, programs in `paths.collectors` too: `["network"]`. [metrics.md](metrics.md)',
             max_length=64,
             extra=_LIVE,
         ),

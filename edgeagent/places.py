@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from platformdirs import PlatformDirs
 
 __all__ = [
+    "COLLECTORS",
     "SYSTEM_SETTINGS",
     "contexts_folder",
     "hub_folder",
@@ -28,6 +29,9 @@ NAME = "edgeagent"
 SYSTEM_SETTINGS = Path("/etc/edgeagent/agent.toml")
 #: What that agent keeps. A device that was enrolled needs no settings.
 SYSTEM_STATE = Path("/var/lib/edgeagent")
+
+#: Its programs that measure, unless its settings name another folder.
+COLLECTORS = Path("/etc/edgeagent/collectors.d")
 
 
 def _own() -> PlatformDirs:

@@ -11,6 +11,7 @@ its own otherwise. A payload is one of
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -161,9 +162,11 @@ def _of_table(prefix: str, table: Mapping[str, Any]) -> Iterator[Sample]:
 
 def _time(value: Any) -> float:
     if isinstance(value, str):
-        return parse_rfc3339(value).timestamp()
+        with contextlib.suppress(ValueError):
+            return parse_rfc3339(value).timestamp()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError("time is neither Unix time in seconds nor a text such as 2026-11-21T10:00:00Z")
+        shown = f" = {value[:40]!r}" if isinstance(value, str) else ""
+        raise ValueError(f"time{shown} is neither Unix time in seconds nor a text such as 2026-11-21T10:00:00Z")
     return float(value)
 
 

@@ -269,6 +269,12 @@ class PathSettings(Section, frozen=True, kw_only=True):
             description="Folder for what need not (status file). Empty: `/run/edgeagent` for the system, XDG runtime for a user."
         ),
     ] = ""
+    collectors: Annotated[
+        str,
+        Meta(
+            description="Folder with programs that measure. Empty: `/etc/edgeagent/collectors.d`. It and all above it must belong to root or the agent's user, and nobody else may write there; keep it out of what `file.push` lists. A relative path counts from agent.toml. [metrics.md](metrics.md)"
+        ),
+    ] = ""
 
 
 #: The sections of the file, in the order in which docs/settings.md shows them.

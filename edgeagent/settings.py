@@ -78,6 +78,11 @@ class Settings(Section, frozen=True, kw_only=True):
         return self._folder(self.paths.runtime) or places.runtime_folder(self.is_system)
 
     @property
+    def collectors_folder(self) -> Path:
+        """Absolute, with links as they are: whoever runs what is in it looks at each."""
+        return self._named(self.paths.collectors) or places.COLLECTORS
+
+    @property
     def credentials_file(self) -> Path:
         return self.state_folder / Path(self.hub.credentials).expanduser()
 
@@ -97,10 +102,14 @@ class Settings(Section, frozen=True, kw_only=True):
         return self.source == places.SYSTEM_SETTINGS
 
     def _folder(self, named: str) -> Path | None:
+        found = self._named(named)
+        return found.resolve() if found else None
+
+    def _named(self, named: str) -> Path | None:
         if not named:
             return None
         base = self.source.parent if self.source else Path.cwd()
-        return (base / Path(named).expanduser()).resolve()
+        return (base / Path(named).expanduser()).absolute()
 
 
 def load(named: Path | None = None) -> Settings:

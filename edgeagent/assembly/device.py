@@ -181,7 +181,7 @@ class Agent:
         await self.app_config.set(tables_of(self.configuration.values))
         await self.app_config.start()
         self.configuration.on_change = LiveSettings(self, self.settings, wanted).take
-        self.configuration.on_state = self.reporter.facts_changed
+        self.configuration.on_state = sampling.on_alerts = self.reporter.facts_changed
         self.doubt = LinkDoubt()
         self.uplink = Uplink(self.links.system, self._uplink_changed, self.renewer.link_refused)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
@@ -230,6 +230,7 @@ class Agent:
             "id": self.identity.id,
             "groups": list(self.groups),
             "labels": self.word.labels,
+            "alerts": self.metrics.sampling.alerts.severities,
             "versions.agent": __version__,
             "versions.nats_server": self.leaf.version,
         }

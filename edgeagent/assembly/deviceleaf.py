@@ -32,7 +32,7 @@ def leaf_options(
     machine: Machine | None = None,
 ) -> LeafOptions:
     """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings. store_bytes: what its streams
-    may take; None: what the settings allow. machine: whose collectors.d counts; None: nobody's.
+    may take; None: what the settings allow. machine: whose collecting programs count; None: nobody's.
 
     Raises UsageProblem when they can't be meant.
     """
@@ -48,7 +48,7 @@ def leaf_options(
         port=leaf.port,
         mode=leaf.mode,
         server=leaf.server,
-        collectors=tuple(each.name for each in load_folder(machine)[0]) if machine else (),
+        collectors=tuple(each.name for each in load_folder(machine, settings.collectors_folder)[0]) if machine else (),
         store_max_bytes=leaf.store_max_bytes if store_bytes is None else store_bytes,
         memory_store_max_bytes=leaf.memory_store_max_bytes,
         go_memory_limit_bytes=leaf.go_memory_limit_bytes,

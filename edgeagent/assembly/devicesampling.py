@@ -13,22 +13,26 @@ import nats.errors
 from edgeagent.assembly.deviceleaf import LeafConnections
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.builtin.collectors import load_plugins
-from edgeagent.collectors import OwnState
+from edgeagent.collectors import OwnState, collectors
 from edgeagent.errors import UsageProblem
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.localsubjects import local_metric
 from edgeagent.machine import Machine
 from edgeagent.patterns.alerts import Alerts
-from edgeagent.patterns.collectorhealth import Healths
+from edgeagent.patterns.collectorhealth import FILE, Healths, Told
 from edgeagent.patterns.events import Events
 from edgeagent.patterns.programcollectors import load_folder
 from edgeagent.patterns.sampler import SOURCE, Sampler
+from edgeagent.ratelimit import RateLimit
 from edgeagent.runtime import Tasks
 from edgeagent.sample import Sample, parse, source_of
 from edgeagent.settings import Settings
 from edgeagent.status import SamplingStatus
 
 __all__ = ["DeviceSampling", "Parts"]
+
+#: Reports for an alert's sake: so many at once, and a second in the long run. Beyond that the next heartbeat brings one.
+REPORTS, REPORTS_A_SECOND = 20, 1 / 60
 
 
 class Parts(Protocol):
@@ -45,19 +49,24 @@ class DeviceSampling:
     """The measurements of one device. wanted: the settings with the configuration that counts now.
 
     forwarding: says what became of the messages in the leaf's store; whoever forwards them sets it.
+    on_alerts: called when the names of the raised alerts are others, unless that happens all the time; whoever reports them sets it.
     """
 
     def __init__(self, parts: Parts, wanted: Settings) -> None:
         self._parts, self._wanted = parts, wanted
         self.forwarding: Callable[[], OwnState] = OwnState
+        self.on_alerts: Callable[[], None] = lambda: None
+        self._reports, self._severities = RateLimit(REPORTS_A_SECOND, REPORTS), dict[str, str]()
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
-        self._healths = Healths(tell, changed)
-        self._programs, failures = load_folder(parts.machine)
+        self._healths = Healths(tell, changed, Told(wanted.state_folder / FILE))
+        self._programs, failures = load_folder(parts.machine, wanted.collectors_folder)
         self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
-        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, changed, self._own_sources)
+        self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, self._alerts_changed, self._own_sources)
         parts.events.on_empty = self.alerts.tell_again
-        for name, why in {**plugins, **failures}.items():
+        unusable = {**plugins, **failures}
+        self._healths.only({*(each.name for each in collectors()), *(each.name for each in self._programs), *unusable})
+        for name, why in unusable.items():
             self._healths.unusable(name, why)
         client = parts.links.agent
         self.sampler = Sampler(client, parts.machine, wanted, self._healths, on_samples=self.alerts.take, own=self._own)
@@ -94,11 +103,22 @@ class DeviceSampling:
         disabled = self._wanted.sampling.disabled
         found = [msgspec.structs.replace(each, error="") if each.name in disabled else each for each in self._healths.all()]
         return SamplingStatus(
-            collectors=found, waiting=waiting, dropped=writer.dropped, alerts=self.alerts.raised, raised=self.alerts.standing
+            collectors=found,
+            waiting=waiting,
+            dropped=writer.dropped,
+            alerts=list(self.alerts.severities),
+            raised=self.alerts.standing,
         )
 
     def _changed(self) -> None:
         self._parts.status.sampling_changed(self.status)
+
+    def _alerts_changed(self) -> None:
+        self._changed()
+        severities = self.alerts.severities
+        if severities != self._severities and self._reports.allow():
+            self.on_alerts()
+        self._severities = severities
 
     def _apply(self) -> None:
         sampling = self._wanted.sampling

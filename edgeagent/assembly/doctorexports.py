@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
+from edgeagent import files
+from edgeagent.assembly import hubscrape
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubexports import missing
 from edgeagent.errors import EdgeError
@@ -13,7 +17,7 @@ from edgeagent.hub.address import is_loopback
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
 
-__all__ = ["given_out", "secrets"]
+__all__ = ["given_out", "is_up", "offered", "secrets"]
 
 
 async def given_out(place: HubFolder, options: HubOptions) -> list[Finding]:
@@ -40,6 +44,29 @@ def _wanted(exports: Exports) -> Iterator[str]:
         yield "InfluxDB"
     if exports.notify.webhooks:
         yield f"webhooks ({', '.join(exports.notify.webhooks)})"
+
+
+async def offered(place: HubFolder, options: HubOptions) -> list[Finding]:
+    """Whether /metrics is this hub's, while its services run: another program may have the port."""
+    metrics = place.exports().metrics
+    if not metrics.listen or missing() or not await asyncio.to_thread(is_up, place):
+        return []
+    found, own = await hubscrape.asked(metrics.address), hubscrape.labels_of(place)
+    where = f"metrics      http://{metrics.listen}/metrics"
+    if found is None:
+        remedy = "`edgeagent hub up` offers it a moment after its start; what it logs says why not"
+        return [Finding("warn", f"{where}: nothing answers there", remedy)]
+    if found.get("account") != own["account"]:
+        whose = f"another hub, {found['hub'][:63]!r}, answers there" if found.get("hub") else "another program answers there"
+        remedy = f"set `listen` in [metrics] of {place.options_file} to a free port, and start the hub again"
+        return [Finding("wrong", f"{where}: {whose}, and this hub is not offered", remedy)]
+    return [Finding("good", f"{where} answers")]
+
+
+def is_up(place: HubFolder) -> bool:
+    """Whether the process that wrote its number into the lock is there still."""
+    pid = (files.read_if_there(place.lock) or b"").decode("ascii", "replace").strip()
+    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 async def secrets(place: HubFolder, options: HubOptions) -> list[Finding]:

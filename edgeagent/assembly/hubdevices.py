@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any
 
 from prometheus_client import Metric
 
 from edgeagent import subjects, wire
+from edgeagent.alertrules import SEVERITIES
+from edgeagent.alertsettings import MAX_ALERTS, NAME
 from edgeagent.command import FINAL, Result
 from edgeagent.direct import Stored, get_last, in_our_words, read_all, republished
 from edgeagent.errors import EdgeError
@@ -25,7 +29,7 @@ from edgeagent.runtime import jittered
 from edgeagent.subjects import scopes_of
 from edgeagent.trust.signed import peek
 
-__all__ = ["DeviceStates", "device_families"]
+__all__ = ["DeviceStates", "alerts_of", "device_families"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -35,6 +39,7 @@ READ_SECONDS = 300.0
 OUTCOMES = 20_000
 _DAY = 86_400.0
 _CONFIG = subjects.kv(CONFIG_BUCKET, "")
+_ALERT_NAME = re.compile(NAME)
 _Row = tuple[dict[str, str], float]
 
 
@@ -155,6 +160,9 @@ def device_families(states: DeviceStates, now: datetime) -> Iterator[Metric]:
     days = _rows(devices, lambda known: _days_left(known, now))
     yield gauge("edgeagent_device_credentials_days_left", "Days until its JWT ends; it renews itself before.", days)
     yield from _config_families(states, devices, now)
+    there = [known for known in devices if state_of(known, now) is not State.REVOKED]
+    raised = [({"device": known.id, "alert": name, "severity": of}, 1.0) for known in there for name, of in alerts_of(known)]
+    yield gauge("edgeagent_device_alert_active", "1 for each alert that is raised, as of the device's newest report.", raised)
     ended = [({"device": device, "state": state}, count) for (device, state), count in list(states.outcomes.items())]
     text = "Commands that ended, by state, as far as this instance of the hub's services heard of it."
     yield counter("edgeagent_device_commands_total", text, ended)
@@ -173,6 +181,15 @@ def _rows(devices: list[Known], row: Callable[[Known], _Row | None]) -> list[_Ro
 
 def _label(known: Known) -> dict[str, str]:
     return {"device": known.id}
+
+
+def alerts_of(known: Known) -> list[tuple[str, str]]:
+    """Name and severity of the alerts that the device says are raised, whatever it says."""
+    said = (known.facts or {}).get("alerts")
+    if not isinstance(said, dict):
+        return []
+    good = (pair for pair in said.items() if _ALERT_NAME.match(pair[0]) and pair[1] in SEVERITIES)
+    return list(islice(good, MAX_ALERTS))
 
 
 def _days_left(known: Known, now: datetime) -> _Row | None:

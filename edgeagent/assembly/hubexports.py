@@ -71,6 +71,7 @@ class HubExports:
         ]
         self._fills: list[Fill] = []
         self._ends: dict[str, datetime] = {}
+        self._about: dict[str, str] = {}
 
     def _wanted_values(self) -> NewestValues | None:
         wanted = self._exports.metrics
@@ -130,8 +131,9 @@ class HubExports:
 
     async def _look(self) -> None:
         """What is not told by itself. Raises EdgeError."""
-        from edgeagent.assembly import hubends
+        from edgeagent.assembly import hubends, hubscrape
 
+        self._about = self._about or hubscrape.labels_of(self._place)
         for sink in self._sinks:
             await sink.look()
         self._fills = [await _fill(self._hub, stream.name) for stream in streams.STREAMS]
@@ -144,9 +146,11 @@ class HubExports:
     def _families(self) -> Iterator[Metric]:
         """All of ``/metrics``; asks nobody."""
         from edgeagent.assembly.hubdevices import device_families
+        from edgeagent.assembly.hubscrape import INFO
         from edgeagent.hub import exporterfamilies as families
 
         now = datetime.now(timezone.utc)
+        yield families.gauge(INFO, "1; which hub this is, by its name and the public key of its account.", [(self._about, 1.0)])
         if self._devices is not None:
             yield from _alone(device_families(self._devices, now))
         yield from _alone(self._forwarding())

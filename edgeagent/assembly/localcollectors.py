@@ -14,7 +14,7 @@ from edgeagent.errors import Failed, UsageProblem
 from edgeagent.machine import Machine
 from edgeagent.patterns.collecting import Collecting
 from edgeagent.patterns.collectorhealth import Healths
-from edgeagent.patterns.programcollectors import FOLDER, ProgramCollector, load_folder
+from edgeagent.patterns.programcollectors import ProgramCollector, load_folder
 from edgeagent.sample import Sample
 from edgeagent.settings import Settings
 from edgeagent.status import CollectorStatus
@@ -30,7 +30,7 @@ LISTEN_SECONDS = 10.0
 def listed(own: Settings, known: Iterable[CollectorStatus], machine: Machine | None = None) -> list[dict[str, Any]]:
     """One row a collector, by name. known: what the agent said of them."""
     broken = load_plugins()
-    programs, failures = load_folder(machine or Machine())
+    programs, failures = load_folder(machine or Machine(), own.collectors_folder)
     rows = [_row(each.name, _kind(each), [metric.name for metric in each.metrics]) for each in collectors()]
     rows += [_row(each.name, "program", []) for each in programs]
     rows += [_row(name, "plugin", [], why) for name, why in broken.items()]
@@ -65,7 +65,7 @@ async def tried(own: Settings, name: str, machine: Machine | None = None) -> lis
     """The samples of one run. Raises UsageProblem when there is none of that name, Failed when it was no good."""
     load_plugins()
     machine = machine or Machine()
-    programs, failures = load_folder(machine)
+    programs, failures = load_folder(machine, own.collectors_folder)
     what = f"run the collector {name}"
     if name in failures:
         raise Failed(what, failures[name])
@@ -74,7 +74,7 @@ async def tried(own: Settings, name: str, machine: Machine | None = None) -> lis
             return await _program(program, what)
     found = [each for each in collectors() if each.name == name]
     if not found:
-        remedy = f"`edgeagent collectors ls` lists them; programs stand in {FOLDER}"
+        remedy = f"`edgeagent collectors ls` lists them; programs stand in {own.collectors_folder}"
         raise UsageProblem(what, "there is none of that name", remedy)
     return await _registered(found, effective(own), machine, what)
 

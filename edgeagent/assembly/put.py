@@ -9,13 +9,12 @@ import msgspec
 from edgeagent import localsubjects
 from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login
 from edgeagent.errors import Refused, Unreachable, UsageProblem
-from edgeagent.machine import Machine
-from edgeagent.patterns.programcollectors import FOLDER
+from edgeagent.places import COLLECTORS, is_there
 from edgeagent.publish import published
-from edgeagent.sample import parse
+from edgeagent.sample import encode_samples, parse
 from edgeagent.subjects import is_token
 
-__all__ = ["AHEAD_SECONDS", "MAX_DATA_BYTES", "ahead", "data_subject", "payload_of", "put", "sample_subject"]
+__all__ = ["AHEAD_SECONDS", "MAX_DATA_BYTES", "ahead", "data_subject", "joined", "payload_of", "put", "sample_subject"]
 
 #: The most that a message may have, as the leaf's stream takes it.
 MAX_DATA_BYTES = 512 << 10
@@ -65,6 +64,25 @@ def payload_of(words: Sequence[str]) -> bytes:
     return msgspec.json.encode(table)
 
 
+def joined(subject: str, payload: bytes) -> bytes:
+    """Of several JSON objects, one a line as programs in collectors.d may write them, one payload; anything else as it is.
+
+    Raises UsageProblem for a line that is none.
+    """
+    lines = [line for line in payload.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith(b"{") for line in lines) or _is_json(payload):
+        return payload
+    return encode_samples([sample for line in lines for sample in parse(subject, line)])
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+        return True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def _value(text: str) -> object:
     """A number or truth value of JSON; everything else is the text itself, with what is no UTF-8 in it replaced."""
     try:
@@ -97,8 +115,9 @@ async def put(there: Way, subject: str, payload: bytes, *, samples: bool) -> int
 
 def _whose(there: Way, name: str) -> str:
     """What helps whoever may not speak as ``name``."""
-    if Machine().path(FOLDER).joinpath(name).exists():
-        return f"{FOLDER}/{name} is a collector, whose samples the agent writes: choose another name"
+    program = (there.settings.collectors_folder if there.settings else COLLECTORS) / name
+    if is_there(program):
+        return f"{program} is a collector, whose samples the agent writes: choose another name"
     return own_login(there, name)
 
 

@@ -150,11 +150,18 @@ def _time(time_ms: int | None) -> str | None:
 # ---- samples ----
 
 
+def _shown(point: Point) -> str:
+    """As it reads here, like everywhere in tables."""
+    from edgeagent.cli.cmd_board import local as local_time
+
+    return f"{local_time(moment(point.time_ms / 1000))}{' (a guess)' if point.estimated else ''}"
+
+
 def _samples(points: list[Point], *, as_json: bool) -> None:
     rows = [
         {
             "id": point.sample.metric,
-            "time": _time(point.time_ms),
+            "time": _time(point.time_ms) if as_json else _shown(point),
             "estimated": point.estimated,
             "source": point.source,
             "metric": point.sample.metric,
@@ -167,8 +174,4 @@ def _samples(points: list[Point], *, as_json: bool) -> None:
     if as_json:
         print(json_text(rows, indent=2))
         return
-    from edgeagent.cli.cmd_board import when
-
-    for row in rows:
-        row["time"] = f"{when(row['time'])}{' (a guess)' if row['estimated'] else ''}"
     emit(rows, [Column("time"), Column("metric"), Column("value"), Column("unit"), Column("attributes", plain)], Form.table)

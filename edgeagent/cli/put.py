@@ -41,7 +41,7 @@ def put(
     are on disk.
 
     A number is one sample. Of KEY=VALUE numbers, true and false are samples, NAME.KEY each, and other texts are attributes of all of them;
-    `time` is when it was. Standard input may also be a flat JSON object, or lines of InfluxDB's line protocol.
+    `time` is when it was. Standard input may also be flat JSON objects, one a line, or InfluxDB's line protocol.
 
     The login is the one in the environment (NATS_USER and so on, as `edgeagent app add` writes it); a NAME that has one takes no other.
 
@@ -57,6 +57,7 @@ def put(
 
     subject = work.data_subject(name) if data else work.sample_subject(name)
     payload = _payload(words or [], data)
+    payload = payload if data else work.joined(subject, payload)
     running.run(work.put(appclient.way(os.environ, settings_file), subject, payload, samples=not data))
     if not data and (late := work.ahead(subject, payload, time.time())):
         count = "1 sample is" if late == 1 else f"{late} samples are"

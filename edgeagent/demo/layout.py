@@ -10,8 +10,10 @@ from pathlib import Path
 
 from edgeagent.schema import AgentSettings, ForwardSettings, LeafSettings, SamplingSettings
 
-__all__ = ["QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
+__all__ = ["COLLECTORS", "QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
 
+#: Where the reader may put programs that measure, in each device's folder.
+COLLECTORS = "collectors.d"
 #: Sites go round, so that filters by label and by group have something to tell apart.
 SITES = ("berlin", "munich", "hamburg")
 
@@ -134,4 +136,5 @@ user = "{"root" if os.geteuid() == 0 else ""}"
 [paths]
 state = "."
 runtime = "."
+collectors = "{COLLECTORS}"
 """

@@ -48,6 +48,8 @@ def message(shape: str, url: str, notice: Notice) -> Message:
 
 
 def _title(notice: Notice) -> str:
+    if notice.devices:
+        return notice.text.partition(":")[0]  # "pi-02 is offline", "3 devices are online again"
     over = "over: " if notice.resolved else ""
     return f"{over}{notice.kind}{f' {notice.alert}' if notice.alert else ''} on {notice.device}"
 

@@ -72,7 +72,8 @@ class Alerts:
         on_change: Callable[[], None] = lambda: None,
         own: Container[str] = (SOURCE,),
     ) -> None:
-        self._path, self._tell, self._on_change = folder / FILE, tell, on_change
+        self._path, self._tell = folder / FILE, tell
+        self._on_change: Callable[[], None] = lambda: None  # whoever makes it looks itself
         self._kept: dict[Key, _Kept] = {each.standing.key: each for each in _load(self._path)}
         self._watch = Watch((each.standing for each in self._kept.values() if each.standing.raised), own)
         self._full: set[str] = set()
@@ -82,6 +83,7 @@ class Alerts:
             if not kept.told:
                 self._say(Change(kept.standing, parse(kept.standing.rule)))
         self.set_rules(rules)
+        self._on_change = on_change
 
     @property
     def is_idle(self) -> bool:
@@ -89,9 +91,10 @@ class Alerts:
         return self._watch.is_idle
 
     @property
-    def raised(self) -> list[str]:
-        """The names of those that are raised, each once."""
-        return sorted({standing.alert for standing in self._watch.raised.values()})
+    def severities(self) -> dict[str, str]:
+        """What is raised: its name, once however many series it has, and its severity."""
+        rules = {standing.alert: standing.rule for standing in self._watch.raised.values()}
+        return {name: parse(rules[name]).severity for name in sorted(rules)}
 
     @property
     def standing(self) -> list[RaisedAlert]:

@@ -31,9 +31,8 @@ from edgeagent.patterns.sampler import SOURCE
 from edgeagent.runtime import woken
 from edgeagent.sample import Sample, parse
 
-__all__ = ["FOLDER", "Manifest", "ProgramCollector", "load_folder"]
+__all__ = ["Manifest", "ProgramCollector", "load_folder"]
 
-FOLDER = "/etc/edgeagent/collectors.d"
 #: How long one that shall end may take before it is killed, in seconds.
 GRACE_SECONDS = 2.0
 #: A program that keeps running is never too late: so long nothing runs.
@@ -160,10 +159,10 @@ class ProgramCollector:
         return lines.problem
 
 
-def load_folder(machine: Machine) -> tuple[list[ProgramCollector], dict[str, str]]:
-    """The programs in the machine's folder, and ``{name: why it can't be used}`` of the others. The agent asks when it starts."""
+def load_folder(machine: Machine, folder: Path) -> tuple[list[ProgramCollector], dict[str, str]]:
+    """The programs in a folder of the machine, and ``{name: why it can't be used}`` of the others. The agent asks when it starts."""
     found, failures = [], {}
-    for path in sorted(machine.path(FOLDER).glob("*")):
+    for path in sorted(machine.path(str(folder)).glob("*")):
         if path.suffix == ".toml" or path.name.startswith("."):
             continue
         try:

@@ -269,12 +269,17 @@ async def processes(rig: Rig) -> None:
 
 
 async def alert(rig: Rig) -> None:
-    """Of the agent's own samples, and of a program's."""
+    """Of the agent's own samples, and of a program's; reported at once."""
     rules = {"alert.up": "system.uptime > 0 severity error", "alert.oven": "oven > 200 clear < 180"}
-    await rig.set({"sampling.interval_seconds": 1, **rules})
+    never = {"agent.heartbeat_seconds": 3600, "agent.facts_seconds": 3600}
+    await rig.set({"sampling.interval_seconds": 1, **never, **rules})
 
     async def told(kind: str) -> bool:
         return bool(await rig.pi.events(rig.client, kind))
+
+    async def reported(alerts: dict[str, str]) -> bool:
+        stored = await get_last(rig.client, "EDGE_REPORTS", subjects.report(ID))
+        return stored is not None and wire.decode(stored.data, wire.Report).facts["alerts"] == alerts
 
     async def tried(value: bytes, kind: str) -> bool:
         await program.request(local_metric("oven"), value, timeout=PATIENCE_SECONDS)
@@ -283,7 +288,9 @@ async def alert(rig: Rig) -> None:
     await until(lambda: told("alert.up.raised"), "its own samples raise one")
     async with rig.pi.leaf() as program:
         await until(lambda: tried(b"250", "alert.oven.raised"), "a program's raise one")
+        await until(lambda: reported({"oven": "warning", "up": "error"}), "both are reported")
         await until(lambda: tried(b"100", "alert.oven.cleared"), "a program's clear it")
+        await until(lambda: reported({"up": "error"}), "that is reported too")
     await rig.set({})
     await until(lambda: told("alert.up.cleared"), "it is gone with its rule")
     assert len(await rig.pi.events(rig.client, "alert.up.raised")) == 1

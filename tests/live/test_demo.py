@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import re
 import signal
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +123,21 @@ def test_it_shows_where_everything_is(running: Demo) -> None:
     status = json.loads(cli("hub", "status", "--json", "--dir", str(running.folder / "hub")).out)
     assert status["pid"] == pid_in(running.folder / "hub" / "server.pid")
     assert (status["devices"], status["server"]["leafs"]) == (3, 3)
+
+
+async def test_what_it_names_for_prometheus_is_its_own(running: Demo) -> None:
+    pytest.importorskip("prometheus_client")
+    assert running.process.stdout
+    for line in running.process.stdout:
+        if line.startswith("For Prometheus: "):
+            break
+
+    def shows() -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(line.split()[-1], timeout=10) as answer:
+            return b'edgeagent_device_up{device="pi-01"} 1.0' in answer.read()
+        return False
+
+    await until(lambda: asyncio.to_thread(shows), "its devices are shown there")
 
 
 def test_its_context_is_current_while_it_runs(running: Demo) -> None:

@@ -24,7 +24,7 @@ from edgeagent.metricsettings import SamplingSettings
 from edgeagent.natsserver import ports
 from edgeagent.patterns import programcollectors
 from edgeagent.patterns.alerts import FILE
-from edgeagent.patterns.programcollectors import FOLDER
+from edgeagent.places import COLLECTORS
 from edgeagent.sample import Sample, parse
 from tests.support import fakeroot
 from tests.support.servers import until
@@ -45,7 +45,7 @@ class Device:
         self.heard: dict[str, list[Sample]] = {}
 
     def program(self, name: str, script: str, manifest: str = "") -> None:
-        path = self.root.machine.path(f"{FOLDER}/{name}")
+        path = self.root.machine.path(f"{COLLECTORS}/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import os
 import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,7 +21,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client import Metric
 
 from edgeagent import wire
-from edgeagent.assembly import doctorexports, hubends, hubexports
+from edgeagent.assembly import doctorexports, hubends, hubexports, hubscrape
 from edgeagent.assembly.hubexports import HubExports, missing
 from edgeagent.assembly.hubmake import make
 from edgeagent.assembly.hubservices import sign_in
@@ -95,6 +96,7 @@ async def test_a_hub_offers_it_and_a_hostile_device_breaks_nothing(hub: Hub) -> 
         assert sum('device="bad"' in line and line.startswith("m") for line in text.splitlines()) == 50
         assert 'edgeagent_hub_samples_left_out_total{reason="future"} 1.0' in text
         assert not [line for line in text.splitlines() if line.startswith("edgeagent_device_up") and '"pi-01"' in line]
+        assert [finding.level for finding in await doctorexports.offered(hub.place, hub.place.options())] == ["good"]
         await client.close()
 
 
@@ -199,6 +201,47 @@ async def test_what_the_doctor_says_of_it(tmp_path: Path) -> None:
     assert "chmod" in secret.remedy
     (place.path / "influx.token").chmod(0o600)
     assert await doctorexports.secrets(place, place.options()) == []
+
+
+async def test_the_doctor_asks_whose_the_port_is(tmp_path: Path) -> None:
+    place, port = made(tmp_path), ports.pick()
+    with place.options_file.open("a") as file:
+        file.write(f'[metrics]\nlisten = "0.0.0.0:{port}"\n')
+
+    async def said() -> list[tuple[str, str]]:
+        return [
+            (found.level, found.text.partition("/metrics")[2]) for found in await doctorexports.offered(place, place.options())
+        ]
+
+    assert await said() == [], "its services do not run"
+    place.lock.write_text(f"{os.getpid()}\n")
+    assert await said() == [("warn", ": nothing answers there")]
+    async with offering(port, {"hub": "munich", "account": "another"}):
+        ((level, text),) = await said()
+        assert level == "wrong" and "another hub, 'munich'" in text
+    async with offering(port, hubscrape.labels_of(place)):
+        assert await said() == [("good", " answers")]
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"220 mail.example\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", port):
+        ((level, text),) = await said()
+        assert level == "wrong" and "another program answers there" in text
+
+
+@contextlib.asynccontextmanager
+async def offering(port: int, labels: dict[str, str]) -> AsyncIterator[None]:
+    """A hub that names itself so at /metrics of this port."""
+    tasks = Tasks()
+    tasks.start("metrics", Exporter(("127.0.0.1", port), lambda: [gauge(hubscrape.INFO, "a", [(labels, 1)])]).run())
+    try:
+        await shows(port, labels["account"])
+        yield
+    finally:
+        await tasks.close()
 
 
 async def test_when_certificates_end(tmp_path: Path) -> None:

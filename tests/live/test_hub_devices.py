@@ -13,6 +13,7 @@ import pytest_asyncio
 pytest.importorskip("prometheus_client")
 
 from edgeagent import subjects, wire
+from edgeagent.alertsettings import MAX_ALERTS
 from edgeagent.assembly import hubdevices
 from edgeagent.assembly.hubdevices import DeviceStates, device_families
 from edgeagent.command import Result
@@ -114,6 +115,29 @@ async def test_commands_are_counted_once_by_how_they_ended(hub: Client, monkeypa
     await shows(states, 'edgeagent_device_commands_total{device="pi-01",state="refused"} 1.0')
     assert 'commands_total{device="pi-01",state="succeeded"} 1.0' in shown(states) and "stranger" not in shown(states)
     assert 'commands_total{device="pi-01",state="failed"} 10.0' in shown(states) and len(states._told) == 5
+
+
+def test_what_is_raised_is_shown_whatever_devices_say_is() -> None:
+    states, now = DeviceStates(None), datetime.now(timezone.utc)  # type: ignore[arg-type]  # nothing is asked
+    said = {
+        "pi-01": {"hot": "error", "full": "warning"},
+        "many": {f"a{number}": "info" for number in range(MAX_ALERTS + 1)},
+        "hostile": {"Hot": "error", "hot": "dreadful", "full": ["error"], "a\nb": "error"},
+        "list": ["hot"],
+        "revoked": {"hot": "error"},
+    }
+    for device, alerts in said.items():
+        record = wire.DeviceRecord(id=device, revoked=device == "revoked")
+        report = wire.Report(id=device, facts={"alerts": alerts})
+        states.roster.devices[device] = Known(device, record=record, report=report)
+    states.roster.devices["silent"] = Known("silent")
+    text = rendered(lambda: device_families(states, now)).decode()
+    rows = [line for line in text.splitlines() if line.startswith("edgeagent_device_alert_active{")]
+    assert [row for row in rows if "pi-01" in row] == [
+        'edgeagent_device_alert_active{alert="hot",device="pi-01",severity="error"} 1.0',
+        'edgeagent_device_alert_active{alert="full",device="pi-01",severity="warning"} 1.0',
+    ]
+    assert len([row for row in rows if "many" in row]) == MAX_ALERTS == len(rows) - 2
 
 
 def test_one_device_that_nobody_thought_of_leaves_out_only_itself() -> None:

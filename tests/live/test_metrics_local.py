@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import pytest
 
 from edgeagent import settings
 from edgeagent.assembly.localmetrics import METRICS, opened
+from edgeagent.chunk import Point
+from edgeagent.cli.metrics_local import _samples
 from edgeagent.errors import UsageProblem
 from edgeagent.leaf.secrets import load
 from edgeagent.link import connect
 from edgeagent.publish import published
+from edgeagent.sample import Sample
 from tests.support.enrolling import NewDevice
 from tests.support.fleet import Said, cli
 from tests.support.servers import kill, kill_leftovers, until
@@ -126,3 +130,15 @@ async def test_the_newest_of_many_is_found_and_rubbish_is_passed_over(device: Ne
             assert [point.sample.value for point in await store.last("many", 700)] == list(range(2300, 3000))
             with pytest.raises(UsageProblem):
                 await asyncio.wait_for(store.last("nobody", 5), 30)
+
+
+def test_times_are_those_of_this_place_also_guessed_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    then = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Etc/GMT-3")
+        time.tzset()
+        _samples([Point("oven", Sample("oven", 180), then, True)], as_json=False)
+    time.tzset()
+    assert "2023-11-15 01:13:20 (a guess)  oven" in capsys.readouterr().out

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from edgeagent.chunk import Point
+from edgeagent.cli import alertnote
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet import Fleet
 from edgeagent.fleet.storedchunks import begin_at, span
@@ -52,6 +53,26 @@ async def io_of_pi_01(devices: dict[str, Sender]) -> None:
     await devices["pi-01"].metrics(
         *(counter(value, ago, "in") for value, ago in ((1 << 30, 30_000), (1 << 31, 20_000), (0, 10_000)))
     )
+
+
+# ---- alerts on what nobody sends ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_metric_that_nobody_sends_is_noticed_where_an_alert_is_set(devices: dict[str, Sender]) -> None:
+    await devices["pi-01"].metrics(point(now_ms(), 4.5, "cellar.temperature"))
+    slip = await typed("config", "set", "--fleet", "alert.cold=cellar.temperatur < 2", "alert.off=", "agent.log_level=info")
+    assert slip.code == 0 and "none of these devices sent cellar.temperatur within" in slip.err and slip.err.count("NOTE") == 1
+    assert "Did you mean 'cellar.temperature'?" in slip.err
+    for scope in (["--fleet"], ["-g", "berlin"], ["-d", "pi-01"]):
+        said = await typed("config", "set", *scope, "alert.cold=cellar.temperature < 2")
+        assert (said.code, said.err) == (0, "")
+
+
+async def test_a_look_that_takes_too_long_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, devices: dict[str, Sender]) -> None:
+    await devices["pi-01"].metrics(point(now_ms(), 4.5, "cellar.temperature"))
+    monkeypatch.setattr(alertnote, "PATIENCE_SECONDS", 0.0)
+    said = await typed("config", "set", "-d", "pi-02", "alert.cold=cellar.temperatur < 3")
+    assert (said.code, said.err) == (0, "")
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------------------

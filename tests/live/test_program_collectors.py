@@ -16,7 +16,8 @@ import pytest_asyncio
 from edgeagent.machine import Machine
 from edgeagent.patterns import programcollectors, samplelines
 from edgeagent.patterns.collectorhealth import Healths
-from edgeagent.patterns.programcollectors import FOLDER, ProgramCollector, load_folder
+from edgeagent.patterns.programcollectors import ProgramCollector, load_folder
+from edgeagent.places import COLLECTORS
 from edgeagent.sample import Sample
 from tests.support.servers import is_alive, until
 
@@ -26,7 +27,7 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         self.root, self.pids = folder / "root", folder / "pids"
-        self.folder = self.root / FOLDER.lstrip("/")
+        self.folder = self.root / str(COLLECTORS).lstrip("/")
         self.folder.mkdir(parents=True)
         self.pids.mkdir()
         self.samples: list[tuple[str, Sample]] = []
@@ -49,7 +50,7 @@ class Board:
             (self.folder / f"{name}.toml").write_text(manifest)
 
     def program(self, name: str) -> ProgramCollector:
-        found, failures = load_folder(Machine(self.root))
+        found, failures = load_folder(Machine(self.root), COLLECTORS)
         assert not failures
         return next(each for each in found if each.name == name)
 
@@ -207,11 +208,22 @@ def test_what_cannot_be_used_is_named(folders: Path) -> None:
     (board.folder / "open").chmod(0o777)
     (board.folder / "text").write_text("no program")
     (board.folder / ".hidden").write_text("nothing")
-    found, failures = load_folder(Machine(board.root))
+    found, failures = load_folder(Machine(board.root), COLLECTORS)
     assert [each.name for each in found] == ["good"]
     assert failures["With.Dot"].startswith("its name must be 1 to 63 of") and "interval_second" in failures["late"]
     assert "everybody may write" in failures["open"] and "it is no program" in failures["text"] and len(failures) == 4
-    assert load_folder(Machine(folders / "nothing")) == ([], {})
+    assert load_folder(Machine(folders / "nothing"), COLLECTORS) == ([], {})
+
+
+def test_a_folder_of_ones_own_must_be_as_closed(folders: Path) -> None:
+    board = Board(folders)
+    board.write("good", "echo 1")
+    linked = folders / "linked"
+    linked.symlink_to(board.folder)
+    found, failures = load_folder(Machine(), linked)
+    assert [each.name for each in found] == ["good"] and not failures
+    board.folder.chmod(0o777)
+    assert load_folder(Machine(), linked)[0] == [] and "everybody may write" in load_folder(Machine(), linked)[1]["good"]
 
 
 async def test_one_that_was_opened_to_others_meanwhile_is_not_run(board: Board) -> None:

@@ -101,7 +101,7 @@ def test_configuration_is_checked_before_it_is_signed() -> None:
     assert caught.value.problems == [
         "alert.x = 'a > 1 for ever': a time such as 90s, 2m or 1h, at most 30d, must stand in place of ever"
     ]
-    assert config.invalid({"alert": 5}) == ["alert = 5: it must be a table"]
+    assert config.invalid({"alert": 5}) == ["alert: it is a section, so it must be a table: set alert.NAME"]
 
 
 def test_layers_of_rules_go_before_each_other_by_name() -> None:

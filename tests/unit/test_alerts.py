@@ -73,8 +73,8 @@ async def device(tmp_path: Path) -> Device:
 
 
 async def test_what_is_told(device: Device) -> None:
-    assert device.take(81.25) == ["raised"] and device.alerts.raised == ["hot"]
-    assert device.take(74) == ["cleared"] and device.alerts.raised == []
+    assert device.take(81.25) == ["raised"] and device.alerts.severities == {"hot": "error"}
+    assert device.take(74) == ["cleared"] and device.alerts.severities == {}
     (_, _, text, data), (severity, kind, cleared, _) = device.told.events
     assert (severity, kind) == ("error", "alert.hot.cleared")
     assert text == 'hot: hw.temperature{hw.id="cpu"} is 81.25 (> 80)'
@@ -111,7 +111,7 @@ async def test_what_tells_series_apart(device: Device) -> None:
 async def test_what_the_hub_has_is_not_told_again_after_a_restart(device: Device) -> None:
     device.take(81)
     device.told.send()
-    assert device.restart() == [] and device.alerts.raised == ["hot"]
+    assert device.restart() == [] and device.alerts.severities == {"hot": "error"}
     assert device.take(82) == [] and device.take(74) == ["cleared"]
     device.told.send()
     assert device.restart() == [] and device.take(81) == ["raised"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from edgeagent.collectors import Collector, Metric, Round
 from edgeagent.machine import Machine
 from edgeagent.patterns.collecting import MAX_SAMPLES, Collecting
-from edgeagent.patterns.collectorhealth import EVENTS, Healths
+from edgeagent.patterns.collectorhealth import EVENTS, FILE, Healths, Told
 from edgeagent.sample import Sample
 from edgeagent.schema import SamplingSettings
 from edgeagent.settings import Settings
@@ -144,3 +145,53 @@ async def test_the_loop_goes_on_meanwhile(board: Board) -> None:
     running = asyncio.create_task(board.run(collecting))
     asyncio.get_running_loop().call_soon(board.gate.set)
     assert "a" in await running
+
+
+class Agent:
+    """Runs of an agent, one after the other; ``reached``: the hub takes what is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.told, self.reached = folder / FILE, list[str](), True
+        self.start()
+
+    def start(self, *names: str) -> None:
+        self.told.clear()
+        self.healths = Healths(self._tell, told=Told(self.path))
+        self.healths.only(names or ("oven", "broken"))
+        self.healths.unusable("broken", "it is no program")
+
+    def _tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None], collector: str, **data: Any) -> None:
+        self.told.append(collector)
+        if self.reached:
+            on_sent()
+
+    def ran(self, error: str = "") -> None:
+        list(self.healths.ran("oven", seconds=1, samples=1, error=error))
+
+
+def test_what_fails_is_told_once_over_restarts(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    agent.ran("no")
+    assert agent.told == ["broken", "oven"]
+    agent.start()
+    agent.ran("no")
+    assert agent.told == []
+    agent.ran()
+    agent.ran("no")
+    assert agent.told == ["oven"], "it was good meanwhile"
+    agent.start("broken")
+    agent.ran("no")
+    assert agent.told == ["oven"], "it was taken away meanwhile"
+
+
+def test_what_the_hub_never_heard_is_told_again_after_a_restart(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    agent.reached = False
+    agent.ran("no")
+    agent.start()
+    assert agent.told == [], "it heard of the other one"
+    agent.ran("no")
+    assert agent.told == ["oven"]
+    agent.path.write_text("nonsense")
+    agent.start()
+    assert agent.told == ["broken"]

@@ -190,7 +190,9 @@ def test_words_about_devices() -> None:
 NOTICES = {
     "raised": Notice("pi-01", "critical", "alert", 'too <hot> & "bad"\nreally', STORED, alert="hot", lasting=True),
     "cleared": Notice("pi-01", "critical", "alert", "cool again", STORED, alert="hot", resolved=True, lasting=True),
-    "lost": Notice("hub", "warning", "devices.lost", "2 devices are offline", STORED, devices=("pi-01", "pi-02"), lasting=True),
+    "lost": Notice(
+        "hub", "warning", "devices.lost", "2 devices are offline: pi-01, pi-02", STORED, devices=("pi-01", "pi-02"), lasting=True
+    ),
 }
 
 
@@ -225,7 +227,7 @@ def test_alertmanager_knows_the_end_by_the_same_labels() -> None:
 
 def test_json_has_everything() -> None:
     _, body = said("json", NOTICES["lost"])
-    assert body == {"v": 1, "title": "devices.lost on hub", **NOTICES["lost"]._asdict(), "devices": ["pi-01", "pi-02"]}
+    assert body == {"v": 1, "title": "2 devices are offline", **NOTICES["lost"]._asdict(), "devices": ["pi-01", "pi-02"]}
 
 
 def test_addresses_and_tokens_may_be_in_files(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from edgeagent.assembly.put import AHEAD_SECONDS, MAX_DATA_BYTES, ahead, data_subject, payload_of, sample_subject
+from edgeagent.assembly.put import AHEAD_SECONDS, MAX_DATA_BYTES, ahead, data_subject, joined, payload_of, sample_subject
 from edgeagent.cli import app
 from edgeagent.errors import EdgeError
 from edgeagent.sample import MAX_PAYLOAD_BYTES, parse
@@ -43,6 +43,8 @@ def test_key_and_value_become_samples_and_attributes() -> None:
         pytest.param(["water", "side=north"], b"", "there is no number in it", id="only attributes"),
         pytest.param(["water", "1,5"], b"", "'1,5' is no number", id="a comma"),
         pytest.param(["water", "open=yes"], b"", "true, or false", id="a text for a truth value"),
+        pytest.param(["water", "-"], b'{"a": 1}\n{"a": ', "truncated", id="a line that is no JSON"),
+        pytest.param(["water", "a=1", "time=yesterday"], b"", "time = 'yesterday' is neither Unix time", id="a word for a time"),
         pytest.param(["water", "a=1", "b"], b"", "'b' is no key=value", id="no pair"),
         pytest.param(["water", "a=1", "a=2"], b"", "a is there twice", id="twice"),
         pytest.param(["wa ter", "1"], b"", "is no name", id="a name with a blank"),
@@ -58,6 +60,18 @@ def test_what_nobody_could_read_is_not_sent(words: list[str], given: bytes, why:
     result = CliRunner().invoke(app, ["put", *words], input=given, env={"NATS_URL": "nats://127.0.0.1:1"})
     assert isinstance(result.exception, EdgeError), result.output
     assert result.exception.exit_code == 2 and why in str(result.exception)
+
+
+def test_objects_one_a_line_become_one_payload() -> None:
+    subject = sample_subject("doors")
+    given = b'{"open": 1, "side": "north"}\n\n{"open": 2, "time": 1800000000}\n'
+    found = parse(subject, joined(subject, given))
+    assert [(each.metric, each.value, each.attributes, each.time) for each in found] == [
+        ("doors.open", 1, {"side": "north"}, 0.0),
+        ("doors.open", 2, {}, 1_800_000_000.0),
+    ]
+    for one in (b'{"samples": [\n{"metric": "a", "value": 1}]}', b'{\n"open": 1\n}', b"a b=1\nc d=2", b"7"):
+        assert joined(subject, one) == one
 
 
 def test_what_the_hubs_readers_leave_out_is_noticed() -> None:
