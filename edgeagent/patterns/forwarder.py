@@ -114,6 +114,10 @@ class Forwarder:
         self._settings = settings
         self._wake.set()
 
+    def hasten(self) -> None:
+        """Let what is new wait for no others: none will come soon."""
+        self._due.hasten()
+
     def link_came(self) -> None:
         """The hub can be reached (again)."""
         self._doubt = True
