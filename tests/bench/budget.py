@@ -56,7 +56,7 @@ class Case(NamedTuple):
 #: ``sparing`` is what reaches the promise of ``normal``.
 CASES = {
     "normal": Case({}, 30.0, 40.0),
-    "sparing": Case({"agent": ("heartbeat_seconds = 120",), "sampling": ("flush_seconds = 300",)}, 30.0, 40.0),
+    "sparing": Case({"agent": ("heartbeat_seconds = 120",), "sampling": ("flush_seconds = 240",)}, 30.0, 40.0),
     "metered": Case({"agent": ('profile = "metered"',)}, 10.0),
 }
 
