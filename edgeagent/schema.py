@@ -227,7 +227,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
             le=86400,
             extra={**LIVE, "metered": 21600.0},
         ),
-    ] = 600.0
+    ] = 3600.0
     micro: Annotated[
         bool,
         Meta(
