@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["AGENT_SOURCE", "LOCAL_DATA", "LOCAL_METRICS", "local_action", "local_config", "local_data", "local_metric"]
+__all__ = [
+    "AGENT_SOURCE",
+    "LOCAL_DATA",
+    "LOCAL_METRICS",
+    "local_action",
+    "local_config",
+    "local_data",
+    "local_inbox",
+    "local_metric",
+]
 
 #: The leaf's streams, which keep samples and messages until the forwarder has sent them, and after.
 LOCAL_METRICS, LOCAL_DATA = "LOCAL_METRIC", "LOCAL_DATA"
@@ -28,3 +37,8 @@ def local_data(topic: str = ">") -> str:
 def local_action(app: str, what: str) -> str:
     """where the program ``app`` is asked for its action ``what``."""
     return f"local.action.{app}.{what}"
+
+
+def local_inbox(token: str) -> str:
+    """where the leaf's store answers the agent. token: as good as impossible to guess. The hub would be told of an inbox of another kind."""
+    return f"local.inbox.{token}"

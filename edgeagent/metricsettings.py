@@ -34,12 +34,12 @@ class SamplingSettings(Section, frozen=True, kw_only=True):
     flush_seconds: Annotated[
         float,
         Meta(
-            description="How often what they measured is written to the store, as one message. A power cut loses at most so much, and what the leaf has not yet synchronised (`leaf.sync_seconds`).",
+            description="How often what they measured is written to the store, as one message; alerts do not wait for it. A power cut loses at most so much, and what the leaf has not yet synchronised (`leaf.sync_seconds`).",
             ge=1,
             le=86400,
             extra={**_LIVE, "metered": 60.0},
         ),
-    ] = 10.0
+    ] = 120.0
     disabled: Annotated[
         list[_Collector],
         Meta(
@@ -62,7 +62,7 @@ class ForwardSettings(Section, frozen=True, kw_only=True):
     seconds: Annotated[
         float,
         Meta(
-            description="How long a sample or message may wait for others before it is sent to the hub with them; 500 samples go at once.",
+            description="How long a sample or message may wait for others before it is sent to the hub with them; 500 samples go at once, and so does what the agent stores less often than that.",
             ge=0.1,
             le=86400,
             extra={**_LIVE, "metered": 1800.0},

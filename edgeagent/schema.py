@@ -182,12 +182,12 @@ class LeafSettings(Section, frozen=True, kw_only=True):
     ping_seconds: Annotated[
         float,
         Meta(
-            description="How often the leaf and the hub ask each other whether the link is alive.",
+            description="How often the leaf asks the hub whether the link is alive, heartbeats apart. Less where something on the way ends a link that is quiet for so long.",
             ge=1,
             le=600,
-            extra={**RESTART, "metered": 300.0},
+            extra={**RESTART, "metered": 280.0},
         ),
-    ] = 30.0
+    ] = 240.0
     restart_cap_seconds: Annotated[
         float, Meta(description="Longest pause before a leaf that ended is started again.", ge=0.1, le=600, extra=RESTART)
     ] = 30.0
@@ -227,7 +227,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
             le=86400,
             extra={**LIVE, "metered": 21600.0},
         ),
-    ] = 600.0
+    ] = 1800.0
     micro: Annotated[
         bool,
         Meta(

@@ -41,7 +41,7 @@ class DeviceMetrics:
         self._client, self._wanted, self._pace = client, wanted, Pace(wanted.forward.bytes_per_second)
         self._store, self.sampling = store, sampling
         self._forwarders = {kind.name: self._forwarder(device_id, kind, tell) for kind in (METRICS, DATA)}
-        sampling.forwarding = self._own_state
+        sampling.forwarding, sampling.sampler.on_stored = self._own_state, self._stored
 
     def _forwarder(self, device_id: str, kind: Kind, tell: Tell) -> Forwarder:
         hint, clock = self._wanted.state_folder / f"forward-{kind.name}.json", self._store.clock
@@ -66,6 +66,10 @@ class DeviceMetrics:
         for each in found:
             dropped.update(each.dropped)
         return OwnState(waiting=waiting, forwarded=sum(each.forwarded for each in found), dropped=dropped)
+
+    def _stored(self) -> None:
+        if self._wanted.sampling.flush_seconds >= self._wanted.forward.seconds:
+            self._forwarders[METRICS.name].hasten()
 
     def set_settings(self, wanted: Settings) -> None:
         """Go on with these."""

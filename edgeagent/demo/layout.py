@@ -32,6 +32,7 @@ class Pace:
     ping_seconds: float = LeafSettings().ping_seconds
     restart_cap_seconds: float = LeafSettings().restart_cap_seconds
     sampling_seconds: float = SamplingSettings().interval_seconds
+    flush_seconds: float = SamplingSettings().flush_seconds
     forward_seconds: float = ForwardSettings().seconds
 
 
@@ -44,6 +45,7 @@ QUICK = Pace(
     ping_seconds=2.0,
     restart_cap_seconds=1.0,
     sampling_seconds=5.0,
+    flush_seconds=5.0,
     forward_seconds=2.0,
 )
 
@@ -121,6 +123,7 @@ facts_seconds = {pace.facts_seconds}
 
 [sampling]
 interval_seconds = {pace.sampling_seconds}
+flush_seconds = {pace.flush_seconds}
 
 [forward]
 seconds = {pace.forward_seconds}

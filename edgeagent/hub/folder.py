@@ -93,8 +93,13 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4 << 30
     server: Annotated[str, Meta(description="Path of nats-server. Empty: beside edgeagent, else on PATH.")] = ""
     ping_seconds: Annotated[
-        float, Meta(description="How often the hub asks devices and operators whether the link is alive.", ge=1, le=600)
-    ] = 30.0
+        float,
+        Meta(
+            description="How long a device or an operator may be quiet before the hub asks whether the link is alive. Devices cost less when it is more than their `leaf.ping_seconds`.",
+            ge=1,
+            le=600,
+        ),
+    ] = 300.0
     micro: Annotated[
         bool,
         Meta(

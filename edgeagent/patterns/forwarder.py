@@ -114,6 +114,10 @@ class Forwarder:
         self._settings = settings
         self._wake.set()
 
+    def hasten(self) -> None:
+        """Let what is new wait for no others: none will come soon."""
+        self._due.hasten()
+
     def link_came(self) -> None:
         """The hub can be reached (again)."""
         self._doubt = True
@@ -167,8 +171,7 @@ class Forwarder:
         if self._came.is_set():
             self._came.clear()
             await asyncio.sleep(random.uniform(0, min(SPREAD_SECONDS, self._settings.seconds)))
-        state = await self._look()
-        cursor = await self._hub.read(state, self._progress)
+        cursor = await self._hub.read(await self._look(), self._progress)
         if cursor.anew:
             self._tell("warning", "forward.anew", f"{cursor.anew}: its numbers begin anew at the hub", stream=self._kind.name)
         self._fence, self._progress, self._known = cursor.sequence, cursor.progress, True
@@ -278,7 +281,6 @@ class Forwarder:
         return True
 
     def _count(self, todo: Range, last: Local, state: State) -> None:
-        assert self._progress is not None
         self._live_was_last = todo.last == state.last
         if self._live_was_last and last.sequence == state.last:
             self._due.emptied()

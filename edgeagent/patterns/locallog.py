@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from edgeagent.chunk import Message
 from edgeagent.direct import in_our_words
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.link import Client, request
+from edgeagent.localsubjects import local_inbox
 from edgeagent.patterns.forwardchunks import Local
 
 __all__ = ["LocalLog", "Page", "State", "nanoseconds"]
@@ -90,7 +92,7 @@ class LocalLog:
         body = {"seq": first, "batch": count, "max_bytes": max_bytes, "next_by_subj": self._subject}
         reader = _Reader()
         with in_our_words(self._what):
-            inbox = self._client.new_inbox()
+            inbox = local_inbox(secrets.token_hex(11))
             subscription = await self._client.subscribe(inbox, cb=reader.heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
             try:
                 await self._client.publish(f"{_API}.DIRECT.GET.{self._stream}", json.dumps(body).encode(), reply=inbox)

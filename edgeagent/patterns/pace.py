@@ -30,19 +30,24 @@ class Due:
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self._hastened = False
+
+    def hasten(self) -> None:
+        """What waits, or will, is not to wait for others."""
+        self._hastened = True
 
     def look(self, waiting: int, now: float) -> float:
-        """For how long something has waited, in seconds, as far as was looked; 0 when nothing does."""
+        """For how long something has waited, in seconds, as far as was looked; 0 when nothing does, infinity when it is not to wait."""
         if not waiting:
             self._since = None
             return 0.0
         if self._since is None:
             self._since = now
-        return now - self._since
+        return float("inf") if self._hastened else now - self._since
 
     def emptied(self) -> None:
         """All that was there went; what comes now begins to wait."""
-        self._since = None
+        self._since, self._hastened = None, False
 
 
 class Rate:

@@ -96,7 +96,8 @@ class Reporter:
         await woken(self._wake, seconds)
 
     async def _beat(self) -> bool:
-        beat = wire.encode(wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds))
+        usual = self._heartbeat_seconds == wire.Heartbeat().heartbeat_seconds
+        beat = wire.encode(wire.Heartbeat() if usual else wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds))
         try:
             await published(self._client, subjects.heartbeat(self._id), beat)
         except EdgeError as error:

@@ -55,6 +55,8 @@ class Sampler:
         self._changed, self._flush_changed = asyncio.Event(), asyncio.Event()
         #: Why the store did not take what was to be written last, None when it did.
         self.problem: EdgeError | None = None
+        #: Called when something was written.
+        self.on_stored: Callable[[], None] = lambda: None
 
     def set_settings(self, wanted: Settings) -> None:
         """Go on with these."""
@@ -88,14 +90,20 @@ class Sampler:
         self.take(SOURCE, [sample if sample.time else msgspec.structs.replace(sample, time=now) for sample in found])
 
     async def flushes(self) -> None:
-        """Write for ever."""
-        while True:
-            await woken(self._flush_changed, self._settings.sampling.flush_seconds)
+        """Write for ever; at the end a last time, so that a stop loses nothing."""
+        try:
+            while True:
+                await woken(self._flush_changed, self._settings.sampling.flush_seconds)
+                await self.flush()
+        finally:
             await self.flush()
 
     async def flush(self) -> None:
         """Write what waits; what can't be written is tried again next time, and said once."""
+        before = self.writer.waiting
         problem = await self.writer.flush()
+        if problem is None and before:
+            self.on_stored()
         if problem is not None and self.problem is None:
             log.warning("%s", problem)
         self.problem = problem

@@ -1,6 +1,6 @@
 """What an idle device costs: bytes over the link and bytes onto the card, for both profiles, over TLS, beside what is promised.
 
-``make bench ONLY=budget`` takes 20 minutes; ``MINUTES=60`` measures longer. The link is a TCP proxy; what the kernel says of its
+``make bench ONLY=budget`` takes over an hour, 20 minutes for each of :data:`CASES`; ``MINUTES=60`` measures longer, ``CASE=metered`` only that one. The link is a TCP proxy; what the kernel says of its
 segments is added as headers (IPv4 and TCP with time stamps: 52 bytes each), for a bill counts those too. The card is an ext4 file system
 of its own on a loop device, whose own counter of written sectors counts, journal and all; that needs root. Else what the kernel says
 that the processes wrote (/proc/PID/io), which leaves the file system's own out.
@@ -20,7 +20,9 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from edgeagent import lastgood, settings
 from edgeagent.assembly.hubmake import make
 from edgeagent.demo.cable import Cable
 from edgeagent.demo.fleet import ADMIN, CONTEXT, DemoFleet
@@ -36,34 +38,60 @@ SETTLE_SECONDS = 60.0
 RECONNECTS, QUERIES = 5, 5
 MONTH_SECONDS, DAY_SECONDS = 30 * 86_400, 86_400
 MEGA = 1_000_000
+SYNC_SECONDS = settings.LeafSettings().sync_seconds
 HEADER_BYTES, SEGMENT_BYTES, SECTOR_BYTES, CARD_BYTES = 52, 1400, 512, 512 << 20
 #: linux/tcp.h, struct tcp_info: tcpi_segs_out and tcpi_segs_in.
 _SEGMENTS = struct.Struct("=II")
 _SEGMENTS_AT = 136
 
-PROFILES = ("normal", "metered")
-#: Megabytes: of the link a month, and of the card a day.
-PROMISED = {"normal": (30.0, 40.0), "metered": (10.0, None)}
+
+class Case(NamedTuple):
+    """settings: lines of agent.toml by their section. link_promised, card_promised: megabytes a month and a day; None: nothing is."""
+
+    settings: dict[str, tuple[str, ...]]
+    link_promised: float
+    card_promised: float | None = None
+
+
+#: ``sparing`` is what ``normal`` could be for less, at the price of later news.
+CASES = {
+    "normal": Case({}, 30.0, 40.0),
+    "sparing": Case({"agent": ("heartbeat_seconds = 120",), "sampling": ("flush_seconds = 600",)}, 30.0, 40.0),
+    "metered": Case({"agent": ('profile = "metered"',)}, 10.0),
+}
 
 
 async def main() -> None:
     print(f"an idle device over TLS, {MINUTES:g} minutes, {HEADER_BYTES} bytes a segment counted in")
-    for profile in PROFILES:
-        async with _device(profile) as (fleet, cable, card):
-            await asyncio.sleep(SETTLE_SECONDS)
-            link, disk = cable.wire_bytes(), card.written(fleet)
-            await asyncio.sleep(MINUTES * 60)
-            idle = (cable.wire_bytes() - link) / (MINUTES * 60)
-            written = (card.written(fleet) - disk) / (MINUTES * 60)
-            reconnect, query = await _reconnect(fleet, cable), await _query(cable)
-        month = idle * MONTH_SECONDS + 10 * reconnect + 30 * query
-        link_promised, card_promised = PROMISED[profile]
-        print(f"  {profile}")
-        print(f"    link, idle {idle:8.2f} bytes/s, a reconnect {reconnect:6.0f} bytes, a query {query:5.0f} bytes")
-        print(f"    link, MB a month {month / MEGA:16.1f}   promised {link_promised:g}   {month / MEGA / link_promised:.2f}x")
-        day = written * DAY_SECONDS / MEGA
-        beside = f"   promised {card_promised:g}   {day / card_promised:.2f}x" if card_promised else ""
-        print(f"    card, MB a day {day:18.1f}{beside}   ({card.how})")
+    for name in os.environ.get("CASE", "").split() or CASES:
+        await _measure(name, CASES[name])
+
+
+async def _measure(name: str, case: Case) -> None:
+    async with _device(case) as (fleet, cable, card):
+        await asyncio.sleep(SETTLE_SECONDS)
+        link, disk = cable.wire_bytes(), card.written(fleet)
+        await asyncio.sleep(MINUTES * 60)
+        idle = (cable.wire_bytes() - link) / (MINUTES * 60)
+        written = (card.written(fleet) - disk) / (MINUTES * 60)
+        lost = _lost_seconds(fleet)
+        reconnect, query = await _reconnect(fleet, cable), await _query(cable)
+    month = idle * MONTH_SECONDS + 10 * reconnect + 30 * query
+    print(f"  {name}{''.join(f', {section}.{line}' for section, lines in case.settings.items() for line in lines)}")
+    print(f"    link, idle {idle:8.2f} bytes/s, a reconnect {reconnect:6.0f} bytes, a query {query:5.0f} bytes")
+    print(
+        f"    link, MB a month {month / MEGA:16.1f}   promised {case.link_promised:g}   {month / MEGA / case.link_promised:.2f}x"
+    )
+    day = written * DAY_SECONDS / MEGA
+    beside = f"   promised {case.card_promised:g}   {day / case.card_promised:.2f}x" if case.card_promised else ""
+    print(f"    card, MB a day {day:18.1f}{beside}   ({card.how})")
+    print(f"    a power cut loses the samples of at most {lost:g} s, and of programs those of {SYNC_SECONDS:g} s")
+
+
+def _lost_seconds(fleet: DemoFleet) -> float:
+    """Samples wait to be written for so long, and what is written to be synchronised."""
+    own = settings.load_own(fleet.folder.settings(fleet.devices[0].id))
+    return float(lastgood.effective(own, "pi-01", [], {})["sampling.flush_seconds"].value) + SYNC_SECONDS
 
 
 class CountingCable(Cable):
@@ -127,7 +155,7 @@ def _card(folder: Path) -> Iterator[Card]:
         return
     with image.open("wb") as file:
         file.truncate(CARD_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image)], check=True)
     if subprocess.run(["mount", "-o", "loop,noatime", str(image), str(folder)], check=False).returncode:
         yield Card()
         return
@@ -140,9 +168,9 @@ def _card(folder: Path) -> Iterator[Card]:
 
 
 class _Folder(DemoFolder):
-    def __init__(self, path: Path, profile: str) -> None:
+    def __init__(self, path: Path, case: Case) -> None:
         super().__init__(path)
-        self._profile = profile
+        self._lines = {section: "\n".join(lines) for section, lines in case.settings.items()}
 
     def settings_text(self, device: DemoDevice, *, leaf_port: int, cable_port: int, pace: Pace = SHIPPED) -> str:
         """As shipped: only what must be otherwise on this machine is said. What need not outlive a boot is in memory, as /run is."""
@@ -153,7 +181,9 @@ urls = ["tls://127.0.0.1:{cable_port}"]
 [leaf]
 port = {leaf_port}
 [agent]
-profile = "{self._profile}"
+{self._lines.get("agent", "")}
+[sampling]
+{self._lines.get("sampling", "")}
 [paths]
 state = "."
 runtime = "{self.device(device.id)}.run"
@@ -174,11 +204,11 @@ class _Fleet(DemoFleet):
 
 
 @contextlib.asynccontextmanager
-async def _device(profile: str) -> AsyncIterator[tuple[DemoFleet, CountingCable, Card]]:
+async def _device(case: Case) -> AsyncIterator[tuple[DemoFleet, CountingCable, Card]]:
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name:
         for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
             os.environ[variable] = str(Path(name) / variable.lower())
-        folder = _Folder(Path(name) / "demo", profile)
+        folder = _Folder(Path(name) / "demo", case)
         device = DemoDevice(id="pi-01", groups=(), labels={})
         with _card(folder.device(device.id)) as card:
             fleet = _Fleet(folder, [device], SHIPPED)

@@ -16,6 +16,7 @@ from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
 from tests.support.forwarding import DATA, METRICS, ForwardingDevice, chunks, numbers, ordered
+from tests.support.servers import until
 from tests.support.trusthub import STORE_BYTES, TrustHub
 
 
@@ -50,6 +51,16 @@ async def test_what_is_published_reaches_the_hub_once_and_in_order(device: Forwa
         status = again.status()
     assert (status.forwarded, status.waiting, status.dropped, status.epoch) == (device.published, 0, {}, 0)
     assert len(await numbers(hub_client, kind=kind)) == device.published
+
+
+async def test_what_is_hastened_waits_for_no_others(device: ForwardingDevice, hub_client: Client) -> None:
+    device.settings = ForwardSettings(seconds=3600)
+    async with device.forwarding() as forwarder:
+        await until(lambda: forwarder.status().known, "it knows where to go on")
+        await device.publish(1)
+        forwarder.hasten()
+        await device.idle()
+    assert await numbers(hub_client) == [0, 1]
 
 
 async def settled(device: ForwardingDevice) -> None:

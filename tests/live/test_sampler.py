@@ -19,6 +19,7 @@ from edgeagent.patterns import localstore, samplewriter
 from edgeagent.patterns.collectorhealth import Healths
 from edgeagent.patterns.sampler import Sampler
 from edgeagent.patterns.samplewriter import SampleWriter
+from edgeagent.runtime import Tasks
 from edgeagent.sample import MAX_PAYLOAD_BYTES, Sample, encode_samples, parse
 from edgeagent.schema import SamplingSettings
 from edgeagent.settings import Settings
@@ -208,6 +209,19 @@ async def test_it_samples_and_writes_until_it_is_ended(client: Client) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_stop_writes_what_waits(client: Client) -> None:
+    sampler, told = sampler_of(client, Settings(sampling=SamplingSettings(flush_seconds=3600)), []), list[int]()
+    sampler.on_stored = lambda: told.append(1)
+    await sampler.flush()
+    assert told == [], "nothing waited"
+    tasks = Tasks()
+    tasks.start("samples", sampler.flushes())
+    await asyncio.sleep(0)  # it has begun to wait
+    sampler.take("till", [Sample("a", 1, {}, 5.0)])
+    await tasks.close()
+    assert await stored(client) == [("till", [Sample("a", 1, {}, 5.0)])] and told == [1]
 
 
 async def test_what_has_a_time_keeps_it(client: Client) -> None:

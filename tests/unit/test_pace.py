@@ -29,6 +29,14 @@ def test_what_waits_is_due_from_when_it_was_first_seen() -> None:
     assert due.look(1, 20.0) == 0
 
 
+def test_what_is_not_to_wait_is_due_whenever_it_comes() -> None:
+    due = Due()
+    due.hasten()
+    assert [due.look(0, 1.0), due.look(1, 2.0)] == [0, float("inf")]
+    due.emptied()
+    assert due.look(1, 3.0) == 0
+
+
 def test_the_rate_is_of_the_last_seconds() -> None:
     rate = Rate(10)
     rate.add(100, 0.0)

@@ -94,6 +94,14 @@ async def rig(server: AccountsServer) -> AsyncIterator[Rig]:
     await hub.close()
 
 
+async def test_a_usual_heartbeat_says_nothing_twice(rig: Rig) -> None:
+    rig.reporter.set_intervals(heartbeat_seconds=60, facts_seconds=0.01)
+    async with rig.running():
+        await rig.beats(1)
+    beat = await rig.stored("heartbeat")
+    assert beat and beat.data == b"{}" and wire.decode(beat.data, wire.Heartbeat).heartbeat_seconds == 60
+
+
 async def test_the_first_heartbeat_brings_the_report(rig: Rig) -> None:
     async with rig.running():
         await rig.beats(1)
