@@ -1,13 +1,24 @@
-"""Other people's modules: found by the entry points of the packages that are installed beside us."""
+"""Modules that register themselves when they are imported: a package's own, and other people's, found by the entry points of the packages
+that are installed beside us.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["load"]
+__all__ = ["import_own", "load"]
+
+
+def import_own(package: str, path: Iterable[str]) -> None:
+    """Import the modules of ``package``, which are in the folders of ``path``; those whose names begin with ``_`` register nothing."""
+    for module in pkgutil.iter_modules(path):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{package}.{module.name}")
 
 
 def load(group: str, kind: str, log: logging.Logger) -> dict[str, str]:

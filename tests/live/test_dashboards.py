@@ -56,7 +56,7 @@ def queries(path: Path) -> list[tuple[str, str]]:
 
 def rules() -> list[str]:
     text = (DEPLOY / "edgeagent.rules.yml").read_text()
-    return re.findall(r"expr: (?:>\n)?((?:.|\n)*?)\n +(?:for|labels):", text)
+    return re.findall(r"expr: (?:>\n)?((?:.|\n)*?)\n +(?:for|labels|annotations):", text)
 
 
 @pytest_asyncio.fixture
@@ -123,7 +123,7 @@ async def test_every_panel_returns_data_and_every_rule_can_be_asked(live: LiveFl
         await until(all_there, "every query returns data")
     except AssertionError:
         raise AssertionError(f"no data for {sorted(missing)}") from None
-    assert len(rules()) == 14
+    assert len(rules()) == 15
     for rule in rules():
         await server.now(rule)
     targets = (await server.ask("targets"))["activeTargets"]

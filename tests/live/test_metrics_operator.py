@@ -16,13 +16,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from line_protocol_parser import parse_line
-from typer.testing import CliRunner
 
 from edgeagent.chunk import Progress, encode_metrics
-from edgeagent.cli import app
 from edgeagent.demo.cable import Cable
 from edgeagent.direct import hub_time
-from edgeagent.errors import EdgeError, UsageProblem
+from edgeagent.errors import UsageProblem
 from edgeagent.fleet import Fleet
 from edgeagent.fleet.chosen import ALLOWED, Whose
 from edgeagent.fleet.leftout import LeftOut
@@ -33,8 +31,9 @@ from edgeagent.subjects import METRICS, metric
 from edgeagent.trust.creds import Credentials
 from tests.support.administering import inside
 from tests.support.chunking import Sender, logins, now_ms, point, senders
-from tests.support.fleet import LiveFleet, Said, start_cli
+from tests.support.fleet import LiveFleet, start_cli
 from tests.support.servers import until
+from tests.support.typed import typed
 
 HOUR = timedelta(hours=1)
 
@@ -61,21 +60,6 @@ async def devices(hub: LiveFleet, known: dict[str, Credentials]) -> AsyncIterato
 async def fleet(hub: LiveFleet) -> AsyncIterator[Fleet]:
     async with Fleet() as opened:
         yield opened
-
-
-def here(*words: str) -> Said:
-    """A command line in this process."""
-    result = CliRunner().invoke(app, list(words))
-    if isinstance(result.exception, EdgeError):
-        return Said(result.exception.exit_code, result.stdout, str(result.exception))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Said(result.exit_code, result.stdout, result.stderr)
-
-
-async def typed(*words: str) -> Said:
-    """The same from a test that has a loop of its own."""
-    return await asyncio.to_thread(here, *words)
 
 
 async def told(fleet: Fleet, name: str, whose: Whose = ALLOWED, **more: Any) -> list[tuple[str, float]]:

@@ -22,9 +22,9 @@ from edgeagent.fleet.storedchunks import begin_at, span
 from edgeagent.sample import Sample
 from edgeagent.trust.creds import Credentials
 from tests.live.test_completion import offered
-from tests.live.test_metrics_operator import typed
 from tests.support.chunking import Sender, logins, now_ms, point, senders
 from tests.support.fleet import LiveFleet, cli, start_cli
+from tests.support.typed import typed
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
 from edgeagent.times import rfc3339
-from tests.support.exporting import Server
+from tests.support.exporting import Server, services
 from tests.support.fleet import cli
 from tests.support.provisioninghub import ProvisioningHub, started
 from tests.support.servers import until
@@ -47,14 +47,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisioningHub]
 @pytest_asyncio.fixture
 async def hub(place: ProvisioningHub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     monkeypatch.setattr(sinkspost, "RETRY_SECONDS", (0.05, 0.2))
-    client = await place.connect(place.owner.service_credentials("hub"))
-    yield client
-    js = client.jetstream()
-    for stream in (STREAM, "KV_edge_presence"):
-        await js.purge_stream(stream)
-    for consumer in await js.consumers_info(STREAM):
-        await js.delete_consumer(STREAM, consumer.name)
-    await client.close()
+    async with services(place, STREAM, "KV_edge_presence") as client:
+        yield client
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
 from tests.support import prometheus
-from tests.support.exporting import Server, point, store
+from tests.support.exporting import Server, point, services, store
 from tests.support.prometheus import Prometheus
 from tests.support.provisioninghub import ProvisioningHub, started
 from tests.support.servers import until
@@ -40,13 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisioningHub]
 @pytest_asyncio.fixture
 async def hub(place: ProvisioningHub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     monkeypatch.setattr(sinkspost, "RETRY_SECONDS", (0.05, 0.2))
-    client = await place.connect(place.owner.service_credentials("hub"))
-    yield client
-    js = client.jetstream()
-    await js.purge_stream(subjects.METRICS)
-    for consumer in await js.consumers_info(subjects.METRICS):
-        await js.delete_consumer(subjects.METRICS, consumer.name)
-    await client.close()
+    async with services(place, subjects.METRICS) as client:
+        yield client
 
 
 @contextlib.asynccontextmanager

@@ -24,7 +24,7 @@ from edgeagent.hub.sinks import Influx, Sink
 from edgeagent.link import Client
 from edgeagent.natsserver import ports
 from edgeagent.runtime import Tasks
-from tests.support.exporting import Server, point, store
+from tests.support.exporting import Server, point, services, store
 from tests.support.hub import Hub, new_hub
 from tests.support.hub import started as started_hub
 from tests.support.provisioninghub import ProvisioningHub, started
@@ -42,13 +42,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisioningHub]
 @pytest_asyncio.fixture
 async def hub(place: ProvisioningHub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     monkeypatch.setattr(sinkspost, "RETRY_SECONDS", (0.02, 0.05))
-    client = await place.connect(place.owner.service_credentials("hub"))
-    yield client
-    js = client.jetstream()
-    await js.purge_stream(subjects.METRICS)
-    for consumer in await js.consumers_info(subjects.METRICS):
-        await js.delete_consumer(subjects.METRICS, consumer.name)
-    await client.close()
+    async with services(place, subjects.METRICS) as client:
+        yield client
 
 
 @contextlib.asynccontextmanager

@@ -16,8 +16,9 @@ from edgeagent.link import Client
 from edgeagent.natsserver import ports
 from edgeagent.publish import published
 from edgeagent.sample import Sample
+from tests.support.provisioninghub import ProvisioningHub
 
-__all__ = ["Posted", "Server", "exports", "point", "store"]
+__all__ = ["Posted", "Server", "exports", "point", "services", "store"]
 
 
 def point(metric: str, value: float, time: float, unit: str = "", kind: str = "", **attributes: str) -> Point:
@@ -29,6 +30,19 @@ def point(metric: str, value: float, time: float, unit: str = "", kind: str = ""
 async def store(hub: Client, device: str, points: Sequence[Point], progress: Progress = Progress()) -> None:  # noqa: B008  # frozen
     """As the device's forwarder stores a chunk. hub: a connection to the account HUB."""
     await published(hub, subjects.metric(device), encode_metrics(progress, [], points))
+
+
+@contextlib.asynccontextmanager
+async def services(place: ProvisioningHub, *streams: str) -> AsyncIterator[Client]:
+    """A connection to the account HUB; at the end ``streams`` are empty and have no consumer."""
+    client = await place.connect(place.owner.service_credentials("hub"))
+    yield client
+    js = client.jetstream()
+    for stream in streams:
+        await js.purge_stream(stream)
+        for consumer in await js.consumers_info(stream):
+            await js.delete_consumer(stream, consumer.name)
+    await client.close()
 
 
 def exports(**sections: Any) -> Exports:

@@ -8,9 +8,7 @@ several collectors and registers nothing.
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
-import pkgutil
 from collections.abc import Mapping
 
 from edgeagent import plugins
@@ -20,12 +18,6 @@ __all__ = ["ENTRY_POINT_GROUP", "load_plugins"]
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "edgeagent.collectors"
-
-
-def _import_builtins() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{__name__}.{module.name}")
 
 
 @functools.cache
@@ -38,4 +30,4 @@ def load_plugins() -> Mapping[str, str]:
     return plugins.load(ENTRY_POINT_GROUP, "collectors", log)
 
 
-_import_builtins()
+plugins.import_own(__name__, __path__)
