@@ -30,6 +30,7 @@ lint: $(BIN)/edgeagent
 # Every worker takes whole files, in their order: tests of one file share servers, and the long files come first (tests/conftest.py).
 test: lint
 	@rm -f .pytest_cache/v/cache/lastfailed
+	@$(BIN)/python -m compileall -q edgeagent  # else each of some thousand processes would, where PYTHONDONTWRITEBYTECODE is set
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder || { [ $$? = 1 ] && $(BIN)/python -m tests.again; }
 
 bench: $(BIN)/edgeagent
