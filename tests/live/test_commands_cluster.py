@@ -21,6 +21,9 @@ from tests.support.lagging import LaggingCluster
 from tests.support.servers import until
 
 HEAD = subjects.command_log(FLEET_ALL)
+#: Until all is well in a cluster that is whole again: its copies elect anew, and what was published meanwhile is tried again.
+HEAL_SECONDS = 90.0
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest_asyncio.fixture
@@ -80,7 +83,7 @@ async def test_what_a_server_does_not_have_yet_is_not_passed_over(
         await cluster.catch_up()
         await has(client, 4)
         await device.commands.changed(f"{KEY}fleet.all", newest)
-        assert {found.state for found in await results_of(author.client, ids)} == {"succeeded"}
+        assert {found.state for found in await results_of(author.client, ids, seconds=HEAL_SECONDS)} == {"succeeded"}
     assert out.read_text().split() == list("1234")
 
 
@@ -106,10 +109,11 @@ async def test_what_rang_is_asked_for_until_the_server_has_it(
         }
         await client.publish(subjects.command_doorbell(FLEET_ALL), headers=marks)
         await settle(client, what="ring")
-        await until(lambda: asked.count(HEAD) > 2 * LAG_TRIES, "it asks again and again", 75)
+        # More often than in one look; a copy that has lost its leader leaves each question without an answer for 5 s.
+        await until(lambda: asked.count(HEAD) > 1 + LAG_TRIES, "it asks again and again", HEAL_SECONDS)
         assert device.journal.command(name) is None
         await cluster.catch_up()
-        assert (await heard(author.client, name)).state == "succeeded"
+        assert (await heard(author.client, name, seconds=HEAL_SECONDS)).state == "succeeded"
 
 
 def counted(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -34,7 +34,7 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import peek, sign
-from tests.support.servers import until
+from tests.support.servers import PATIENCE_SECONDS, until
 from tests.support.trusthub import TrustHub
 
 __all__ = ["Author", "CommandDevice", "heard", "person", "pins_of", "result_of", "results_of", "settings_for"]
@@ -118,8 +118,8 @@ async def result_of(client: Client, command_id: str, device: str = DEVICE) -> Re
     return wire.decode(found.data, Result) if found else None
 
 
-async def heard(client: Client, command_id: str, device: str = DEVICE) -> Result:
-    """The final result, waited for."""
+async def heard(client: Client, command_id: str, device: str = DEVICE, *, seconds: float = PATIENCE_SECONDS) -> Result:
+    """The final result, waited for at most so long."""
     found: list[Result] = []
 
     async def there() -> bool:
@@ -127,12 +127,12 @@ async def heard(client: Client, command_id: str, device: str = DEVICE) -> Result
         found[:] = [result] if result else []
         return result is not None and is_final(result.state)
 
-    await until(there, f"{command_id} has ended")
+    await until(there, f"{command_id} has ended", seconds)
     return found[0]
 
 
-async def results_of(client: Client, ids: list[str], device: str = DEVICE) -> list[Result]:
-    return [await heard(client, each, device) for each in ids]
+async def results_of(client: Client, ids: list[str], device: str = DEVICE, *, seconds: float = PATIENCE_SECONDS) -> list[Result]:
+    return [await heard(client, each, device, seconds=seconds) for each in ids]
 
 
 class Lines(msgspec.Struct, frozen=True):
