@@ -57,8 +57,8 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _ports() -> None:
-    """Workers pick ports of their own: between the moment when one picks a port and that in which its server listens, another would take
-    the same one for free, once in every run or two.
+    """Workers pick ports of their own: between the moment when one picks a port and that in which its server listens, another may take
+    the same one for free; with thousands of picks in a run that is to be expected.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first, last = ports.BELOW_EPHEMERAL
