@@ -6,6 +6,7 @@ None of it may keep the hub from its work: what cannot be done is said, and ever
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -96,9 +97,9 @@ class HubExports:
         for sink in self._sinks:
             tasks.start(sink.name, _guarded(sink.name, sink.run))
         if self._receivers:
-            tasks.start("notify", self._notify(tasks))
+            tasks.start("notify", _until_closed(self._notify(tasks)))
         if self._exports.metrics.listen:
-            tasks.start("metrics", self._offer(tasks))
+            tasks.start("metrics", _until_closed(self._offer(tasks)))
 
     async def _notify(self, tasks: Tasks) -> None:
         teller = PresenceTeller(self._hub, self._exports.notify)
@@ -230,13 +231,19 @@ async def _patiently(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Do what runs for ever. Whatever it fails of, it begins anew, and everything else that the hub does goes on.
 
-    Raises Closed: the connection has ended for good.
+    Returns when the connection has ended for good, as :func:`_until_closed`.
     """
     for pause in delays(*ANEW_SECONDS):
         try:
             await work()
         except Closed:
-            raise
+            return
         except Exception:  # what nobody thought of; what was thought of is handled where it comes from
             log.exception("%s failed, and begins anew", name)
         await asyncio.sleep(pause)
+
+
+async def _until_closed(work: Awaitable[None]) -> None:
+    """Do it, quietly to the end of the connection: whose that is hears of it with the server's reason, which we have not."""
+    with contextlib.suppress(Closed):
+        await work
