@@ -34,12 +34,14 @@ from tests.support.servers import until
 
 DASHBOARDS = sorted((DEPLOY.parent / "grafana" / "dashboards").glob("*.json"))
 DEVICE = "pi-01"
+#: One that is raised as soon as something is measured.
+ALERT = '[alert]\nrunning = "system.uptime >= 0"\n'
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
     prometheus.needed()
-    with LiveFleet(tmp_path_factory.mktemp("dashboards"), 1, PATIENT) as fleet:
+    with LiveFleet(tmp_path_factory.mktemp("dashboards"), 1, PATIENT, more=lambda device: ALERT) as fleet:
         yield fleet
 
 
