@@ -104,8 +104,6 @@ def export(
             "-o",
             "--output",
             "--format",
-            "-o",
-            "--output",
             help="One JSON object a line (data is text, or data_base64 what is no UTF-8); or the bytes as they are, of one device, or into "
             "a folder.",
         ),
