@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -89,6 +90,7 @@ class _Running:
         self._answer_bytes = 0
         self._everything_ends = program.everything_ends
         self._exit_code: int | None = None
+        self._command_line = shlex.join(program.argv)
         self._popen, reading = _start(program, self._mark)
         self._pidfd = _watched(self._popen, reading)
         self._loop.add_reader(self._pidfd, self._ended_itself)
@@ -126,10 +128,10 @@ class _Running:
         self._signal(signal.SIGCONT)  # one that was stopped hears nothing
         if await self._empty_within(grace_seconds):
             return
-        log.warning("%s did not end within %g s of SIGTERM and is killed", self._popen.args, grace_seconds)
+        log.warning("%s did not end within %g s of SIGTERM and is killed", self._command_line, grace_seconds)
         self._signal(signal.SIGKILL)
         if not await self._empty_within(KILLED_SECONDS):
-            log.error("%s can't be killed", self._popen.args)
+            log.error("%s can't be killed", self._command_line)
 
     async def _empty_within(self, seconds: float) -> bool:
         deadline = self._loop.time() + seconds
