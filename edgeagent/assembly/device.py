@@ -273,6 +273,7 @@ class Agent:
         log.info("the leaf is %s the hub", "linked to" if connected else "cut off from")
         if connected:
             self.doubt.came()
+            self.reporter.link_changed()
             self.tasks.start("link came", self._link_came())
         else:
             self.status.link_lost()
