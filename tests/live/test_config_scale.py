@@ -232,7 +232,9 @@ async def test_a_local_program_cannot_ring(hub: LiveFleet, reads: Reads) -> None
     assert all("permissions violation" in text for text in refused)
     await follow_another()
     # A link that comes back makes two reads more. A single forged number that was heard would make 1 + LAG_TRIES, as below.
-    assert 1 <= reads.count <= 3 < 1 + LAG_TRIES, f"only for what changed, and for none of those that it was refused: {reads.replies}"
+    assert 1 <= reads.count <= 3 < 1 + LAG_TRIES, (
+        f"only for what changed, and for none of those that it was refused: {reads.replies}"
+    )
 
 
 async def test_even_the_hub_itself_makes_a_device_look_once_a_second_at_most(hub: LiveFleet, inner: Client, reads: Reads) -> None:
