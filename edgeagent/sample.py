@@ -15,6 +15,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -39,6 +40,12 @@ _MAX_INTEGER, _MAX_NUMBER = 1 << 63, math.inf
 _NANOSECONDS = 1_000_000_000
 
 
+@lru_cache(maxsize=1024)
+def _is_name(text: str) -> bool:
+    """Names are few, and met thousands of times when a backlog is sent."""
+    return len(text) <= MAX_NAME and _NAME.match(text) is not None
+
+
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """metric: dotted name. value: a finite number. attributes: what tells apart what is measured (``{"system.device": "sda"}``).
     time: when it was measured, Unix time in seconds; 0: when its message was stored. unit: UCUM. kind: "" or ``counter``."""
@@ -51,7 +58,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.metric) > MAX_NAME or not _NAME.match(self.metric):
+        if not _is_name(self.metric):
             raise ValueError(
                 f"{self.metric[:MAX_NAME]!r} is no name of a metric: letters, digits and _ . : / -, at most {MAX_NAME}"
             )
@@ -61,11 +68,12 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
             or (isinstance(self.value, int) and abs(self.value) >= _MAX_INTEGER)
         ):
             raise ValueError(f"{self.metric} = {self.value} is no number that can be stored")
-        if len(self.attributes) > MAX_ATTRIBUTES or any(
-            len(text) > MAX_ATTRIBUTE for pair in self.attributes.items() for text in pair
+        if self.attributes and (
+            len(self.attributes) > MAX_ATTRIBUTES
+            or any(len(text) > MAX_ATTRIBUTE for pair in self.attributes.items() for text in pair)
         ):
             raise ValueError(f"{self.metric} has more than {MAX_ATTRIBUTES} attributes, or one over {MAX_ATTRIBUTE} characters")
-        if not math.isfinite(self.time) or not 0 <= self.time < 1 << 34:
+        if not 0 <= self.time < 1 << 34:
             raise ValueError(f"{self.metric} has the time {self.time}, which is none")
         if len(self.unit) > MAX_UNIT:
             raise ValueError(f"{self.metric} has a unit of more than {MAX_UNIT} characters")
@@ -92,14 +100,16 @@ def source_of(subject: str) -> str:
     return _tokens(subject)[0]
 
 
+@lru_cache(maxsize=256)
 def metric_of(subject: str) -> str:
     """What a lone number on ``subject`` is called: everything after ``local.metric.``; names of JSON's keys come after it."""
     return ".".join(_tokens(subject))
 
 
-def _tokens(subject: str) -> list[str]:
-    tokens = subject.split(".")
-    if tuple(tokens[:2]) != _LOCAL or len(tokens) < 3:
+@lru_cache(maxsize=256)
+def _tokens(subject: str) -> tuple[str, ...]:
+    tokens = tuple(subject.split("."))
+    if tokens[:2] != _LOCAL or len(tokens) < 3:
         raise UsageProblem(_WHAT, f"{subject} is no subject of samples", "publish to local.metric.<source>")
     return tokens[2:]
 

@@ -76,7 +76,7 @@ class LocalStore:
 
     async def held(self, kind: Kind) -> Held:
         """What it has of samples, or of messages."""
-        log = LocalLog(self._client, kind.local, kind.subject)
+        log = LocalLog(self._client, kind.local)
         try:
             found = await self._client.jetstream().stream_info(kind.local, subjects_filter=kind.subject)
         except (nats.errors.Error, APIError, asyncio.TimeoutError) as error:
@@ -111,7 +111,7 @@ class LocalStore:
 
     async def last(self, name: str, count: int) -> list[Point]:
         """The newest samples of a source or a metric, oldest first. Raises UsageProblem when there are none."""
-        log = LocalLog(self._client, METRICS.local, METRICS.subject)
+        log = LocalLog(self._client, METRICS.local)
         state, found = await log.state(), list[Point]()
         end = state.last
         while end >= state.first and len(found) < count and state.last - end < MAX_SEARCH:

@@ -23,10 +23,7 @@ __all__ = ["FILE", "ClockSteps", "Known", "read_clocks", "read_times"]
 log = logging.getLogger(__name__)
 
 FILE = "clock.json"
-STREAMS = {
-    localsubjects.LOCAL_METRICS: localsubjects.local_metric(),
-    localsubjects.LOCAL_DATA: localsubjects.local_data(),
-}
+STREAMS = (localsubjects.LOCAL_METRICS, localsubjects.LOCAL_DATA)
 _SECOND = 1_000_000_000
 #: How often the clocks are compared, in seconds. What is stored between a step and this is looked through by its stamps.
 LOOK_SECONDS = 1.0
@@ -78,7 +75,7 @@ class ClockSteps:
         on_known: Callable[[], None] = lambda: None,
         clocks: Callable[[], tuple[int, int]] = read_clocks,
     ) -> None:
-        self._logs = {stream: LocalLog(client, stream, subject) for stream, subject in STREAMS.items()}
+        self._logs = {stream: LocalLog(client, stream) for stream in STREAMS}
         self._path, self._boot, self._known = folder / FILE, boot, known
         self._synchronized, self._on_known, self._clocks = synchronized, on_known, clocks
         self._since_link: float | None = None

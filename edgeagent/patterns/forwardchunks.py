@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -130,7 +131,7 @@ def _samples(messages: Sequence[Local], when: When) -> Draft:
             found = sample.parse(message.subject, message.data)
             source = sample.source_of(message.subject)
             points = [Point(source, each, *_moment(when(message, each.time))) for each in found]
-            size = sum(_text_bytes(source, each) for each in found)
+            size = sum(map(_text_bytes, found)) + len(found) * _source_bytes(source)
         except Exception as error:  # whatever it is: the message stays in the store, and would end every start
             draft.taken += 1
             draft.drop(MALFORMED, message.subject, error.why if isinstance(error, UsageProblem) else repr(error))
@@ -154,9 +155,14 @@ def _moment(found: tuple[int, bool]) -> tuple[int, bool]:
     return min(max(0, time_ms), chunk.END_OF_TIME - 1), is_guess
 
 
-def _text_bytes(source: str, each: sample.Sample) -> int:
-    """At most, with a series of its own. Raises ValueError for what no JSON can say."""
-    return _SERIES_BYTES + len(msgspec.json.encode(source)) + len(msgspec.json.encode(each))
+def _text_bytes(each: sample.Sample) -> int:
+    """At most, with a series of its own, but for its source's. Raises ValueError for what no JSON can say."""
+    return _SERIES_BYTES + len(msgspec.json.encode(each))
+
+
+@lru_cache(maxsize=64)
+def _source_bytes(source: str) -> int:
+    return len(msgspec.json.encode(source))
 
 
 def _bodies(messages: Sequence[Local], when: When) -> Draft:

@@ -95,7 +95,7 @@ class Forwarder:
     ) -> None:
         self._client, self._kind, self._settings, self._hint_file = client, kind, settings, hint
         self._subject, self._tell, self._pace, self._clock = kind.say(device_id), tell, pace or Pace(), clock
-        self._log = LocalLog(client, kind.local, kind.subject)
+        self._log = LocalLog(client, kind.local)
         self._hub = HubCursor(client, device_id, kind, self._log)
         self._wake, self._came, self._doubt = asyncio.Event(), asyncio.Event(), True
         self._due, self._live_was_last = Due(), False

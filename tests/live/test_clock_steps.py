@@ -79,7 +79,7 @@ class Device:
 
     async def errors(self, *, own: bool = True) -> list[float]:
         """By how many seconds each stored sample's time is wrong; estimated ones count as a day."""
-        found, log = list[float](), LocalLog(self.client, STREAM, localsubjects.local_metric())
+        found, log = list[float](), LocalLog(self.client, STREAM)
         for sequence, true in self.true.items():
             message = (await log.read(sequence, count=1, max_bytes=1)).messages[0]
             sample = json.loads(message.data)["time"] if own else 0.0

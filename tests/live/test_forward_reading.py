@@ -37,7 +37,7 @@ async def test_pages_and_holes(tmp_path: Path) -> None:
     async with TrustHub(tmp_path / "hub") as hub:
         device = ForwardingDevice(hub, tmp_path / "pi-1")
         async with device.leaf_running():
-            local = LocalLog(device.client, METRICS.local, METRICS.subject)
+            local = LocalLog(device.client, METRICS.local)
             assert (await local.read(1, count=9, max_bytes=1000)) == ([], None) and (await local.state()).messages == 0
             await device.publish(9)
             await device.js.delete_msg(METRICS.local, 4)
@@ -65,4 +65,25 @@ async def test_pages_and_holes(tmp_path: Path) -> None:
             found = await cursor.read(state, Progress(log=state.created, epoch=3, next=5, edge=(5, 5)))
             assert found.anew and found.progress == Progress(log=state.created, epoch=4)
             with pytest.raises(Failed, match="not found"):
-                await LocalLog(device.client, "NOTHING", ">").state()
+                await LocalLog(device.client, "NOTHING").state()
+
+
+FORGED = {
+    "Nats-Sequence": "99",
+    "Nats-Subject": "local.metric.other",
+    "Nats-Time-Stamp": "2001-01-01T00:00:00Z",
+    "Nats-Num-Pending": "0",
+}
+
+
+@pytest.mark.parametrize("headers", [{"Mine": "x"}, FORGED, {"Nats-Stream": "a", **FORGED}, {"Status": "204"}])
+async def test_headers_of_programs_change_nothing_of_what_is_read(tmp_path: Path, headers: dict[str, str]) -> None:
+    async with TrustHub(tmp_path / "hub") as hub:
+        device = ForwardingDevice(hub, tmp_path / "pi-1")
+        async with device.leaf_running():
+            for number in range(6):
+                await device.js.publish("local.metric.numbers", str(number).encode(), headers=headers if number % 2 else None)
+            page = await LocalLog(device.client, METRICS.local).read(1, count=9, max_bytes=1 << 20)
+    found = [(message.sequence, message.subject, message.data) for message in page.messages]
+    assert found == [(number + 1, "local.metric.numbers", str(number).encode()) for number in range(6)]
+    assert all(message.time > 1_700_000_000 * 10**9 for message in page.messages)
