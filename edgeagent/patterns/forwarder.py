@@ -41,7 +41,7 @@ log = logging.getLogger("edgeagent")
 #: Bounds of the pause after the hub or the leaf could not be reached, in seconds.
 RETRY_SECONDS = (0.5, 60.0)
 #: Bounds of the pause between two looks at the local stream, in seconds: each is a small question to the leaf.
-LOOK_SECONDS = (0.05, 2.0)
+LOOK_SECONDS = (0.05, 5.0)
 #: Devices that come back together begin within so many seconds, at most.
 SPREAD_SECONDS = 5.0
 #: So many bytes of the local stream fill a chunk of samples, roughly: they go at once.

@@ -193,7 +193,7 @@ class _Storm:
             await asyncio.sleep(COLLECT_SECONDS)
 
     async def _read(self, wanted: list[tuple[str, Kind]]) -> None:
-        with contextlib.suppress(EdgeError):  # the hub is away
+        with contextlib.suppress(EdgeError, OSError):  # the hub is away, also when the connection is closed
             hub = await sign_in(self._fleet.hub, Keyring.load(self._fleet.hub.path), "hub")
             try:
                 for device, kind in wanted:
