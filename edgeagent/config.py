@@ -7,6 +7,7 @@ device's groups in their order, the device's own. Tables merge key by key; lists
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -15,10 +16,9 @@ import msgspec
 
 from edgeagent import sections, wire
 from edgeagent.errors import Failed, UsageProblem
-from edgeagent.plainvalues import form_problems
-from edgeagent.schema import SECTIONS
+from edgeagent.plainvalues import form_problems, programs_problems
+from edgeagent.schema import OPEN_SECTIONS, SECTIONS
 from edgeagent.settings import Settings
-from edgeagent.subjects import ID_RULE, is_id
 
 __all__ = [
     "AGENT_TOML",
@@ -70,13 +70,21 @@ class Document(msgspec.Struct, omit_defaults=True):
 
 
 class Key(NamedTuple):
-    """One setting that configuration may change. live: at once; else from the next start of the agent on."""
+    """One setting that configuration may change. live: at once; else from the next start of the agent on.
+
+    name: ``section.key``, or that of an open section alone. metered: its default with the profile of that name; None: the same.
+    """
 
     name: str
     hint: Any
     default: Any
     live: bool
     description: str
+    metered: Any = None
+
+    def of(self, settings: Any) -> Any:
+        """Its value there."""
+        return functools.reduce(getattr, self.name.split("."), settings)
 
 
 class Layer(NamedTuple):
@@ -97,15 +105,18 @@ def _keys() -> Iterator[Key]:
     for section, shape in SECTIONS.items():
         hints = typing.get_type_hints(shape, include_extras=True)
         for field in msgspec.structs.fields(shape):
-            hint = hints[field.name]
-            metas = (
-                [meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta)] if get_origin(hint) is Annotated else []
-            )
-            how = next((meta.extra["config"] for meta in metas if meta.extra and "config" in meta.extra), None)
-            if how:
-                description = next(meta.description for meta in metas if meta.description)
-                default = getattr(shape(), field.name)
-                yield Key(f"{section}.{field.name}", hint, default, how == "live", str(description))
+            yield from _key(f"{section}.{field.name}", hints[field.name], getattr(shape(), field.name))
+    for section, hint in OPEN_SECTIONS.items():
+        yield from _key(section, hint, {})
+
+
+def _key(name: str, hint: Any, default: Any) -> Iterator[Key]:
+    """The key, if configuration may change it."""
+    metas = [meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta)] if get_origin(hint) is Annotated else []
+    extra = next((meta.extra for meta in metas if meta.extra and "config" in meta.extra), None)
+    if extra:
+        description = next(meta.description for meta in metas if meta.description)
+        yield Key(name, hint, default, extra["config"] == "live", str(description), extra.get("metered"))
 
 
 #: Every key but those of programs, by its dotted name.
@@ -142,7 +153,7 @@ def nested(values: Values) -> dict[str, Any]:
             if not isinstance(table, dict):
                 raise UsageProblem(f"set {name}", f"{word} is a value, so nothing can be below it")
         if isinstance(table.get(last), dict):
-            raise UsageProblem(f"set {name}", "it is a table, so it can't be a value")
+            raise UsageProblem(f"set {name}", "it is a table, so it can't be a value", f"set what is in it: {name}.NAME")
         table[last] = value
     return found
 
@@ -171,27 +182,26 @@ def defaults() -> Layer:
 
 
 def of_settings(settings: Settings) -> Layer:
-    """What agent.toml says of the keys that configuration may change, where it says something else than the defaults."""
-    found = {}
-    for name, key in KEYS.items():
-        section, field = name.split(".")
-        value = getattr(getattr(settings, section), field)
-        if value != key.default:
-            found[name] = value
-    return Layer(AGENT_TOML, nested(found))
+    """What agent.toml says of the keys that configuration may change, where it says something else than the defaults. Of those that have
+    several, all that it says."""
+    own = {name: key.of(settings) for name, key in KEYS.items()}
+    several = {name for name in settings.given if name in KEYS and KEYS[name].metered is not None}
+    return Layer(
+        AGENT_TOML, nested({name: value for name, value in own.items() if value != KEYS[name].default or name in several})
+    )
 
 
 def with_config(settings: Settings, values: Mapping[str, Value]) -> Settings:
     """The settings with what :func:`merged` found. A value that is not possible leaves the one that is there."""
-    changes: dict[str, dict[str, Any]] = {}
     for key, value in _of_keys(values):
         if not sections.check(key.name, value, key.hint):
-            section, field = key.name.split(".")
-            changes.setdefault(section, {})[field] = msgspec.convert(value, key.hint)
-    return msgspec.structs.replace(
-        settings,
-        **{section: msgspec.structs.replace(getattr(settings, section), **fields) for section, fields in changes.items()},
-    )
+            settings = _with(settings, key.name.split("."), msgspec.convert(value, key.hint))
+    return settings
+
+
+def _with(settings: Any, path: list[str], value: Any) -> Any:
+    first, *rest = path
+    return msgspec.structs.replace(settings, **{first: _with(getattr(settings, first), rest, value) if rest else value})
 
 
 def impossible(values: Mapping[str, Value]) -> list[str]:
@@ -208,14 +218,18 @@ def _of_keys(values: Mapping[str, Value]) -> Iterator[tuple[Key, Any]]:
     """Every key that has a value, with it."""
     tables = nested({name: value.value for name, value in values.items() if is_known(name)})
     for key in KEYS.values():
-        section, field = key.name.split(".")
-        if field in tables.get(section, {}):
-            yield key, tables[section][field]
+        section, _, field = key.name.partition(".")
+        table = tables.get(section, {})
+        if field in table:
+            yield key, table[field]
+        elif table and not field:
+            yield key, table
 
 
 def key_of(name: str) -> Key | None:
     """The key that the dotted ``name`` is, or is a part of (``device.labels.site``); None for what is none of ours."""
-    return KEYS.get(".".join(name.split(".")[:2]))
+    section, *rest = name.split(".")
+    return KEYS.get(".".join([section, *rest[:1]])) or KEYS.get(section)
 
 
 def is_known(name: str) -> bool:
@@ -260,9 +274,12 @@ def invalid(values: Values) -> list[str]:
     problems = list(form)
     for word, value in values.items():
         if word == APP:
-            problems += _apps_problems(value)
+            problems += programs_problems(APP, value)
         elif not isinstance(value, Mapping):
-            problems += [f"{word}: it is a section, so it must be a table"] if word in SECTIONS else []
+            known = word in SECTIONS or word in OPEN_SECTIONS
+            problems += [f"{word}: it is a section, so it must be a table: set {word}.NAME"] if known else []
+        elif word in KEYS:
+            problems += [] if form else sections.check(word, value, KEYS[word].hint)
         else:
             for field, inner in value.items():
                 key = KEYS.get(f"{word}.{field}")
@@ -276,15 +293,3 @@ def without_invalid(values: Values) -> dict[str, Any]:
     if form_problems("", values):
         return {}
     return nested({name: value for name, value in flat(values).items() if not invalid(nested({name: value}))})
-
-
-def _apps_problems(apps: Any) -> list[str]:
-    if not isinstance(apps, Mapping):
-        return [f"{APP}: it must be a table of programs, each a table of its own"]
-    problems = []
-    for name, table in apps.items():
-        if not is_id(str(name)):
-            problems.append(f"{APP}.{name}: a program's name is {ID_RULE}")
-        elif not isinstance(table, Mapping):
-            problems.append(f"{APP}.{name}: it must be a table")
-    return problems

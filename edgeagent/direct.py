@@ -14,9 +14,9 @@ from edgeagent import subjects
 from edgeagent.errors import Closed, Failed, Refused, Unreachable
 from edgeagent.link import Client, request
 from edgeagent.publish import MAX_SEQUENCE
-from edgeagent.times import parse_rfc3339
+from edgeagent.times import parse_rfc3339, rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all"]
+__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished"]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
@@ -46,6 +46,15 @@ def _stored(message: Any) -> Stored:
         return Stored(headers["Nats-Subject"], sequence, moment, message.data, deleted, headers)
     except (KeyError, ValueError, OverflowError):
         raise Failed("read what the hub keeps", "the hub's answer makes no sense") from None
+
+
+def republished(message: Any) -> Stored | None:
+    """What the hub has stored and sent on (``edge.live.<id>.…``), None for what makes no sense, or is of another device."""
+    try:
+        stored = _stored(message)
+    except Failed:
+        return None
+    return stored if subjects.device_of(stored.subject) == subjects.device_of(message.subject) else None
 
 
 def _status(message: Any) -> str | None:
@@ -82,16 +91,25 @@ async def get_last(
 
 
 async def read_all(
-    client: Client, stream: str, subject: str, *, prefix: str = subjects.API_PREFIX, first: int = 1, marks: bool = False
+    client: Client,
+    stream: str,
+    subject: str,
+    *,
+    prefix: str = subjects.API_PREFIX,
+    first: int = 1,
+    since: datetime | None = None,
+    marks: bool = False,
 ) -> AsyncGenerator[Stored, None]:
     """Every message of ``stream`` on ``subject`` (wildcards allowed), in the order of their sequence.
 
-    first: the lowest sequence that is wanted. marks: those of deletions too.
+    first: the lowest sequence that is wanted. since: those that were stored from then on, by the hub's clock; then ``first`` does not
+    count. The hub finds the beginning by its index, and reads nothing before it. marks: those of deletions too.
     """
-    sequence, pending = first, 1
+    begin: dict[str, Any] = {"seq": first} if since is None else {"start_time": rfc3339(since)}
+    pending = 1
     while pending > 0:
         last = None
-        page = _page(client, subjects.direct_get(stream, prefix=prefix), {**PAGE, "seq": sequence, "next_by_subj": subject})
+        page = _page(client, subjects.direct_get(stream, prefix=prefix), {**PAGE, **begin, "next_by_subj": subject})
         pending = 0
         async for item in page:
             if isinstance(item, int):
@@ -102,7 +120,7 @@ async def read_all(
                 yield item
         if last is None:
             return
-        sequence = last.sequence + 1
+        begin = {"seq": last.sequence + 1}
 
 
 async def _page(client: Client, subject: str, body: dict[str, Any]) -> AsyncIterator[Stored | int]:
@@ -176,3 +194,20 @@ async def hub_time(client: Client, *, prefix: str = subjects.API_PREFIX) -> date
             "ask the hub for its time", info["error"].get("description", "unknown error"), "is `edgeagent hub up` running?"
         )
     return parse_rfc3339(info["ts"])
+
+
+async def read_first(
+    client: Client, stream: str, subject: str, first: int, *, prefix: str = subjects.API_PREFIX
+) -> Stored | None:
+    """The first message of ``stream`` on ``subject`` from the sequence ``first`` on; None when there is none.
+
+    It has one answer, so it needs no inbox of its own. Raises EdgeError.
+    """
+    body = json.dumps({"seq": first, "next_by_subj": subject}).encode()
+    message = await request(client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}")
+    status = _status(message)
+    if status == "404":
+        return None
+    if status:
+        raise Failed(f"read {subject}", f"the hub answered {status}")
+    return _stored(message)

@@ -20,7 +20,14 @@ __all__ = [
     "SettingsProblem",
     "Unreachable",
     "UsageProblem",
+    "as_sentence",
 ]
+
+
+def as_sentence(remedy: str) -> str:
+    """With a capital letter, unless the first word is a name: ``hub.toml``, ``docs/metrics.md``, ``agent.profile``. remedy: not empty."""
+    first = remedy.split(maxsplit=1)[0].rstrip(",;:.")
+    return remedy if any(char in "./_=" for char in first) else f"{remedy[0].upper()}{remedy[1:]}"
 
 
 class EdgeError(Exception):
@@ -36,7 +43,7 @@ class EdgeError(Exception):
 
     def __init__(self, what: str, why: str, remedy: str = "") -> None:
         self.what, self.why, self.remedy = what, why, remedy
-        super().__init__(f"cannot {what}: {why}" + (f". {remedy[0].upper()}{remedy[1:]}" if remedy else ""))
+        super().__init__(f"cannot {what}: {why}" + (f". {as_sentence(remedy)}" if remedy else ""))
 
 
 class UsageProblem(EdgeError, ValueError):
@@ -54,7 +61,7 @@ class SettingsProblem(UsageProblem):
     def __init__(self, what: str, problems: list[str], remedy: str = "") -> None:
         self.problems = problems
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        Exception.__init__(self, f"cannot {what}:{lines}" + (f"\n{remedy[0].upper()}{remedy[1:]}" if remedy else ""))
+        Exception.__init__(self, f"cannot {what}:{lines}" + (f"\n{as_sentence(remedy)}" if remedy else ""))
         self.what, self.why, self.remedy = what, "; ".join(problems), remedy
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from edgeagent import files
-from edgeagent.config import Layer, Value, defaults, flat, is_taken, merged, nested, of_settings
+from edgeagent.config import Layer, Value, defaults, flat, is_taken, nested, of_settings
 from edgeagent.errors import Failed
+from edgeagent.profiles import merged
 from edgeagent.settings import Settings
 from edgeagent.subjects import scopes_of
 
@@ -74,7 +75,8 @@ def effective(settings: Settings, device_id: str, groups: Iterable[str], documen
     """
     wanted = [str(scope) for scope in scopes_of(device_id, groups)]
     layers = [Layer(scope, _taken(documents[scope].values, settings)) for scope in wanted if scope in documents]
-    return merged([defaults(), of_settings(settings), *layers])
+    own = settings.agent.profile == "metered"
+    return merged([defaults(), of_settings(settings), *layers], lambda name: own or is_taken(name, settings))
 
 
 def _taken(values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import platformdirs
+if TYPE_CHECKING:
+    from platformdirs import PlatformDirs
 
 __all__ = [
+    "COLLECTORS",
     "SYSTEM_SETTINGS",
     "contexts_folder",
     "hub_folder",
@@ -26,6 +29,16 @@ NAME = "edgeagent"
 SYSTEM_SETTINGS = Path("/etc/edgeagent/agent.toml")
 #: What that agent keeps. A device that was enrolled needs no settings.
 SYSTEM_STATE = Path("/var/lib/edgeagent")
+
+#: Its programs that measure, unless its settings name another folder.
+COLLECTORS = Path("/etc/edgeagent/collectors.d")
+
+
+def _own() -> PlatformDirs:
+    """A person's own folders. The system's agent has none, and does not pay for finding them."""
+    from platformdirs import PlatformDirs
+
+    return PlatformDirs(NAME)
 
 
 def is_root() -> bool:
@@ -48,7 +61,7 @@ def settings_file() -> Path:
     named = os.environ.get("EDGEAGENT_SETTINGS")
     if named:
         return Path(named)
-    own = platformdirs.user_config_path(NAME) / "agent.toml"
+    own = _own().user_config_path / "agent.toml"
     if is_there(SYSTEM_SETTINGS) or is_root() or (SYSTEM_STATE.is_dir() and not own.exists()):
         return SYSTEM_SETTINGS
     return own
@@ -56,7 +69,7 @@ def settings_file() -> Path:
 
 def state_folder(system: bool) -> Path:
     """What must survive a reboot."""
-    return SYSTEM_STATE if system else platformdirs.user_state_path(NAME)
+    return SYSTEM_STATE if system else _own().user_state_path
 
 
 def runtime_folder(system: bool) -> Path:
@@ -73,19 +86,19 @@ def hub_folder() -> Path:
     named = os.environ.get("EDGEAGENT_HUB_DIR")
     if named:
         return Path(named)
-    return Path("/var/lib/edgeagent/hub") if is_root() else platformdirs.user_state_path(NAME) / "hub"
+    return Path("/var/lib/edgeagent/hub") if is_root() else _own().user_state_path / "hub"
 
 
 def contexts_folder() -> Path:
     """An operator's contexts: which hubs, with which credentials."""
-    return platformdirs.user_config_path(NAME) / "contexts"
+    return _own().user_config_path / "contexts"
 
 
 def owners_folder() -> Path:
     """The owner's files of the hubs that this person made: ``<hub>.keys``."""
-    return platformdirs.user_config_path(NAME) / "owners"
+    return _own().user_config_path / "owners"
 
 
 def operator_cache_folder() -> Path:
     """What the command line remembers between two calls and may forget."""
-    return platformdirs.user_cache_path(NAME)
+    return _own().user_cache_path

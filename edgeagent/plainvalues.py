@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["form_problems"]
+from edgeagent.subjects import ID_RULE, is_id
+
+__all__ = ["form_problems", "programs_problems"]
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _WORD_RULE = "1 to 64 of A-Z, a-z, 0-9, '_' and '-'"
@@ -28,3 +30,16 @@ def form_problems(name: str, value: Any) -> list[str]:
     if isinstance(value, float):
         return [] if value - value == 0 else [f"{name}: {value} is no number that JSON has"]
     return [f"{name}: it must be text, a number, true or false, a list or a table; write a date as text"]
+
+
+def programs_problems(name: str, programs: Any) -> list[str]:
+    """What is wrong with the tables of the user's own programs, which are all called ``name`` together."""
+    if not isinstance(programs, Mapping):
+        return [f"{name}: it must be a table of programs, each a table of its own"]
+    problems = []
+    for program, table in programs.items():
+        if not is_id(str(program)):
+            problems.append(f"{name}.{program}: a program's name is {ID_RULE}")
+        elif not isinstance(table, Mapping):
+            problems.append(f"{name}.{program}: it must be a table")
+    return problems

@@ -10,14 +10,18 @@ from edgeagent.errors import Failed
 from edgeagent.link import Client, request
 from edgeagent.wire import decode
 
-__all__ = ["MAX_SEQUENCE", "published", "published_if"]
+__all__ = ["MAX_SEQUENCE", "TooLarge", "published", "published_if"]
 
 #: How long to wait for the hub's acknowledgement, in seconds.
 ACK_TIMEOUT_SECONDS = 5.0
-#: nats-server's word for a fence that did not hold (``err_code``).
-_WRONG_LAST_SEQUENCE = 10071
+#: nats-server's words (``err_code``) for a fence that did not hold, and for a message beyond the stream's ``max_msg_size``.
+_WRONG_LAST_SEQUENCE, _TOO_LARGE = 10071, 10054
 #: No stream comes so far, and the journal of a device has no room for larger numbers.
 MAX_SEQUENCE = 1 << 53
+
+
+class TooLarge(Failed):
+    """The stream takes no message of that size, now or later."""
 
 
 class _Error(msgspec.Struct):
@@ -55,7 +59,8 @@ async def published_if(
 ) -> int | None:
     """The same if the last message on ``subject`` has ``sequence`` (0: there is none); None when it has not, so nothing was stored.
 
-    A fence is no lock: whoever gets None reads again and decides anew. Raises EdgeError when it was not stored for another reason.
+    A fence is no lock: whoever gets None reads again and decides anew. Raises EdgeError when it was not stored for another reason,
+    of which :class:`TooLarge` is one.
     """
     ack = await _ack(client, subject, data, what, {"Nats-Expected-Last-Subject-Sequence": str(sequence)}, timeout)
     if ack.error is not None and ack.error.err_code == _WRONG_LAST_SEQUENCE:
@@ -70,7 +75,7 @@ async def _ack(client: Client, subject: str, data: bytes, what: str, headers: di
 
 def _sequence(ack: _PubAck, what: str) -> int:
     if ack.error is not None:
-        raise Failed(what, ack.error.description)
+        raise (TooLarge if ack.error.err_code == _TOO_LARGE else Failed)(what, ack.error.description)
     if not 0 < ack.seq < MAX_SEQUENCE:
         raise Failed(what, "the hub's acknowledgement makes no sense")
     return ack.seq

@@ -6,12 +6,14 @@ docs/settings.md is made from this, agent.toml is read by it (:mod:`edgeagent.se
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from edgeagent.alertsettings import AlertSettings
 from edgeagent.commandsettings import CommandSettings, ExecSettings, FileSettings, LogSettings, ServiceSettings
 from edgeagent.gpiosettings import GpioSettings
+from edgeagent.metricsettings import ForwardSettings, SamplingSettings
 from edgeagent.sections import Section
 from edgeagent.subjects import ID_RULE
 
@@ -19,6 +21,7 @@ __all__ = [
     "LABEL_KEY",
     "LABEL_KEY_RULE",
     "LIVE",
+    "OPEN_SECTIONS",
     "RESTART",
     "SECTIONS",
     "AgentSettings",
@@ -26,12 +29,14 @@ __all__ = [
     "DeviceSettings",
     "ExecSettings",
     "FileSettings",
+    "ForwardSettings",
     "GpioSettings",
     "HubSettings",
     "LeafSettings",
     "LogSettings",
     "PathSettings",
     "QuerySettings",
+    "SamplingSettings",
     "Section",
     "ServiceSettings",
 ]
@@ -43,6 +48,7 @@ LABEL_KEY_RULE = "1 to 63 of a-z, 0-9 and '_', not beginning with a digit, and n
 
 #: What the hub's configuration may change (:mod:`edgeagent.config`): at once, or from the next start of the agent on. What is marked
 #: with neither is the file's alone: where the hub is, who this device is, and what must not be changed from afar.
+#: A key that has ``metered`` besides has that default where ``agent.profile`` is metered.
 LIVE, RESTART = {"config": "live"}, {"config": "restart"}
 
 _Label = Annotated[
@@ -133,8 +139,22 @@ class LeafSettings(Section, frozen=True, kw_only=True):
     ] = 4222
     store_max_bytes: Annotated[
         int,
-        Meta(description="The most that the leaf's streams may take on disk, in bytes.", ge=1 << 20, le=1 << 42, extra=RESTART),
+        Meta(
+            description="The most that the leaf's streams may take on disk, in bytes; less where the disk has no room for it. It is decided once, at the first start with a setting, and stays so.",
+            ge=1 << 20,
+            le=1 << 42,
+            extra=RESTART,
+        ),
     ] = 512 << 20
+    free_floor_bytes: Annotated[
+        int,
+        Meta(
+            description="What the store leaves free on its disk, in bytes, as the disk is when that is decided; at most a tenth of the disk.",
+            ge=0,
+            le=1 << 42,
+            extra=RESTART,
+        ),
+    ] = 256 << 20
     memory_store_max_bytes: Annotated[
         int, Meta(description="The most that memory streams may take, in bytes.", ge=1 << 20, le=1 << 40, extra=RESTART)
     ] = 8 << 20
@@ -161,21 +181,33 @@ class LeafSettings(Section, frozen=True, kw_only=True):
     ] = 10.0
     ping_seconds: Annotated[
         float,
-        Meta(description="How often the leaf and the hub ask each other whether the link is alive.", ge=1, le=600, extra=RESTART),
-    ] = 30.0
+        Meta(
+            description="How often the leaf asks the hub whether the link is alive, heartbeats apart. Less where something on the way ends a link that is quiet for so long.",
+            ge=1,
+            le=600,
+            extra={**RESTART, "metered": 280.0},
+        ),
+    ] = 240.0
     restart_cap_seconds: Annotated[
         float, Meta(description="Longest pause before a leaf that ended is started again.", ge=0.1, le=600, extra=RESTART)
     ] = 30.0
 
 
 class AgentSettings(Section, frozen=True, kw_only=True):
+    profile: Annotated[
+        Literal["normal", "metered"],
+        Meta(
+            description="`metered`: for a link on which every byte costs. Other defaults count then, where this page names two; whatever is set goes before them.",
+            extra=LIVE,
+        ),
+    ] = "normal"
     heartbeat_seconds: Annotated[
         float,
         Meta(
             description="How often the agent says that it is alive, ±10 %. Suspect after 2 missed ones, offline after 3.",
             ge=1,
             le=3600,
-            extra=LIVE,
+            extra={**LIVE, "metered": 900.0},
         ),
     ] = 60.0
     facts_seconds: Annotated[
@@ -184,7 +216,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
             description="How often the agent looks whether its stable facts changed; a change is reported at once.",
             ge=1,
             le=3600,
-            extra=LIVE,
+            extra={**LIVE, "metered": 300.0},
         ),
     ] = 30.0
     documents_seconds: Annotated[
@@ -193,9 +225,9 @@ class AgentSettings(Section, frozen=True, kw_only=True):
             description="How often the agent looks at the hub for newer configuration without being told, ±10 %. It is told at once; this heals what it did not hear.",
             ge=1,
             le=86400,
-            extra=LIVE,
+            extra={**LIVE, "metered": 21600.0},
         ),
-    ] = 600.0
+    ] = 1800.0
     micro: Annotated[
         bool,
         Meta(
@@ -237,6 +269,12 @@ class PathSettings(Section, frozen=True, kw_only=True):
             description="Folder for what need not (status file). Empty: `/run/edgeagent` for the system, XDG runtime for a user."
         ),
     ] = ""
+    collectors: Annotated[
+        str,
+        Meta(
+            description="Folder with programs that measure. Empty: `/etc/edgeagent/collectors.d`. It and all above it must belong to root or the agent's user, and nobody else may write there; keep it out of what `file.push` lists. A relative path counts from agent.toml. [metrics.md](metrics.md)"
+        ),
+    ] = ""
 
 
 #: The sections of the file, in the order in which docs/settings.md shows them.
@@ -246,6 +284,8 @@ SECTIONS: dict[str, type[Section]] = {
     "leaf": LeafSettings,
     "agent": AgentSettings,
     "query": QuerySettings,
+    "sampling": SamplingSettings,
+    "forward": ForwardSettings,
     "commands": CommandSettings,
     "exec": ExecSettings,
     "service": ServiceSettings,
@@ -254,3 +294,6 @@ SECTIONS: dict[str, type[Section]] = {
     "gpio": GpioSettings,
     "paths": PathSettings,
 }
+
+#: Sections of any words: the type of the whole table of each. Its metadata are those of one key.
+OPEN_SECTIONS: dict[str, Any] = {"alert": AlertSettings}

@@ -1,12 +1,12 @@
 """A TOML text of sections, read as frozen, typed values, with everything that is wrong in it said at once.
 
 What may stand in a section is declared elsewhere (:mod:`edgeagent.schema`): as msgspec's Structs, whose ``Meta`` may say a
-pattern in words for people: ``extra={"form": "..."}``.
+pattern in words for people: ``extra={"form": "..."}``, and a rule that no pattern can say: ``extra={"rule": function}``, which raises
+ValueError that says what is wrong.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Section", "check", "parse_sections", "unknown"]
+__all__ = ["Section", "check", "names_in", "parse_sections", "unknown"]
 
 #: How much of a wrong value is quoted, in characters.
 MAX_SHOWN = 60
@@ -48,8 +48,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """One section of a file."""
 
 
-def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> dict[str, Any]:
-    """Read ``text``, each of its sections as its shape: a frozen Struct whose fields all have defaults.
+def parse_sections(text: str, shapes: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """Read ``text``, each of its sections as its shape: a frozen Struct whose fields all have defaults, or the type of a table of any
+    words.
 
     source: the file that it came from, for the message. Raises SettingsProblem with every problem in it.
     """
@@ -66,7 +67,16 @@ def parse_sections(text: str, shapes: Mapping[str, type[Any]], source: Path) -> 
     return sections
 
 
-def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> Any:
+def names_in(text: str) -> frozenset[str]:
+    """``section.key`` of everything in a text that :func:`parse_sections` took."""
+    return frozenset(f"{name}.{key}" for name, table in tomllib.loads(text).items() for key in table)
+
+
+def _section(name: str, shape: Any, table: Any, problems: list[str]) -> Any:
+    if get_origin(shape) is Annotated:
+        found = check(name, table, shape)
+        problems += found
+        return {} if found else table
     if not isinstance(table, dict):
         problems.append(f"{name}: write it as a section [{name}] with keys of its own")
         return shape()
@@ -76,10 +86,10 @@ def _section(name: str, shape: type[Any], table: Any, problems: list[str]) -> An
         if key not in fields:
             problems.append(unknown(f"{name}.{key}", [f"{name}.{field}" for field in fields]))
             continue
-        try:
+        if found := check(f"{name}.{key}", value, fields[key]):
+            problems += found
+        else:
             values[key] = msgspec.convert(value, fields[key])
-        except msgspec.ValidationError:
-            problems += _problems(f"{name}.{key}", value, fields[key])
     try:
         return shape(**values)
     except ValueError as error:  # the shape's own rules, of what one type can't say
@@ -93,6 +103,16 @@ def check(name: str, value: Any, hint: Any) -> list[str]:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:
         return _problems(name, value, hint)
+    return [problem for part in ((name, value, hint), *_parts(name, value, hint)) for problem in _broken_rules(*part)]
+
+
+def _broken_rules(name: str, value: Any, hint: Any) -> list[str]:
+    for meta in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
+        if isinstance(meta, Meta) and meta.extra and "rule" in meta.extra:
+            try:
+                meta.extra["rule"](value)
+            except ValueError as error:
+                return [f"{name}: {error}"]
     return []
 
 
@@ -162,6 +182,8 @@ def _problem(name: str, value: Any, hint: Any) -> str | None:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """That there is no such setting, and which one may be meant."""
+    import difflib  # only mistakes need it
+
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.7)
     return f"{key}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 

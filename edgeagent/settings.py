@@ -14,22 +14,25 @@ from edgeagent import enrolled, places
 from edgeagent.enrolled import AUTHORITIES_FILE, Enrolment
 from edgeagent.files import read_text
 from edgeagent.schema import (
+    OPEN_SECTIONS,
     SECTIONS,
     AgentSettings,
     CommandSettings,
     DeviceSettings,
     ExecSettings,
     FileSettings,
+    ForwardSettings,
     GpioSettings,
     HubSettings,
     LeafSettings,
     LogSettings,
     PathSettings,
     QuerySettings,
+    SamplingSettings,
     Section,
     ServiceSettings,
 )
-from edgeagent.sections import parse_sections
+from edgeagent.sections import names_in, parse_sections
 
 __all__ = ["Settings", "load", "load_own", "parse"]
 
@@ -37,6 +40,7 @@ __all__ = ["Settings", "load", "load_own", "parse"]
 class Settings(Section, frozen=True, kw_only=True):
     """One device's settings. ``source`` is the file they came from (None: all defaults).
 
+    alert: rules by their names (:mod:`edgeagent.alertrules`). given: the dotted names of what stands in the file.
     enrolment: what ``edgeagent enroll`` left behind, and what :func:`load` took the device's id, the hub's addresses and the proxy from
     where the file leaves them out; None: nothing.
     """
@@ -46,6 +50,8 @@ class Settings(Section, frozen=True, kw_only=True):
     leaf: LeafSettings = LeafSettings()
     agent: AgentSettings = AgentSettings()
     query: QuerySettings = QuerySettings()
+    sampling: SamplingSettings = SamplingSettings()
+    forward: ForwardSettings = ForwardSettings()
     commands: CommandSettings = CommandSettings()
     exec: ExecSettings = ExecSettings()
     service: ServiceSettings = ServiceSettings()
@@ -53,6 +59,8 @@ class Settings(Section, frozen=True, kw_only=True):
     gpio: GpioSettings = GpioSettings()
     file: FileSettings = FileSettings()
     paths: PathSettings = PathSettings()
+    alert: dict[str, str] = {}
+    given: frozenset[str] = frozenset()
     source: Path | None = None
     enrolment: Enrolment | None = None
 
@@ -63,11 +71,16 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def state_folder(self) -> Path:
-        return self._folder(self.paths.state, places.state_folder(self.is_system))
+        return self._folder(self.paths.state) or places.state_folder(self.is_system)
 
     @property
     def runtime_folder(self) -> Path:
-        return self._folder(self.paths.runtime, places.runtime_folder(self.is_system))
+        return self._folder(self.paths.runtime) or places.runtime_folder(self.is_system)
+
+    @property
+    def collectors_folder(self) -> Path:
+        """Absolute, with links as they are: whoever runs what is in it looks at each."""
+        return self._named(self.paths.collectors) or places.COLLECTORS
 
     @property
     def credentials_file(self) -> Path:
@@ -88,11 +101,15 @@ class Settings(Section, frozen=True, kw_only=True):
         """Whether this is the machine's own installation rather than one person's."""
         return self.source == places.SYSTEM_SETTINGS
 
-    def _folder(self, named: str, default: Path) -> Path:
+    def _folder(self, named: str) -> Path | None:
+        found = self._named(named)
+        return found.resolve() if found else None
+
+    def _named(self, named: str) -> Path | None:
         if not named:
-            return default
+            return None
         base = self.source.parent if self.source else Path.cwd()
-        return (base / Path(named).expanduser()).resolve()
+        return (base / Path(named).expanduser()).absolute()
 
 
 def load(named: Path | None = None) -> Settings:
@@ -123,4 +140,4 @@ def load_own(named: Path | None = None) -> Settings:
 
 def parse(text: str, source: Path) -> Settings:
     """Like :func:`load_own`, for a text that was read already."""
-    return Settings(**parse_sections(text, SECTIONS, source), source=source)
+    return Settings(**parse_sections(text, {**SECTIONS, **OPEN_SECTIONS}, source), given=names_in(text), source=source)

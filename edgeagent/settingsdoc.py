@@ -9,8 +9,9 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from edgeagent.config import KEYS
+from edgeagent.hub import exportsettings
 from edgeagent.hub.folder import HubOptions
-from edgeagent.schema import SECTIONS
+from edgeagent.schema import OPEN_SECTIONS, SECTIONS
 
 __all__ = ["page"]
 
@@ -28,18 +29,21 @@ This page is generated from the code (`make docs`). Two files are meant for a pe
 The hub's configuration (`edgeagent config set`, [configuration.md](configuration.md)) may change the keys that say so below, under the
 same names, and goes before the file. `live`: it counts at once. `restart`: from the next start of the agent on; `edgeagent config
 status` says who waits for one. `-`: only the file decides: where the hub is, who this device is, and what must not be changed from
-afar. Besides, everything under `app.<program>` belongs to your own programs ([apps.md](apps.md)) and is live.
+afar. Where two defaults are named, the second counts with `agent.profile = "metered"`. Besides, everything under `app.<program>`
+belongs to your own programs ([apps.md](apps.md)) and is live.
 """
 _HUB = """\
 ## hub.toml, in the hub's folder
 
-`edgeagent hub init` writes it. Changes need a restart of `edgeagent hub up`.
+`edgeagent hub init` writes the section `[hub]`; the others are yours to add ([monitoring.md](monitoring.md)). All of it is read when
+`edgeagent hub up` or `hub serve` starts: changes need a restart. `edgeagent hub doctor` says what is wrong in it.
 """
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_sections(SECTIONS, from_hub=True), _HUB, *_sections({"hub": HubOptions})])
+    hub = {"hub": HubOptions, **exportsettings.SECTIONS}
+    return "\n".join([_HEAD, *_sections(SECTIONS, from_hub=True), *_open_sections(), _HUB, *_sections(hub)])
 
 
 def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[str]:
@@ -54,9 +58,18 @@ def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[
         hints = typing.get_type_hints(shape, include_extras=True)
         for field in msgspec.structs.fields(shape):
             how = f" {_from_hub(f'{name}.{field.name}')} |" if from_hub else ""
-            yield f"| `{field.name}` | {_default(field)} |{how} {_description(hints[field.name])} |"
+            yield f"| `{field.name}` | {_default(field)}{_metered(f'{name}.{field.name}') if from_hub else ''} |{how} {_description(hints[field.name])} |"
         yield ""
         yield from _sections(_tables(name, hints), from_hub=from_hub)
+
+
+def _open_sections() -> Iterator[str]:
+    """Tables of any words."""
+    for name, hint in OPEN_SECTIONS.items():
+        yield f"### [{name}]\n"
+        yield "| key | default | from the hub | what it does |\n|---|---|---|---|"
+        yield f"| `<name>` | | {_from_hub(name)} | {_description(hint)} |"
+        yield ""
 
 
 def _tables(section: str, hints: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +85,12 @@ def _default(field: Any) -> str:
         return "must be set"
     default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     return "" if default is None else f"`{_toml(default)}`"
+
+
+def _metered(name: str) -> str:
+    """The default with the other profile, where it is another."""
+    other = KEYS[name].metered if name in KEYS else None
+    return "" if other is None else f", metered `{_toml(other)}`"
 
 
 def _from_hub(name: str) -> str:

@@ -10,7 +10,20 @@ import msgspec
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
-__all__ = ["CommandsStatus", "CredentialsStatus", "LeafStatus", "LinkStatus", "Problem", "Status", "is_running", "read", "write"]
+__all__ = [
+    "CollectorStatus",
+    "CommandsStatus",
+    "CredentialsStatus",
+    "ForwardStatus",
+    "LeafStatus",
+    "LinkStatus",
+    "Problem",
+    "SamplingStatus",
+    "Status",
+    "is_running",
+    "read",
+    "write",
+]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -67,6 +80,61 @@ class CommandsStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_ended: str = ""
 
 
+class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One collector since the agent started. runs, failures: how often it ran, and how often it failed or was cut off. samples: of all runs.
+
+    seconds: what its last run took. malformed: lines of a program that were no samples. error: why the last run failed; empty: it
+    did not. stuck: the last run has not come back.
+    """
+
+    name: str
+    runs: int = 0
+    failures: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    malformed: int = 0
+    error: str = ""
+    stuck: bool = False
+
+
+class RaisedAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One alert and series that is raised. alert: with its attributes. value: which made it so. condition: of its rule. since: Unix time."""
+
+    alert: str
+    severity: str
+    value: float
+    condition: str
+    since: float
+
+
+class SamplingStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the device measures itself. waiting, dropped: samples that the leaf's store does not take now, and never
+    will. alerts: the names of those that are raised; raised: some of them, the oldest first."""
+
+    collectors: list[CollectorStatus] = []
+    waiting: int = 0
+    dropped: int = 0
+    alerts: list[str] = []
+    raised: list[RaisedAlert] = []
+
+
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the messages in one local stream, as of the last look: how many were sent, wait, and were dropped, by cause.
+
+    known: the hub was asked; before that nothing but ``waiting`` is true, and that at most. acknowledged: when the hub last took some,
+    Unix seconds by this device's clock; 0: not since the agent started. rate: messages a second that were sent in the last minute.
+    epoch: how often the stream began anew.
+    """
+
+    known: bool = False
+    forwarded: int = 0
+    waiting: int = 0
+    dropped: dict[str, int] = {}
+    acknowledged: float = 0.0
+    rate: float = 0.0
+    epoch: int = 0
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: str
@@ -80,6 +148,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queries_answered: int = 0
     waiting: dict[str, int] = {}
     commands: CommandsStatus = CommandsStatus()
+    sampling: SamplingStatus | None = None
+    forward: dict[str, ForwardStatus] = {}
     problems: list[Problem] = []
     v: int = 1
 

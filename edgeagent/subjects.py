@@ -14,10 +14,12 @@ __all__ = [
     "API_PREFIX",
     "AUTHORITIES",
     "CONFIG_BUCKET",
+    "DATA",
     "DEVICES_BUCKET",
     "FILES",
     "FLEET_ALL",
     "HUB",
+    "METRICS",
     "SIGNERS",
     "TRUST_BUCKET",
     "UPLOADS",
@@ -29,6 +31,7 @@ __all__ = [
     "claim",
     "command_doorbell",
     "command_log",
+    "data",
     "direct_get",
     "document",
     "document_bucket",
@@ -38,8 +41,7 @@ __all__ = [
     "heartbeat",
     "is_id",
     "live",
-    "local_action",
-    "local_config",
+    "metric",
     "operator_inbox",
     "parse_reply",
     "query",
@@ -64,6 +66,8 @@ TRUST_BUCKET = "edge_trust"
 DEVICES_BUCKET = "edge_devices"
 #: Streams of pieces of files: those that people give to devices, and those that devices hand over.
 FILES, UPLOADS = "EDGE_FILES", "EDGE_UPLOADS"
+#: The hub's streams of chunks: samples, and messages of the devices' own programs.
+METRICS, DATA = "EDGE_METRICS", "EDGE_DATA"
 
 #: One token, safe in a subject, a file name and a DNS label (RFC 1123).
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -206,6 +210,16 @@ def result(device_id: str, command_id: str) -> str:
     return f"edge.from.{device_id}.result.{command_id}"
 
 
+def metric(device_id: str = "*") -> str:
+    """Chunks of samples (:mod:`edgeagent.chunk`)."""
+    return f"edge.from.{device_id}.metric"
+
+
+def data(device_id: str = "*") -> str:
+    """Chunks of messages of the device's own programs."""
+    return f"edge.from.{device_id}.data"
+
+
 def event(device_id: str, severity: str) -> str:
     """Something a person should see; severity is one of :data:`edgeagent.hub.streams.SEVERITIES`."""
     return f"edge.from.{device_id}.event.{severity}"
@@ -263,16 +277,6 @@ def reply_user(inbox: str) -> str | None:
 def live(device_id: str, what: str) -> str:
     """Where the hub republishes what it has stored from a device, for people who watch."""
     return f"edge.live.{device_id}.{what}"
-
-
-def local_config(app: str = "*") -> str:
-    """On the leaf only: a request is answered with what the configuration has for the program ``app``; a change is published there."""
-    return f"local.config.{app}"
-
-
-def local_action(app: str, what: str) -> str:
-    """On the leaf only: where the program ``app`` is asked for its action ``what``."""
-    return f"local.action.{app}.{what}"
 
 
 def direct_get(stream: str, subject: str = "", prefix: str = API_PREFIX) -> str:

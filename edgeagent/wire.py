@@ -14,6 +14,8 @@ from edgeagent.errors import Failed
 
 __all__ = [
     "Answer",
+    "ChunkAsked",
+    "ChunkFound",
     "ConfigState",
     "DeviceRecord",
     "Event",
@@ -241,3 +243,33 @@ def check_depth(table: dict[str, Any], what: str, depth: int = MAX_FACTS_DEPTH) 
         if not level:
             return
     raise ValueError(f"{what} are nested deeper than {depth} levels")
+
+
+class ChunkAsked(msgspec.Struct, omit_defaults=True):
+    """Which chunk of one's own the hub has at this sequence of its stream, or next after it (``….request.metric_index``, ``data_index``)."""
+
+    at: int
+    v: int = VERSION
+
+
+class ChunkFound(msgspec.Struct, omit_defaults=True):
+    """The chunk without what is in it. sequence: the hub's; 0: there is none that can be read, or not yet. log to dropped: as in its progress.
+
+    sequences, times: of the local messages in it, as the chunk has them. unreadable: of those that were passed over, the last one's
+    sequence; 0: there were none.
+    """
+
+    sequence: int = 0
+    log: int = 0
+    epoch: int = 0
+    edge: tuple[int, int] | None = None
+    filled: tuple[int, int] | None = None
+    base: tuple[int, int, int] | None = None
+    gaps: list[tuple[int, int]] = []
+    next: int = 1
+    forwarded: int = 0
+    dropped: dict[str, int] = {}
+    sequences: list[int] = []
+    times: list[int] = []
+    unreadable: int = 0
+    v: int = VERSION

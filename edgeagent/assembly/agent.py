@@ -5,13 +5,13 @@ Without SETTINGS those at the default place count, if there are any.
 
 from __future__ import annotations
 
-from edgeagent.trust import websockets
+from edgeagent.assembly import lean
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    websockets.put_off()  # they are the leaf's business here, and on a Pi 10 MB are much
+    lean.load_libraries()
     from edgeagent.assembly.deviceloop import main as run
 
     run()

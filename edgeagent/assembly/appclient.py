@@ -1,4 +1,4 @@
-"""A program's configuration for whoever has no NATS client, such as a shell script: asked for on the leaf, once or for ever."""
+"""The leaf for whoever has no NATS client, such as a shell script: a program's configuration is asked for there, once or for ever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeagent import files, settings, subjects, wire
+from edgeagent import files, localsubjects, settings, wire
 from edgeagent.assembly.apps import environment_file, leaf_url
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
@@ -23,7 +23,7 @@ from edgeagent.settings import Settings
 from edgeagent.subjects import ID_RULE, is_id
 from edgeagent.trust.nkeys import KeyPair
 
-__all__ = ["Way", "ask", "follow", "way"]
+__all__ = ["Way", "ask", "connected", "follow", "is_forbidden", "own_login", "way"]
 
 #: How long the agent may take for an answer, in seconds.
 ANSWER_SECONDS = 3.0
@@ -85,7 +85,7 @@ async def ask(there: Way, name: str) -> str:
     Raises UsageProblem for a name that no program has, Unreachable when the leaf or the agent does not answer, Refused when this login
     may not ask.
     """
-    async with _connected(there, _what(name)) as client:
+    async with connected(there, _what(name), "config app") as client:
         return await _asked(client, there, name)
 
 
@@ -102,7 +102,7 @@ async def follow(find: Callable[[], Way], name: str, say: Callable[[str], None],
         changed = asyncio.Event()
         try:
             there = find()
-            async with _connected(there, what, changed) as client:
+            async with connected(there, what, "config app", changed) as client:
                 await _listen(client, name, changed)
                 while True:
                     changed.clear()
@@ -145,8 +145,11 @@ def _what(name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _connected(there: Way, what: str, closed: asyncio.Event | None = None) -> AsyncIterator[Client]:
-    """closed: set when the connection has ended."""
+async def connected(there: Way, what: str, command: str, closed: asyncio.Event | None = None) -> AsyncIterator[Client]:
+    """A connection to the leaf. command: of ``edgeagent``, for the server's list. closed: set when the connection has ended.
+
+    Raises EdgeError.
+    """
 
     async def ended() -> None:
         if closed:
@@ -156,7 +159,7 @@ async def _connected(there: Way, what: str, closed: asyncio.Event | None = None)
         client = await connect(
             there.url,
             what=what,
-            name="edgeagent config app",
+            name=f"edgeagent {command}",
             inbox_prefix=there.inbox,
             password=there.password,
             nkey=there.nkey,
@@ -173,6 +176,17 @@ async def _connected(there: Way, what: str, closed: asyncio.Event | None = None)
             await client.close()
 
 
+def is_forbidden(client: Client) -> bool:
+    """Whether the leaf said that this login may not do what was tried last."""
+    return "permissions violation" in str(client.last_error).lower()
+
+
+def own_login(there: Way, name: str) -> str:
+    """What helps whoever came without the login of the program ``name``."""
+    file = shlex.quote(str(environment_file(there.settings or Settings(source=SYSTEM_SETTINGS), name)))
+    return f"use the program's own login: `set -a; . {file}; set +a`"
+
+
 async def _listen(client: Client, name: str, changed: asyncio.Event) -> None:
     """What is published there is a reason to ask: the answers to our own questions never overtake each other."""
 
@@ -180,19 +194,16 @@ async def _listen(client: Client, name: str, changed: asyncio.Event) -> None:
         if not message.reply:  # else it is a question, such as ours
             changed.set()
 
-    await client.subscribe(subjects.local_config(name), cb=heard)
+    await client.subscribe(localsubjects.local_config(name), cb=heard)
 
 
 async def _asked(client: Client, there: Way, name: str) -> str:
     what = _what(name)
     try:
-        answer = await request(client, subjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
+        answer = await request(client, localsubjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
     except Unreachable as error:
-        if "permissions violation" in str(client.last_error).lower():
-            file = shlex.quote(str(environment_file(there.settings or Settings(source=SYSTEM_SETTINGS), name)))
-            raise Refused(
-                what, "this login may not ask for it", f"use the program's own login: `set -a; . {file}; set +a`"
-            ) from None
+        if is_forbidden(client):
+            raise Refused(what, "this login may not ask for it", own_login(there, name)) from None
         raise Unreachable(what, f"the agent did not answer ({error.why})", "`edgeagent status` says how it is") from None
     # In the same words whoever answered: one line.
     return json.dumps(wire.decode(answer.data, dict), ensure_ascii=False, separators=(",", ":"))

@@ -12,7 +12,7 @@ from edgeagent.link import Client
 
 __all__ = ["RELOAD", "obey"]
 
-#: Any local program may ask: without a change nothing happens.
+#: In the agent's own account, where no program is.
 RELOAD = "local.agent.reload"
 
 

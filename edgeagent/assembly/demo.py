@@ -32,6 +32,8 @@ The demo stays up until Ctrl-C. In another terminal, try:
   {edgeagent} fleet watch
   {edgeagent} config set -d pi-01 agent.log_level=debug      (then `config effective pi-01`, `config history -d pi-01`)
   {edgeagent} exec --all --yes -- /bin/echo hello      (then `cmd ls`, `audit`)
+  {edgeagent} metrics ls      (then `metrics show pi-01 system.cpu.utilization --plot`)
+  {edgeagent} demo put pi-01 doors open=3 side=north      (as `put` on a device; then `metrics ls -d pi-01 --metric doors.*`)
   {edgeagent} demo cut pi-02      (then `fleet ls`; then `demo restore pi-02`)
   {edgeagent} status --settings {folder}/devices/pi-01/agent.toml
 """
@@ -57,11 +59,16 @@ async def run(count: int, folder: Path | None, *, leave: bool) -> None:
             try:
                 if await _unless(stop, _begin(fleet)) and not leave:
                     typer.echo(_GOODBYE.format(edgeagent=_program(), folder=path))
+                    typer.echo(_scrape(fleet.metrics_url), nl=False)
                     await stop.wait()
             finally:
                 with contextlib.suppress(OSError):  # also when nobody reads any more: `edgeagent demo --exit | head`
                     typer.echo("\nending the demo ...")
                 await asyncio.shield(fleet.close())
+
+
+def _scrape(url: str) -> str:
+    return f"For Prometheus: {url}\n" if url else ""
 
 
 async def _clean_up_after_a_killed_one() -> None:
@@ -106,6 +113,8 @@ def _folder(named: Path | None) -> Iterator[Path]:
 async def _work_cable(fleet: DemoFleet, request: dict[str, Any]) -> str:
     device = str(request.get("id"))
     cable = fleet.cable(device)
+    if request.get("do") == "settings":
+        return str(fleet.folder.settings(device))
     if request.get("do") == "restore":
         await cable.restore()
         return f"the cable of {device} is plugged in"

@@ -16,9 +16,12 @@ from edgeagent import __version__, enrolled, files, runtime
 from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
-from edgeagent.assembly.devicestart import lock, warn_of_a_moved_card
+from edgeagent.assembly.devicesampling import DeviceSampling
+from edgeagent.assembly.devicestart import groups_now, lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
+from edgeagent.assembly.devicestore import DeviceStore, store_bytes
 from edgeagent.assembly.linkrepair import LinkDoubt, end_link
 from edgeagent.assembly.liveconfig import LiveSettings
 from edgeagent.assembly.renewer import Renewer, first_credentials
@@ -26,7 +29,7 @@ from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
 from edgeagent.config import with_config
 from edgeagent.enrolled import TRUST_FILE
-from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
+from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.uplink import Uplink
@@ -41,7 +44,6 @@ from edgeagent.patterns.query import QueryResponder
 from edgeagent.patterns.report import Reporter
 from edgeagent.ratelimit import RateLimits
 from edgeagent.settings import Settings
-from edgeagent.trust import creds
 from edgeagent.trust.pins import load as load_pins
 
 __all__ = ["ANEW", "Agent"]
@@ -102,7 +104,8 @@ class Agent:
         self.tasks.start("status", self.status.keep())
 
         first = first_credentials(wanted, time.time())
-        self.leaf = Leaf(leaf_options(wanted, self.identity, credentials=first), on_change=self._leaf_changed)
+        options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted), machine=self.machine)
+        self.leaf = Leaf(options, on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
 
@@ -118,6 +121,7 @@ class Agent:
         enter.push_async_callback(self.evaluator.close)
         self.commands = DeviceCommands(
             self.links.agent,
+            self.links.local,
             self.identity.id,
             self.settings,
             self.machine,
@@ -128,8 +132,11 @@ class Agent:
             labels=lambda: self.word.labels,
             heartbeat_seconds=lambda: with_config(self.settings, self.configuration.values).agent.heartbeat_seconds,
             look_at_signers=lambda: self.word.look_at_signers(),
+            room=lambda: self.store.refusal(),
         )
         enter.callback(self.commands.close)
+        self.store = DeviceStore(self.links.agent, self.leaf, self.identity, wanted, self.commands, self.events)
+        self.store.watch(self.status.store_changed)
         self.commands.watch(self.status.commands_changed)
         self.word = HubsWord(
             self.links.agent,
@@ -143,6 +150,9 @@ class Agent:
             on_labels=lambda: self.reporter.facts_changed(),
         )
 
+        sampling = DeviceSampling(self, wanted)
+        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, self.store, sampling, tell=self.events.tell)
+        self.status.watch_forwarding(self.metrics.forwarding)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,
@@ -167,11 +177,11 @@ class Agent:
             on_report=self.status.report_tried,
             config=self.configuration.state,
         )
-        self.app_config = AppConfig(self.links.agent)
+        self.app_config = AppConfig(self.links.local)
         await self.app_config.set(tables_of(self.configuration.values))
         await self.app_config.start()
         self.configuration.on_change = LiveSettings(self, self.settings, wanted).take
-        self.configuration.on_state = self.reporter.facts_changed
+        self.configuration.on_state = sampling.on_alerts = self.reporter.facts_changed
         self.doubt = LinkDoubt()
         self.uplink = Uplink(self.links.system, self._uplink_changed, self.renewer.link_refused)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
@@ -179,6 +189,8 @@ class Agent:
         self.tasks.start("reports", self.reporter.reports())
         self.tasks.start("renewal", self.renewer.keep())
         await self.word.start(self.tasks, self.groups)
+        self.store.start(self.tasks)
+        self.metrics.start(self.tasks)
         await obey(self.links.agent, self.leaf)
         await self.uplink.start()
 
@@ -218,27 +230,13 @@ class Agent:
             "id": self.identity.id,
             "groups": list(self.groups),
             "labels": self.word.labels,
+            "alerts": self.metrics.sampling.alerts.severities,
             "versions.agent": __version__,
             "versions.nats_server": self.leaf.version,
         }
 
     def _learn_groups(self) -> None:
-        """The groups are the hub's decision; they stand in the credentials. Without credentials there are none yet."""
-        path = self.settings.credentials_file
-        if not path.exists():
-            return
-        try:
-            login = creds.peek(path)
-        except Failed as error:  # local programs need the leaf all the same, and the renewal credentials may mend it
-            log.error("%s", error)
-            return
-        if login.name != self.identity.id:
-            raise UsageProblem(
-                f"be {self.identity.id}",
-                f"the credentials in {path} are those of {login.name!r}",
-                f"set `device.id` to {login.name!r} in agent.toml, or put this device's own credentials there",
-            )
-        self.groups = login.groups
+        self.groups = groups_now(self.settings.credentials_file, self.identity.id, self.groups)
 
     def _leaf_changed(self, state: State, detail: str) -> None:
         self.status.leaf_changed(leaf_status(self.leaf), leaf_problem(self.leaf))
@@ -275,6 +273,7 @@ class Agent:
         log.info("the leaf is %s the hub", "linked to" if connected else "cut off from")
         if connected:
             self.doubt.came()
+            self.reporter.link_changed()
             self.tasks.start("link came", self._link_came())
         else:
             self.status.link_lost()
@@ -293,3 +292,5 @@ class Agent:
             self.status.groups = list(self.groups)
         self.reporter.link_came()
         self.word.link_came()
+        self.store.link_came()
+        self.metrics.link_came()

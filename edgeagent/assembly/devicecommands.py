@@ -15,6 +15,7 @@ from edgeagent.builtin.actions import load_plugins
 from edgeagent.builtin.actions.plugin import load_folder
 from edgeagent.builtin.facts import clock
 from edgeagent.cel import Evaluator
+from edgeagent.command import Result
 from edgeagent.direct import Stored, get_last
 from edgeagent.documents import Source
 from edgeagent.enrolled import TRUST_FILE
@@ -51,13 +52,16 @@ PRUNE_SECONDS = 3600.0
 class DeviceCommands:
     """The commands of one device.
 
-    settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. boot: id of this boot. labels,
-    heartbeat_seconds: give what they are now. look_at_signers: reads who may sign now, from the hub. Raises Failed when the journal can't be opened.
+    settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. local: among its programs. boot: id of this
+    boot. labels,
+    heartbeat_seconds: give what they are now. look_at_signers: reads who may sign now, from the hub. room: as for
+    :class:`~edgeagent.patterns.commandjudge.Here`. Raises Failed when the journal can't be opened.
     """
 
     def __init__(
         self,
         client: Client,
+        local: Client,
         device_id: str,
         settings: Settings,
         machine: Machine,
@@ -69,13 +73,14 @@ class DeviceCommands:
         labels: Callable[[], Mapping[str, str]],
         heartbeat_seconds: Callable[[], float],
         look_at_signers: Callable[[], Awaitable[None]],
+        room: Callable[[], str] = lambda: "",
     ) -> None:
         load_plugins()
         load_folder(machine)
         for error in Pins(settings, machine).begin():
             events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
-        self._heartbeat_seconds = heartbeat_seconds
+        self._local, self._heartbeat_seconds = local, heartbeat_seconds
         self._linked = asyncio.Event()
         self._journal = Journal(settings.state_folder / FILE)
         if self._journal.damaged:
@@ -84,7 +89,7 @@ class DeviceCommands:
         self._time = KnownTime(
             client,
             device_id,
-            synchronized=self._synchronized,
+            synchronized=self.synchronized,
             floor=signed.floor,
             heartbeat=self._heartbeat,
             on_known=lambda: self._queue.wake(),
@@ -99,14 +104,26 @@ class DeviceCommands:
             evaluator=evaluator,
             now=self._time.now,
             enrolled_at=_enrolled_at(settings),
+            room=room,
         )
         self._logs = CommandLogs(
-            client, self._journal, here, tell=events.tell, on_taken=self._taken, look_at_signers=look_at_signers
+            client,
+            self._journal,
+            here,
+            tell=events.tell,
+            on_taken=self._taken,
+            look_at_signers=look_at_signers,
+            refuse=self._refuse,
         )
         self._results = Results(client, device_id, self._journal, on_claimed=lambda: self._queue.wake(), tell=events.tell)
         self._queue = CommandQueue(
             device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context
         )
+
+    @property
+    def time(self) -> KnownTime:
+        """The time that this device knows."""
+        return self._time
 
     def start(self, tasks: Tasks) -> None:
         """Run commands from now on, until ``tasks`` are closed."""
@@ -153,6 +170,9 @@ class DeviceCommands:
         """For the follower of the sources."""
         await self._logs.changed(key, stored)
 
+    async def _refuse(self, result: Result) -> bool:
+        return await self._results.refuse(result)
+
     def _taken(self, stop: list[str]) -> None:
         self._queue.stop(stop)
         self._results.wake()
@@ -160,7 +180,8 @@ class DeviceCommands:
     def _pins(self) -> trustpins.Pins:
         return trustpins.load(self._settings.state_folder / TRUST_FILE)
 
-    def _synchronized(self) -> bool:
+    def synchronized(self) -> bool:
+        """Whether something keeps the system's clock right."""
         return clock.synchronized(self._machine) is True
 
     def _heartbeat(self) -> bytes:
@@ -181,7 +202,7 @@ class DeviceCommands:
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
-        return await ask_program(self._client, subject, body, seconds)
+        return await ask_program(self._local, subject, body, seconds)
 
     async def _read(self, stream: str, subject: str, seconds: float) -> bytes | None:
         stored = await get_last(self._client, stream, subject, timeout=seconds)

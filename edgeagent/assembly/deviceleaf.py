@@ -1,4 +1,4 @@
-"""The agent's leaf: its options out of the settings, and the agent's two connections to it."""
+"""The agent's leaf: its options out of the settings, and the agent's connections to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.identity import Identity
+from edgeagent.leaf.apps import AGENT_INBOX
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import Client, connect, server_version, why_closed
+from edgeagent.machine import Machine
 from edgeagent.natsserver.supervisor import State, Timing
+from edgeagent.patterns.programcollectors import load_folder
 from edgeagent.settings import Settings
 from edgeagent.status import LeafStatus, Problem
 from edgeagent.subjects import agent_inbox
@@ -20,8 +23,16 @@ __all__ = ["ConnectionLost", "LeafConnections", "leaf_options", "leaf_problem", 
 _WHAT = "reach the leaf"
 
 
-def leaf_options(settings: Settings, identity: Identity, *, credentials: Path | None = None) -> LeafOptions:
-    """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings.
+def leaf_options(
+    settings: Settings,
+    identity: Identity,
+    *,
+    credentials: Path | None = None,
+    store_bytes: int | None = None,
+    machine: Machine | None = None,
+) -> LeafOptions:
+    """What the settings say about the leaf. credentials: the file to begin with; None: that of the settings. store_bytes: what its streams
+    may take; None: what the settings allow. machine: whose collecting programs count; None: nobody's.
 
     Raises UsageProblem when they can't be meant.
     """
@@ -37,7 +48,8 @@ def leaf_options(settings: Settings, identity: Identity, *, credentials: Path | 
         port=leaf.port,
         mode=leaf.mode,
         server=leaf.server,
-        store_max_bytes=leaf.store_max_bytes,
+        collectors=tuple(each.name for each in load_folder(machine, settings.collectors_folder)[0]) if machine else (),
+        store_max_bytes=leaf.store_max_bytes if store_bytes is None else store_bytes,
         memory_store_max_bytes=leaf.memory_store_max_bytes,
         go_memory_limit_bytes=leaf.go_memory_limit_bytes,
         sync_seconds=leaf.sync_seconds,
@@ -73,7 +85,7 @@ class ConnectionLost(Closed):
 
 
 class LeafConnections:
-    """The agent's connection to its leaf, and one to the leaf's system account. Both come back by themselves.
+    """The agent's connections to its leaf, one to each of its accounts. They come back by themselves.
 
     on_back: called when they were away. on_lost: called with the reason when one was closed for good, though not by :meth:`close`.
     """
@@ -85,13 +97,18 @@ class LeafConnections:
 
     @property
     def agent(self) -> Client:
-        """All rights in the leaf's account. Raises Closed before :meth:`open`."""
+        """All rights in the account of the link and of the streams. Raises Closed before :meth:`open`."""
         return self._opened(0)
+
+    @property
+    def local(self) -> Client:
+        """The account of the local programs: their configuration and actions. Raises Closed before :meth:`open`."""
+        return self._opened(1)
 
     @property
     def system(self) -> Client:
         """The leaf's system account. Raises Closed before :meth:`open`."""
-        return self._opened(1)
+        return self._opened(2)
 
     def _opened(self, number: int) -> Client:
         if len(self._open) <= number:
@@ -99,8 +116,9 @@ class LeafConnections:
         return self._open[number]
 
     async def open(self) -> None:
-        """Connect both. Raises EdgeError."""
+        """Connect all. Raises EdgeError."""
         await self._connect("edgeagent", agent_inbox(self._id), self._leaf.agent_login)
+        await self._connect("edgeagent (local)", AGENT_INBOX, self._leaf.local_login)
         await self._connect("edgeagent (system)", "_INBOX.sys", self._leaf.sys_login, on_back=self._on_back)
 
     async def _connect(self, name: str, inbox: str, login: tuple[str, str], on_back: Callable[[], None] = lambda: None) -> None:

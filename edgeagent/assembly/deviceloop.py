@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from edgeagent import runtime, settings
+from edgeagent.assembly import freememory
 from edgeagent.assembly.device import ANEW, Agent
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError
@@ -27,11 +28,15 @@ FIRST_SECONDS, CAP_SECONDS, GOOD_SECONDS = 1.0, 30.0, 60.0
 async def run(wanted: Settings) -> None:
     """Be the agent until SIGTERM, SIGINT or SIGHUP."""
     stop = runtime.stop_on_signals()
-    watchdog = asyncio.create_task(runtime.feed_watchdog(), name="watchdog")
+    beside = [
+        asyncio.create_task(runtime.feed_watchdog(), name="watchdog"),
+        asyncio.create_task(freememory.keep_giving_back(), name="memory"),
+    ]
     try:
         await _live(wanted, stop)
     finally:
-        watchdog.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _live(wanted: Settings, stop: asyncio.Event) -> None:

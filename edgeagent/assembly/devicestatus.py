@@ -17,7 +17,16 @@ from edgeagent.leaf.linkfailures import LinkFailure, explain_last
 from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
-from edgeagent.status import CommandsStatus, CredentialsStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import (
+    CommandsStatus,
+    CredentialsStatus,
+    ForwardStatus,
+    LeafStatus,
+    LinkStatus,
+    Problem,
+    SamplingStatus,
+    Status,
+)
 from edgeagent.times import duration, rfc3339
 from edgeagent.trust import creds
 
@@ -70,9 +79,12 @@ class StatusKeeper:
         self._link = LinkStatus(up=False, hub=", ".join(settings.hub.urls), since=self._started)
         self._link_problem: Problem | None = self._unlinked()
         self._report_problem: Problem | None = None
+        self._store_problems: list[Problem] = []
         self._answered = 0
         self._commands = CommandsStatus()
         self._look_at_commands: Callable[[], CommandsStatus] = CommandsStatus
+        self._look_at_sampling: Callable[[], SamplingStatus | None] = lambda: None
+        self._look_at_forwarding: Callable[[], dict[str, ForwardStatus]] = dict
         self._changed = asyncio.Event()
         self.groups = groups
         self._write()
@@ -106,6 +118,11 @@ class StatusKeeper:
         self._report_problem = _refused("report", error) if error else None
         self._changed.set()
 
+    def store_changed(self, problems: list[Problem]) -> None:
+        """What is wrong with the store of samples and messages."""
+        self._store_problems = problems
+        self._changed.set()
+
     def link_lost(self) -> None:
         """The leaf's connection to the hub ended."""
         if self._link.up:
@@ -121,6 +138,15 @@ class StatusKeeper:
         """look: says how they are, when the file is next written. It may raise EdgeError: the last answer stays then."""
         self._look_at_commands = look
         self._changed.set()
+
+    def sampling_changed(self, look: Callable[[], SamplingStatus]) -> None:
+        """look: says how it is, when the file is next written."""
+        self._look_at_sampling = look
+        self._changed.set()
+
+    def watch_forwarding(self, look: Callable[[], dict[str, ForwardStatus]]) -> None:
+        """look: says how far it is, by stream, whenever the file is written."""
+        self._look_at_forwarding = look
 
     async def keep(self) -> None:
         """Write what changes, for ever."""
@@ -181,7 +207,7 @@ class StatusKeeper:
         return str(self._settings.state_folder / "leaf.log")
 
     def _problems(self) -> list[Problem]:
-        found = (self._leaf_problem, self._link_problem, self._renewal_problem, self._report_problem)
+        found = (self._leaf_problem, *self._store_problems, self._link_problem, self._renewal_problem, self._report_problem)
         return list(dict.fromkeys(problem for problem in found if problem))
 
     def _write(self) -> None:
@@ -203,6 +229,8 @@ class StatusKeeper:
                 queries_answered=self._answered,
                 waiting={what: count for what, count in waiting.items() if count},
                 commands=self._commands,
+                sampling=self._look_at_sampling(),
+                forward=self._look_at_forwarding(),
                 problems=self._problems(),
             ),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent import files, runtime, subjects, wire
-from edgeagent.assembly import hubtls
+from edgeagent.assembly import hubsending, hubtls
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import HubServices, sign_in
 from edgeagent.errors import Refused, Unreachable, UsageProblem
@@ -149,6 +149,7 @@ async def look(place: HubFolder) -> dict[str, Any]:
         varz = json.loads(answer.data)["data"]
         found = [await _stream(hub, stream.name) for stream in streams.STREAMS]
         registered = await register.every(hub)
+        sent = await hubsending.look(place, hub)
     return {
         "pid": int(files.read_text(place.server_pid)),
         "urls": {"operators": urls.operators, "devices": urls.devices},
@@ -162,6 +163,7 @@ async def look(place: HubFolder) -> dict[str, Any]:
         },
         "devices": len(registered),
         "streams": found,
+        "sending": sent,
     }
 
 

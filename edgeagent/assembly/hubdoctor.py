@@ -15,7 +15,9 @@ from pathlib import Path
 from edgeagent import files
 from edgeagent.assembly import hubtls
 from edgeagent.assembly.doctordevices import devices
+from edgeagent.assembly.doctorexports import given_out, is_up, offered, secrets
 from edgeagent.assembly.findings import Finding
+from edgeagent.assembly.hubsending import sending
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub import ownfiles, tlsfolder
@@ -58,16 +60,10 @@ async def running(place: HubFolder, options: HubOptions) -> list[Finding]:
     version = server_version(client)
     await client.close()
     found = [Finding("good", f"nats-server  {version} at {addresses(options).operators}")]
-    if not await asyncio.to_thread(_is_up, place):
+    if not await asyncio.to_thread(is_up, place):
         text = "services     `edgeagent hub up` does not run, though its nats-server does: presence and renewals stand still"
         found.append(Finding("wrong", text, f"`edgeagent hub up --dir {place.path}`"))
     return found
-
-
-def _is_up(place: HubFolder) -> bool:
-    """Whether the process that wrote its number into the lock is there still."""
-    pid = (files.read_if_there(place.lock) or b"").decode("ascii", "replace").strip()
-    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 async def exposure(place: HubFolder, options: HubOptions) -> list[Finding]:
@@ -164,4 +160,7 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
     return ending or [Finding("good", f"logins       those of the hub's services ({', '.join(SERVICES)}) have no end")]
 
 
-CHECKS: list[Check] = [running, exposure, certificate, certificate_authorities, permissions, foreign_key, services, devices]
+CHECKS: list[Check] = [
+    *(running, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
+    *(given_out, offered, secrets, sending, devices),
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeagent import files, wire
 from edgeagent.administration import Person
+from edgeagent.assembly.hubexports import HubExports
 from edgeagent.backoff import delays
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest, streams
@@ -17,6 +18,7 @@ from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.audit import Audit
+from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
@@ -98,6 +100,7 @@ class HubServices:
         # Its own: devices can fill it, and orders, the store and revocations must go on then.
         self._requests = await self._connection("hub", None)
         self._fleet = await self._connection("fleet", None)
+        self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
         await interest.hold(self._fleet)
@@ -111,8 +114,10 @@ class HubServices:
         provisioning = await self._let_devices_in(orders, self._presence)
         office = self._token_office(accounts)
         self.tasks.start("tokens", office.run())
+        await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
+        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
@@ -227,7 +232,7 @@ class HubServices:
         why = next(
             (
                 str(client.last_error)
-                for client in (self._hub, self._system, self._provision, self._fleet, self._requests)
+                for client in (self._hub, self._system, self._provision, self._fleet, self._requests, self._exports)
                 if client.is_closed and client.last_error
             ),
             "",

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.renewer import Renewer
 from edgeagent.config import KEYS, Value, with_config
@@ -29,6 +30,7 @@ class Parts(Protocol):
     word: HubsWord
     renewer: Renewer
     app_config: AppConfig
+    metrics: DeviceMetrics
     tasks: Tasks
 
 
@@ -67,10 +69,19 @@ def _limits(parts: Parts, wanted: Settings) -> None:
     parts.limits.set(wanted.query.rate_per_second, wanted.query.burst)
 
 
+def _profile(parts: Parts, wanted: Settings) -> None:
+    """Each default that is another now has its own effect."""
+
+
+def _metrics(parts: Parts, wanted: Settings) -> None:
+    parts.metrics.set_settings(wanted)
+
+
 #: One for each key that is live.
 EFFECTS: dict[str, Callable[[Parts, Settings], None]] = {
     "device.labels": _labels,
     "hub.renew_retry_seconds": _retry,
+    "agent.profile": _profile,
     "agent.heartbeat_seconds": _intervals,
     "agent.facts_seconds": _intervals,
     "agent.documents_seconds": _documents,
@@ -78,6 +89,13 @@ EFFECTS: dict[str, Callable[[Parts, Settings], None]] = {
     "agent.log_level": _log_level,
     "query.rate_per_second": _limits,
     "query.burst": _limits,
+    "sampling.interval_seconds": _metrics,
+    "sampling.flush_seconds": _metrics,
+    "sampling.disabled": _metrics,
+    "sampling.processes": _metrics,
+    "alert": _metrics,
+    "forward.seconds": _metrics,
+    "forward.bytes_per_second": _metrics,
 }
 
 
@@ -94,7 +112,6 @@ class LiveSettings:
         """Do what is to be done for the keys whose values are others now."""
         before, self._now = self._now, with_config(self._own, values)
         for name, effect in EFFECTS.items():
-            section, field = KEYS[name].name.split(".")
-            if getattr(getattr(before, section), field) != getattr(getattr(self._now, section), field):
+            if KEYS[name].of(before) != KEYS[name].of(self._now):
                 effect(self._parts, self._now)
         self._parts.tasks.start("app configuration", self._parts.app_config.set(tables_of(values)))

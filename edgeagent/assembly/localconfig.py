@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeagent import lastgood
-from edgeagent.config import Value
+from edgeagent.config import Value, with_config
+from edgeagent.errors import EdgeError
 from edgeagent.identity import device_id
 from edgeagent.lastgood import Kept
 from edgeagent.machine import Machine
@@ -13,7 +14,7 @@ from edgeagent.settings import Settings
 from edgeagent.subjects import scopes_of
 from edgeagent.trust import creds
 
-__all__ = ["LocalConfig", "read"]
+__all__ = ["LocalConfig", "effective", "read"]
 
 #: What an agent makes at its first start, and keeps.
 SECRETS = "secrets.json"
@@ -42,6 +43,14 @@ def read(settings: Settings, machine: Machine | None = None) -> LocalConfig:
         left=frozenset({*documents} - counting),
         has_run=bool(documents) or settings.status_file.exists() or (settings.state_folder / SECRETS).exists(),
     )
+
+
+def effective(settings: Settings) -> Settings:
+    """The settings with the configuration that the device follows, where we may read it."""
+    try:
+        return with_config(settings, read(settings).values)
+    except EdgeError:
+        return settings
 
 
 def _groups(settings: Settings) -> tuple[str, ...]:

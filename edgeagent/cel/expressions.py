@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -56,7 +55,7 @@ def check(expression: str, known_fields: Collection[str], *, open_prefixes: Coll
     closed = {known for known in known_fields if not known.endswith(".")}
     for name in names.functions:
         if str(name) not in FUNCTIONS:
-            raise _unknown("function", name, difflib.get_close_matches(str(name), FUNCTIONS, n=1), expression)
+            raise _unknown("function", name, _close(str(name), FUNCTIONS), expression)
     for name in names.fields:
         if not _is_known(str(name), closed, opened):
             raise _unknown("field", name, _nearest(name, closed, opened), expression)
@@ -68,9 +67,15 @@ def _is_known(name: str, closed: Iterable[str], opened: Iterable[str]) -> bool:
 
 
 def _nearest(name: Name, closed: Collection[str], opened: Collection[str]) -> list[str]:
-    near = difflib.get_close_matches(str(name), closed, n=1)
-    roots = difflib.get_close_matches(name.path[0], opened, n=1)
+    near = _close(str(name), closed)
+    roots = _close(name.path[0], opened)
     return near or [".".join((root, *name.path[1:])) for root in roots]
+
+
+def _close(word: str, known: Collection[str]) -> list[str]:
+    import difflib  # only mistakes need it
+
+    return difflib.get_close_matches(word, known, n=1)
 
 
 def _unknown(kind: str, name: Name, near: list[str], expression: str) -> UsageProblem:

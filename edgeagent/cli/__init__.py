@@ -12,21 +12,27 @@ from edgeagent.cli import (
     apps,
     audit,
     cmd,
+    collectors,
     config,
     context,
+    data,
     demo,
     device,
     enrol,
+    events,
     file,
     fleet,
     hub,
     local,
     lock,
+    metrics,
     operator,
+    put,
     shortforms,
     token,
 )
 from edgeagent.cli.harmless import told
+from edgeagent.cli.pipe import Group, silence
 from edgeagent.errors import EdgeError
 from edgeagent.trust import websockets
 
@@ -34,6 +40,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="edgeagent",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -45,17 +52,22 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(device.app, name="device")
 app.add_typer(config.app, name="config")
 app.add_typer(cmd.app, name="cmd")
+app.add_typer(metrics.app, name="metrics")
+app.add_typer(data.app, name="data")
 app.add_typer(file.app, name="file")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
 app.add_typer(apps.app, name="app")
+app.add_typer(collectors.app, name="collectors")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")
 shortforms.add_to(app)
+events.add_to(app)
 audit.add_to(app)
 enrol.add_to(app)
 local.add_to(app)
 lock.add_to(app)
+put.add_to(app)
 
 
 def _version(wanted: bool) -> None:
@@ -76,7 +88,7 @@ def _options(
 def main() -> None:
     """Entry point of ``edgeagent``: an error is one sentence on standard error and an exit code, never a traceback.
 
-    A reader that left (`edgeagent fleet ls | head`) is typer's business: it exits with 1 and says nothing.
+    A reader that left (`edgeagent fleet ls | head`) is told nothing, and no error (:mod:`edgeagent.cli.pipe`).
     """
     websockets.put_off()
     try:
@@ -86,3 +98,5 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        silence()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeagent.fleet.commandrun import Running
     from edgeagent.fleet.commandstatus import Row
 
-__all__ = ["Board", "Lines", "as_json", "local", "show", "summary", "when", "with_local_times"]
+__all__ = ["Board", "Lines", "as_json", "local", "minute", "show", "summary", "when", "with_local_times"]
 
 _STYLES = {"succeeded": "green", "running": "cyan", "accepted": "cyan", "waiting": "dim", "no answer": "yellow"}
 COLUMNS = [Column("id"), Column("state"), Column("device"), Column("exit"), Column("answer", narrow="wrap")]
@@ -36,8 +36,15 @@ def local(moment: Any) -> str:
     return str(then.strftime("%H:%M:%S" if then.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S"))
 
 
-def when(text: Any, clock: str = "%H:%M:%S") -> str:
-    """A time (RFC 3339) as a cell: short, so that there is room for the rest. clock: the form of today's."""
+def when(text: Any) -> str:
+    """A time (RFC 3339) as a cell, as :func:`local` has it."""
+    from edgeagent.times import parse_rfc3339
+
+    return local(parse_rfc3339(text)) if text else "-"
+
+
+def minute(text: Any) -> str:
+    """The same without seconds, and as short as can be, for a table of many columns."""
     from datetime import datetime
 
     from edgeagent.times import parse_rfc3339
@@ -45,7 +52,7 @@ def when(text: Any, clock: str = "%H:%M:%S") -> str:
     if not text:
         return "-"
     then, now = parse_rfc3339(text).astimezone(), datetime.now().astimezone()
-    return then.strftime(clock if then.date() == now.date() else "%m-%d %H:%M" if then.year == now.year else "%Y-%m-%d")
+    return then.strftime("%H:%M" if then.date() == now.date() else "%m-%d %H:%M" if then.year == now.year else "%Y-%m-%d")
 
 
 def record(row: Row) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _until(text: str) -> str:
 
 
 def _minute(text: str) -> str:
-    return cmd_board.when(text, "%H:%M")
+    return cmd_board.minute(text)
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

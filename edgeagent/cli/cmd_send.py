@@ -13,6 +13,7 @@ import typer
 from edgeagent.cli import cmd_board, running
 from edgeagent.cli.cmd_options import How
 from edgeagent.cli.harmless import json_text
+from edgeagent.cli.pipe import silence
 from edgeagent.cli.table import Column, Form, bounded, emit, plain
 from edgeagent.errors import Failed, Refused, UsageProblem
 
@@ -241,6 +242,14 @@ def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = T
     from edgeagent.fleet.commandstatus import exit_code
 
     code = exit_code(rows)
+    try:
+        _show_end(started, rows, as_json=as_json, table=table)
+    except BrokenPipeError:  # nobody reads it, and yet it is what became of the command
+        silence()
+    return code
+
+
+def _show_end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool) -> None:
     if as_json:
         print(cmd_board.as_json(started, rows))
     elif table:
@@ -252,7 +261,7 @@ def end(started: Running, rows: Sequence[Row], *, as_json: bool, table: bool = T
                 typer.echo(_said(row), err=True)
     if any(row.expected and not row.is_over for row in rows):
         typer.echo(f"`edgeagent cmd show {started.id}` shows what comes later", err=True)
-    return code
+    sys.stdout.flush()
 
 
 def _said(row: Row) -> str:

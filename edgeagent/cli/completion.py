@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from edgeagent.fleet import Fleet
     from edgeagent.fleet.roster import Roster
 
-__all__ = ["contexts", "devices", "groups", "keys"]
+__all__ = ["asked", "assignments", "begun", "contexts", "devices", "groups", "keys", "programs"]
+
+T = TypeVar("T")
 
 #: The longest that a person who pressed Tab waits for the hub, in seconds.
 PATIENCE_SECONDS = 0.5
@@ -20,7 +23,7 @@ def contexts(incomplete: str) -> list[str]:
     """Names of contexts."""
     from edgeagent import context
 
-    return _begun(context.names(), incomplete)
+    return begun(context.names(), incomplete)
 
 
 def keys(incomplete: str) -> list[tuple[str, str]]:
@@ -28,39 +31,71 @@ def keys(incomplete: str) -> list[tuple[str, str]]:
     from edgeagent.config import KEYS
 
     names = {f"{key.name}{'.' * isinstance(key.default, dict)}": key.description for key in KEYS.values()}
-    return [(name, names[name]) for name in _begun(names, incomplete)]
+    return [(name, names[name]) for name in begun(names, incomplete)]
+
+
+def assignments(incomplete: str) -> list[tuple[str, str]]:
+    """The same as the beginning of KEY=VALUE."""
+    return [(name if name.endswith(".") else f"{name}=", about) for name, about in keys(incomplete)]
 
 
 def devices(context: typer.Context, incomplete: str) -> list[str]:
     """Ids of devices that the hub knows; none when it does not answer at once."""
     roster = _roster(context)
-    return _begun(roster.devices if roster else (), incomplete)
+    return begun(roster.devices if roster else (), incomplete)
 
 
 def groups(context: typer.Context, incomplete: str) -> list[str]:
     """Groups that devices are in; none when the hub does not answer at once."""
     roster = _roster(context)
     found = {group for known in roster.devices.values() for group in known.groups} if roster else set()
-    return _begun(found, incomplete)
+    return begun(found, incomplete)
 
 
-def _begun(words: Iterable[str], incomplete: str) -> list[str]:
+def programs(incomplete: str) -> list[str]:
+    """Programs with a login on this device, as far as this user may know, and the one in the environment."""
+    import contextlib
+    import os
+
+    from edgeagent import settings
+    from edgeagent.errors import EdgeError
+
+    names = {os.environ.get("EDGEAGENT_APP", "")} - {""}
+    with contextlib.suppress(EdgeError, OSError):
+        from edgeagent.assembly.apps import listed
+
+        names |= {app.name for app in listed(settings.load(None))}
+    return begun(names, incomplete)
+
+
+def begun(words: Iterable[str], incomplete: str) -> list[str]:
+    """Those of ``words`` that begin so."""
     return sorted(word for word in words if word.startswith(incomplete))
 
 
 def _roster(context: typer.Context) -> Roster | None:
-    """context: of the command; the hub is the one that is named on its line so far."""
+    async def read(fleet: Fleet) -> Roster:
+        return await fleet.roster()
+
+    return asked(context, read)
+
+
+def asked(context: typer.Context, read: Callable[[Fleet], Awaitable[T]]) -> T | None:
+    """What ``read`` finds on the hub; None when that does not answer at once.
+
+    context: of the command; the hub is the one that is named on its line so far.
+    """
     import asyncio
 
     from edgeagent.errors import EdgeError
     from edgeagent.fleet import Fleet
 
-    async def read() -> Roster:
+    async def connected() -> T:
         async with Fleet(context.params.get("context")) as fleet:
-            return await fleet.roster()
+            return await read(fleet)
 
-    async def in_time() -> Roster:
-        return await asyncio.wait_for(read(), PATIENCE_SECONDS)
+    async def in_time() -> T:
+        return await asyncio.wait_for(connected(), PATIENCE_SECONDS)
 
     try:
         return asyncio.run(in_time())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent.cli import (
+    alertnote,
     completion,
     config_edit,
     config_history,
@@ -55,7 +56,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 @app.command("set")
 def set_(
-    words: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Dotted names; values as in TOML, or plain text.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="Dotted names; values as in TOML, or plain text.",
+            autocompletion=completion.assignments,
+        ),
+    ],
     fleet: ForFleet = False,
     group: ForGroup = None,
     device: ForDevice = None,
@@ -76,11 +84,14 @@ def set_(
 
     scope, values = scope_of(fleet, group, device, label), assignments(words)
 
-    async def work(opened: Fleet) -> Written:
-        return await opened.config.set(scope, values, note=note, revision=revision, force=force)
+    async def work(opened: Fleet) -> tuple[Written, list[str]]:
+        written = await opened.config.set(scope, values, note=note, revision=revision, force=force)
+        return written, await alertnote.unheard(opened, scope, values)
 
-    made = with_fleet(context, work)
+    made, notes = with_fleet(context, work)
     config_show.written(made, as_json=as_json)
+    for each in notes:
+        typer.echo(each, err=True)
     if wait:
         config_status.wait_for(context, timeout, made)
 

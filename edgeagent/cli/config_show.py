@@ -20,8 +20,10 @@ __all__ = ["author", "changes", "generation", "head", "local", "stored", "value"
 
 
 def local(moment: datetime | None) -> str:
-    """The time of day here."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+    """The time of day here, with the date where it is not today."""
+    from edgeagent.cli import cmd_board
+
+    return cmd_board.local(moment) if moment else "-"
 
 
 def stored(time: str | None) -> str:

@@ -59,3 +59,23 @@ def restore(device_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     from edgeagent.demo import control
 
     typer.echo(control.tell({"do": "restore", "id": device_id}))
+
+
+# So that a negative number is a value.
+@app.command(context_settings={"ignore_unknown_options": True})
+def put(
+    device_id: Annotated[str, typer.Argument(metavar="ID")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The program, and more after a dot: oven, oven.left.")],
+    words: Annotated[list[str], typer.Argument(metavar="VALUE | KEY=VALUE...")],
+) -> None:
+    """Store samples as a program on a device of the demo, whether its cable is plugged in or not: `edgeagent put` on a device of your own.
+
+    Example: edgeagent demo put pi-02 oven temperature=180
+    """
+    from edgeagent.assembly import appclient
+    from edgeagent.assembly import put as work
+    from edgeagent.demo import control
+
+    way = appclient.way({}, Path(control.tell({"do": "settings", "id": device_id})))
+    running.run(work.put(way, work.sample_subject(name), work.payload_of(words), samples=True))
+    typer.echo(f"stored on {device_id}")

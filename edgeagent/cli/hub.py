@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import places
-from edgeagent.cli import hubdoctor, hubkeys, hubtls, passphrase, running
+from edgeagent.cli import hubdoctor, hubkeys, hubnotify, hubtls, passphrase, running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.times import duration
@@ -21,6 +21,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Make a hub, run it, look at it.\n\nExample: edgeagent hub init && edgeagent hub up")
 app.add_typer(hubkeys.app, name="keys")
 app.add_typer(hubtls.app, name="tls")
+app.add_typer(hubnotify.app, name="notify")
 app.command()(hubdoctor.doctor)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -118,6 +119,7 @@ def init(
     typer.echo(
         f"Back the owner's keys up away from this machine: `edgeagent hub keys backup{where} --out FILE`. Nothing replaces them."
     )
+    typer.echo("Metrics for Prometheus will be at http://127.0.0.1:9464/metrics; [metrics], [notify] and more in hub.toml.")
     typer.echo(f"Next: `edgeagent hub up{where}`, then `edgeagent token create`, which says what to type on a device.")
 
 
@@ -135,7 +137,7 @@ def up(folder: HubDir = None) -> None:
 
 @app.command()
 def serve(folder: HubDir = None) -> None:
-    """Run the hub's services once more, beside a hub that is up: enrolment, renewal, orders, presence. Any number may run.
+    """Run the hub's services once more, beside a hub that is up: enrolment, renewal, orders, presence, metrics. Any number may run.
 
     `hub up` has them too; more of them keep answering while one is started anew. Needs the hub's folder, on the hub's own machine.
 
@@ -174,6 +176,9 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         Column("full", lambda part: f"{part:.1%}"),
     ]
     emit(found["streams"], columns, Form.table)
+    if found["sending"]:
+        typer.echo()
+        emit(found["sending"], [Column("id"), Column("waiting"), Column("since"), Column("problem", narrow="wrap")], Form.table)
 
 
 def _bytes(value: Any) -> str:

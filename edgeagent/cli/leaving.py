@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import signal
 import sys
@@ -11,6 +10,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from edgeagent.cli.pipe import READER_LEFT, silence
 from edgeagent.runtime import woken
 
 __all__ = ["Left", "silence", "unless_left"]
@@ -19,8 +19,6 @@ T = TypeVar("T")
 
 #: How often to look whether the reader of our output has left, in seconds: whoever follows a quiet journal writes nothing that would tell.
 LOOK_SECONDS = 0.5
-#: The exit code then, as everywhere in edgeagent.
-READER_LEFT = 1
 
 
 class Left(Exception):
@@ -70,14 +68,3 @@ async def _reader_left() -> None:
     poll.register(output, 0)  # an error and the end are told without being asked for
     while not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
         await woken(asyncio.Event(), LOOK_SECONDS)
-
-
-def silence() -> None:
-    """Nothing that is still to be written disturbs the end (docs.python.org/3/library/signal.html#note-on-sigpipe)."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

@@ -11,12 +11,13 @@ import typer
 
 from edgeagent import settings
 from edgeagent.cli.options import SettingsFile
+from edgeagent.cli.table import plain
 from edgeagent.interpreter import argv
 from edgeagent.places import SYSTEM_SETTINGS, is_there
-from edgeagent.times import age, duration, parse_rfc3339
+from edgeagent.times import age, duration, moment, parse_rfc3339
 
 if TYPE_CHECKING:
-    from edgeagent.status import CommandsStatus, CredentialsStatus
+    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, RaisedAlert, SamplingStatus
 
 __all__ = ["add_to"]
 
@@ -104,6 +105,8 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
     lines += _commands(found.commands, now)
+    lines += _sampling(found.sampling, now)
+    lines += _forwarding(found.forward, now)
     if not running:
         lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
     for problem in found.problems:
@@ -118,6 +121,39 @@ def _commands(commands: CommandsStatus, now: datetime) -> list[str]:
     last = [f"the last, {commands.last}, {commands.last_state.replace('_', ' ')}{when}"] if commands.last else []
     parts = ([f"{commands.running} running"] if commands.running else []) + last
     return [f"  commands {'; '.join(parts)}"] if parts else []
+
+
+def _sampling(sampling: SamplingStatus | None, now: datetime) -> list[str]:
+    if sampling is None:
+        return []
+    failing = [each for each in sampling.collectors if each.error]
+    parts = [f"{len(sampling.collectors)} collectors"]
+    parts += [f"{len(failing)} failing"] if failing else []
+    parts += [f"{sampling.waiting} samples not stored yet"] if sampling.waiting else []
+    parts += [f"{sampling.dropped} dropped"] if sampling.dropped else []
+    lines = [f"  sampling {', '.join(parts)}"]
+    lines += [f"           {plain(each.name)}: {plain(each.error)}" for each in failing]
+    lines += [f"  alerts   {', '.join(sampling.alerts)}"] if sampling.alerts else []
+    return lines + [f"           {_alert(each, now)}" for each in sampling.raised]
+
+
+def _alert(raised: RaisedAlert, now: datetime) -> str:
+    ago = duration(max(0.0, now.timestamp() - raised.since))
+    return f"{plain(raised.alert)}: {raised.value:g} ({raised.condition}), {raised.severity}, since {ago}"
+
+
+def _forwarding(found: dict[str, ForwardStatus], now: datetime) -> list[str]:
+    lines = []
+    for name, each in found.items():
+        if not (each.forwarded or each.waiting or each.dropped):
+            continue
+        dropped = ", ".join(f"{cause.replace('_', ' ')} {count:,}" for cause, count in sorted(each.dropped.items()))
+        last = f", the last {age(moment(each.acknowledged), now)}" if each.acknowledged else ""
+        sent = f"{each.forwarded:,} forwarded{last}" if each.known else "the hub was not asked yet"
+        lines.append(
+            f"  {name:<8} {sent}; {each.waiting:,} {'wait' if each.waiting != 1 else 'waits'}{f'; dropped: {dropped}' if dropped else ''}"
+        )
+    return lines
 
 
 def _enrolment(found: CredentialsStatus | None, now: datetime) -> list[str]:

@@ -70,6 +70,7 @@ def listing(label_columns: Sequence[str]) -> list[Column]:
         Column("uptime", _uptime, fact="uptime_seconds"),
         Column("temperature", _temperature, fact="temperature_celsius"),
         Column("last_seen", _seen),
+        Column("alerts", wide=True, fact="alerts"),
         Column("groups", wide=True),
         Column("os", wide=True, fact="os.pretty"),
         Column("architecture", wide=True, fact="architecture"),

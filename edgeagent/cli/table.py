@@ -91,8 +91,8 @@ def emit(records: Sequence[Record], columns: Sequence[Column], form: Form) -> No
         for record in records:
             print(json_text(record, separators=(",", ":")))
     elif form is Form.name:
-        for record in records:
-            print(record["id"])
+        for name in dict.fromkeys(record["id"] for record in records):  # several records may be of one
+            print(name)
     elif form is Form.csv:
         _csv(records, columns)
     else:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from edgeagent import context, files, interpreter, settings
 from edgeagent.assembly.enrol import EnrolOptions, enrol
+from edgeagent.assembly.hubexports import missing
 from edgeagent.assembly.hubmake import make
 from edgeagent.demo.cable import Cable
-from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace, with_ports_of
+from edgeagent.demo.layout import COLLECTORS, QUICK, DemoDevice, DemoFolder, Pace, with_ports_of
 from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, UsageProblem
 from edgeagent.fleet import admin
@@ -70,6 +71,12 @@ class DemoFleet:
         if self._before and self._before in context.names():
             context.use(self._before)
 
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus would find the hub; empty: nowhere."""
+        listen = HubFolder(self.folder.hub).exports().metrics.listen
+        return f"http://{listen}/metrics" if listen and not missing() else ""
+
     def cable(self, device_id: str) -> Cable:
         """The device's cable. Raises UsageProblem for an unknown device."""
         if device_id not in self.cables:
@@ -100,6 +107,8 @@ class DemoFleet:
             ping_seconds=self.pace.ping_seconds,
         )
         make(hub, options, ADMIN, passphrase=None, keys=self.folder.keys)
+        with hub.options_file.open("a", encoding="utf-8") as file:
+            file.write(f'\n[metrics]\nlisten = "127.0.0.1:{ports.pick()}"  # the usual one may be another hub\'s\n')
 
     async def _until_up(self) -> None:
         """Until the hub's services answer administrators, which they do last."""
@@ -116,7 +125,8 @@ class DemoFleet:
 
     async def _make_device(self, hub: HubFolder, device: DemoDevice) -> None:
         folder = files.make_folder(self.folder.device(device.id), 0o700)
-        cable = self.cables[device.id] = Cable(("127.0.0.1", hub.options().leaf_port))
+        files.make_folder(folder / COLLECTORS, 0o755)
+        cable = self.cables[device.id] = self._cable(("127.0.0.1", hub.options().leaf_port))
         await cable.start()
         text = self.folder.settings_text(device, leaf_port=ports.pick(), cable_port=cable.port, pace=self.pace)
         there = files.read_if_there(self.folder.settings(device.id))
@@ -127,6 +137,9 @@ class DemoFleet:
             own = settings.load_own(self.folder.settings(device.id))
             token = ClaimToken.parse(await self._token(device))
             await enrol(own, EnrolOptions(hub=own.hub.urls[0], token=token), log.debug)
+
+    def _cable(self, target: tuple[str, int]) -> Cable:
+        return Cable(target)
 
     async def _token(self, device: DemoDevice) -> str:
         """A claim token for one device, as `edgeagent token create` makes it."""

@@ -8,10 +8,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent.schema import AgentSettings, LeafSettings
+from edgeagent.schema import AgentSettings, ForwardSettings, LeafSettings, SamplingSettings
 
-__all__ = ["QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
+__all__ = ["COLLECTORS", "QUICK", "SHIPPED", "DemoDevice", "DemoFolder", "Pace", "devices"]
 
+#: Where the reader may put programs that measure, in each device's folder.
+COLLECTORS = "collectors.d"
 #: Sites go round, so that filters by label and by group have something to tell apart.
 SITES = ("berlin", "munich", "hamburg")
 
@@ -29,11 +31,23 @@ class Pace:
     reconnect_seconds: float = LeafSettings().reconnect_seconds
     ping_seconds: float = LeafSettings().ping_seconds
     restart_cap_seconds: float = LeafSettings().restart_cap_seconds
+    sampling_seconds: float = SamplingSettings().interval_seconds
+    flush_seconds: float = SamplingSettings().flush_seconds
+    forward_seconds: float = ForwardSettings().seconds
 
 
 SHIPPED = Pace()
 #: Short enough that a person sees things happen; a Pi on a metered link would not want this.
-QUICK = Pace(heartbeat_seconds=2.0, facts_seconds=2.0, reconnect_seconds=1.0, ping_seconds=2.0, restart_cap_seconds=1.0)
+QUICK = Pace(
+    heartbeat_seconds=2.0,
+    facts_seconds=2.0,
+    reconnect_seconds=1.0,
+    ping_seconds=2.0,
+    restart_cap_seconds=1.0,
+    sampling_seconds=5.0,
+    flush_seconds=5.0,
+    forward_seconds=2.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +121,13 @@ restart_cap_seconds = {pace.restart_cap_seconds}
 heartbeat_seconds = {pace.heartbeat_seconds}
 facts_seconds = {pace.facts_seconds}
 
+[sampling]
+interval_seconds = {pace.sampling_seconds}
+flush_seconds = {pace.flush_seconds}
+
+[forward]
+seconds = {pace.forward_seconds}
+
 [commands]
 allow = ["ping", "identify", "logs", "service.status", "exec"]
 
@@ -118,4 +139,5 @@ user = "{"root" if os.geteuid() == 0 else ""}"
 [paths]
 state = "."
 runtime = "."
+collectors = "{COLLECTORS}"
 """

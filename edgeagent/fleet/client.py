@@ -18,7 +18,10 @@ from edgeagent.fleet import fields as field_names
 from edgeagent.fleet.ask import Asker, Question
 from edgeagent.fleet.commands import Commands
 from edgeagent.fleet.config import Configuration
+from edgeagent.fleet.data import Data
+from edgeagent.fleet.events import EventLog
 from edgeagent.fleet.files import Files
+from edgeagent.fleet.metrics import Metrics
 from edgeagent.fleet.outcome import Outcome, Row
 from edgeagent.fleet.rolekeys import RoleKeys
 from edgeagent.fleet.roster import Roster, read_roster
@@ -177,6 +180,21 @@ class Fleet:
     def files(self) -> Files:
         """Files that devices are given, or hand over."""
         return Files(self)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the devices measured."""
+        return Metrics(self, self._evaluator)
+
+    @property
+    def data(self) -> Data:
+        """What the devices' own programs sent."""
+        return Data(self, self._evaluator)
+
+    @property
+    def events(self) -> EventLog:
+        """What a person should see."""
+        return EventLog(self, self._evaluator)
 
     async def roster(self) -> Roster:
         """What the hub keeps about every device."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edgeagent.config import AGENT_TOML, Layer, defaults, merged, nested
+from edgeagent.config import AGENT_TOML, Layer, defaults, nested
 from edgeagent.errors import EdgeError
 from edgeagent.fleet.configversion import Version, when
 from edgeagent.fleet.states import Known, State, state_of
+from edgeagent.profiles import merged
+from edgeagent.schema import AgentSettings
 from edgeagent.subjects import Scope, scopes_of
 from edgeagent.times import rfc3339
 from edgeagent.wire import ConfigState, ScopeState, check_depth
@@ -233,7 +235,8 @@ def effective(known: Known, newest: Mapping[Scope, Version]) -> list[Effective]:
     """Every key of a device, by name. newest: each scope's document at the hub."""
     said = Applied(known.config)
     layers = [defaults(), *_own(said), *_documents(known, newest)]
-    desired, base = merged(layers), merged([defaults()])
+    profile = Layer(AGENT_TOML, {"agent": {"profile": said.of("agent.profile", AgentSettings().profile)}})
+    desired, base = merged(layers), merged([defaults(), profile])
     found = []
     for name in sorted(desired.keys() | said.values.keys()):
         value = desired.get(name)

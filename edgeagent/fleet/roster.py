@@ -16,11 +16,13 @@ from edgeagent.fleet.states import Known
 from edgeagent.link import Client
 from edgeagent.times import parse_rfc3339
 
-__all__ = ["Roster", "merge", "read_roster"]
+__all__ = ["CLOCK_STEP", "Roster", "merge", "read_roster"]
 
 #: What lies further in the hub's future was written while its clock was wrong, and says nothing about when it happened.
 CLOCK_STEP = timedelta(minutes=1)
 LONG_AGO = "1970-01-01T00:00:00Z"
+#: What the subjects of the buckets' keys begin with.
+_RECORDS, _PRESENCES = subjects.kv("edge_devices", ""), subjects.kv("edge_presence", "")
 
 
 class Roster:
@@ -31,24 +33,37 @@ class Roster:
         self.devices = devices
         self.unreadable = unreadable
 
+    def take(self, stored: Stored, latest: datetime) -> None:
+        """Take in one newer message of EDGE_REPORTS or of one of the two buckets. latest: what is from later is from a wrong clock."""
+        if stored.subject.startswith(_RECORDS):
+            _add(self, stored, stored.subject.removeprefix(_RECORDS), _record)
+        elif stored.subject.startswith(_PRESENCES):
+            device = stored.subject.removeprefix(_PRESENCES)
+            _add(self, stored, device, lambda known, stored: _presence(known, stored, latest))
+        else:
+            _add(self, stored, subjects.device_of(stored.subject), lambda known, stored: _heard(known, stored, latest))
 
-async def read_roster(client: Client, devices: Sequence[str] = ()) -> Roster:
-    """Ask the hub, all reads at once. devices: only these; none: everything that it keeps, some 1.5 KB a device."""
+
+async def read_roster(client: Client, devices: Sequence[str] = (), *, prefix: str = subjects.API_PREFIX) -> Roster:
+    """Ask the hub, all reads at once. devices: only these; none: everything that it keeps, some 1.5 KB a device.
+
+    prefix: ``$JS.API`` in the account HUB itself.
+    """
     reports = [subjects.report(device) for device in devices] + [subjects.heartbeat(device) for device in devices]
     time, heard, presence, records = await asyncio.gather(
-        hub_time(client),
-        _read(client, "EDGE_REPORTS", reports or ["edge.from.>"]),
-        _read(client, "KV_edge_presence", [subjects.kv("edge_presence", key) for key in devices or (">",)]),
-        _read(client, "KV_edge_devices", [subjects.kv("edge_devices", key) for key in devices or (">",)]),
+        hub_time(client, prefix=prefix),
+        _read(client, "EDGE_REPORTS", reports or ["edge.from.>"], prefix),
+        _read(client, "KV_edge_presence", [subjects.kv("edge_presence", key) for key in devices or (">",)], prefix),
+        _read(client, "KV_edge_devices", [subjects.kv("edge_devices", key) for key in devices or (">",)], prefix),
     )
     return merge(time, heard, presence, records)
 
 
-async def _read(client: Client, stream: str, wanted: Sequence[str]) -> list[Stored]:
+async def _read(client: Client, stream: str, wanted: Sequence[str], prefix: str) -> list[Stored]:
     """The last message on each of the subjects, or all that one subject with a wildcard has."""
     if wanted[0].endswith(">"):
-        return [message async for message in read_all(client, stream, wanted[0])]
-    found = await asyncio.gather(*(get_last(client, stream, subject) for subject in wanted))
+        return [message async for message in read_all(client, stream, wanted[0], prefix=prefix)]
+    found = await asyncio.gather(*(get_last(client, stream, subject, prefix=prefix) for subject in wanted))
     return [message for message in found if message is not None]
 
 
@@ -56,12 +71,8 @@ def merge(time: datetime, heard: list[Stored], presence: list[Stored], records: 
     """One table out of the messages of EDGE_REPORTS and the keys of the two buckets. What can't be read is counted."""
     roster = Roster(time, {})
     latest = time + CLOCK_STEP
-    for stored in records:
-        _add(roster, stored, stored.subject.split(".")[2], _record)
-    for stored in presence:
-        _add(roster, stored, stored.subject.split(".")[2], lambda known, stored: _presence(known, stored, latest))
-    for stored in heard:
-        _add(roster, stored, subjects.device_of(stored.subject), lambda known, stored: _heard(known, stored, latest))
+    for stored in (*records, *presence, *heard):
+        roster.take(stored, latest)
     return roster
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,6 +86,21 @@ class SyncFleet:
                 yield self.run(changes.__anext__())
         finally:
             self.run(changes.aclose())
+
+    def each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        """What an async generator of the fleet gives, plainly: ``fleet.each(fleet.fleet.metrics.history(since=timedelta(hours=1)))``.
+
+        Blocks between items; end it by leaving the loop.
+        """
+        try:
+            while True:
+                try:
+                    item = self.run(items.__anext__())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self.run(items.aclose())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of ``work``, which runs in the loop of this connection."""

@@ -12,7 +12,7 @@ import msgspec
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last, read_all
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, as_sentence
 from edgeagent.link import Client, request
 from edgeagent.publish import published_if
 
@@ -89,4 +89,4 @@ async def purge(hub: Client, stream: str, subject: str, *, what: str, before: in
 
 def said(error: EdgeError) -> str:
     """What went wrong without what was wanted: for a line that says that already."""
-    return error.why + (f". {error.remedy[0].upper()}{error.remedy[1:]}" if error.remedy else "")
+    return error.why + (f". {as_sentence(error.remedy)}" if error.remedy else "")

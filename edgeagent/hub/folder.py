@@ -7,13 +7,15 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from edgeagent import files, places
 from edgeagent.errors import Failed, SettingsProblem, Unreachable
+from edgeagent.hub import exportsettings
+from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.sections import parse_sections
 from edgeagent.subjects import ID_RULE
@@ -22,6 +24,11 @@ __all__ = ["HubFolder", "HubOptions", "suggested_store_bytes"]
 
 #: Loosely RFC 1123, with the underscores that some networks have.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})\Z")
+#: What ``hub.toml`` says of its other sections when it is made.
+_MORE = (
+    "# What the hub gives to others has sections of its own: [metrics] (for Prometheus, on 127.0.0.1:9464 unless told otherwise),",
+    "# [remote_write], [influx] and [notify]: docs/monitoring.md, docs/settings.md.",
+)
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -86,8 +93,13 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4 << 30
     server: Annotated[str, Meta(description="Path of nats-server. Empty: beside edgeagent, else on PATH.")] = ""
     ping_seconds: Annotated[
-        float, Meta(description="How often the hub asks devices and operators whether the link is alive.", ge=1, le=600)
-    ] = 30.0
+        float,
+        Meta(
+            description="How long a device or an operator may be quiet before the hub asks whether the link is alive. Devices cost less when it is more than their `leaf.ping_seconds`.",
+            ge=1,
+            le=600,
+        ),
+    ] = 300.0
     micro: Annotated[
         bool,
         Meta(
@@ -134,6 +146,11 @@ class HubFolder:
         return self.path / "founder.json"
 
     @property
+    def troubles(self) -> Path:
+        """Why something cannot be sent to others now: a file each (sinkstrouble)."""
+        return self.path / "troubles"
+
+    @property
     def lock(self) -> Path:
         return self.path / "hub.pid"
 
@@ -169,8 +186,17 @@ class HubFolder:
             )
         return self._parsed(files.read_text(self.options_file))
 
+    def exports(self) -> Exports:
+        """The other sections of ``hub.toml``: what is given to others. Raises what :meth:`options` raises."""
+        self.options()
+        found = self._sections(files.read_text(self.options_file))
+        return Exports(*(found[name] for name in exportsettings.SECTIONS))
+
+    def _sections(self, text: str) -> dict[str, Any]:
+        return parse_sections(text, {"hub": HubOptions, **exportsettings.SECTIONS}, self.options_file)
+
     def _parsed(self, text: str) -> HubOptions:
-        options: HubOptions = parse_sections(text, {"hub": HubOptions}, self.options_file)["hub"]
+        options: HubOptions = self._sections(text)["hub"]
         problems = list(_problems(options))
         if problems:
             raise SettingsProblem(f"use the settings in {self.options_file}", problems, "see docs/settings.md for every setting")
@@ -203,11 +229,11 @@ def _is_host(text: str) -> bool:
 
 
 def _text(options: HubOptions) -> str:
-    lines = ["# The hub's options; restart `edgeagent hub up` after a change.", "[hub]"]
+    lines = ["# The hub's options; restart `edgeagent hub up` and `hub serve` after a change.", "[hub]"]
     for field in msgspec.structs.fields(options):
         value = getattr(options, field.name)
         lines.append(f"{field.name} = {msgspec.json.encode(value).decode()}")  # JSON's numbers and strings are TOML's too
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_MORE, ""])
 
 
 def suggested_store_bytes(path: Path) -> int:

@@ -2,7 +2,8 @@
 
 EDGE_COMMANDS and EDGE_RESULTS refuse what they have no room for, for a log must not lose its head, and an outcome that was acknowledged
 is what a device asks for before it runs a command (it is its second journal). So what goes is older than any command that may still
-run; only when that is not enough the devices with the largest share lose their oldest outcomes.
+run; only when that is not enough the devices with the largest share lose their oldest outcomes. Of chunks the oldest may go always: the
+same shares see to it that nobody's go because another stores much.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 __all__ = [
+    "CROWDED",
     "FULL",
     "KEEP_ENTRIES_SECONDS",
     "KEEP_RESULTS_SECONDS",
+    "ROOMY",
     "TIGHT",
     "Fill",
     "Listed",
@@ -31,6 +34,8 @@ KEEP_RESULTS_SECONDS = 30 * DAY
 KEEP_ENTRIES_SECONDS = 37 * DAY
 #: Parts of a stream's limit. Below TIGHT nothing goes at all; from FULL on somebody is told, and the fair shares come down to TIGHT.
 TIGHT, FULL = 0.5, 0.8
+#: Of a stream of chunks: from CROWDED on, the shares come down to ROOMY. It is listed once for what lies between.
+CROWDED, ROOMY = 0.9, 0.7
 
 
 class Fill(NamedTuple):
@@ -55,7 +60,7 @@ class Listed(NamedTuple):
 
 
 class Shares:
-    """Who has how much of EDGE_RESULTS: sequences and sizes of every device's outcomes, the oldest first."""
+    """Who has how much of a stream: sequences and sizes of every device's messages, the oldest first."""
 
     def __init__(self, listed: Iterable[Listed] = ()) -> None:
         self._sequences: dict[str, array[int]] = {}
@@ -73,15 +78,15 @@ class Shares:
         return sum(map(sum, self._sizes.values()))
 
     def by_count(self) -> Shares:
-        """The same with every outcome as large as the other: for what hides its size from a listing."""
+        """The same with every message as large as the other: for what hides its size from a listing."""
         made = Shares()
         made._sequences = self._sequences
         made._sizes = {device: array("Q", [1] * len(sizes)) for device, sizes in self._sizes.items()}
         return made
 
     def cut(self, room: int) -> dict[str, int]:
-        """Device -> the sequence before which its outcomes are to go, so that what is left fits into ``room``. Who has less than an even
-        share loses nothing. The newest outcome of a device stays."""
+        """Device -> the sequence before which its messages are to go, so that what is left fits into ``room``. Who has less than an even
+        share loses nothing. The newest message of a device stays."""
         allowed, found = level([sum(sizes) for sizes in self._sizes.values()], room), dict[str, int]()
         for device, sizes in self._sizes.items():
             left, number = sum(sizes), 0

@@ -1,4 +1,5 @@
-"""Keeps room in EDGE_COMMANDS and EDGE_RESULTS, and says when the store fills: the shell around :mod:`edgeagent.hub.retention`.
+"""Keeps room in EDGE_COMMANDS and EDGE_RESULTS, shares that of chunks, and says when the store fills: the shell around
+:mod:`edgeagent.hub.retention`.
 
 Any number of instances may run: what one has purged the next does not find. Each tells what it sees.
 """
@@ -9,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,9 +23,11 @@ from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub import events
 from edgeagent.hub.bucket import PREFIX, purge
 from edgeagent.hub.retention import (
+    CROWDED,
     FULL,
     KEEP_ENTRIES_SECONDS,
     KEEP_RESULTS_SECONDS,
+    ROOMY,
     TIGHT,
     Fill,
     Listed,
@@ -42,7 +45,7 @@ __all__ = ["RetentionKeeper"]
 log = logging.getLogger(__name__)
 
 COMMANDS, RESULTS, AUDIT = "EDGE_COMMANDS", "EDGE_RESULTS", "EDGE_AUDIT"
-#: How often to look how full they are, in seconds: three small questions.
+#: How often to look how full they are, in seconds: five small questions.
 LOOK_SECONDS = 5.0
 #: How long until the same is told again, in seconds.
 AGAIN_SECONDS = 86400.0
@@ -50,6 +53,8 @@ AGAIN_SECONDS = 86400.0
 _PAGE, _TIMEOUT_SECONDS = 1000, 10.0
 #: What nats-server stores of a message besides its subject, headers and payload, roughly, in bytes.
 _OVERHEAD_BYTES = 32
+#: Streams in which the oldest goes anyhow, and each device's subject there. Evened out at CROWDED, before it comes to that.
+_CHUNKS = {subjects.METRICS: subjects.metric, subjects.DATA: subjects.data}
 #: How many devices one event names.
 _NAMED = 10
 _REMEDIES = {
@@ -86,6 +91,9 @@ class RetentionKeeper:
         if (await self._warned(RESULTS)).part > TIGHT:
             await self._let_old_results_go()
         await self._look_at_the_audit(await self._warned(AUDIT))
+        for stream, subject in _CHUNKS.items():
+            if cut := await self._even_out(stream, subject, CROWDED, ROOMY):
+                log.info("%s was nearly full: the oldest chunks went of the %d devices with most of it", stream, len(cut))
 
     async def _warned(self, stream: str) -> Fill:
         fill = await self._fill(stream)
@@ -111,23 +119,30 @@ class RetentionKeeper:
 
     async def _let_old_results_go(self) -> None:
         await self._purge(RESULTS, subjects.result("*", "*"), await self._first_young(RESULTS, self._keep_results))
-        fill = await self._fill(RESULTS)
-        if fill.part < FULL:
-            return
-        shares = Shares()
-        async for each in self._listed(RESULTS):
-            shares.add(each)
-        cut = await self._cut(shares, round(TIGHT * fill.limit))
-        left = await self._fill(RESULTS)
-        if left.part >= FULL:  # its size does not tell who has it
-            share = TIGHT * left.limit / left.bytes
-            cut |= await self._cut(counted := shares.by_count(), round(share * counted.bytes))
-        await self._tell_of_the_cut(cut)
+        await self._tell_of_the_cut(await self._even_out(RESULTS, lambda device: subjects.result(device, "*"), FULL, TIGHT))
 
-    async def _cut(self, shares: Shares, room: int) -> dict[str, int]:
+    async def _even_out(self, stream: str, subject: Callable[[str], str], above: float, target: float) -> dict[str, int]:
+        """When a stream is full by the part ``above``, those devices that have most of it lose their oldest, until it is full by ``target``.
+
+        subject: of all that a device has there. Returns the devices that lost something. Raises EdgeError.
+        """
+        fill = await self._fill(stream)
+        if fill.part < above:
+            return {}
+        shares = Shares()
+        async for each in self._listed(stream):
+            shares.add(each)
+        cut = await self._cut(stream, subject, shares, round(target * fill.limit))
+        left = await self._fill(stream)
+        if left.part >= above:  # its size does not tell who has it
+            share = target * left.limit / left.bytes
+            cut |= await self._cut(stream, subject, counted := shares.by_count(), round(share * counted.bytes))
+        return cut
+
+    async def _cut(self, stream: str, subject: Callable[[str], str], shares: Shares, room: int) -> dict[str, int]:
         cut = shares.cut(room)
         for device, before in cut.items():
-            await self._purge(RESULTS, subjects.result(device, "*"), before)
+            await self._purge(stream, subject(device), before)
         return cut
 
     async def _tell_of_the_cut(self, cut: dict[str, int]) -> None:

@@ -107,7 +107,7 @@ def device(*, micro: bool) -> Template:
 
 def _own_uploads() -> list[str]:
     """Direct Gets of what the device itself has stored: cursors, fences and the probe of the link."""
-    stream_of = {"report": "REPORTS", "heartbeat": "REPORTS", "result.*": "RESULTS", "metric": "METRICS", "data.*": "DATA"}
+    stream_of = {"report": "REPORTS", "heartbeat": "REPORTS", "result.*": "RESULTS", "metric": "METRICS", "data": "DATA"}
     return [direct_get(f"EDGE_{stream_of[what]}", f"edge.from.{_NAME}.{what}") for what in UPWARD if what in stream_of]
 
 

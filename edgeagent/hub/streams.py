@@ -8,15 +8,17 @@ whoever uses one first would suppress the true message; uploads are fenced by th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
-from nats.js import JetStreamContext, api
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from edgeagent import subjects
+from edgeagent.chunk import HEADERS_BYTES, MAX_CHUNK_BYTES, MAX_DATA_CHUNK_BYTES
 from edgeagent.errors import Failed, UsageProblem
+from edgeagent.hub.stream import Stream
 from edgeagent.subjects import CONFIG_BUCKET, DEVICES_BUCKET, TRUST_BUCKET
 from edgeagent.transfer import MAX_PIECE_BYTES
 
@@ -43,86 +45,17 @@ REVOCATIONS_BUCKET = "edge_revocations"
 
 #: Below this the shares are too small to keep a useful history.
 MIN_STORE_BYTES = 256 << 20
-#: The smallest window that nats-server accepts (0 would mean its default, two minutes), in seconds.
-_DUPLICATE_WINDOW_SECONDS = 0.1
 #: How long pieces of files are kept, in seconds: longer than a command is good that may name them, and runs.
 _FILES_SECONDS = 8 * 86_400.0
-#: One device may fill one part in so many of a stream with a quota, with all its subjects there. A file is large, and soon fetched.
-_QUOTA_PARTS, _FILE_PARTS = 8, 4
+#: Parts of a stream with a quota, of which one device may fill one, with all its subjects there: few where messages are large, or must
+#: last long.
+_LARGE_PARTS = 4
 
 #: How bad an event is, as the last token of its subject. A closed list: a quota counts per subject, so whoever could invent
 #: subjects could fill the stream with one quota after the other.
 SEVERITIES = ("debug", "info", "warning", "error", "critical")
 #: What a device may store, as the tokens after ``edge.from.<id>.``.
-UPWARD = ("report", "heartbeat", "result.*", "metric", *[f"event.{severity}" for severity in SEVERITIES], "data.*", "file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """One stream or bucket.
-
-    share: part of the hub's store that it may fill.
-    max_message_bytes: larger messages are refused; -1 for what the server allows.
-    history: messages kept per subject; None for a quota of bytes, one in ``quota_parts`` of all, -1 for no limit.
-    refuse_when_full: the oldest messages are worth more than new ones (``discard: new``); otherwise the oldest go first.
-    write_once: a subject that has a message takes no other.
-    max_age_seconds: older messages go; None: they stay, whatever the hub's clock did.
-    keep: nobody can delete single messages. never_purge: nor purge the stream or a subject of it. Rights do not matter.
-    rollup: a ``Nats-Rollup`` header may replace what is stored; only for what devices and people can't write to.
-    republish: ``(source, destination)`` of what is sent on once it is stored.
-    doorbell: what is sent on carries headers only.
-    sources: the names of the streams that it copies; they must come before it in the table.
-    """
-
-    name: str
-    share: float
-    subjects: tuple[str, ...] = ()
-    max_message_bytes: int = -1
-    history: int | None = 1
-    quota_parts: int = _QUOTA_PARTS
-    refuse_when_full: bool = False
-    write_once: bool = False
-    max_age_seconds: float | None = None
-    keep: bool = True
-    never_purge: bool = False
-    rollup: bool = False
-    republish: tuple[str, str] | None = None
-    doorbell: bool = False
-    sources: tuple[str, ...] = ()
-
-    def configuration(self, store_bytes: int, replicas: int = 1) -> api.StreamConfig:
-        """What JetStream is asked for, with a store of ``store_bytes``."""
-        max_bytes = int(self.share * store_bytes)
-        return api.StreamConfig(
-            name=self.name,
-            subjects=list(self.subjects) or None,
-            storage=api.StorageType.FILE,
-            num_replicas=replicas,
-            max_bytes=max_bytes,
-            max_age=self.max_age_seconds,
-            max_msg_size=self.max_message_bytes,
-            max_msgs_per_subject=self._per_subject(max_bytes),
-            discard=api.DiscardPolicy.NEW if self.refuse_when_full else api.DiscardPolicy.OLD,
-            discard_new_per_subject=self.write_once,
-            duplicate_window=_DUPLICATE_WINDOW_SECONDS,
-            deny_delete=self.keep,
-            deny_purge=self.never_purge,
-            allow_rollup_hdrs=self.rollup,
-            allow_direct=True,
-            republish=self._republish(),
-            sources=[api.StreamSource(name=source) for source in self.sources] or None,
-        )
-
-    def _per_subject(self, max_bytes: int) -> int:
-        if self.history is not None:
-            return self.history
-        return max_bytes // self.quota_parts // len(self.subjects) // self.max_message_bytes
-
-    def _republish(self) -> api.RePublish | None:
-        if self.republish is None:
-            return None
-        source, destination = self.republish
-        return api.RePublish(src=source, dest=destination, headers_only=self.doorbell)
+UPWARD = ("report", "heartbeat", "result.*", "metric", *[f"event.{severity}" for severity in SEVERITIES], "data", "file")
 
 
 def _upward(what: str) -> str:
@@ -167,11 +100,14 @@ STREAMS = (
         republish=(_upward("result.*"), _live("result.{{wildcard(2)}}")),
     ),
     Stream(
-        name="EDGE_METRICS",
+        name=subjects.METRICS,
         share=0.135,
-        subjects=(_upward("metric"),),
-        max_message_bytes=64 << 10,
+        subjects=(subjects.metric(),),
+        max_message_bytes=MAX_CHUNK_BYTES + HEADERS_BYTES,
+        usual_message_bytes=1 << 10,  # a minute of a usual device's samples; hub.retention shares the bytes
         history=None,
+        quota_parts=_LARGE_PARTS,
+        compressed=True,
         republish=(_upward("metric"), _live("metric")),
     ),
     Stream(
@@ -183,12 +119,15 @@ STREAMS = (
         republish=(_upward("event.*"), _live("event.{{wildcard(2)}}")),
     ),
     Stream(
-        name="EDGE_DATA",
+        name=subjects.DATA,
         share=0.12,
-        subjects=(_upward("data.*"),),
-        max_message_bytes=256 << 10,
+        subjects=(subjects.data(),),
+        max_message_bytes=MAX_DATA_CHUNK_BYTES + HEADERS_BYTES,
+        usual_message_bytes=4 << 10,
         history=None,
-        republish=(_upward("data.*"), _live("data.{{wildcard(2)}}")),
+        quota_parts=_LARGE_PARTS,
+        compressed=True,
+        republish=(_upward("data"), _live("data")),
     ),
     _bucket(
         CONFIG_BUCKET,
@@ -238,7 +177,7 @@ STREAMS = (
         subjects=(subjects.file_upload(),),
         max_message_bytes=MAX_PIECE_BYTES,
         history=None,
-        quota_parts=_FILE_PARTS,
+        quota_parts=_LARGE_PARTS,
         max_age_seconds=_FILES_SECONDS,
     ),
     Stream(
@@ -279,7 +218,7 @@ async def ensure(js: JetStreamContext, store_bytes: int, *, replicas: int = 1) -
     return changed
 
 
-async def _apply(js: JetStreamContext, wanted: api.StreamConfig) -> bool:
+async def _apply(js: JetStreamContext, wanted: StreamConfig) -> bool:
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:

@@ -40,6 +40,8 @@ _MAX_LIST_BYTES = 500_000
 #: How often to look for tokens that are over, in seconds. One that is used up or expired is answered so long at least: a device whose
 #: answer was lost asks again, and a person reads why.
 TIDY_SECONDS = 86_400.0
+#: How much later than its token a JWT was made, at most, in seconds.
+MADE_SECONDS = 60
 #: The pause after the store did not answer, in seconds.
 RETRY_SECONDS = 60.0
 
@@ -104,7 +106,7 @@ class TokenOffice:
         for token in over:
             if token.key:
                 # Its key has no other JWT, so that any time after this one's will do.
-                ends = token.expires_at + tokens.GRACE_SECONDS
+                ends = token.expires_at + tokens.GRACE_SECONDS + MADE_SECONDS
                 refused = Revocation(until=token.expires_at, forget_at=ends, name=f"token {token.id}", reason=reason)
                 await self._revocations.add("PROVISION", token.key, refused)
         await self._push()

@@ -14,15 +14,16 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.errors import Failed, UsageProblem
+from edgeagent.localsubjects import local_metric
 from edgeagent.subjects import ID_RULE, is_id
 
 __all__ = [
     "AGENT_INBOX",
     "CLI_INBOX",
-    "NEVER_PUBLISHED",
     "App",
     "check_name",
     "environment",
+    "foreign",
     "load",
     "may_answer",
     "owned",
@@ -30,15 +31,12 @@ __all__ = [
     "save",
 ]
 
-#: Below this the agent waits for answers of local programs. Never ask them with another reply: they may not publish there.
+#: Below this the agent waits for answers of local programs, in their account.
 AGENT_INBOX = "_INBOX.agent"
-#: Below this `edgeagent app` waits for the agent's answer.
+#: Below this `edgeagent app` waits for the answer, in the account of the agent.
 CLI_INBOX = "_INBOX.cli"
-#: Where no local program may answer: inboxes of people and of their tools, which cross the link and are answered in the device's name.
-NEVER_PUBLISHED = ("_INBOX.ops.>", "_INBOX.srv.>")
-
 #: The leaf's own users, and the inboxes of others.
-_TAKEN = ("agent", "app", "sys", "cli", "ops", "srv")
+_TAKEN = ("agent", "agent-local", "app", "sys", "cli", "ops", "srv")
 #: A plain subject of an inbox. No client's is longer than a hundred characters or so.
 _INBOX = re.compile(r"(?=.{1,256}\Z)_INBOX(\.[A-Za-z0-9_$+=:/@-]+)+\Z")
 _GRANT = re.compile(r"local(\.([A-Za-z0-9_-]+|\*))+(\.>)?\Z")
@@ -82,10 +80,10 @@ def check_grant(subject: str) -> str:
 
 
 def permissions(app: App) -> dict[str, list[str]]:
-    """What it may publish and subscribe to; docs/wire.md says what is where. :data:`NEVER_PUBLISHED` is denied besides.
+    """What it may publish and subscribe to; docs/wire.md says what is where.
 
     It answers what it is asked (its actions) in inboxes. nats-server could allow each answer by itself (``allow_responses``), but then
-    wherever the asker wants it, so whoever may ask would publish as the device, or to the leaf's store.
+    wherever the asker wants it, so whoever may ask would publish to the leaf's store as that program.
     """
     inbox, actions = f"_INBOX.{app.name}.>", f"local.action.{app.name}.>"
     return {
@@ -103,18 +101,24 @@ def _spoken(app: App) -> list[str]:
 def may_answer(reply: str) -> bool:
     """Whether the agent may answer a program there: in inboxes, where every program may publish itself, but in none of the agent's.
 
-    The asker chooses the reply, and the agent may publish everywhere: elsewhere the answer would be a message in the device's name.
+    The asker chooses the reply: elsewhere the answer would be taken for the agent's word to another program.
     """
-    others = (*NEVER_PUBLISHED, f"{AGENT_INBOX}.>")
-    return _INBOX.match(reply) is not None and not any(reply.startswith(inbox.removesuffix(">")) for inbox in others)
+    return _INBOX.match(reply) is not None and not reply.startswith(f"{AGENT_INBOX}.")
 
 
-def owned(apps: Iterable[App]) -> dict[str, list[str]]:
+def foreign(sources: Iterable[str], name: str = "") -> list[str]:
+    """What the program ``name`` (empty: one without a login) never publishes, whatever it was given: samples of the agent and of the
+    programs that it runs, ``sources``. So none is taken for one of theirs, and the agent, which writes after the newest one that it
+    knows, is not outrun."""
+    return [subject for each in sources if each != name for subject in (local_metric(each), f"{local_metric(each)}.>")]
+
+
+def owned(apps: Iterable[App], sources: Iterable[str] = ()) -> dict[str, list[str]]:
     """What those without a login may not publish and subscribe to, because it is the agent's or of one of ``apps``.
 
-    They may still ask a program for an action.
+    sources: whose samples only the agent writes. They may still ask a program for an action, and hear the agent's samples.
     """
-    publish, subscribe = [], [f"{AGENT_INBOX}.>", f"{CLI_INBOX}.>"]
+    publish, subscribe = foreign(sources), [f"{AGENT_INBOX}.>"]
     for app in apps:
         publish += _spoken(app)
         subscribe += [*_spoken(app), f"local.action.{app.name}.>", f"_INBOX.{app.name}.>"]

@@ -5,19 +5,38 @@ The values follow what was measured with nats-server 2.15.1 on slow and broken l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from edgeagent.leaf.apps import NEVER_PUBLISHED, App, owned, permissions
+from edgeagent.leaf.apps import AGENT_INBOX, App, foreign, owned, permissions
+from edgeagent.localsubjects import AGENT_SOURCE, local_action, local_config, local_data, local_metric
 
-__all__ = ["ACCOUNT", "AGENT_USER", "APP_USER", "LOCAL_ONLY", "SYSTEM_USER", "LeafConf", "leafnodes", "quote", "render"]
+__all__ = [
+    "ACCOUNT",
+    "AGENT_USER",
+    "APP_USER",
+    "LOCAL_ACCOUNT",
+    "LOCAL_ONLY",
+    "LOCAL_USER",
+    "SYSTEM_USER",
+    "LeafConf",
+    "leafnodes",
+    "quote",
+    "render",
+]
 
-#: The account of everything on the device, and its users.
+#: The account of the link to the hub and of the local streams; nobody but the agent is in it.
 ACCOUNT = "EDGE"
 AGENT_USER = "agent"
+#: The account of the local programs. JetStream acknowledges to whatever reply a publisher names, past all permissions: what they publish
+#: reaches the streams by imports of services, so that the acknowledgement comes back to this account, where it is nobody's voice.
+LOCAL_ACCOUNT = "LOCAL"
 #: Whoever connects without a login is this user.
 APP_USER = "app"
+#: The agent among the programs. The password is that of :data:`AGENT_USER`.
+LOCAL_USER = "agent-local"
 SYSTEM_USER = "sys"
 
 #: What never crosses the link. The hub's permissions say so too, but a hub is only as strict as its last change, and a leaf may be
@@ -25,6 +44,11 @@ SYSTEM_USER = "sys"
 LOCAL_ONLY = ("local.>", "mcu.>")
 #: What a local program may use: the device's own subjects and answers to its requests.
 APP_SUBJECTS = ("local.>", "_INBOX.>")
+#: What programs have stored. Each with a wildcard: in nats-server 2.15.1 an answer re-enters the import of a literal subject.
+STORED = (local_metric(), local_data())
+#: What the agent says to programs and hears of them, besides their samples.
+_SPOKEN = (local_config(), local_action("*", ">"), "_INBOX.>")
+_HEARD = (local_config(), f"{AGENT_INBOX}.>")
 
 #: Equal to the payload limit of the hub's role `device`: one larger message on an exported subject closes the whole link
 #: ("Maximum Payload Violation").
@@ -48,7 +72,7 @@ class LeafConf:
     tls_ca_file: whom to trust for ``tls://`` and ``wss://``; None: the system's authorities.
     proxy: an HTTP proxy for the hub's addresses, ``http://[user:password@]host:port``; empty: none. It sees a ``wss://`` hub's name and
     how much is said, no more.
-    apps: local programs with a login of their own.
+    apps: local programs with a login of their own. sources: whose samples only the agent writes.
     """
 
     server_name: str
@@ -70,6 +94,7 @@ class LeafConf:
     memory_store_max_bytes: int = 8 << 20
     sync_seconds: float = 10.0
     apps: tuple[App, ...] = ()
+    sources: tuple[str, ...] = (AGENT_SOURCE,)
     reconnect_seconds: float = 10.0
     ping_seconds: float = 30.0
 
@@ -108,16 +133,16 @@ def _jetstream(conf: LeafConf) -> str:
 
 
 def _accounts(conf: LeafConf) -> str:
-    app, others = _list(APP_SUBJECTS), owned(conf.apps)
-    speaks, hears = _list((*NEVER_PUBLISHED, *others["publish"])), _list(tuple(others["subscribe"]))
-    rights = f"{{ publish: {{ allow: {app}, deny: {speaks} }}, subscribe: {{ allow: {app}, deny: {hears} }} }}"
     return f"""accounts {{
   {ACCOUNT} {{
     jetstream: enabled
-    users: [
-      {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }}
-      {{ user: {APP_USER}, password: {quote(conf.app_password)}, permissions: {rights} }}{"".join(_app(app) for app in conf.apps)}
+    users: [ {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }} ]
+    exports: [{_exports(conf.sources)}]
+  }}
+  {LOCAL_ACCOUNT} {{
+    users: [{"".join(_users(conf))}
     ]
+    imports: [{_imports(conf.sources)}]
   }}
   SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)} }} ] }}
 }}
@@ -125,11 +150,43 @@ system_account: SYS
 no_auth_user: {APP_USER}"""
 
 
-def _app(app: App) -> str:
-    rights = {way: _list(tuple(subjects)) for way, subjects in permissions(app).items()}
+def _users(conf: LeafConf) -> list[str]:
+    others = owned(conf.apps, conf.sources)
+    speaks, hears = _rights(APP_SUBJECTS, others["publish"]), _rights(APP_SUBJECTS, others["subscribe"])
+    return [
+        _user(f"user: {LOCAL_USER}, password: {quote(conf.agent_password)}", _rights(_SPOKEN), _rights(_HEARD)),
+        _user(f"user: {APP_USER}, password: {quote(conf.app_password)}", speaks, hears),
+        *(_app(app, conf.sources) for app in conf.apps),
+    ]
+
+
+def _app(app: App, sources: tuple[str, ...]) -> str:
+    rights = permissions(app)
     login = f"nkey: {app.nkey}" if app.nkey else f"user: {quote(app.name)}, password: {quote(app.password)}"
-    allowed = f"publish: {{ allow: {rights['publish']}, deny: {_list(NEVER_PUBLISHED)} }}, subscribe: {{ allow: {rights['subscribe']} }}"
-    return f"\n      {{ {login}, permissions: {{ {allowed} }} }}"
+    return _user(login, _rights(rights["publish"], foreign(sources, app.name)), _rights(rights["subscribe"]))
+
+
+def _user(login: str, publish: str, subscribe: str) -> str:
+    return f"\n      {{ {login}, permissions: {{ publish: {publish}, subscribe: {subscribe} }} }}"
+
+
+def _rights(allow: Iterable[str], deny: Iterable[str] = ()) -> str:
+    return f"{{ allow: {_list(allow)}, deny: {_list(deny)} }}"
+
+
+def _exports(sources: tuple[str, ...]) -> str:
+    return "".join(f"\n      {{ {kind}: {quote(subject)}, accounts: [{LOCAL_ACCOUNT}] }}" for kind, subject in _crossing(sources))
+
+
+def _imports(sources: tuple[str, ...]) -> str:
+    return "".join(
+        f"\n      {{ {kind}: {{ account: {ACCOUNT}, subject: {quote(subject)} }} }}" for kind, subject in _crossing(sources)
+    )
+
+
+def _crossing(sources: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What goes from the programs to the streams, and which samples come from there: those that the agent writes itself."""
+    return [*(("service", subject) for subject in STORED), *(("stream", subject) for subject in foreign(sources))]
 
 
 def leafnodes(conf: LeafConf) -> str:
@@ -189,7 +246,7 @@ def _proxy(url: str) -> list[str]:
     return [f"proxy {{ {', '.join(lines)} }}"]
 
 
-def _list(texts: tuple[str, ...]) -> str:
+def _list(texts: Iterable[str]) -> str:
     return f"[{', '.join(quote(text) for text in texts)}]"
 
 

@@ -13,10 +13,12 @@ from edgeagent.natsserver import ports, process
 from edgeagent.natsserver.supervisor import State
 
 __all__ = [
+    "RELOAD_SECONDS",
     "External",
     "allow_unit",
     "end_managed",
     "forbid_unit",
+    "knows_account",
     "no_answer",
     "nothing_answers",
     "signal_reload",
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.2
 #: A server that has run for so long listens to signals, whatever else it does, in seconds.
 BEGIN_SECONDS = 10.0
+
+#: How long it takes at most to read a new configuration, in seconds.
+RELOAD_SECONDS = 1.0
 
 #: The unit's ConditionPathExists: without this file beside leaf.conf it does not start. So a managed leaf is never joined by a second
 #: server on the same store, which would destroy it.
@@ -59,6 +64,15 @@ def allow_unit(folder: Path) -> bool:
         return False
     files.write_atomic(folder / MARK, b"While this file is here, edgeagent-leaf.service may start: `leaf.mode` is external.\n")
     return True
+
+
+def knows_account(config_file: Path, name: str) -> bool:
+    """Whether that configuration has an account of this name.
+
+    nats-server 2.15.1 lets an account that a reload brought use its imports of services from the next reload on only
+    (``configureAccounts``, server/server.go), so it is told twice. Raises EdgeError when the file can't be read.
+    """
+    return f"\n  {name} {{".encode() in (files.read_if_there(config_file) or b"")
 
 
 def forbid_unit(folder: Path) -> None:

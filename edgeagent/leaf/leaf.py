@@ -11,7 +11,7 @@ from pathlib import Path
 from edgeagent import files
 from edgeagent.errors import Closed, EdgeError, Refused
 from edgeagent.leaf import apps, external, port
-from edgeagent.leaf.conf import AGENT_USER, SYSTEM_USER, render
+from edgeagent.leaf.conf import AGENT_USER, LOCAL_ACCOUNT, LOCAL_USER, SYSTEM_USER, render
 from edgeagent.leaf.options import LeafOptions
 from edgeagent.leaf.secrets import LeafSecrets, load_or_make
 from edgeagent.natsserver import binary, ports, process, server
@@ -61,9 +61,13 @@ class Leaf:
         """Write the configuration of an external leaf, and tell one that runs with another."""
         if external.allow_unit(self.options.folder):
             await external.end_managed(self._launch(Path("nats-server")))
+        knows_programs = external.knows_account(self.options.config_file, LOCAL_ACCOUNT)
         if await self._write():
             try:
                 await self._reload()
+                if not knows_programs:
+                    await asyncio.sleep(external.RELOAD_SECONDS)
+                    await self._reload()
             except Refused as error:
                 log.info("the leaf could not be told of its new configuration: %s", error.why)
 
@@ -164,8 +168,13 @@ class Leaf:
 
     @property
     def agent_login(self) -> tuple[str, str]:
-        """User and password of the agent: all rights in the leaf's account."""
+        """User and password of the agent: all rights in the account of the link and of the streams."""
         return AGENT_USER, self.agent_password
+
+    @property
+    def local_login(self) -> tuple[str, str]:
+        """User and password of the agent in the account of the local programs."""
+        return LOCAL_USER, self.agent_password
 
     @property
     def sys_login(self) -> tuple[str, str]:

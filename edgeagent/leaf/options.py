@@ -10,6 +10,7 @@ from typing import Literal
 from edgeagent.errors import UsageProblem
 from edgeagent.leaf.conf import LeafConf
 from edgeagent.leaf.secrets import LeafSecrets
+from edgeagent.localsubjects import AGENT_SOURCE
 from edgeagent.natsserver.supervisor import Timing
 from edgeagent.subjects import ID_RULE, is_id
 
@@ -30,6 +31,7 @@ class LeafOptions:
     mode: ``managed``: we run nats-server. ``external``: somebody else (systemd) does, with the configuration that we write.
     server: path of nats-server; empty: see :func:`edgeagent.natsserver.binary.find`.
     go_memory_limit_bytes: GOMEMLIMIT of a managed leaf.
+    collectors: programs that measure and that the agent runs: only it writes their samples, as its own.
     unit: the systemd unit of an external leaf, for errors.
     The sizes are in bytes, the times in seconds, with the meaning that they have in :class:`LeafConf`.
     Raises UsageProblem when they can't be meant.
@@ -45,6 +47,7 @@ class LeafOptions:
     port: int = 4222
     mode: Literal["managed", "external"] = "managed"
     server: str = ""
+    collectors: tuple[str, ...] = ()
     unit: str = "edgeagent-leaf"
     store_max_bytes: int = 512 << 20
     memory_store_max_bytes: int = 8 << 20
@@ -110,6 +113,7 @@ class LeafOptions:
             store_max_bytes=self.store_max_bytes,
             memory_store_max_bytes=self.memory_store_max_bytes,
             sync_seconds=self.sync_seconds,
+            sources=(AGENT_SOURCE, *self.collectors),
             reconnect_seconds=self.reconnect_seconds,
             ping_seconds=self.ping_seconds,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import nats.errors
 
-from edgeagent import subjects
+from edgeagent import localsubjects
 from edgeagent.config import APP, Value, nested
 from edgeagent.leaf.apps import may_answer
 from edgeagent.link import Client
@@ -38,7 +38,7 @@ def tables_of(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
 
 
 class AppConfig:
-    """Answers programs on ``local.config.<name>`` over ``client``, the agent's connection to its leaf, and tells them of changes there.
+    """Answers programs on ``local.config.<name>`` over ``client``, the agent's connection to the account of the programs, and tells them of changes there.
 
     Whoever listens there hears questions too; they have a reply, and changes have none.
     """
@@ -50,7 +50,7 @@ class AppConfig:
     async def start(self) -> None:
         """Answer from now on, until the connection is closed."""
         await self._client.subscribe(
-            subjects.local_config(), cb=self._asked, pending_msgs_limit=MAX_UNREAD, pending_bytes_limit=MAX_UNREAD_BYTES
+            localsubjects.local_config(), cb=self._asked, pending_msgs_limit=MAX_UNREAD, pending_bytes_limit=MAX_UNREAD_BYTES
         )
 
     async def set(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
@@ -61,7 +61,7 @@ class AppConfig:
         before, self._tables = self._tables, {name: _encoder.encode(table) for name, table in tables.items()}
         for name in sorted({*before, *self._tables}):
             if self._table(name) != before.get(name, _NOTHING):
-                await self._say(subjects.local_config(name), self._table(name), logging.WARNING)
+                await self._say(localsubjects.local_config(name), self._table(name), logging.WARNING)
 
     def _table(self, name: str) -> bytes:
         return self._tables.get(name, _NOTHING)

@@ -16,9 +16,9 @@ __all__ = ["ask_program"]
 
 
 async def ask_program(client: Client, subject: str, body: bytes, seconds: float) -> bytes:
-    """The answer. It comes to an inbox where programs may publish, unlike the one in which the hub answers.
+    """The answer.
 
-    client: the agent's. seconds: how long to wait. Raises Unreachable when nobody listens or answers, Closed when the leaf is gone.
+    client: the agent's, in the account of the programs. seconds: how long to wait. Raises Unreachable when nobody listens or answers, Closed when the leaf is gone.
     """
     what, inbox = f"ask {subject}", f"{AGENT_INBOX}.{secrets.token_hex(12)}"
     try:

@@ -51,7 +51,7 @@ class Here:
     """What a command meets on this device.
 
     enrolled_at: Unix seconds, None when it is not known. now: the time as far as it is known, Unix seconds; None: it is not. saw: told of each
-    entry's good signature.
+    entry's good signature. room: why no command may run now because there is no space to write down what becomes of it; empty: there is.
     """
 
     device_id: str
@@ -63,6 +63,7 @@ class Here:
     now: Callable[[], float | None]
     enrolled_at: float | None = None
     saw: Callable[[Signature], None] = lambda found: None
+    room: Callable[[], str] = lambda: ""
 
 
 def is_id(text: object) -> bool:
@@ -149,7 +150,7 @@ def _refusal(here: Here, found: Signature, entry: Entry) -> str:
     now = here.now()
     if now is not None and found.at > now + SKEW_SECONDS:
         return f"it was signed at {_moment(found.at)}, which is still to come"
-    return actions.refusal(here.settings, entry.action, entry.args)
+    return actions.refusal(here.settings, entry.action, entry.args) or here.room()
 
 
 def _new(here: Here, found: Signature, entry: Entry, reason: str) -> New:

@@ -130,6 +130,15 @@ class Results:
         if sequence is not None:
             self._fences[command.id] = sequence
 
+    async def refuse(self, result: Result) -> bool:
+        """Tell the hub of a refused command that the journal had no room for, unless the hub has something of it already; whether it has now."""
+        try:
+            await self._store(result, 0)
+        except EdgeError as error:
+            log.debug("%s", error)
+            return False
+        return True
+
     async def _all(self) -> bool:
         """Say what there is to say; whether all of it was acknowledged."""
         while True:

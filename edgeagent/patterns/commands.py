@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from edgeagent import actions
 from edgeagent.cel import Busy
-from edgeagent.command import digest
+from edgeagent.command import Result, digest
 from edgeagent.direct import Stored
 from edgeagent.documents import Source
 from edgeagent.errors import Failed, Unreachable
@@ -45,6 +45,7 @@ class CommandLogs:
 
     tell: an event, as :meth:`edgeagent.patterns.events.Events.tell`. on_taken: called after the journal has something new, with the ids
     of running commands that are to be stopped. look_at_signers: reads who may sign now; it raises Unreachable when that can't be read.
+    refuse: tells the hub of a command that was refused and could not be written down; whether the hub has something of it now.
     problem: why the journal could not be written; empty when it can.
     """
 
@@ -57,11 +58,13 @@ class CommandLogs:
         tell: Tell,
         on_taken: Callable[[list[str]], None],
         look_at_signers: Callable[[], Awaitable[None]],
+        refuse: Callable[[Result], Awaitable[bool]],
     ) -> None:
         self._client, self._journal, self._here, self._tell, self._on_taken = client, journal, here, tell, on_taken
-        self._look_at_signers = look_at_signers
+        self._look_at_signers, self._refuse = look_at_signers, refuse
         self._compared: set[Scope] = set()
         self._told_back: set[Scope] = set()
+        self._told_refused: set[str] = set()
         self.problem = ""
         self._busy: dict[Scope, tuple[int, int]] = {}
         self._unusable: dict[Scope, str] = {}
@@ -100,8 +103,12 @@ class CommandLogs:
         if wanted.anew:
             self._begin_anew(scope, wanted)
         self._say_if_far(scope, head, wanted)
+        failed = None
         async for window in read(self._client, scope, stored, wanted):
-            await self._take(scope, wanted, window)
+            failed = await self._take(scope, wanted, window, failed)
+        if failed is not None:
+            raise failed
+        self._told_refused.clear()
 
     async def _head(self, scope: Scope, stored: Stored) -> Head:
         head = head_of(scope, stored, self._here.pins())
@@ -152,13 +159,23 @@ class CommandLogs:
             self._tell("warning", "command.hub_went_back", text, scope=str(scope))
         self._journal.begin_anew(str(scope), Position(wanted.log, wanted.first - 1), self._here.now() or 0.0)
 
-    async def _take(self, scope: Scope, wanted: Plan, window: list[tuple[int, bytes]]) -> None:
+    async def _take(self, scope: Scope, wanted: Plan, window: list[tuple[int, bytes]], failed: Failed | None) -> Failed | None:
+        """The window into the journal. failed: why an earlier one could not be written, and what comes after must not be either; the same is
+        returned. Raises it when that was not for want of space."""
         problems: list[tuple[int, str]] = []
         for portion in portions(window):
             found, busy = await self._examined(scope, portion)
             steps = [_passed(step, wanted.told) for step, _ in found]
             problems += [(step.number, problem) for step, problem in found if problem]
-            taken = self._journal.take(str(scope), wanted.log, steps)
+            try:
+                taken = self._journal.take(str(scope), wanted.log, steps) if failed is None else None
+            except Failed as error:
+                taken, failed = None, error
+            if taken is None:
+                if failed is not None and not self._here.room():
+                    raise failed
+                await self._say_refused(steps)
+                continue
             problems += taken.problems
             for step in steps:
                 if isinstance(step.what, New) and step.what.result.state != "accepted":
@@ -170,6 +187,15 @@ class CommandLogs:
                 self._tell_problems(scope, problems)
                 raise Unreachable(f"follow the commands for {scope}", f"a filter can't be evaluated now: {busy.why}")
         self._tell_problems(scope, problems)
+        return failed
+
+    async def _say_refused(self, steps: list[Step]) -> None:
+        """Tell the hub, once, of what was refused and can't be written down. When the entries are read again they stay refused: what the hub
+        has of a command counts."""
+        results = [step.what.result for step in steps if isinstance(step.what, New)]
+        for result in results:
+            if result.state == "refused" and result.id not in self._told_refused and await self._refuse(result):
+                self._told_refused.add(result.id)
 
     def _tell_problems(self, scope: Scope, problems: list[tuple[int, str]]) -> None:
         """One event for a window, whatever is in it: who writes rubbish fills neither the hub's store nor the system's journal."""

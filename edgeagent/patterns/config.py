@@ -21,6 +21,7 @@ from edgeagent.direct import Stored
 from edgeagent.documents import Source
 from edgeagent.errors import EdgeError, Refused
 from edgeagent.lastgood import Kept
+from edgeagent.profiles import METERED
 from edgeagent.settings import Settings
 from edgeagent.subjects import Scope, scopes_of
 from edgeagent.trust.pins import Pins
@@ -227,7 +228,7 @@ class Configuration:
             scopes = {
                 scope: state if state.error else msgspec.structs.replace(state, error=text) for scope, state in scopes.items()
             }
-        values = {name: found.value for name, found in self.values.items() if found.layer not in (DEFAULT, AGENT_TOML)}
+        values = {name: found.value for name, found in self.values.items() if found.layer not in (DEFAULT, METERED, AGENT_TOML)}
         settings = config.flat(config.of_settings(self._settings).values)
         large = len(msgspec.json.encode([values, settings])) > MAX_VALUES_BYTES
         now = {name: found for name, found in self.values.items() if name in self._began}

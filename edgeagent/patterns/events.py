@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import unicodedata
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from edgeagent import subjects, wire
@@ -44,14 +44,16 @@ class Events:
 
     def __init__(self, device_id: str) -> None:
         self._id = device_id
-        self._waiting: deque[tuple[str, wire.Event]] = deque()
+        self._waiting: deque[tuple[str, wire.Event, Callable[[], None] | None]] = deque()
         self._wake = asyncio.Event()
         self._refused = 0
         self.dropped = 0
+        #: Called when the hub has all of them: there is room for what had none.
+        self.on_empty: Callable[[], None] = lambda: None
 
-    def tell(self, severity: str, kind: str, text: str, **data: object) -> None:
+    def tell(self, severity: str, kind: str, text: str, *, on_sent: Callable[[], None] | None = None, **data: object) -> None:
         """severity: one of debug, info, warning, error, critical. kind, text, data: as in :class:`wire.Event`; what is too long of them is
-        cut or left out."""
+        cut or left out. on_sent: called when the hub has it; never for one that had no room, or when the agent ended before."""
         text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
         log.log(_LEVELS[severity], "%s", _one_line(text))
         if len(self._waiting) >= WAITING:
@@ -60,7 +62,7 @@ class Events:
         now = rfc3339(datetime.now(timezone.utc))
         small = {name: value for name, value in data.items() if len(str(value)) <= MAX_VALUE}
         event = wire.Event(kind=kind[:MAX_KIND], text=text, data=small, id=secrets.token_hex(8), time=now)
-        self._waiting.append((severity, event))
+        self._waiting.append((severity, event, on_sent))
         self._wake.set()
 
     def link_came(self) -> None:
@@ -72,14 +74,18 @@ class Events:
         pauses = delays(*RETRY_SECONDS)
         while True:
             good = await self._send_all(client)
+            if good:
+                self.on_empty()
             pauses = delays(*RETRY_SECONDS) if good else pauses
             await woken(self._wake, None if good else next(pauses))
 
     async def _send_all(self, client: Client) -> bool:
         while self._waiting:
-            severity, event = first = self._waiting[0]
+            severity, event, on_sent = first = self._waiting[0]
             try:
                 await published(client, subjects.event(self._id, severity), wire.encode(event))
+                if on_sent:
+                    on_sent()
             except EdgeError as error:
                 if not self._is_given_up(error):
                     return False
@@ -98,5 +104,4 @@ class Events:
 
 def _one_line(text: str) -> str:
     """Without control characters: it may quote what others wrote, and must neither forge a line of the log nor move a cursor."""
-    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in bad else char for char in text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

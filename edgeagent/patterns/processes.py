@@ -14,7 +14,8 @@ __all__ = ["started_by"]
 def started_by(leader: int, mark: str = "") -> Iterator[int]:
     """The processes of the session that ``leader`` began; with a mark also whoever carries that in its environment.
 
-    Not what has ended and only was not waited for. Those whose environment we may not read are known by their session alone.
+    Not what has ended and only was not waited for, nor what has both left the session and thrown its environment away: to find that too the
+    agent would have to adopt all orphans (PR_SET_CHILD_SUBREAPER), daemons that a command was asked to start among them. Those whose environment we may not read are known by their session alone.
     """
     wanted = f"{MARK}={mark}".encode()
     for entry in Path("/proc").iterdir():

@@ -34,7 +34,7 @@ class Program:
     argv: its words; the first is what it is told to be called. file: what is run; None: the file that the first word names.
     user: who runs it, empty: whoever we are. environment: besides the clean one (:func:`environment`). stdin: what it can read.
     timeout_seconds: it is ended then. grace_seconds: between SIGTERM and SIGKILL.
-    answer_bytes: its standard output is an answer, kept apart, of at most so many bytes; None: it is output like its standard error.
+    everything_ends: with it ends all that it started, daemons too. answer_bytes: its standard output is an answer, kept apart, of at most so many bytes; None: it is output like its standard error.
     """
 
     argv: tuple[str, ...]
@@ -44,6 +44,7 @@ class Program:
     stdin: bytes = b""
     timeout_seconds: float = 60.0
     grace_seconds: float = 5.0
+    everything_ends: bool = False
     answer_bytes: int | None = None
 
     @property

@@ -59,6 +59,11 @@ class Reporter:
         self._on_link, self._on_report = on_link, on_report
         self._wake, self._intervals_changed = asyncio.Event(), asyncio.Event()
         self._hub_has: wire.Report | None = None
+        self._links = 0
+
+    def link_changed(self) -> None:
+        """The leaf has dialled anew: what was sent before says nothing of this link when it is not answered."""
+        self._links += 1
 
     def link_came(self) -> None:
         """The leaf reached the hub (again): say so at once, and look whether the hub still has our report."""
@@ -96,11 +101,14 @@ class Reporter:
         await woken(self._wake, seconds)
 
     async def _beat(self) -> bool:
-        beat = wire.encode(wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds))
+        usual = self._heartbeat_seconds == wire.Heartbeat().heartbeat_seconds
+        beat = wire.encode(wire.Heartbeat() if usual else wire.Heartbeat(heartbeat_seconds=self._heartbeat_seconds))
+        link = self._links
         try:
             await published(self._client, subjects.heartbeat(self._id), beat)
         except EdgeError as error:
-            self._on_link(error)
+            if link == self._links:
+                self._on_link(error)
             return False
         problem = await self._report_problem()
         self._on_link(None)

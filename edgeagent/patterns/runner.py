@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -56,13 +57,14 @@ class Ended:
     answer_is_whole: bool = True
 
 
-async def run(program: Program, write: Write, cancelled: asyncio.Event) -> Ended:
-    """Run it to its end, and say how it ended. write: gets its output as it comes. cancelled: ends it when it is set.
+async def run(program: Program, write: Write, cancelled: asyncio.Event, *, answer: Write | None = None) -> Ended:
+    """Run it to its end, and say how it ended. write: gets its output as it comes. cancelled: ends it when it is set. answer: gets its
+    standard output, where that is wanted apart, as it comes; it is not kept then.
 
     Raises EdgeError when it can't be started. When the task is cancelled the program gets SIGTERM; it is killed at the next
     cancellation, or when its grace is over.
     """
-    running = _Running(program, write)
+    running = _Running(program, write, answer)
     try:
         how = await running.until_end(cancelled, program.timeout_seconds)
         if how != "ended":
@@ -79,19 +81,20 @@ async def run(program: Program, write: Write, cancelled: asyncio.Event) -> Ended
 class _Running:
     """One program that runs. Its first process is not reaped before :meth:`close`, so its number is nobody else's meanwhile."""
 
-    def __init__(self, program: Program, write: Write) -> None:
+    def __init__(self, program: Program, write: Write, answer: Write | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._gone = asyncio.Event()
         self._mark = secrets.token_hex(16)
         self._output, self._write = Tail(), write
         self._answer, self._room = bytearray(), program.answer_bytes or 0
         self._answer_bytes = 0
-        self._everything_ends = False
+        self._everything_ends = program.everything_ends
         self._exit_code: int | None = None
+        self._command_line = shlex.join(program.argv)
         self._popen, reading = _start(program, self._mark)
         self._pidfd = _watched(self._popen, reading)
         self._loop.add_reader(self._pidfd, self._ended_itself)
-        takers = [self._take_output] if program.answer_bytes is None else [self._take_output, self._take_answer]
+        takers = [self._take_output] if program.answer_bytes is None else [self._take_output, answer or self._take_answer]
         self._streams = [_Stream(self._loop, each, take) for each, take in zip(reading, takers, strict=True)]
 
     def _ended_itself(self) -> None:
@@ -125,10 +128,10 @@ class _Running:
         self._signal(signal.SIGCONT)  # one that was stopped hears nothing
         if await self._empty_within(grace_seconds):
             return
-        log.warning("%s did not end within %g s of SIGTERM and is killed", self._popen.args, grace_seconds)
+        log.warning("%s did not end within %g s of SIGTERM and is killed", self._command_line, grace_seconds)
         self._signal(signal.SIGKILL)
         if not await self._empty_within(KILLED_SECONDS):
-            log.error("%s can't be killed", self._popen.args)
+            log.error("%s can't be killed", self._command_line)
 
     async def _empty_within(self, seconds: float) -> bool:
         deadline = self._loop.time() + seconds

@@ -137,14 +137,19 @@ def inner(error: BaseException) -> BaseException:
     return error
 
 
-def explain(error: BaseException, url: str, what: str) -> EdgeError | None:
-    """What ``error`` of a connection to ``url`` means, None when it has nothing to do with TLS. what: as for EdgeError."""
-    cause = inner(error)
+def _distrust(cause: Any, url: str, what: str) -> EdgeError:
+    """cause: an error of ssl's."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         why, remedy = _DISTRUST.get(cause.verify_code, _STRANGER)
         return Unreachable(what, f"{url}: {why} ({cause.verify_message})", remedy)
-    if isinstance(cause, ssl.SSLError):
-        return Unreachable(what, f"{url} does not speak TLS as it should ({cause.reason or cause})", "check address and port")
+    return Unreachable(what, f"{url} does not speak TLS as it should ({cause.reason or cause})", "check address and port")
+
+
+def explain(error: BaseException, url: str, what: str) -> EdgeError | None:
+    """What ``error`` of a connection to ``url`` means, None when it has nothing to do with TLS. what: as for EdgeError."""
+    cause = inner(error)
+    if type(cause).__module__ == "ssl":  # an agent that lost its leaf alone does not load it (edgeagent.assembly.lean)
+        return _distrust(cause, url, what)
     if url.startswith("ws://") and getattr(error, "status", None) == 400:  # what nats-server answers at a port with TLS
         return Unreachable(what, f"{url} does not understand us", "if the hub has TLS, begin the address with wss://")
     if str(error).endswith(_NO_TLS):

@@ -11,7 +11,22 @@ import os
 import platform
 import sys
 
-PARTS = ("cli", "memory", "idle", "query", "config", "commands", "restarts", "trust", "chaos")
+PARTS = (
+    "cli",
+    "memory",
+    "idle",
+    "query",
+    "config",
+    "commands",
+    "restarts",
+    "trust",
+    "budget",
+    "drain",
+    "metricchaos",
+    "export",
+    "sampling",
+    "chaos",
+)
 
 
 def main() -> None:

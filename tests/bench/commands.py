@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edgeagent import settings, status, subjects, wire
+from edgeagent import localsubjects, settings, status, subjects, wire
 from edgeagent.command import Result, is_final, new_id
 from edgeagent.demo.fleet import DemoFleet
 from edgeagent.demo.layout import QUICK
@@ -168,7 +168,7 @@ async def _program(demo: DemoFleet) -> AsyncIterator[None]:
     async def answer(message: Any) -> None:
         await message.respond(b"{}")
 
-    await client.subscribe(subjects.local_action("bench", "nothing"), cb=answer)
+    await client.subscribe(localsubjects.local_action("bench", "nothing"), cb=answer)
     await settle(client, what="listen")
     try:
         yield

@@ -6,6 +6,7 @@ RSS counts shared pages in every process; PSS divides them among those that shar
 from __future__ import annotations
 
 import asyncio
+import compileall
 import contextlib
 import subprocess
 import sys
@@ -13,21 +14,36 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import edgeagent
 from edgeagent.fleet import Fleet
 from edgeagent.natsserver import binary
 from tests.bench.fleet import pid_of, running
 
-AGENT_MODULES = "import edgeagent.assembly.device, edgeagent.builtin.facts, sqlite3, sys; print(flush=True); sys.stdin.read()"
-BARE_PYTHON = "import asyncio, nats, psutil, sqlite3, sys; print(flush=True); sys.stdin.read()"
+AGENT_MODULES = """import sys
+from edgeagent.assembly import lean
+lean.load_libraries()
+import edgeagent.assembly.deviceloop
+print(flush=True)
+sys.stdin.read()"""
+#: As on a device, which has no aiohttp.
+BARE_PYTHON = (
+    "import sys; sys.modules['aiohttp'] = None; import asyncio, nats, psutil, sqlite3; print(flush=True); sys.stdin.read()"
+)
+
+#: How long the agents have had nothing to do: longer than they take to give back what starting needed.
+IDLE_SECONDS = 60.0
 
 
 async def main() -> None:
+    # As pip does on a device. Where PYTHONDONTWRITEBYTECODE is set, an agent compiles itself at each start, and 1 MiB of that stays.
+    compileall.compile_dir(Path(edgeagent.__file__).parent, quiet=1)
     print("memory (MiB)                                       RSS    PSS")
     python = _bare([sys.executable, "-c", BARE_PYTHON])
     _show("python + asyncio + nats-py + psutil + sqlite3", python, None)
     _show("the same, with all of the agent's modules", _bare([sys.executable, "-c", AGENT_MODULES]), python)
     async with running(3) as fleet:
         agent = pid_of(fleet, "pi-01", "agent")
+        await asyncio.sleep(IDLE_SECONDS)
         _show("agent, idle", _memory(agent), python)
         async with Fleet() as operator:
             for _ in range(20):

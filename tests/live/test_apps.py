@@ -70,6 +70,11 @@ async def program(leaf: Leaf, app: App) -> Program:
     return await Program().connect(leaf, f"_INBOX.{app.name}", user=app.name, password=app.password)
 
 
+async def local_agent(leaf: Leaf) -> Program:
+    user, password = leaf.local_login
+    return await Program().connect(leaf, apps.AGENT_INBOX, user=user, password=password)
+
+
 async def test_a_program_speaks_for_itself_and_a_running_one_is_not_disturbed(leaf: Leaf) -> None:
     display = App(name="display", password="secret", subscribe=("local.metric.*",))
     await give(leaf, display)
@@ -91,7 +96,6 @@ async def test_a_program_speaks_for_itself_and_a_running_one_is_not_disturbed(le
         "local.config.windows",
         "edge.from.pi-01.report",
         "$JS.API.INFO",
-        "_INBOX.ops.eve.1",
         "mcu.m1.led",
     ],
 )
@@ -112,10 +116,31 @@ async def test_it_cannot_listen_to_another(leaf: Leaf, subject: str) -> None:
         assert await doors.refused()
 
 
+@pytest.mark.parametrize("subject", ["local.metric.agent", "local.metric.agent.hw.temperature", "local.metric.oven"])
+async def test_nobody_speaks_for_the_agent_and_the_programs_that_it_runs(tmp_path: Path, subject: str) -> None:
+    options = LeafOptions(
+        device_id="pi-01", server_name="pi-01-x", folder=tmp_path / "state", port=ports.pick(), collectors=("oven",)
+    )
+    curious = App(name="curious", password="secret", publish=("local.metric.>",), subscribe=("local.metric.>",))
+    leaf = Leaf(options)
+    await leaf.start()
+    try:
+        await give(leaf, curious)
+        async with await Program().connect(leaf) as stranger, await program(leaf, curious) as given:
+            heard = await given.client.subscribe("local.metric.>")
+            await given.client.publish("local.metric.anything", b"1")
+            assert not await given.refused()
+            for each in (stranger, given):
+                await each.client.publish(subject, b"forged")
+                assert await each.refused()
+            assert (await heard.next_msg(timeout=PATIENCE_SECONDS)).data == b"1" and not heard.pending_msgs
+    finally:
+        await leaf.stop()
+
+
 async def test_it_answers_what_it_is_asked_and_no_more(leaf: Leaf) -> None:
     await give(leaf, DOORS)
-    user, password = leaf.agent_login
-    async with await program(leaf, DOORS) as doors, await Program().connect(leaf, user=user, password=password) as agent:
+    async with await program(leaf, DOORS) as doors, await local_agent(leaf) as agent:
 
         async def open_it(message: Any) -> None:
             await message.respond(b"open")
@@ -134,7 +159,6 @@ async def test_it_answers_what_it_is_asked_and_no_more(leaf: Leaf) -> None:
         "edge.from.pi-01.reply.olga.1",
         "edge.to.device.pi-01.in.1",
         "$JS.API.STREAM.DELETE.kept",
-        "_INBOX.ops.olga.1",
     ],
 )
 async def test_whoever_asks_it_does_not_speak_through_its_answer(leaf: Leaf, reply: str) -> None:
@@ -175,25 +199,27 @@ async def test_a_program_without_a_login_cannot_speak_for_one_that_has_one(leaf:
 
 async def test_a_program_without_a_login_overhears_none_that_has_one(leaf: Leaf) -> None:
     """Not even with what it subscribed to before that one came."""
-    theirs = ["local.metric.doors", "local.config.doors", "local.action.doors.open", "_INBOX.doors.1", f"{apps.AGENT_INBOX}.1"]
-    user, password = leaf.agent_login
+    theirs = ["local.config.doors", "local.action.doors.open", "_INBOX.doors.1", f"{apps.AGENT_INBOX}.1"]
     heard: list[str] = []
 
     async def note(message: Any) -> None:
         heard.append(message.subject)
 
-    async with await Program().connect(leaf) as stranger, await Program().connect(leaf, user=user, password=password) as agent:
+    async with await Program().connect(leaf) as stranger, await local_agent(leaf) as agent:
         await stranger.client.subscribe("local.>", cb=note)
         await stranger.client.subscribe("_INBOX.>", cb=note)
         assert not await stranger.refused()
         await give(leaf, DOORS)
         await stranger.client.subscribe("local.>", "queue", cb=note)
-        for subject in (*theirs, "local.metric.other"):
+        async with await program(leaf, DOORS) as doors:
+            await doors.client.publish("local.metric.doors", b"x")
+            assert not await doors.refused()
+        for subject in (*theirs, "local.config.other"):
             await agent.client.publish(subject, b"x")
         assert not await agent.refused()
-        await until(lambda: "local.metric.other" in heard, "what is nobody's was heard")
+        await until(lambda: "local.config.other" in heard, "what is nobody's was heard")
         await stranger.client.flush()
-        assert {*heard} == {"local.metric.other"}
+        assert {*heard} == {"local.config.other"}
         await stranger.client.subscribe("local.config.doors")
         assert await stranger.refused()
 

@@ -16,13 +16,12 @@ import pytest_asyncio
 
 from edgeagent import files
 from edgeagent.leaf import apps
-from edgeagent.leaf.apps import App
+from edgeagent.leaf.apps import AGENT_INBOX, App
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import Client, connect
 from edgeagent.natsserver import ports
 from edgeagent.natsserver.supervisor import State, Timing
 from edgeagent.patterns.appconfig import AppConfig
-from edgeagent.subjects import agent_inbox
 from tests.support.fleet import LiveFleet, cli
 from tests.support.servers import PATIENCE_SECONDS, kill, until
 
@@ -34,8 +33,8 @@ DEVICE = "pi-02"
 
 
 def program(language: str) -> str:
-    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(text)
+    """The first on the page of that language: the one about configuration."""
+    return str(re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[0])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -63,9 +62,7 @@ async def leaf(tmp_path: Path) -> AsyncIterator[Leaf]:
 
 async def agent_with(leaf: Leaf, opens: str) -> tuple[Client, AppConfig]:
     """An agent's connection, and the configuration that it begins with."""
-    client = await connect(
-        leaf.url, what="be the agent", name="agent", inbox_prefix=agent_inbox("pi-01"), password=leaf.agent_login
-    )
+    client = await connect(leaf.url, what="be the agent", name="agent", inbox_prefix=AGENT_INBOX, password=leaf.local_login)
     config = AppConfig(client)
     await config.set({"doors": {"open": opens}})
     await config.start()

@@ -216,7 +216,7 @@ DEVICE_MAY_NOT_PUBLISH = [
     direct_get("EDGE_REPORTS", f"edge.from.{VICTIM}.heartbeat"),
     direct_get("EDGE_RESULTS", f"edge.from.{VICTIM}.result.01ABC"),
     direct_get("EDGE_METRICS", f"edge.from.{VICTIM}.metric"),
-    direct_get("EDGE_DATA", f"edge.from.{VICTIM}.data.door"),
+    direct_get("EDGE_DATA", f"edge.from.{VICTIM}.data"),
     direct_get("EDGE_EVENTS"),
     direct_get("EDGE_AUDIT"),
     "edge.api.STREAM.INFO.EDGE_REPORTS",
@@ -724,7 +724,7 @@ async def test_a_device_that_floods_leaves_the_others_their_events(world: World)
 
 async def test_a_message_beyond_the_devices_limit_ends_the_link(world: World) -> None:
     attacker = await world.hub.device(ATTACKER)
-    attacker.publish(f"edge.from.{ATTACKER}.data.door", bytes((1 << 20) + 1))
+    attacker.publish(f"edge.from.{ATTACKER}.data", bytes((1 << 20) + 1))
     assert not await attacker.settle()
     assert "maximum payload exceeded" in (world.hub.folder / "server.log").read_text().lower()
     assert await world.growth() == {}
@@ -753,7 +753,7 @@ UPLOADS = {
     "EDGE_REPORTS": ["report", "heartbeat"],
     "EDGE_RESULTS": ["result.01HX"],
     "EDGE_METRICS": ["metric"],
-    "EDGE_DATA": ["data.door"],
+    "EDGE_DATA": ["data"],
     "EDGE_EVENTS": ["event.warning"],
 }
 

@@ -22,15 +22,13 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from typer.testing import CliRunner
 
 from edgeagent import files, subjects, wire
 from edgeagent.administration import AUDIT, AuditPage, ReadAudit
-from edgeagent.cli import app
 from edgeagent.command import CANCEL, Entry, Result, entry_of, new_id
 from edgeagent.direct import get_last, read_all
 from edgeagent.enrolled import TRUST_FILE
-from edgeagent.errors import EdgeError, Refused, UsageProblem
+from edgeagent.errors import Refused, UsageProblem
 from edgeagent.fleet import Fleet, commandlogs
 from edgeagent.fleet.admin import Admin
 from edgeagent.fleet.audit import read as read_audit
@@ -48,8 +46,9 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import check
 from tests.support.administering import inside, registered
-from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, Device, LiveFleet, Said, cli, start_cli
+from tests.support.fleet import CONTEXT_USER, PATIENCE_SECONDS, Device, LiveFleet, cli, start_cli
 from tests.support.servers import until
+from tests.support.typed import typed
 
 BERLIN = Scope.group("berlin")
 STREAM = "EDGE_COMMANDS"
@@ -88,21 +87,6 @@ def opened(
     path.touch(0o600)
     path.write_text(hub.owner.operator_credentials(name, role, groups=groups, actions=actions).format())
     return Fleet(url=hub.url, credentials=path)
-
-
-def here(*words: str, **more: Any) -> Said:
-    """A command line in this process; standard error has only what ended it."""
-    result = CliRunner().invoke(app, list(words), **more)
-    if isinstance(result.exception, EdgeError):
-        return Said(result.exception.exit_code, result.output, str(result.exception))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Said(result.exit_code, result.stdout, result.stderr)
-
-
-async def typed(*words: str, **more: Any) -> Said:
-    """The same from a test that has a loop of its own."""
-    return await asyncio.to_thread(here, *words, **more)
 
 
 async def say(hub: LiveFleet, device: str, command: str, state: str, **more: Any) -> None:

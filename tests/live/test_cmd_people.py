@@ -23,9 +23,10 @@ from edgeagent.fleet import Fleet
 from edgeagent.fleet.commandlogs import append, signed_entry
 from edgeagent.publish import published
 from edgeagent.subjects import FLEET_ALL, Scope
-from tests.live.test_cmd_operator import BERLIN, Terminal, _fill, log_of, opened, say, stored, typed
+from tests.live.test_cmd_operator import BERLIN, Terminal, _fill, log_of, opened, say, stored
 from tests.support.administering import inside
 from tests.support.fleet import CONTEXT_USER, LiveFleet
+from tests.support.typed import typed
 
 LONG = "not allowed here: agent.toml would need `service.restart` in `commands.allow` and `nginx` in `service.allow` as well"
 

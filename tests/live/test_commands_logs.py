@@ -103,7 +103,7 @@ async def left(device: Device, fleet: Fleet, journal: Path, way: signal.Signals 
     finally:
         following.kill()
         following.wait()
-    assert code == (1 if way is None else 128 + way) and "Traceback" not in err and f"{command} is cancelled" in err, err
+    assert code == (0 if way is None else 128 + way) and "Traceback" not in err and f"{command} is cancelled" in err, err
     row = (await (await fleet.commands.get(command)).wait(PATIENCE_SECONDS))[ID]
     assert row.state == "cancelled"
     pid = int((journal / "pid").read_text())

@@ -62,3 +62,5 @@ def test_keys() -> None:
     names = [name for name, about in completion.keys("") if about]
     assert [name.rstrip(".") for name in names] == sorted(KEYS) and "device.labels." in names
     assert dict(completion.keys("agent.log")) == {"agent.log_level": KEYS["agent.log_level"].description}
+    assert {"alert.", "agent.log_level="} <= {name for name, _ in completion.assignments("a")}
+    assert offered("config", "set", "al") == ["alert."]

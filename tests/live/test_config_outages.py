@@ -25,7 +25,8 @@ from edgeagent.fleet import Fleet
 from edgeagent.fleet.config import STREAM
 from edgeagent.hub import streams
 from edgeagent.link import Client, connect, request
-from edgeagent.subjects import FLEET_ALL, Scope, local_config, scopes_of
+from edgeagent.localsubjects import local_config
+from edgeagent.subjects import FLEET_ALL, Scope, scopes_of
 from edgeagent.trust.signed import peek
 from tests.support.administering import inside
 from tests.support.configuring import state_of

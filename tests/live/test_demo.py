@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +97,9 @@ def test_it_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> None:
     everybody = [[device, "online"] for device in DEVICES]
     assert tables == [everybody, [["pi-01", "online"], ["pi-02", "offline"], ["pi-03", "online"]], everybody]
     assert "asked local.sensor.temperature" in said.out and "got 21.5" in said.out
-    caught_up = said.out.split("$ edgeagent config status -d pi-02 --wait\n")[1].splitlines()[1].split()
-    assert caught_up[:2] == ["pi-02", "online"] and caught_up[2:4] == caught_up[4:6], "it follows what was set while it was away"
+    row = said.out.split("$ edgeagent config status -d pi-02 --wait\n")[1].splitlines()[1]
+    device, state, desired, applied, *_ = re.split("  +", row)
+    assert (device, state) == ("pi-02", "online") and desired == applied != "-", "it follows what was set while it was away"
     assert "3 answered" in said.err and "Traceback" not in said.err
     assert processes_below(tmp_path) == []
 
@@ -119,6 +123,21 @@ def test_it_shows_where_everything_is(running: Demo) -> None:
     status = json.loads(cli("hub", "status", "--json", "--dir", str(running.folder / "hub")).out)
     assert status["pid"] == pid_in(running.folder / "hub" / "server.pid")
     assert (status["devices"], status["server"]["leafs"]) == (3, 3)
+
+
+async def test_what_it_names_for_prometheus_is_its_own(running: Demo) -> None:
+    pytest.importorskip("prometheus_client")
+    assert running.process.stdout
+    for line in running.process.stdout:
+        if line.startswith("For Prometheus: "):
+            break
+
+    def shows() -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(line.split()[-1], timeout=10) as answer:
+            return b'edgeagent_device_up{device="pi-01"} 1.0' in answer.read()
+        return False
+
+    await until(lambda: asyncio.to_thread(shows), "its devices are shown there")
 
 
 def test_its_context_is_current_while_it_runs(running: Demo) -> None:

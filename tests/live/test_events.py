@@ -86,6 +86,40 @@ async def test_they_wait_for_the_hub_and_the_oldest_go_when_there_are_too_many(
     await until(all_there, "those that had room are stored, once")
 
 
+async def test_what_had_no_room_can_be_told_again_when_all_is_sent(
+    client: Client, told: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "WAITING", 2)
+    lost = ["number 0", "number 1"]
+
+    def again() -> None:
+        if lost:
+            told.tell("warning", "x", lost.pop())
+
+    told.on_empty = again
+    for number in range(4):
+        told.tell("warning", "x", f"number {number}")
+    await make_stream(client)
+    told.link_came()
+
+    async def all_there() -> bool:
+        return [text for _, text in await stored(client)] == ["number 2", "number 3", "number 1", "number 0"]
+
+    await until(all_there, "one by one they are stored too")
+
+
+async def test_who_told_one_hears_when_the_hub_has_it(client: Client, told: Events) -> None:
+    sent: list[str] = []
+    told.tell("info", "a.b", "first", on_sent=lambda: sent.append("first"))
+    told.tell("info", "a.b", "second")
+    told.tell("info", "a.b", "third", on_sent=lambda: sent.append("third"))
+    assert sent == []
+    await make_stream(client)
+    told.link_came()
+    await until(lambda: sent == ["first", "third"], "both are told, in order")
+    assert [text for _, text in await stored(client)] == ["first", "second", "third"]
+
+
 async def test_one_that_quotes_too_much_silences_no_other(client: Client, told: Events) -> None:
     """What others wrote may be of any length; the stream takes 16 KiB."""
     await client.jetstream().add_stream(

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from typer.testing import CliRunner
 
-from edgeagent.cli import app
-from edgeagent.errors import EdgeError
 from edgeagent.fleet import Fleet
 from tests.support.filing import CountingCable, FileDevice
-from tests.support.fleet import PATIENCE_SECONDS, LiveFleet, Said
+from tests.support.fleet import PATIENCE_SECONDS, LiveFleet
 from tests.support.servers import kill, kill_leftovers, until
+from tests.support.typed import typed
 
 MB = 1_000_000
 #: A device of its own for each test.
@@ -63,21 +61,6 @@ async def running(device: FileDevice) -> AsyncIterator[int]:
         yield agent.pid
     finally:
         await asyncio.to_thread(block.__exit__, None, None, None)
-
-
-def here(*words: str) -> Said:
-    """A command line in this process."""
-    result = CliRunner().invoke(app, list(words))
-    if isinstance(result.exception, EdgeError):
-        return Said(result.exception.exit_code, result.stdout, str(result.exception))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Said(result.exit_code, result.stdout, result.stderr)
-
-
-async def typed(*words: str) -> Said:
-    """The same from a test that has a loop of its own."""
-    return await asyncio.to_thread(here, *words)
 
 
 def made(path: Path, size: int) -> Path:

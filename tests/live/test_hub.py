@@ -81,7 +81,8 @@ runtime = "run"
         assert checked.code == 0 and "kitchen-1, kitchen, ground-floor, good for " in checked.out, checked.out
 
         agent = later.enter_context(started(start_cli("run", "--settings", str(settings))))
-        await until(lambda: cli("fleet", "get", "id", "-g", "kitchen", "-o", "name").out == "kitchen-1\n", "it answers")
+        asked = ("fleet", "get", "id", "-g", "kitchen", "-o", "name", "--timeout", "2")  # it may be linked and not listen yet
+        await until(lambda: cli(*asked).out == "kitchen-1\n", "it answers")
         linked = cli("status", "--settings", str(settings))
         assert linked.code == 0 and "linked since" in linked.out and "groups   kitchen, ground-floor" in linked.out
         code, err = ended(agent, signal.SIGTERM)

@@ -100,6 +100,8 @@ async def test_a_new_certificate_disturbs_nobody(tmp_path: Path) -> None:
     ):
         assert url in hub.made.out
     assert "hub.example" in json.loads(hub.command("hub", "tls", "show", "--json").out)["certificate"]["names"]
+    with hub.place.options_file.open("a") as file:
+        file.write('[metrics]\nlisten = ""\n')
     with started(start_cli("hub", "up", "--dir", str(hub.place.path))):
         await until(lambda: answers(hub.place), "the hub answers", PATIENCE_SECONDS)
         async with linked(hub, tmp_path) as leaf, Fleet() as fleet:

@@ -110,8 +110,13 @@ async def test_what_each_local_user_may(tmp_path: Path) -> None:
     async def note(error: Exception) -> None:
         denied.append(str(error).lower())
 
-    async with started(options(tmp_path)) as leaf, agent(leaf) as ours, client(leaf.url, error_cb=note) as app:  # type: ignore[arg-type]  # no login, but a callback
-        await answer(ours, "local.ask")
+    async with (
+        started(options(tmp_path)) as leaf,
+        agent(leaf) as ours,
+        client(leaf.url) as other,
+        client(leaf.url, error_cb=note) as app,  # type: ignore[arg-type]  # no login, but a callback
+    ):
+        await answer(other, "local.ask")
         assert await answers(app, "local.ask")
         for subject in ("edge.from.pi-1.report", "mcu.m1.led", "$JS.API.INFO"):
             await app.publish(subject, b"")
@@ -130,9 +135,15 @@ async def test_cut_restore_silent_and_the_local_side_never_notices(tmp_path: Pat
     cable = Cable(("127.0.0.1", hub.leaf_port))
     await cable.start()
     chosen = options(tmp_path, hub_urls=(f"nats-leaf://127.0.0.1:{cable.port}",))
-    async with started(chosen) as leaf, agent(leaf) as ours, client(leaf.url) as app, client(hub.url) as far:
+    async with (
+        started(chosen) as leaf,
+        agent(leaf) as ours,
+        client(leaf.url) as app,
+        client(leaf.url) as other,
+        client(hub.url) as far,
+    ):
         await answer(ours, "edge.to.device.pi-1.query")
-        await answer(ours, "local.ask")
+        await answer(other, "local.ask")
 
         async def linked() -> bool:
             return await answers(far, "edge.to.device.pi-1.query")

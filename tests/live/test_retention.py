@@ -24,7 +24,17 @@ from tests.support.servers import until
 STORE_BYTES = 32 << 20
 #: So long is everything kept that all of it is old: the hub's clock for such things counts whole seconds.
 SOON = -3600.0
-NAMES = ("KV_edge_revocations", "EDGE_COMMANDS", "EDGE_RESULTS", "EDGE_EVENTS", "KV_edge_config", "KV_edge_trust", "EDGE_AUDIT")
+CHUNKS = {"EDGE_METRICS": ("metric", 30 << 10), "EDGE_DATA": ("data", 200 << 10)}
+NAMES = (
+    *CHUNKS,
+    "KV_edge_revocations",
+    "EDGE_COMMANDS",
+    "EDGE_RESULTS",
+    "EDGE_EVENTS",
+    "KV_edge_config",
+    "KV_edge_trust",
+    "EDGE_AUDIT",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +91,37 @@ async def test_a_device_that_fills_the_outcomes_loses_its_own(hub: Client, size:
     await published(hub, "edge.from.pi-1.result.2", b"x" * 200_000)
     (purged,) = [event for event in await told(hub) if event.kind == "hub.results_purged"]
     assert purged.data["devices"] == ["pi-666"]
+
+
+@pytest.mark.parametrize("headers", [None, {"X": "x" * 900}, {"Nats-Msg-Size": "0"}], ids=["payload", "headers", "size-hidden"])
+@pytest.mark.parametrize("stream", CHUNKS)
+async def test_a_device_that_fills_a_stream_of_chunks_loses_its_own(
+    hub: Client, stream: str, headers: dict[str, str] | None
+) -> None:
+    what, size = CHUNKS[stream]
+    js = hub.jetstream()
+    limit = (await js.stream_info(stream)).config.max_bytes
+    honest = [f"edge.from.pi-{number % 2}.{what}" for number in range(20)]
+    for subject in honest:
+        await published(hub, subject, b"x" * 1000)
+    keeper, flood = RetentionKeeper(hub), 0
+    for _ in range(3):
+        while (await js.stream_info(stream)).state.bytes < 0.91 * limit:
+            await published(hub, f"edge.from.pi-666.{what}", b"x" * size, headers=headers)
+            flood += 1
+        await keeper.look()
+        left = await stored(hub, stream)
+        assert left[:20] == honest and 0 < len(left) - 20 < flood
+        assert (await js.stream_info(stream)).state.bytes < 0.75 * limit
+    assert flood * size > limit
+
+
+async def test_chunks_stay_while_there_is_room(hub: Client) -> None:
+    limit = (await hub.jetstream().stream_info("EDGE_METRICS")).config.max_bytes
+    for _ in range(count := int(0.85 * limit / (31 << 10))):
+        await published(hub, "edge.from.pi-1.metric", b"x" * (30 << 10))
+    await RetentionKeeper(hub).look()
+    assert len(await stored(hub, "EDGE_METRICS")) == count
 
 
 async def test_old_outcomes_go_when_it_is_tight_and_none_before(hub: Client) -> None:

@@ -85,7 +85,7 @@ async def test_the_login_of_a_token_that_is_over_is_kept_out(place: Provisioning
     assert await kept_out(hub, keys[used.id]["sub"]) is None, "the device's answer may have been lost: it may ask again for a day"
     await hub.office.tidy()
     found = await kept_out(hub, keys[used.id]["sub"])
-    assert found and found.forget_at == keys[used.id]["exp"] and hub.pushes >= 1
+    assert found and found.forget_at > keys[used.id]["exp"] and hub.pushes >= 1
     found = await kept_out(hub, keys[revoked.id]["sub"])
     assert found and found.until >= keys[revoked.id]["iat"]
     assert await kept_out(hub, keys[ready.id]["sub"]) is None

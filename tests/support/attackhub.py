@@ -74,7 +74,7 @@ TARGETS = [
     Target(f"edge.from.{VICTIM}.result.01ABC", "EDGE_RESULTS"),
     Target(f"edge.from.{VICTIM}.metric", "EDGE_METRICS"),
     Target(f"edge.from.{VICTIM}.event.info", "EDGE_EVENTS"),
-    Target(f"edge.from.{VICTIM}.data.door", "EDGE_DATA"),
+    Target(f"edge.from.{VICTIM}.data", "EDGE_DATA"),
     Target("edge.to.fleet.all.cmd.999999", "EDGE_COMMANDS"),
     Target(f"edge.to.device.{VICTIM}.cmd.500", "EDGE_COMMANDS"),
     Target("$KV.edge_config.fleet.all", "KV_edge_config"),

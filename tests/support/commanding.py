@@ -227,6 +227,7 @@ class CommandDevice:
         events.tell = told  # type: ignore[method-assign]
         self.commands = DeviceCommands(
             self.client,
+            self.client,
             DEVICE,
             self.settings,
             self.machine,

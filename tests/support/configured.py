@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeagent import subjects, wire
+from edgeagent import localsubjects, subjects, wire
 from edgeagent.config import nested
 from edgeagent.demo.cable import Cable
 from edgeagent.direct import get_last, read_all
@@ -140,7 +140,7 @@ class Configured:
     async def table(self, name: str) -> Any:
         """What a program on the device is told of its configuration."""
         async with self.leaf() as program:
-            return json.loads((await request(program, subjects.local_config(name), what="ask for my configuration")).data)
+            return json.loads((await request(program, localsubjects.local_config(name), what="ask for my configuration")).data)
 
     @contextlib.asynccontextmanager
     async def leaf(self, *, as_agent: bool = False) -> AsyncIterator[Client]:

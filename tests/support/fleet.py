@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from edgeagent.settings import load
 from edgeagent.status import Status
+from tests.support import forking
 from tests.support.home import own_home
 
 __all__ = [
@@ -247,14 +249,12 @@ def cli(
     input: str | None = None,
     timeout: float = PATIENCE_SECONDS,
 ) -> Said:
-    """Run ``edgeagent WORDS`` to its end.
+    """Run ``edgeagent WORDS`` to its end, in a process of its own (:mod:`tests.support.forking`).
 
     env: added to our own. input: what it reads; None: what this process reads. timeout: seconds after which it is killed and the test
     fails.
     """
-    done = subprocess.run(
-        _argv(words), capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, input=input, timeout=timeout
-    )
+    done = _parent().run(words, cwd=cwd, env={**os.environ, **(env or {})}, input=input, timeout=timeout)
     return Said(done.returncode, done.stdout, done.stderr)
 
 
@@ -263,6 +263,11 @@ def start_cli(*words: str, env: Mapping[str, str] | None = None) -> subprocess.P
     return subprocess.Popen(
         _argv(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
     )
+
+
+@cache
+def _parent() -> forking.Parent:
+    return forking.Parent()
 
 
 def _argv(words: tuple[str, ...]) -> list[str]:

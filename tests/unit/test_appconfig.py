@@ -67,8 +67,6 @@ def test_inboxes_of_programs_are_answered(reply: str) -> None:
         "_INBOX.a\x0b1",
         "_INBOXES.a",
         " _INBOX.a",
-        "_INBOX.ops.olga.1",
-        "_INBOX.srv.olga.1",
         "_INBOX.agent.1",
         f"_INBOX.{'a' * 250}",
         "edge.from.pi-01.event.info",

@@ -51,11 +51,19 @@ def test_what_belongs_to_a_program_is_closed_to_those_without_a_login() -> None:
     closed = apps.owned([App(name="doors", publish=("local.data.locks",))])
     own = ["local.metric.doors", "local.data.doors", "local.config.doors", "local.metric.doors.>", "local.data.doors.>"]
     assert closed["publish"] == own, "its actions can be asked for"
-    inboxes = ["_INBOX.agent.>", "_INBOX.cli.>"]
-    assert closed["subscribe"] == [*inboxes, *own, "local.action.doors.>", "_INBOX.doors.>"]
+    assert closed["subscribe"] == ["_INBOX.agent.>", *own, "local.action.doors.>", "_INBOX.doors.>"]
 
 
-@pytest.mark.parametrize("name", ["", "Doors", "a.b", "a*", ">", "agent", "app", "sys", "cli", "ops", "srv", "a b", "-a"])
+def test_the_agents_own_samples_are_closed_to_every_program() -> None:
+    closed = apps.owned([], ["agent", "oven"])
+    own = ["local.metric.agent", "local.metric.agent.>", "local.metric.oven", "local.metric.oven.>"]
+    assert closed["publish"] == own == apps.foreign(["agent", "oven"], "doors")
+    assert apps.foreign(["agent", "oven"], "oven") == own[:2], "who has a login of that name was given it"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Doors", "a.b", "a*", ">", "agent", "agent-local", "app", "sys", "cli", "ops", "srv", "a b", "-a"]
+)
 def test_a_name_cannot_reach_beyond_itself(name: str) -> None:
     with pytest.raises(UsageProblem):
         apps.check_name(name)

@@ -63,8 +63,7 @@ def test_flat_and_nested_are_opposites() -> None:
 def test_every_key_is_a_setting_with_a_possible_default() -> None:
     own = Settings()
     for name, key in KEYS.items():
-        section, field = name.split(".")
-        assert getattr(getattr(own, section), field) == key.default and key.description
+        assert key.of(own) == key.default and key.description, name
     assert config.impossible(config.merged([config.defaults()])) == []
     assert {name for name, key in KEYS.items() if key.live} > {"agent.heartbeat_seconds", "device.labels", "agent.log_level"}
 

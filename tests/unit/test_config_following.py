@@ -213,7 +213,7 @@ async def test_what_counts_from_the_next_start_is_named_until_then(device: Devic
     await device.put({"leaf": {"ping_seconds": 44}})
     assert device.config.state().restart == ["leaf.ping_seconds"]
     assert Device(device.folder).config.state().restart == []
-    await device.put({"leaf": {"ping_seconds": 30}})
+    await device.put({"leaf": {"ping_seconds": 240}})
     assert device.config.state().restart == [], "it is what the agent began with"
 
 

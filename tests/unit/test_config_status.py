@@ -177,6 +177,11 @@ def values(config: ConfigState | None, *versions: Version) -> dict[str, Effectiv
     return {item.name: item for item in effective(known(config), {item.scope: item for item in versions})}
 
 
+def test_a_profile_that_nobody_set_is_the_one_that_counts() -> None:
+    found = values(ConfigState())["agent.profile"]
+    assert found.value == found.applied == "normal" and found.layer == "default"
+
+
 def test_each_layer_goes_before_the_one_in_front_of_it() -> None:
     key = "app.doors.open"
     layers = [version(scope, T, **{key: str(scope)}) for scope in (FLEET_ALL, BERLIN, KITCHEN, OWN)]

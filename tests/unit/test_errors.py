@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from edgeagent import errors
-from edgeagent.errors import EdgeError, Failed, SettingsProblem
+from edgeagent.errors import EdgeError, Failed, SettingsProblem, UsageProblem, as_sentence
 
-ALL = [getattr(errors, name) for name in errors.__all__]
+ALL = [each for name in errors.__all__ if isinstance(each := getattr(errors, name), type)]
 
 
 def test_a_message_says_what_why_and_what_to_do() -> None:
@@ -61,3 +61,18 @@ def test_each_is_also_the_builtin_that_a_stranger_would_catch(name: str, builtin
 
 def test_all_are_in_the_tree() -> None:
     assert all(issubclass(kind, EdgeError) for kind in ALL)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "said"),
+    [
+        ("start it: `edgeagent run`", "Start it: `edgeagent run`"),
+        ("hub.toml has ops, chat", "hub.toml has ops, chat"),
+        ("docs/metrics.md says what may stand in it", "docs/metrics.md says what may stand in it"),
+        ("check it.", "Check it."),
+        ("--since looks further back", "--since looks further back"),
+    ],
+    ids=["words", "file", "path", "one word", "option"],
+)
+def test_a_remedy_begins_with_a_capital_letter_unless_that_is_of_a_name(remedy: str, said: str) -> None:
+    assert as_sentence(remedy) == said and str(UsageProblem("x", "y", remedy)).endswith(f". {said}")

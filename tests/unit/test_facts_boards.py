@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.builtin._kernel import cpu_list_length
 from edgeagent.builtin.facts import clock, cpu, network, system, wifi
 from edgeagent.builtin.facts.reboot_required import newer_kernel
 from edgeagent.machine import Machine
@@ -130,7 +131,7 @@ def test_clock(pi: FakeRoot) -> None:
 
 @pytest.mark.parametrize(("text", "count"), [("0-3", 4), ("0", 1), ("0-2,4", 4), ("0,2-3,6-7", 5)])
 def test_cpu_lists(text: str, count: int) -> None:
-    assert cpu.cpu_list_length(text) == count
+    assert cpu_list_length(text) == count
 
 
 def test_cpu_models() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.builtin.facts import _mounts
+from edgeagent.builtin import _mounts
 from tests.support import fakeroot
 from tests.support.fakeroot import FakeRoot, facts_of
 

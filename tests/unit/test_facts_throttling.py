@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.builtin.facts import _mailbox
+from edgeagent.builtin import _mailbox
 from edgeagent.builtin.facts.throttling import Throttling
 from edgeagent.machine import Machine
 from tests.support import fakeroot

@@ -280,3 +280,19 @@ async def test_an_account_without_the_stream_has_no_clock(kept: Client, server: 
     await js.delete_stream("EDGE_REPORTS")
     with pytest.raises(Failed, match=r"ask the hub for its time: stream not found\. Is `edgeagent hub up` running"):
         await direct.hub_time(kept, prefix=PREFIX)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"A:b\r\nNats-Subject: x.y\r\n\r\n",
+        b" A : b : c \r\nno colon\r\nTwo words: x\r\n\xff: x\r\nB: \xff\r\n: x\r\nT\tab: 1\r\nSep\x1cx: 1\r\n",
+        b"Status:404\r\nStatus:200\r\n",
+    ],
+    ids=["none", "plain", "strange", "twice"],
+)
+def test_headers_are_read_as_nats_py_reads_them(raw: bytes) -> None:
+    theirs = Client._parse_header_lines(raw)
+    theirs.pop("", None)  # a header without a name is of no use
+    assert link._Connection._parse_header_lines(raw) == theirs

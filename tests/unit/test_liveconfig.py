@@ -27,6 +27,8 @@ from tests.support.servers import until
 
 OWN = Settings(device=DeviceSettings(labels={"site": "berlin"}), agent=AgentSettings(heartbeat_seconds=7))
 LIVE = sorted(name for name, key in KEYS.items() if key.live)
+#: A change of the profile has the effects of the defaults that are others then.
+PROFILE = "agent.profile"
 #: Another value than that of ``OWN`` for each of them.
 OTHERS: dict[str, Any] = {
     "device.labels": {"rack": "7"},
@@ -38,6 +40,13 @@ OTHERS: dict[str, Any] = {
     "agent.log_level": "debug",
     "query.rate_per_second": 3,
     "query.burst": 4,
+    "sampling.interval_seconds": 5,
+    "sampling.flush_seconds": 5,
+    "sampling.disabled": ["network"],
+    "sampling.processes": ["chromium"],
+    "forward.seconds": 5,
+    "forward.bytes_per_second": 5,
+    "alert": {"hot": "hw.temperature > 80"},
 }
 
 
@@ -88,19 +97,19 @@ def values(*layers: dict[str, Any]) -> dict[str, Value]:
 
 
 def test_every_live_key_has_an_effect_and_no_other_one() -> None:
-    assert sorted(EFFECTS) == LIVE == sorted(OTHERS)
+    assert sorted(EFFECTS) == LIVE == sorted([*OTHERS, PROFILE])
 
 
-@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("name", OTHERS)
 async def test_another_value_has_the_effect_of_its_key_once(parts: Parts, done: list[tuple[str, Settings]], name: str) -> None:
-    settings, section, field = live(parts), *name.split(".")
+    settings = live(parts)
     settings.take(values())
     assert done == []
-    table = {section: {field: OTHERS[name]}}
+    table = config.nested({name: OTHERS[name]})
     settings.take(values(table))
-    settings.take(values({section: {}}, table))
+    settings.take(values({name.split(".")[0]: {}}, table))
     assert [key for key, _ in done] == [name], "the same again is nothing new"
-    found = getattr(getattr(done[0][1], section), field)
+    found = KEYS[name].of(done[0][1])
     assert found == {**OWN.device.labels, **OTHERS[name]} if name == "device.labels" else found == OTHERS[name]
     settings.take(values())
     assert [key for key, _ in done] == [name, name] and done[1][1] == OWN, "what agent.toml says counts again"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from edgeagent import __version__, direct, link, publish, wire
@@ -94,6 +95,14 @@ async def rig(server: AccountsServer) -> AsyncIterator[Rig]:
     await hub.close()
 
 
+async def test_a_usual_heartbeat_says_nothing_twice(rig: Rig) -> None:
+    rig.reporter.set_intervals(heartbeat_seconds=60, facts_seconds=0.01)
+    async with rig.running():
+        await rig.beats(1)
+    beat = await rig.stored("heartbeat")
+    assert beat and beat.data == b"{}" and wire.decode(beat.data, wire.Heartbeat).heartbeat_seconds == 60
+
+
 async def test_the_first_heartbeat_brings_the_report(rig: Rig) -> None:
     async with rig.running():
         await rig.beats(1)
@@ -157,6 +166,26 @@ async def test_a_hub_that_does_not_acknowledge_is_no_link(rig: Rig, monkeypatch:
         assert stream.allow_direct
         await until(lambda: rig.links[-1] is None, "the link is good again")
     assert await rig.facts_on_hub() == rig.facts.now
+
+
+async def test_what_was_sent_over_an_older_link_says_nothing_of_this_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "ACK_TIMEOUT_SECONDS", 0.5)
+    await rig.hub.jetstream().delete_stream("EDGE_REPORTS")
+    heard = asyncio.Event()
+
+    async def hear(message: Msg) -> None:  # and acknowledge nothing
+        heard.set()
+
+    deaf = await rig.hub.subscribe("edge.from.pi-01.heartbeat", cb=hear)
+    await settle(rig.hub, what="listen")
+    async with rig.running():
+        await asyncio.wait_for(heard.wait(), 30)
+        rig.reporter.link_changed()
+        await deaf.unsubscribe()
+        await rig.hub.jetstream().add_stream(name="EDGE_REPORTS", subjects=list(SUBJECTS), allow_direct=True)
+        rig.reporter.link_came()
+        await rig.beats(1)
+    assert rig.links[0] is None
 
 
 async def test_a_report_that_the_hub_refuses_does_not_unmake_the_link(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,12 @@ def test_relative_folders_count_from_the_file() -> None:
     assert found.status_file == Path("/etc/run/status.json")
 
 
+def test_the_folder_of_collectors_is_as_named_for_whoever_looks_at_each_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("real")
+    found = settings.parse('[paths]\ncollectors = "link"', tmp_path / "agent.toml")
+    assert found.collectors_folder == tmp_path / "link"
+
+
 def test_absolute_paths_and_the_home() -> None:
     found = settings.parse("[hub]\ncredentials = '/media/key.creds'\n[paths]\nstate = '~/edge'", SOURCE)
     assert found.credentials_file == Path("/media/key.creds")
@@ -181,6 +187,7 @@ def test_whom_to_trust_for_tls(tmp_path: Path) -> None:
 def test_the_systems_file_and_a_persons_own_differ_in_their_folders() -> None:
     system, own = settings.parse("", places.SYSTEM_SETTINGS), settings.parse("", SOURCE)
     assert (system.state_folder, system.runtime_folder) == (Path("/var/lib/edgeagent"), Path("/run/edgeagent"))
+    assert system.collectors_folder == own.collectors_folder == places.COLLECTORS
     assert own.state_folder == places.state_folder(system=False) != system.state_folder
 
 

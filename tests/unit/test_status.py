@@ -12,7 +12,17 @@ import pytest
 from edgeagent import status
 from edgeagent.cli.local import describe
 from edgeagent.errors import EdgeError, Failed, Unreachable
-from edgeagent.status import CommandsStatus, LeafStatus, LinkStatus, Problem, Status
+from edgeagent.status import (
+    CollectorStatus,
+    CommandsStatus,
+    ForwardStatus,
+    LeafStatus,
+    LinkStatus,
+    Problem,
+    RaisedAlert,
+    SamplingStatus,
+    Status,
+)
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -115,6 +125,54 @@ def test_described_for_people() -> None:
 )
 def test_commands_are_described(commands: CommandsStatus, line: str) -> None:
     assert describe(made(commands=commands), True, NOW)[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("sampling", "lines"),
+    [
+        (SamplingStatus(collectors=[CollectorStatus(name="cpu", runs=3)]), ["  sampling 1 collectors"]),
+        (
+            SamplingStatus(
+                collectors=[CollectorStatus(name="a"), CollectorStatus(name="oven", error="it smokes\x1b")], waiting=9, dropped=2
+            ),
+            [
+                "  sampling 2 collectors, 1 failing, 9 samples not stored yet, 2 dropped",
+                "           oven: it smokes\N{REPLACEMENT CHARACTER}",
+            ],
+        ),
+        (SamplingStatus(alerts=["full", "hot"]), ["  sampling 0 collectors", "  alerts   full, hot"]),
+        (
+            SamplingStatus(
+                alerts=["hot"],
+                raised=[
+                    RaisedAlert(alert='hot{id="a"}', severity="error", value=81.5, condition="> 80", since=NOW.timestamp() - 90)
+                ],
+            ),
+            ["  sampling 0 collectors", "  alerts   hot", '           hot{id="a"}: 81.5 (> 80), error, since 1m 30s'],
+        ),
+    ],
+    ids=["good", "failing", "alerts", "which alerts"],
+)
+def test_what_is_measured_is_described(sampling: SamplingStatus, lines: list[str]) -> None:
+    assert describe(made(sampling=sampling), True, NOW)[-len(lines) :] == lines
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (ForwardStatus(waiting=1), "  metric   the hub was not asked yet; 1 waits"),
+        (ForwardStatus(known=True, forwarded=12345), "  metric   12,345 forwarded; 0 wait"),
+        (
+            ForwardStatus(
+                known=True, forwarded=5, waiting=2, dropped={"too_large": 1, "retention": 7}, acknowledged=NOW.timestamp() - 3
+            ),
+            "  metric   5 forwarded, the last 3s ago; 2 wait; dropped: retention 7, too large 1",
+        ),
+    ],
+    ids=["unknown", "plain", "lossy"],
+)
+def test_forwarding_is_described(found: ForwardStatus, line: str) -> None:
+    assert describe(made(forward={"metric": found, "data": ForwardStatus(known=True)}), True, NOW)[-1] == line
 
 
 def test_of_an_agent_that_is_gone_nothing_is_said_as_if_it_were_so_now() -> None:

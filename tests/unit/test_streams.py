@@ -7,6 +7,7 @@ from edgeagent import actions
 from edgeagent.builtin import actions as builtin_actions
 from edgeagent.errors import UsageProblem
 from edgeagent.hub import streams
+from edgeagent.hub.stream import Stream
 from edgeagent.hub.streams import MIN_STORE_BYTES, STREAMS
 from edgeagent.transfer import PIECE_BYTES
 
@@ -16,6 +17,7 @@ GIB = 1 << 30
 
 
 def test_all_are_declared_once():
+    assert all(type(stream) is Stream for stream in STREAMS)
     assert len(BY_NAME) == len(STREAMS) == 16
 
 
@@ -43,13 +45,19 @@ def test_none_takes_rollups_or_single_deletes():
     assert [name for name, config in made.items() if not config.deny_delete] == []
 
 
-@pytest.mark.parametrize("name", ["EDGE_METRICS", "EDGE_EVENTS", "EDGE_DATA"])
 @pytest.mark.parametrize("store_bytes", [MIN_STORE_BYTES, 10 * GIB])
-def test_one_device_cannot_fill_a_stream(name, store_bytes):
-    made = BY_NAME[name].configuration(store_bytes)
+def test_one_device_cannot_fill_the_events(store_bytes):
+    made, parts = BY_NAME["EDGE_EVENTS"].configuration(store_bytes), 8
     assert made.max_msgs_per_subject >= 14
-    assert made.max_msgs_per_subject * len(made.subjects) * made.max_msg_size <= made.max_bytes / 8
+    assert made.max_msgs_per_subject * len(made.subjects) * made.max_msg_size <= made.max_bytes / parts
     assert made.discard == api.DiscardPolicy.OLD
+
+
+@pytest.mark.parametrize(("name", "most"), [("EDGE_METRICS", 21 * 24 * 60), ("EDGE_DATA", 5 * 24 * 60)])
+def test_small_chunks_last_for_weeks(name, most):
+    """One a minute, on a hub with 1 GiB. Who shares the bytes: tests/live/test_retention.py."""
+    made = BY_NAME[name].configuration(GIB)
+    assert most < made.max_msgs_per_subject < made.max_bytes / 4 / 1000 and made.discard == api.DiscardPolicy.OLD
 
 
 def test_one_device_cannot_fill_the_uploads():
@@ -100,7 +108,7 @@ def test_config_rings_a_doorbell_without_its_content():
         ("EDGE_RESULTS", "edge.from.*.result.*", "edge.live.{{wildcard(1)}}.result.{{wildcard(2)}}"),
         ("EDGE_METRICS", "edge.from.*.metric", "edge.live.{{wildcard(1)}}.metric"),
         ("EDGE_EVENTS", "edge.from.*.event.*", "edge.live.{{wildcard(1)}}.event.{{wildcard(2)}}"),
-        ("EDGE_DATA", "edge.from.*.data.*", "edge.live.{{wildcard(1)}}.data.{{wildcard(2)}}"),
+        ("EDGE_DATA", "edge.from.*.data", "edge.live.{{wildcard(1)}}.data"),
         ("KV_edge_presence", "$KV.edge_presence.*", "edge.live.{{wildcard(1)}}.presence"),
     ],
 )

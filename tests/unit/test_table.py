@@ -139,6 +139,11 @@ def test_names_for_other_programs(printed: Any) -> None:
     assert printed(Form.name) == "pi-02\npi-01\n"
 
 
+def test_a_name_that_several_records_have_is_there_once(capsys: pytest.CaptureFixture[str]) -> None:
+    emit([{"id": "b"}, {"id": "a"}, {"id": "b"}], [Column("id")], Form.name)
+    assert capsys.readouterr().out == "b\na\n"
+
+
 def test_an_empty_table_has_its_head(printed: Any) -> None:
     assert printed(Form.table, []).split() == ["ID", "STATE", "UPTIME", "LAST", "SEEN"]
 
@@ -220,7 +225,9 @@ def test_label_columns_show_labels_also_where_a_column_has_their_name() -> None:
 def test_what_is_asked_for_is_what_is_shown() -> None:
     table = rows.fields_of(rows.listing(["floor"]), Form.table)
     assert {"labels.site", "labels.floor", "model", "versions.agent", "uptime_seconds", "temperature_celsius"} == set(table)
-    assert {"os.pretty", "architecture", "addresses", "labels"} == set(rows.fields_of(rows.listing([]), Form.csv)) - set(table)
+    assert {"os.pretty", "architecture", "addresses", "labels", "alerts"} == set(
+        rows.fields_of(rows.listing([]), Form.csv)
+    ) - set(table)
 
 
 def test_a_selected_group_of_facts_is_shown_whole() -> None:

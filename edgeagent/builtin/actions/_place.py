@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from edgeagent.builtin.actions._target import Target
 from edgeagent.errors import Failed
+from edgeagent.transfer import new_digest
 
 __all__ = ["Wanted", "check_room", "is_there", "put"]
 
@@ -49,7 +49,7 @@ def _digest_of(target: Target, folder: int) -> str:
     if descriptor is None:
         return ""
     with os.fdopen(descriptor, "rb") as source:
-        digest = hashlib.sha256()
+        digest = new_digest()
         while chunk := source.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -121,7 +121,7 @@ def _put(target: Target, wanted: Wanted, source: Path, temporary: str, stop: Cal
 
 def _copied(source: Path, write: Callable[[bytes], object], wanted: Wanted, stop: Callable[[], bool]) -> bool:
     """Copy it; whether it was all there and what was signed."""
-    digest, size = hashlib.sha256(), 0
+    digest, size = new_digest(), 0
     with source.open("rb") as stream:
         while (chunk := stream.read(_CHUNK_BYTES)) and not stop():
             digest.update(chunk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from edgeagent import subjects
+from edgeagent import localsubjects, subjects
 from edgeagent.actions import Action, AnyArguments, Context, Outcome, family
 from edgeagent.builtin.actions._outcome import answered, question
 from edgeagent.errors import EdgeError
@@ -30,7 +30,7 @@ def _make(name: str) -> Action | None:
 
 
 async def _asked(context: Context, app: str, what: str, args: AnyArguments) -> Outcome:
-    subject, body = subjects.local_action(app, what), question(context, what, args.values)
+    subject, body = localsubjects.local_action(app, what), question(context, what, args.values)
     # Our clock runs out before the request's, so that it can be told from a program that is not there.
     asking = asyncio.ensure_future(context.ask(subject, body, TIMEOUT_SECONDS + 5))
     cancelled = asyncio.ensure_future(context.cancelled.wait())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -17,7 +16,7 @@ from edgeagent.errors import Failed
 from edgeagent.patterns.pieces import moved
 from edgeagent.runtime import unless
 from edgeagent.settings import Settings
-from edgeagent.transfer import PATH_PATTERN, PIECE_BYTES, PIECE_HEADER, UPLOAD_HEADER, HandedOver, new_upload
+from edgeagent.transfer import PATH_PATTERN, PIECE_BYTES, PIECE_HEADER, UPLOAD_HEADER, HandedOver, new_digest, new_upload
 
 __all__: list[str] = []
 
@@ -83,7 +82,7 @@ class _Reading:
     """A file while it is read, once and in order: it may grow or shrink meanwhile, and what was read counts."""
 
     def __init__(self, descriptor: int, most: int, path: str) -> None:
-        self._file, self._digest, self._bytes = descriptor, hashlib.sha256(), 0
+        self._file, self._digest, self._bytes = descriptor, new_digest(), 0
         self._size = os.fstat(descriptor).st_size
         self.upload, self.first = new_upload(), 0
         if self._size > most:

@@ -7,23 +7,16 @@ whose name begins with ``_`` is shared by several providers and registers nothin
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
-import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+
+from edgeagent import plugins
 
 __all__ = ["ENTRY_POINT_GROUP", "load_plugins"]
 
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "edgeagent.facts"
-
-
-def _import_builtins() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{__name__}.{module.name}")
 
 
 @functools.cache
@@ -33,14 +26,7 @@ def load_plugins() -> Mapping[str, str]:
     It searches all installed packages, so it is done once, when facts are first wanted, and not at import. A plugin that fails
     costs its own facts and one line in the log.
     """
-    failures: dict[str, str] = {}
-    for plugin in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            plugin.load()
-        except Exception as error:  # a stranger's module may raise anything while it is imported
-            failures[plugin.name] = f"{type(error).__name__}: {error}"
-            log.warning("left out the facts plugin %s (%s): %s", plugin.name, plugin.value, failures[plugin.name])
-    return failures
+    return plugins.load(ENTRY_POINT_GROUP, "facts", log)
 
 
-_import_builtins()
+plugins.import_own(__name__, __path__)

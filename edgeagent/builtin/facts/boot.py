@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import cell, children, present
+from edgeagent.builtin._kernel import cell, children, present
 from edgeagent.identity import boot_id
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import present
+from edgeagent.builtin._kernel import present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import colon_table, present
+from edgeagent.builtin._kernel import colon_table, cores, present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 
@@ -26,20 +26,7 @@ _ARM_PARTS = {0xB76: "ARM1176", 0xC07: "Cortex-A7", 0xD03: "Cortex-A53", 0xD08: 
 )
 def read(machine: Machine) -> Mapping[str, Any]:
     info = machine.text("/proc/cpuinfo") or ""
-    return present({"cpu.count": _count(machine, info), "cpu.model": model(info), "cpu.load_1m": _load(machine)})
-
-
-def _count(machine: Machine, info: str) -> int | None:
-    online = machine.text("/sys/devices/system/cpu/online")
-    if online:
-        return cpu_list_length(online)
-    return sum(line.startswith("processor") for line in info.splitlines()) or None
-
-
-def cpu_list_length(text: str) -> int:
-    """How many CPUs a list such as ``0-2,4`` names (cpuset(7), "List format")."""
-    ends = [part.split("-") for part in text.split(",")]
-    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+    return present({"cpu.count": cores(machine), "cpu.model": model(info), "cpu.load_1m": _load(machine)})
 
 
 def model(info: str) -> str | None:

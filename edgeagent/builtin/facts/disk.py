@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts import _block, _mounts
-from edgeagent.builtin.facts._kernel import present
+from edgeagent.builtin import _block, _mounts
+from edgeagent.builtin._kernel import present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 

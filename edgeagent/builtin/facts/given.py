@@ -14,6 +14,7 @@ from edgeagent.registry import Field, facts
     Field("id", "string", "The device's id."),
     Field("groups", "list", "The groups that the hub has given the device, in the order in which their config applies."),
     Field("labels", "map", "What the device's own settings say about it: `labels.site == 'berlin'`."),
+    Field("alerts", "map", "The alerts that are raised, each with its severity: `size(alerts) > 0`, `'hot' in alerts`."),
 )
 def read(machine: Machine) -> Mapping[str, Any]:
     return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import present
+from edgeagent.builtin._kernel import present
 from edgeagent.identity import serial
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import colon_table
+from edgeagent.builtin._kernel import memory
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 
@@ -23,10 +23,7 @@ from edgeagent.registry import Field, facts
     Field("swap.total_bytes", "int", "Size of all swap, zram too; 0 when there is none."),
 )
 def read(machine: Machine) -> Mapping[str, Any]:
-    text = machine.text("/proc/meminfo")
-    if text is None:
-        return {}
-    sizes = {name: int(value.split()[0]) * 1024 for name, value in colon_table(text).items() if value.endswith("kB")}
+    sizes = memory(machine)
     found = {
         "memory.total_bytes": sizes.get("MemTotal"),
         "memory.available_bytes": sizes.get("MemAvailable"),

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import psutil
-
-from edgeagent.builtin.facts._kernel import children, present
+from edgeagent.builtin._kernel import children, present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 
@@ -86,6 +84,8 @@ def _mac(machine: Machine, name: str) -> str | None:
 
 def _ipv4(machine: Machine) -> list[Address]:
     if machine.is_real:
+        import psutil  # only the device asks; an operator's command would load it in vain
+
         found = ((name, entry) for name, entries in psutil.net_if_addrs().items() for entry in entries)
         addresses = [Address(name.partition(":")[0], entry.address) for name, entry in found if entry.family == socket.AF_INET]
     else:

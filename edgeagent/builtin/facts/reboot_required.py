@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import children
+from edgeagent.builtin._kernel import children
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts import _mounts
+from edgeagent.builtin import _mounts
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 

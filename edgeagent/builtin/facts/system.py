@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import present
+from edgeagent.builtin._kernel import present
 from edgeagent.identity import hostname
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts

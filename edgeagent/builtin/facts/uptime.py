@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgeagent.builtin._kernel import present, seconds_up
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 
 
 @facts("uptime", Field("uptime_seconds", "double", "Seconds since the kernel started, those in suspend too.", volatile=True))
 def read(machine: Machine) -> Mapping[str, Any]:
-    text = machine.text("/proc/uptime")
-    return {"uptime_seconds": float(text.split()[0])} if text else {}
+    return present({"uptime_seconds": seconds_up(machine)})

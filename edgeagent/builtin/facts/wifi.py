@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent.builtin.facts._kernel import present
+from edgeagent.builtin._kernel import present
 from edgeagent.machine import Machine
 from edgeagent.registry import Field, facts
 

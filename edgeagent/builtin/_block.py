@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeagent.builtin._kernel import children
 from edgeagent.machine import Machine
 
-__all__ = ["Disk", "find"]
+__all__ = ["Disk", "disks", "find"]
 
 
 class Disk(NamedTuple):
@@ -60,3 +61,14 @@ def _text(path: Path) -> str | None:
         return path.read_text(errors="replace").strip() or None
     except OSError:
         return None
+
+
+def disks(machine: Machine) -> list[str]:
+    """The names of the whole disks that are hardware, sorted: no partitions, no loop, RAM or mapped devices, no boot areas of an eMMC."""
+    found = []
+    for path in children(machine, "/sys/class/block"):
+        folder = machine.path(path).resolve()
+        boot_area = folder.name.startswith("mmcblk") and "boot" in folder.name
+        if not boot_area and "virtual" not in folder.parts and not (folder / "partition").exists():
+            found.append(folder.name)
+    return found
