@@ -85,6 +85,11 @@ class Server:
         config.write_text(configuration)
         self._process = subprocess.Popen([binary.find().path, "-c", config])
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def ready(self) -> None:
         process = self._process
         assert process is not None
