@@ -62,4 +62,4 @@ def _load(module: LateModule) -> None:
     except BaseException:
         inside.update(inside["__late_known__"], __late_loading__=False)
         raise
-    module.__class__ = ModuleType  # type: ignore[assignment]
+    module.__class__ = ModuleType  # type: ignore[assignment]  # a module may take another class (docs.python.org, module.__class__)

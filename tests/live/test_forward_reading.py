@@ -68,6 +68,13 @@ async def test_pages_and_holes(tmp_path: Path) -> None:
                 await LocalLog(device.client, "NOTHING").state()
 
 
+#: As a leaf gives them, in its order.
+EXACT = {
+    "Nats-Stream": "LOCAL_METRIC",
+    "Nats-Subject": "local.metric.other",
+    "Nats-Sequence": "99",
+    "Nats-Time-Stamp": "2001-01-01T00:00:00Z",
+}
 FORGED = {
     "Nats-Sequence": "99",
     "Nats-Subject": "local.metric.other",
@@ -76,7 +83,7 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("headers", [{"Mine": "x"}, FORGED, {"Nats-Stream": "a", **FORGED}, {"Status": "204"}])
+@pytest.mark.parametrize("headers", [{"Mine": "x"}, FORGED, {"Nats-Stream": "a", **FORGED}, EXACT, {"Status": "204"}])
 async def test_headers_of_programs_change_nothing_of_what_is_read(tmp_path: Path, headers: dict[str, str]) -> None:
     async with TrustHub(tmp_path / "hub") as hub:
         device = ForwardingDevice(hub, tmp_path / "pi-1")

@@ -45,10 +45,6 @@ class Parent:
             argv = [sys.executable, "-m", __name__, str(theirs.fileno())]
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, cwd=ROOT, pass_fds=[theirs.fileno()])
 
-    def close(self) -> None:
-        self._socket.close()
-        self._process.wait(10)
-
     def run(
         self, words: tuple[str, ...], *, cwd: Path | None, env: Mapping[str, str], input: str | None, timeout: float
     ) -> subprocess.CompletedProcess[str]:
