@@ -13,7 +13,8 @@ from typing import IO, Annotated, Any
 import typer
 
 from edgeagent.cli.harmless import harmless
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError
+from edgeagent.files import failure
 
 __all__ = ["Progress", "Target", "counted", "target"]
 
@@ -38,7 +39,7 @@ class _Terminal:
 
 @contextlib.contextmanager
 def target(path: Path | None) -> Iterator[Any]:
-    """What to write text into. A file gets its name at the end of the block; after an error there is none. Raises Failed."""
+    """What to write text into. A file gets its name at the end of the block; after an error there is none. Raises EdgeError."""
     if path is None:
         yield _Terminal() if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
@@ -47,7 +48,7 @@ def target(path: Path | None) -> Iterator[Any]:
     try:
         file: IO[str] = unfinished.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise Failed(f"write {path}", error.strerror or str(error)) from None
+        raise failure(f"write {path}", error) from None
     try:
         with _in_our_words(path), file:
             yield file
@@ -66,7 +67,7 @@ def _in_our_words(path: Path) -> Iterator[None]:
     except EdgeError:
         raise
     except OSError as error:
-        raise Failed(f"write {path}", error.strerror or str(error)) from None
+        raise failure(f"write {path}", error) from None
 
 
 class Progress:
