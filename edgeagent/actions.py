@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from edgeagent import commandlock
+from edgeagent.actionlines import described, printable
 from edgeagent.command import CANCEL, State
 from edgeagent.errors import Unreachable, UsageProblem
 from edgeagent.machine import Machine
@@ -30,6 +30,7 @@ __all__ = [
     "AnyArguments",
     "Arguments",
     "Context",
+    "Microcontrollers",
     "NoArguments",
     "Outcome",
     "action",
@@ -38,6 +39,7 @@ __all__ = [
     "every",
     "family",
     "find",
+    "is_allowed",
     "printable",
     "refusal",
     "register",
@@ -47,8 +49,6 @@ __all__ = [
 _NAME = re.compile(r"(?=.{1,128}\Z)[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*\Z")
 NAME_RULE = "up to 128 of a-z, 0-9, '_' and '-', in words with dots between them"
 
-#: How long the line for the system's journal may be, in characters.
-MAX_LINE = 400
 
 HOUR, DAY = 3600, 86400
 
@@ -90,6 +90,24 @@ async def _store_nothing(what: str, data: bytes, headers: Mapping[str, str], sec
     raise Unreachable(f"store {what}", "the agent has no leaf")
 
 
+class Microcontrollers(Protocol):
+    """Those of the device (:class:`edgeagent.patterns.mcus.Mcus`)."""
+
+    def lines(self, mcu_id: str) -> Sequence[tuple[float, str]]:
+        """The newest lines of its log, each with its Unix time in seconds. Raises Refused when there is no such one."""
+
+    async def command(
+        self, mcu_id: str, action: str, args: Mapping[str, Any], *, command_id: str = "", seconds: float = 10.0
+    ) -> Any:
+        """What it answers. Raises Refused, Failed or Unreachable."""
+
+    async def add(self, mcu_id: str, *, usb: str, port: str, baud: int, lines: str, pattern: str) -> None:
+        """What is at that USB device or port is the device's from now on, under this id. Raises UsageProblem or Refused."""
+
+    async def remove(self, mcu_id: str) -> None:
+        """It is not any more. Raises UsageProblem when it was not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What an action is given.
@@ -98,7 +116,7 @@ class Context:
     cancelled: set when the action shall end; it then returns soon, with the state ``cancelled`` (a run time that is over is told the
     same way). ask: request on the leaf: (subject, body, seconds) -> the answer. read: of the hub: (stream, subject, seconds) -> what was
     stored last, None when there is nothing. store: at the hub, as this device: (what stands after ``edge.from.<id>.``, data, headers,
-    seconds) -> the sequence. All three raise EdgeError, Unreachable while the link is away. id: the command's.
+    seconds) -> the sequence. All three raise EdgeError, Unreachable while the link is away. id: the command's. mcus: None where there are none.
     """
 
     device_id: str
@@ -111,6 +129,7 @@ class Context:
     read: Callable[[str, str, float], Awaitable[bytes | None]] = _read_nothing
     store: Callable[[str, bytes, Mapping[str, str], float], Awaitable[int]] = _store_nothing
     id: str = ""
+    mcus: Microcontrollers | None = None
 
 
 Run = Callable[[Context, Any], Awaitable[Outcome]]
@@ -237,44 +256,11 @@ def refusal(settings: Settings, name: str, args: Mapping[str, Any] | msgspec.Str
         typed = args if isinstance(args, msgspec.Struct) else arguments(found, args)
     except UsageProblem as problem:
         return problem.why
-    listed = any(fnmatchcase(name, pattern) for pattern in settings.commands.allow)
-    wanted = [] if listed else [f"`{name}` in `commands.allow`"]
+    wanted = [] if is_allowed(settings, name) else [f"`{name}` in `commands.allow`"]
     wanted += [also] if (also := found.refuse(settings, typed)) else []
     return f"not allowed here: agent.toml would need {' and '.join(wanted)}" if wanted else ""
 
 
-#: Words that say that a value is nobody else's business.
-_SECRET = re.compile(r"pass(wd|word|phrase)?|secret|token|credential|api_?-?key|private|\bkey\b", re.IGNORECASE)
-#: The same within a value: ``--db-password=hunter2``. Each word is looked at from its beginning only, so that the time it takes grows with
-#: the length and not with its square: it runs on the event loop, on what somebody else wrote.
-_ASSIGNED = re.compile(r"(?i)(?<![\w.-])(?=[\w.-]*(?:pass|secret|token|credential|api[_-]?key))([\w.-]+[=:]\s*)\S+")
-
-
-def described(action: Action | str, args: Mapping[str, Any] | msgspec.Struct) -> str:
-    """``service.restart unit=nginx``, for a line of the system's journal: bounded, one line, nothing in it that a terminal obeys, and
-    values whose name says that they are secret left out."""
-    name = action if isinstance(action, str) else action.name
-    values = msgspec.to_builtins(args) if isinstance(args, msgspec.Struct) else dict(args)
-    parts = [name, *(f"{key}={_shown(str(key), value)}" for key, value in values.items())]
-    return printable(" ".join(parts), MAX_LINE)
-
-
-def _shown(key: str, value: Any) -> str:
-    if _SECRET.search(key) and "=" not in key:
-        return "***"
-    if isinstance(value, Mapping):
-        some = islice(value.items(), MAX_LINE)
-        return "{" + " ".join(f"{word}={_shown(str(word), inner)}" for word, inner in some) + "}"
-    if isinstance(value, (list, tuple)):
-        value = value[:MAX_LINE]
-        before = ["", *map(str, value)]  # `--password hunter2` are two words
-        return (
-            "[" + " ".join(_shown(name if name[:1] == "-" else "", item) for name, item in zip(before, value, strict=False)) + "]"
-        )
-    return _ASSIGNED.sub(r"\1***", str(value)[:MAX_LINE])  # what is behind is not shown anyway
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """The text with everything escaped that is not shown as itself, cut at ``limit`` characters."""
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[: limit + 1])
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+def is_allowed(settings: Settings, name: str) -> bool:
+    """Whether there is such an action, and agent.toml allows it by its name."""
+    return find(name) is not None and any(fnmatchcase(name, pattern) for pattern in settings.commands.allow)

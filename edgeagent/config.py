@@ -1,7 +1,7 @@
 """Configuration: what the hub wants of a device, in layers. Pure.
 
-Each scope (the fleet, a group, a device) has one document: a table of the same keys as agent.toml, and ``app.<name>`` for the user's
-own programs. The layers, each going before the one in front of it: built-in defaults, agent.toml, the fleet's document, those of the
+Each scope (the fleet, a group, a device) has one document: a table of the same keys as agent.toml, ``app.<name>`` for the user's own
+programs, and ``mcu.<id>`` for microcontrollers. The layers, each going before the one in front of it: built-in defaults, agent.toml, the fleet's document, those of the
 device's groups in their order, the device's own. Tables merge key by key; lists and everything else are replaced.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from edgeagent import sections, wire
 from edgeagent.errors import Failed, UsageProblem
-from edgeagent.plainvalues import form_problems, programs_problems
+from edgeagent.plainvalues import form_problems, own_problems
 from edgeagent.schema import OPEN_SECTIONS, SECTIONS
 from edgeagent.settings import Settings
 
@@ -25,6 +25,7 @@ __all__ = [
     "APP",
     "DEFAULT",
     "KEYS",
+    "MCU",
     "Document",
     "Key",
     "Layer",
@@ -46,8 +47,10 @@ __all__ = [
     "without_invalid",
 ]
 
-#: The table of the user's own programs: ``app.<name>.<any key>``.
-APP = "app"
+#: The tables of the user's own programs, ``app.<name>.<any key>``, and of microcontrollers.
+APP, MCU = "app", "mcu"
+_OWN = {APP: "program", MCU: "microcontroller"}
+_OWN_HINT = f"; keys of your own programs are {APP}.<program>.<key>, of microcontrollers {MCU}.<id>.<key>"
 #: The two layers that no document makes.
 DEFAULT, AGENT_TOML = "default", "agent.toml"
 
@@ -234,7 +237,7 @@ def key_of(name: str) -> Key | None:
 
 def is_known(name: str) -> bool:
     """Whether this version has a use for the dotted ``name``."""
-    return name.startswith(f"{APP}.") or key_of(name) is not None
+    return name.partition(".")[0] in _OWN or key_of(name) is not None
 
 
 def is_taken(name: str, settings: Settings) -> bool:
@@ -264,8 +267,7 @@ def _misplaced(name: str) -> str:
     field = rest.partition(".")[0]
     if section in SECTIONS and field in SECTIONS[section].__struct_fields__:
         return f"{name}: it is set in agent.toml on the device itself, not from the hub"
-    hint = "" if section in SECTIONS else f"; keys of your own programs are {APP}.<program>.<key>"
-    return sections.unknown(name, KEYS) + hint
+    return sections.unknown(name, KEYS) + ("" if section in SECTIONS else _OWN_HINT)
 
 
 def invalid(values: Values) -> list[str]:
@@ -273,8 +275,8 @@ def invalid(values: Values) -> list[str]:
     form = form_problems("", values)
     problems = list(form)
     for word, value in values.items():
-        if word == APP:
-            problems += programs_problems(APP, value)
+        if word in _OWN:
+            problems += own_problems(word, value, _OWN[word])
         elif not isinstance(value, Mapping):
             known = word in SECTIONS or word in OPEN_SECTIONS
             problems += [f"{word}: it is a section, so it must be a table: set {word}.NAME"] if known else []

@@ -32,7 +32,8 @@ class PinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         int | str, Meta(description='As gpiozero calls it: `17` or `"GPIO17"`, or `"BOARD11"` for its place on the header.')
     ]
     direction: Annotated[
-        Literal["input", "output"], Meta(description="`output`: commands may switch it. `input`: they may read it.")
+        Literal["input", "output"],
+        Meta(description="`output`: commands may switch it. `input`: they may read it, and the agent watches it."),
     ]
     active_high: Annotated[
         bool,
@@ -50,6 +51,23 @@ class PinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_pulse_seconds: Annotated[
         float, Meta(description="The longest that `gpio.pulse` may leave an output on.", gt=0, le=3600)
     ] = 60.0
+    debounce_seconds: Annotated[
+        float, Meta(description="How long an input must stay on or off before that counts: contacts bounce.", ge=0, le=10)
+    ] = 0.05
+    metric: Annotated[
+        bool,
+        Meta(description="Whether its state is the metric `gpio.state{pin=<name>}`: at each change, and whenever it is sampled."),
+    ] = True
+    event: Annotated[
+        Literal["none", "rising", "falling", "both"],
+        Meta(description="When an input tells the hub with the event `gpio.changed`: when it goes on, off, or both."),
+    ] = "none"
+    count: Annotated[
+        bool,
+        Meta(
+            description="Whether the metric `gpio.edges{pin=<name>}` counts how often an input went on, as for a meter's pulses."
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         if not _PIN.match(str(self.pin)):
@@ -58,6 +76,10 @@ class PinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(f"pull = {self.pull!r}: only an input has one")
         if self.direction == "input" and self.initial is not None:
             raise ValueError(f"initial = {self.initial!r}: only an output has one")
+        if self.direction == "output" and self.event != "none":
+            raise ValueError(f"event = {self.event!r}: only an input has one")
+        if self.direction == "output" and self.count:
+            raise ValueError("count = true: only an input is counted")
 
     @property
     def place(self) -> str:

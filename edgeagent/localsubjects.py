@@ -6,6 +6,7 @@ __all__ = [
     "AGENT_SOURCE",
     "LOCAL_DATA",
     "LOCAL_METRICS",
+    "OWN_SOURCES",
     "local_action",
     "local_config",
     "local_data",
@@ -17,6 +18,8 @@ __all__ = [
 LOCAL_METRICS, LOCAL_DATA = "LOCAL_METRIC", "LOCAL_DATA"
 #: Whose the agent's own samples are.
 AGENT_SOURCE = "agent"
+#: Whose samples the agent alone writes: its own, of microcontrollers, of brokers that it listens to, and of pins.
+OWN_SOURCES = (AGENT_SOURCE, "mcu", "mqtt", "gpio")
 
 
 def local_config(app: str = "*") -> str:

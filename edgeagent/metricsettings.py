@@ -6,12 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edgeagent.sections import Section
+from edgeagent.sections import LIVE, Section
 
 __all__ = ["ForwardSettings", "SamplingSettings"]
-
-#: ``schema.LIVE``, which imports this module.
-_LIVE = {"config": "live"}
 
 _Process = Annotated[
     str,
@@ -29,7 +26,7 @@ _Collector = Annotated[
 class SamplingSettings(Section, frozen=True, kw_only=True):
     interval_seconds: Annotated[
         float,
-        Meta(description="How often the agent's own collectors measure.", ge=1, le=86400, extra={**_LIVE, "metered": 300.0}),
+        Meta(description="How often the agent's own collectors measure.", ge=1, le=86400, extra={**LIVE, "metered": 300.0}),
     ] = 30.0
     flush_seconds: Annotated[
         float,
@@ -37,7 +34,7 @@ class SamplingSettings(Section, frozen=True, kw_only=True):
             description="How often what they measured is written to the store, as one message; alerts do not wait for it. A power cut loses at most so much, and what the leaf has not yet synchronised (`leaf.sync_seconds`).",
             ge=1,
             le=86400,
-            extra={**_LIVE, "metered": 60.0},
+            extra={**LIVE, "metered": 60.0},
         ),
     ] = 120.0
     disabled: Annotated[
@@ -45,7 +42,7 @@ class SamplingSettings(Section, frozen=True, kw_only=True):
         Meta(
             description='Collectors that do not run, programs in `paths.collectors` too: `["network"]`. [metrics.md](metrics.md)',
             max_length=64,
-            extra=_LIVE,
+            extra=LIVE,
         ),
     ] = []
     processes: Annotated[
@@ -53,7 +50,7 @@ class SamplingSettings(Section, frozen=True, kw_only=True):
         Meta(
             description='Programs whose memory and processor time are measured, those of one name together, or of all that a systemd unit runs: `["chromium", "shop.service"]`.',
             max_length=32,
-            extra=_LIVE,
+            extra=LIVE,
         ),
     ] = []
 
@@ -65,7 +62,7 @@ class ForwardSettings(Section, frozen=True, kw_only=True):
             description="How long a sample or message may wait for others before it is sent to the hub with them; 500 samples go at once, and so does what the agent stores less often than that.",
             ge=0.1,
             le=86400,
-            extra={**_LIVE, "metered": 1800.0},
+            extra={**LIVE, "metered": 1800.0},
         ),
     ] = 60.0
     bytes_per_second: Annotated[
@@ -74,6 +71,6 @@ class ForwardSettings(Section, frozen=True, kw_only=True):
             description="The most that forwarding may take of the link, in bytes a second. 0: no bound.",
             ge=0,
             le=1 << 30,
-            extra=_LIVE,
+            extra=LIVE,
         ),
     ] = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeagent.subjects import ID_RULE, is_id
 
-__all__ = ["form_problems", "programs_problems"]
+__all__ = ["form_problems", "own_problems"]
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _WORD_RULE = "1 to 64 of A-Z, a-z, 0-9, '_' and '-'"
@@ -32,14 +32,14 @@ def form_problems(name: str, value: Any) -> list[str]:
     return [f"{name}: it must be text, a number, true or false, a list or a table; write a date as text"]
 
 
-def programs_problems(name: str, programs: Any) -> list[str]:
-    """What is wrong with the tables of the user's own programs, which are all called ``name`` together."""
-    if not isinstance(programs, Mapping):
-        return [f"{name}: it must be a table of programs, each a table of its own"]
+def own_problems(name: str, tables: Any, kind: str) -> list[str]:
+    """What is wrong with the tables of the user's own programs (or whatever ``kind`` is), which are all called ``name`` together."""
+    if not isinstance(tables, Mapping):
+        return [f"{name}: it must be a table of {kind}s, each a table of its own"]
     problems = []
-    for program, table in programs.items():
-        if not is_id(str(program)):
-            problems.append(f"{name}.{program}: a program's name is {ID_RULE}")
+    for each, table in tables.items():
+        if not is_id(str(each)):
+            problems.append(f"{name}.{each}: a {kind}'s name is {ID_RULE}")
         elif not isinstance(table, Mapping):
-            problems.append(f"{name}.{program}: it must be a table")
+            problems.append(f"{name}.{each}: it must be a table")
     return problems

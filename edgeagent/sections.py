@@ -24,7 +24,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Section", "check", "names_in", "parse_sections", "unknown"]
+__all__ = ["LIVE", "RESTART", "Section", "check", "names_in", "parse_sections", "unknown"]
+
+#: What the hub's configuration may change (:mod:`edgeagent.config`): at once, or from the next start of the agent on. What is marked
+#: with neither is the file's alone: where the hub is, who this device is, and what must not be changed from afar.
+#: A key that has ``metered`` besides has that default where ``agent.profile`` is metered.
+LIVE, RESTART = {"config": "live"}, {"config": "restart"}
 
 #: How much of a wrong value is quoted, in characters.
 MAX_SHOWN = 60
@@ -138,7 +143,7 @@ def _shape(hint: Any) -> type[msgspec.Struct] | None:
 
 
 def _table_problems(key: str, table: dict[str, Any], shape: type[msgspec.Struct]) -> list[str]:
-    fields = {field.name: field for field in msgspec.structs.fields(shape)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
     found = [unknown(f"{key}.{word}", [f"{key}.{field}" for field in fields]) for word in table if word not in fields]
     found += [f"{key}.{name}: it must be set" for name, field in fields.items() if field.required and name not in table]
     for name, field in fields.items():

@@ -13,6 +13,7 @@ import msgspec
 from edgeagent import enrolled, places
 from edgeagent.enrolled import AUTHORITIES_FILE, Enrolment
 from edgeagent.files import read_text
+from edgeagent.mqttsettings import MqttSettings
 from edgeagent.schema import (
     OPEN_SECTIONS,
     SECTIONS,
@@ -30,6 +31,7 @@ from edgeagent.schema import (
     QuerySettings,
     SamplingSettings,
     Section,
+    SerialSettings,
     ServiceSettings,
 )
 from edgeagent.sections import names_in, parse_sections
@@ -57,6 +59,8 @@ class Settings(Section, frozen=True, kw_only=True):
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
     gpio: GpioSettings = GpioSettings()
+    mqtt: MqttSettings = MqttSettings()
+    serial: SerialSettings = SerialSettings()
     file: FileSettings = FileSettings()
     paths: PathSettings = PathSettings()
     alert: dict[str, str] = {}
@@ -100,6 +104,10 @@ class Settings(Section, frozen=True, kw_only=True):
     def is_system(self) -> bool:
         """Whether this is the machine's own installation rather than one person's."""
         return self.source == places.SYSTEM_SETTINGS
+
+    def beside(self, named: str) -> Path | None:
+        """A file that is named in agent.toml: a relative path counts from there. None: none is named."""
+        return self._named(named)
 
     def _folder(self, named: str) -> Path | None:
         found = self._named(named)

@@ -30,7 +30,8 @@ The hub's configuration (`edgeagent config set`, [configuration.md](configuratio
 same names, and goes before the file. `live`: it counts at once. `restart`: from the next start of the agent on; `edgeagent config
 status` says who waits for one. `-`: only the file decides: where the hub is, who this device is, and what must not be changed from
 afar. Where two defaults are named, the second counts with `agent.profile = "metered"`. Besides, everything under `app.<program>`
-belongs to your own programs ([apps.md](apps.md)) and is live.
+belongs to your own programs ([apps.md](apps.md)), everything under `mcu.<id>` to that microcontroller
+([microcontrollers.md](microcontrollers.md)), and both are live.
 """
 _HUB = """\
 ## hub.toml, in the hub's folder
@@ -49,7 +50,7 @@ def page() -> str:
 def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[str]:
     """from_hub: with a column that says whether the hub's configuration may change the key."""
     for name, shape in shapes.items():
-        yield f"### [{name}]\n"
+        yield f"### [{name}]\n" if "[" not in name else f"### {name}\n"
         yield (
             "| key | default | from the hub | what it does |\n|---|---|---|---|"
             if from_hub
@@ -58,7 +59,7 @@ def _sections(shapes: Mapping[str, Any], *, from_hub: bool = False) -> Iterator[
         hints = typing.get_type_hints(shape, include_extras=True)
         for field in msgspec.structs.fields(shape):
             how = f" {_from_hub(f'{name}.{field.name}')} |" if from_hub else ""
-            yield f"| `{field.name}` | {_default(field)}{_metered(f'{name}.{field.name}') if from_hub else ''} |{how} {_description(hints[field.name])} |"
+            yield f"| `{field.encode_name}` | {_default(field)}{_metered(f'{name}.{field.name}') if from_hub else ''} |{how} {_description(hints[field.name])} |"
         yield ""
         yield from _sections(_tables(name, hints), from_hub=from_hub)
 
@@ -73,10 +74,14 @@ def _open_sections() -> Iterator[str]:
 
 
 def _tables(section: str, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of any name within a section that have keys of their own: ``{"gpio.pins.<name>": their shape}``."""
+    """The tables within a section that have keys of their own: ``{"gpio.pins.<name>": their shape}``, and ``[[...]]`` for lists of them."""
     inner = {key: get_args(hint)[0] if get_origin(hint) is Annotated else hint for key, hint in hints.items()}
     items = {key: get_args(hint)[1] for key, hint in inner.items() if get_origin(hint) is dict}
-    return {f"{section}.{key}.<name>": item for key, item in items.items() if hasattr(item, "__struct_fields__")}
+    lists = {key: get_args(hint)[0] for key, hint in inner.items() if get_origin(hint) is list}
+    found = {f"{section}.{key}.<name>": item for key, item in items.items()} | {
+        f"[[{section}.{key}]]": item for key, item in lists.items()
+    }
+    return {name: item for name, item in found.items() if hasattr(item, "__struct_fields__")}
 
 
 def _default(field: Any) -> str:

@@ -11,12 +11,15 @@ from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
 __all__ = [
+    "BrokerStatus",
     "CollectorStatus",
     "CommandsStatus",
     "CredentialsStatus",
     "ForwardStatus",
     "LeafStatus",
     "LinkStatus",
+    "McuStatus",
+    "MqttStatus",
     "Problem",
     "SamplingStatus",
     "Status",
@@ -33,8 +36,18 @@ class Problem(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
+class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the leaf takes MQTT clients. wished_port: what was set."""
+
+    host: str
+    port: int
+    wished_port: int
+    tls: bool = False
+
+
 class LeafStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """state: of the supervisor (``running``, ``backing_off`` ...). port: where local programs connect; wished_port: what was set."""
+    """state: of the supervisor (``running``, ``backing_off`` ...). port: where local programs connect; wished_port: what was set.
+    mqtt: None: it takes no MQTT clients, for nobody has a login, or because of a problem."""
 
     mode: str
     state: str
@@ -43,6 +56,7 @@ class LeafStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     version: str = ""
     restarts: int = 0
+    mqtt: MqttStatus | None = None
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +132,25 @@ class SamplingStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     raised: list[RaisedAlert] = []
 
 
+class BrokerStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An MQTT broker of the device's owner. where: its address. connected: and since when it is so or not, RFC 3339.
+
+    taken: messages that came and were stored. sent: that it acknowledged. waiting: for it. dropped: either way. malformed: that could
+    not be read, and the topic of the last of them. asked: how often an action was asked for.
+    """
+
+    where: str
+    connected: bool = False
+    since: str = ""
+    taken: int = 0
+    sent: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    malformed: int = 0
+    unreadable: str = ""
+    asked: int = 0
+
+
 class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of the messages in one local stream, as of the last look: how many were sent, wait, and were dropped, by cause.
 
@@ -135,6 +168,35 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
 
 
+class McuStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One microcontroller. state: ``online``, ``silent`` (its way is there, and it says nothing), ``offline``, or ``found`` (plugged in, and
+    nobody's: `edgeagent mcu add`). kind: of its way, ``usb``, ``uart`` or ``mqtt``; where: which one.
+
+    actions: the commands that it knows. heard: when it last spoke, and since: of this state, Unix seconds; 0: not since the agent started.
+    readings: that were taken since then. lost: that it dropped itself before they could be. malformed: that were no samples, and messages
+    that made no sense. damaged: frames. waiting: plain samples and readings that the leaf's store does not have yet. dropped: plain samples
+    that had no room to wait.
+    """
+
+    id: str
+    state: str
+    kind: str = ""
+    where: str = ""
+    firmware: str = ""
+    hardware: str = ""
+    boot: str = ""
+    actions: list[str] = []
+    heard: float = 0.0
+    since: float = 0.0
+    readings: int = 0
+    lost: int = 0
+    malformed: int = 0
+    damaged: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    problem: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: str
@@ -149,7 +211,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     waiting: dict[str, int] = {}
     commands: CommandsStatus = CommandsStatus()
     sampling: SamplingStatus | None = None
+    mcus: list[McuStatus] = []
     forward: dict[str, ForwardStatus] = {}
+    brokers: dict[str, BrokerStatus] = {}
     problems: list[Problem] = []
     v: int = 1
 

@@ -24,10 +24,10 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects localsubjects wire command sample alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter",
-    1: "machine plugins files places schema sections plainvalues commandsettings gpiosettings metricsettings alertsettings profiles collectors commandlock actions journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status",
+    0: "errors subjects localsubjects wire command sample mcumessages bridge.frames alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter bridge.mapping bridge.discovery",
+    1: "machine plugins files places schema sections plainvalues commandsettings gpiosettings leafsettings metricsettings alertsettings profiles collectors commandlock actionlines actions journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status mqttsettings mcus serialsettings brokersettings",
     2: "link direct publish documents trust cel natsserver",
-    3: "leaf patterns demo.cable",
+    3: "leaf patterns bridge demo.cable",
     4: "builtin hub",
     5: "fleet",
     6: "assembly demo settingsdoc",
@@ -44,6 +44,7 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.agent": "tests/live/test_device.py runs it as a program",
     "edgeagent.assembly.deviceloop": "tests/live/test_device.py runs it as a program, through edgeagent.assembly.agent",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
+    "edgeagent.assembly.mcuactions": "tests/live/test_mcu_fleet.py adds and removes one from afar",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",
     "edgeagent.builtin._*": "tests/unit/test_facts_*.py and test_collectors.py read what they read",
@@ -217,7 +218,7 @@ def heavy(modules: set[str], forbidden: str) -> list[str]:
 #: What only people and hubs need.
 OPERATORS_ONLY = "typer rich click cryptography cel aiohttp edgeagent.fleet edgeagent.hub edgeagent.cli edgeagent.demo"
 #: What a device's agent does without (edgeagent.assembly.lean), or loads when it is wanted.
-NOT_ON_A_DEVICE = "nats.js.api nats.js.client typing_extensions importlib.metadata email zipfile csv platformdirs difflib"
+NOT_ON_A_DEVICE = "edgeagent.bridge.usb edgeagent.bridge.serialmcus edgeagent.bridge.serialport serial paho nats.js.api nats.js.client typing_extensions importlib.metadata email zipfile csv platformdirs difflib"
 
 
 def test_a_device_pays_for_nothing_that_it_does_not_use() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent import files, localsubjects, settings, wire
-from edgeagent.assembly.apps import environment_file, leaf_url
+from edgeagent.assembly.apps import environment_file
+from edgeagent.assembly.logins import leaf_url
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
 from edgeagent.link import Client, NkeyLogin, connect, request

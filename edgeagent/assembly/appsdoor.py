@@ -1,7 +1,9 @@
-"""The running agent's side of ``edgeagent app``: told that the logins of local programs changed, it tells the leaf."""
+"""The running agent's side of ``edgeagent app`` and ``edgeagent mcu``: told that logins changed, it tells the leaf."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from edgeagent import services
@@ -12,20 +14,31 @@ from edgeagent.link import Client
 
 __all__ = ["RELOAD", "obey"]
 
+log = logging.getLogger("edgeagent")
+
 #: In the agent's own account, where no program is.
 RELOAD = "local.agent.reload"
 
 
-async def obey(client: Client, leaf: Leaf) -> None:
-    """Listen from now on, until the connection is closed."""
+async def obey(client: Client, leaf: Leaf, on_changed: Callable[[], Awaitable[None]]) -> None:
+    """Listen from now on, until the connection is closed. on_changed: called when the leaf knows them."""
 
     async def asked(message: Any) -> None:
+        answered = False
+
+        async def answer(payload: bytes) -> None:
+            nonlocal answered
+            if not answered and message.reply.startswith(f"{CLI_INBOX}."):
+                await client.publish(message.reply, payload)
+                await client.flush()  # a restart of the leaf ends this connection
+            answered = True
+
         try:
-            await leaf.apply()
-            answer = services.answer()
+            await leaf.apply(before_restart=lambda: answer(services.answer()))
+            await on_changed()
+            await answer(services.answer())
         except EdgeError as error:
-            answer = services.refusal(error)
-        if message.reply.startswith(f"{CLI_INBOX}."):
-            await client.publish(message.reply, answer)
+            log.warning("%s", error)
+            await answer(services.refusal(error))
 
     await client.subscribe(RELOAD, cb=asked)

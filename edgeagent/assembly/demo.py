@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from edgeagent import context, files, runtime
-from edgeagent.demo import control, story
+from edgeagent.demo import control, greenhouse, story
 from edgeagent.demo.fleet import DemoFleet, end_leftovers
 from edgeagent.demo.layout import DemoFolder, devices
 from edgeagent.errors import Closed
@@ -34,6 +34,7 @@ The demo stays up until Ctrl-C. In another terminal, try:
   {edgeagent} exec --all --yes -- /bin/echo hello      (then `cmd ls`, `audit`)
   {edgeagent} metrics ls      (then `metrics show pi-01 system.cpu.utilization --plot`)
   {edgeagent} demo put pi-01 doors open=3 side=north      (as `put` on a device; then `metrics ls -d pi-01 --metric doors.*`)
+  {edgeagent} mcu ls --all      (then `mcu send pi-01/greenhouse led on=1`, `metrics show pi-01 mcu.temperature --plot`)
   {edgeagent} demo cut pi-02      (then `fleet ls`; then `demo restore pi-02`)
   {edgeagent} status --settings {folder}/devices/pi-01/agent.toml
 """
@@ -50,7 +51,7 @@ async def run(count: int, folder: Path | None, *, leave: bool) -> None:
     logging.getLogger("nats").setLevel(logging.CRITICAL)
     await _clean_up_after_a_killed_one()
     with _folder(folder) as path:
-        fleet = DemoFleet(DemoFolder(path), devices(count))
+        fleet = DemoFleet(DemoFolder(path), devices(count, mcu=greenhouse.ID))
 
         async def handle(request: dict[str, Any]) -> str:
             return await _work_cable(fleet, request)

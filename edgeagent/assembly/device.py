@@ -14,8 +14,10 @@ from types import TracebackType
 
 from edgeagent import __version__, enrolled, files, runtime
 from edgeagent.assembly.appsdoor import obey
+from edgeagent.assembly.brokers import Brokers
 from edgeagent.assembly.devicecommands import DeviceCommands
-from edgeagent.assembly.deviceleaf import ConnectionLost, LeafConnections, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.deviceleaf import ANEW, LeafConnections, LeafMoved, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.devicemcus import DeviceMcus
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.devicesampling import DeviceSampling
@@ -29,7 +31,7 @@ from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
 from edgeagent.config import with_config
 from edgeagent.enrolled import TRUST_FILE
-from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.errors import EdgeError, Unreachable
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.uplink import Uplink
@@ -46,17 +48,9 @@ from edgeagent.ratelimit import RateLimits
 from edgeagent.settings import Settings
 from edgeagent.trust.pins import load as load_pins
 
-__all__ = ["ANEW", "Agent"]
+__all__ = ["Agent"]
 
 log = logging.getLogger("edgeagent")
-
-
-class LeafMoved(Failed):
-    """The leaf was restarted and another program had taken its port meanwhile."""
-
-
-#: After these the agent begins anew in the same process, and its leaf goes on.
-ANEW = (LeafMoved, ConnectionLost)
 
 
 class Agent:
@@ -153,6 +147,10 @@ class Agent:
         sampling = DeviceSampling(self, wanted)
         self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, self.store, sampling, tell=self.events.tell)
         self.status.watch_forwarding(self.metrics.forwarding)
+        self.mcus = DeviceMcus(self, wanted, on_facts=lambda: self.reporter.facts_changed())
+        enter.push_async_callback(self.mcus.close)
+        self.brokers = Brokers(self, sampling)
+        enter.push_async_callback(self.brokers.close)
         self.limits = RateLimits(wanted.query.rate_per_second, wanted.query.burst)
         self.responder = QueryResponder(
             self.links.agent,
@@ -191,7 +189,9 @@ class Agent:
         await self.word.start(self.tasks, self.groups)
         self.store.start(self.tasks)
         self.metrics.start(self.tasks)
-        await obey(self.links.agent, self.leaf)
+        self.mcus.start(self.tasks)
+        self.brokers.start(self.tasks)
+        await obey(self.links.agent, self.leaf, self.mcus.logins_changed)
         await self.uplink.start()
 
     async def run(self) -> None:
@@ -231,6 +231,7 @@ class Agent:
             "groups": list(self.groups),
             "labels": self.word.labels,
             "alerts": self.metrics.sampling.alerts.severities,
+            **self.mcus.own_facts(),
             "versions.agent": __version__,
             "versions.nats_server": self.leaf.version,
         }

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 
 from edgeagent import wire
-from edgeagent.actions import Context
+from edgeagent.actions import Context, Microcontrollers
 from edgeagent.builtin.actions import load_plugins
 from edgeagent.builtin.actions.plugin import load_folder
 from edgeagent.builtin.facts import clock
@@ -23,7 +23,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.journal import FILE, Journal
 from edgeagent.link import Client
 from edgeagent.machine import Machine
-from edgeagent.patterns.askprogram import ask_program
+from edgeagent.patterns.askprogram import NobodyThere, ask_program
 from edgeagent.patterns.commandjudge import Here
 from edgeagent.patterns.commandqueue import CommandQueue
 from edgeagent.patterns.commandresults import Results
@@ -32,8 +32,10 @@ from edgeagent.patterns.events import Events
 from edgeagent.patterns.facts import Facts
 from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.knowntime import KnownTime
+from edgeagent.patterns.localrun import LocalRuns
 from edgeagent.patterns.signedtimes import FILE as SIGNED_FILE
 from edgeagent.patterns.signedtimes import SignedTimes
+from edgeagent.patterns.turn import Turn
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks, jittered, woken
 from edgeagent.settings import Settings
@@ -81,6 +83,10 @@ class DeviceCommands:
             events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
         self._local, self._heartbeat_seconds = local, heartbeat_seconds
+        #: What actions may tell the microcontrollers of this device; whoever keeps these sets it.
+        self.mcus: Microcontrollers | None = None
+        #: Asks a program that speaks MQTT, as :meth:`LeafMqtt.ask`; the same.
+        self.ask_mqtt: Callable[[str, str, bytes, float], Awaitable[bytes | None]] | None = None
         self._linked = asyncio.Event()
         self._journal = Journal(settings.state_folder / FILE)
         if self._journal.damaged:
@@ -115,9 +121,12 @@ class DeviceCommands:
             look_at_signers=look_at_signers,
             refuse=self._refuse,
         )
+        turn = Turn()
+        #: Has an action run that somebody on this side of the hub asks for.
+        self.ask = LocalRuns(settings, self._context, turn).run
         self._results = Results(client, device_id, self._journal, on_claimed=lambda: self._queue.wake(), tell=events.tell)
         self._queue = CommandQueue(
-            device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context
+            device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context, turn=turn
         )
 
     @property
@@ -199,10 +208,18 @@ class DeviceCommands:
             read=self._read,
             store=self._store,
             id=command_id,
+            mcus=self.mcus,
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:
-        return await ask_program(self._local, subject, body, seconds)
+        try:
+            return await ask_program(self._local, subject, body, seconds)
+        except NobodyThere:
+            app, action = subject.split(".")[2:4]
+            found = await self.ask_mqtt(app, action, body, seconds) if self.ask_mqtt else None
+            if found is None:
+                raise
+            return found
 
     async def _read(self, stream: str, subject: str, seconds: float) -> bytes | None:
         stored = await get_last(self._client, stream, subject, timeout=seconds)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeagent.errors import Closed, EdgeError
+from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.identity import Identity
 from edgeagent.leaf.apps import AGENT_INBOX
 from edgeagent.leaf.leaf import Leaf, LeafOptions
@@ -18,7 +18,7 @@ from edgeagent.settings import Settings
 from edgeagent.status import LeafStatus, Problem
 from edgeagent.subjects import agent_inbox
 
-__all__ = ["ConnectionLost", "LeafConnections", "leaf_options", "leaf_problem", "leaf_status"]
+__all__ = ["ANEW", "ConnectionLost", "LeafConnections", "LeafMoved", "leaf_options", "leaf_problem", "leaf_status"]
 
 _WHAT = "reach the leaf"
 
@@ -48,6 +48,7 @@ def leaf_options(
         port=leaf.port,
         mode=leaf.mode,
         server=leaf.server,
+        mqtt=settings.mqtt,
         collectors=tuple(each.name for each in load_folder(machine, settings.collectors_folder)[0]) if machine else (),
         store_max_bytes=leaf.store_max_bytes if store_bytes is None else store_bytes,
         memory_store_max_bytes=leaf.memory_store_max_bytes,
@@ -69,19 +70,28 @@ def leaf_status(leaf: Leaf) -> LeafStatus:
         pid=leaf.pid or 0,
         version=leaf.version,
         restarts=leaf.restarts,
+        mqtt=leaf.mqtt.status(),
     )
 
 
 def leaf_problem(leaf: Leaf) -> Problem | None:
-    """What is wrong with the leaf now, None while it runs."""
+    """What is wrong with the leaf now, or with its MQTT while it runs; None: nothing."""
     if leaf.state in (State.RUNNING, State.STOPPING, State.STOPPED):
-        return None
+        return leaf.mqtt.problem
     problem = leaf.last_problem
     return Problem(f"the leaf is {leaf.state.value.replace('_', ' ')}: {problem.why}", problem.remedy) if problem else None
 
 
 class ConnectionLost(Closed):
     """The leaf ended a connection of the agent's in a way from which nats-py does not come back."""
+
+
+class LeafMoved(Failed):
+    """The leaf was restarted and another program had taken its port meanwhile."""
+
+
+#: After these the agent begins anew in the same process, and its leaf goes on.
+ANEW = (LeafMoved, ConnectionLost)
 
 
 class LeafConnections:

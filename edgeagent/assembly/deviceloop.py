@@ -12,7 +12,8 @@ from pathlib import Path
 
 from edgeagent import runtime, settings
 from edgeagent.assembly import freememory
-from edgeagent.assembly.device import ANEW, Agent
+from edgeagent.assembly.device import Agent
+from edgeagent.assembly.deviceleaf import ANEW
 from edgeagent.backoff import Backoff
 from edgeagent.errors import EdgeError
 from edgeagent.settings import Settings

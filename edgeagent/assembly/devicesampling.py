@@ -18,16 +18,18 @@ from edgeagent.errors import UsageProblem
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.localsubjects import local_metric
 from edgeagent.machine import Machine
+from edgeagent.patterns import gpiowatch
 from edgeagent.patterns.alerts import Alerts
 from edgeagent.patterns.collectorhealth import FILE, Healths, Told
 from edgeagent.patterns.events import Events
+from edgeagent.patterns.gpio import Pins
 from edgeagent.patterns.programcollectors import load_folder
 from edgeagent.patterns.sampler import SOURCE, Sampler
 from edgeagent.ratelimit import RateLimit
 from edgeagent.runtime import Tasks
 from edgeagent.sample import Sample, parse, source_of
 from edgeagent.settings import Settings
-from edgeagent.status import SamplingStatus
+from edgeagent.status import Problem, SamplingStatus
 
 __all__ = ["DeviceSampling", "Parts"]
 
@@ -49,19 +51,20 @@ class DeviceSampling:
     """The measurements of one device. wanted: the settings with the configuration that counts now.
 
     forwarding: says what became of the messages in the leaf's store; whoever forwards them sets it.
-    on_alerts: called when the names of the raised alerts are others, unless that happens all the time; whoever reports them sets it.
+    on_samples: is shown all samples of this device as they are taken, with their source; None: nobody wants them. on_alerts: called when the names of the raised alerts are others, unless that happens all the time; whoever reports them sets it.
     """
 
     def __init__(self, parts: Parts, wanted: Settings) -> None:
         self._parts, self._wanted = parts, wanted
         self.forwarding: Callable[[], OwnState] = OwnState
         self.on_alerts: Callable[[], None] = lambda: None
+        self.on_samples: Callable[[str, list[Sample]], None] | None = None
         self._reports, self._severities = RateLimit(REPORTS_A_SECOND, REPORTS), dict[str, str]()
         tell, changed = parts.events.tell, self._changed
         plugins = load_plugins()
         self._healths = Healths(tell, changed, Told(wanted.state_folder / FILE))
         self._programs, failures = load_folder(parts.machine, wanted.collectors_folder)
-        self._own_sources = frozenset({SOURCE, *(program.name for program in self._programs)})
+        self._own_sources = frozenset({SOURCE, gpiowatch.SOURCE, *(program.name for program in self._programs)})
         self.alerts = Alerts(wanted.state_folder, wanted.alert, tell, self._alerts_changed, self._own_sources)
         parts.events.on_empty = self.alerts.tell_again
         unusable = {**plugins, **failures}
@@ -69,7 +72,17 @@ class DeviceSampling:
         for name, why in unusable.items():
             self._healths.unusable(name, why)
         client = parts.links.agent
-        self.sampler = Sampler(client, parts.machine, wanted, self._healths, on_samples=self.alerts.take, own=self._own)
+        self.sampler = Sampler(client, parts.machine, wanted, self._healths, on_samples=self._taken, own=self._own)
+        self._pins = gpiowatch.GpioWatch(
+            Pins(wanted, parts.machine),
+            wanted.gpio.pins,
+            interval_seconds=wanted.sampling.interval_seconds,
+            take=self.sampler.take,
+            tell=tell,
+            on_problems=lambda found: parts.status.pins_changed(
+                [Problem(f"cannot {each.what}: {each.why}", each.remedy) for each in found]
+            ),
+        )
         self._subscription: Any = None
         self._tasks: Tasks | None = None
         self._apply()
@@ -79,6 +92,7 @@ class DeviceSampling:
         self._tasks = tasks
         tasks.start("collectors", self.sampler.rounds())
         tasks.start("samples", self.sampler.flushes())
+        self._pins.start(tasks)
         tasks.start("alerts", self.alerts.keep())
         tasks.start("alerts' samples", self._listen())
         for program in self._programs:
@@ -89,6 +103,7 @@ class DeviceSampling:
         """Go on with these."""
         before, self._wanted = self._wanted, wanted
         self.sampler.set_settings(wanted)
+        self._pins.set_interval(wanted.sampling.interval_seconds)
         self._apply()
         if before.alert != wanted.alert:
             self.alerts.set_rules(wanted.alert)
@@ -109,6 +124,11 @@ class DeviceSampling:
             alerts=list(self.alerts.severities),
             raised=self.alerts.standing,
         )
+
+    def _taken(self, source: str, samples: list[Sample]) -> None:
+        self.alerts.take(source, samples)
+        if self.on_samples is not None:
+            self.on_samples(source, samples)
 
     def _changed(self) -> None:
         self._parts.status.sampling_changed(self.status)
@@ -135,9 +155,10 @@ class DeviceSampling:
             await self._subscribe()
 
     async def _subscribe(self) -> None:
-        if not self.alerts.is_idle and self._subscription is None:
+        wanted = not self.alerts.is_idle or self.on_samples is not None
+        if wanted and self._subscription is None:
             self._subscription = await self._parts.links.agent.subscribe(local_metric(), cb=self._hear)
-        elif self.alerts.is_idle and self._subscription is not None:
+        elif not wanted and self._subscription is not None:
             subscription, self._subscription = self._subscription, None
             await subscription.unsubscribe()
 
@@ -148,4 +169,4 @@ class DeviceSampling:
             samples: list[Sample] = [] if source in self._own_sources else parse(message.subject, message.data)
         except UsageProblem:
             return  # the forwarder counts it
-        self.alerts.take(source, samples)
+        self._taken(source, samples)

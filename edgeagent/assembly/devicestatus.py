@@ -18,11 +18,13 @@ from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
 from edgeagent.status import (
+    BrokerStatus,
     CommandsStatus,
     CredentialsStatus,
     ForwardStatus,
     LeafStatus,
     LinkStatus,
+    McuStatus,
     Problem,
     SamplingStatus,
     Status,
@@ -80,11 +82,16 @@ class StatusKeeper:
         self._link_problem: Problem | None = self._unlinked()
         self._report_problem: Problem | None = None
         self._store_problems: list[Problem] = []
+        self._pin_problems: list[Problem] = []
         self._answered = 0
         self._commands = CommandsStatus()
         self._look_at_commands: Callable[[], CommandsStatus] = CommandsStatus
         self._look_at_sampling: Callable[[], SamplingStatus | None] = lambda: None
         self._look_at_forwarding: Callable[[], dict[str, ForwardStatus]] = dict
+        self._look_at_mcus: Callable[[], list[McuStatus]] = list
+        self._look_at_ways: Callable[[], list[Problem]] = list
+        self._look_at_brokers: Callable[[], dict[str, BrokerStatus]] = dict
+        self._broker_problems: list[Problem] = []
         self._changed = asyncio.Event()
         self.groups = groups
         self._write()
@@ -123,6 +130,11 @@ class StatusKeeper:
         self._store_problems = problems
         self._changed.set()
 
+    def pins_changed(self, problems: list[Problem]) -> None:
+        """What is wrong with the pins."""
+        self._pin_problems = problems
+        self._changed.set()
+
     def link_lost(self) -> None:
         """The leaf's connection to the hub ended."""
         if self._link.up:
@@ -147,6 +159,19 @@ class StatusKeeper:
     def watch_forwarding(self, look: Callable[[], dict[str, ForwardStatus]]) -> None:
         """look: says how far it is, by stream, whenever the file is written."""
         self._look_at_forwarding = look
+
+    def watch_mcus(self, look: Callable[[], list[McuStatus]], problems: Callable[[], list[Problem]]) -> None:
+        """look, problems: say how the microcontrollers are, and what is wrong with the ways to them, whenever the file is written."""
+        self._look_at_mcus, self._look_at_ways = look, problems
+
+    def brokers_changed(self, look: Callable[[], dict[str, BrokerStatus]], problems: list[Problem]) -> None:
+        """look: says how they are, when the file is next written. problems: what is wrong with them."""
+        self._look_at_brokers, self._broker_problems = look, problems
+        self._changed.set()
+
+    def touch(self) -> None:
+        """Something that is looked at is another now."""
+        self._changed.set()
 
     async def keep(self) -> None:
         """Write what changes, for ever."""
@@ -207,7 +232,16 @@ class StatusKeeper:
         return str(self._settings.state_folder / "leaf.log")
 
     def _problems(self) -> list[Problem]:
-        found = (self._leaf_problem, *self._store_problems, self._link_problem, self._renewal_problem, self._report_problem)
+        found = (
+            self._leaf_problem,
+            *self._store_problems,
+            *self._pin_problems,
+            self._link_problem,
+            self._renewal_problem,
+            self._report_problem,
+            *self._look_at_ways(),
+            *self._broker_problems,
+        )
         return list(dict.fromkeys(problem for problem in found if problem))
 
     def _write(self) -> None:
@@ -230,7 +264,9 @@ class StatusKeeper:
                 waiting={what: count for what, count in waiting.items() if count},
                 commands=self._commands,
                 sampling=self._look_at_sampling(),
+                mcus=self._look_at_mcus(),
                 forward=self._look_at_forwarding(),
+                brokers=self._look_at_brokers(),
                 problems=self._problems(),
             ),
         )

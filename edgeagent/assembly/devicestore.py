@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeagent.assembly.devicecommands import DeviceCommands
+from edgeagent.assembly.mqttcare import MqttCare
 from edgeagent.identity import Identity
+from edgeagent.leaf.conf import ACCOUNT
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.leaf.storelimit import StoreLimit, choose, claimed
 from edgeagent.link import Client
@@ -26,7 +28,7 @@ def limit_of(settings: Settings) -> StoreLimit:
 
 def store_bytes(settings: Settings) -> int:
     """What nats-server is told: the limit, but not less than its streams were promised before; they become smaller once it runs."""
-    return max(limit_of(settings).limit_bytes, claimed(settings.state_folder / "js"))
+    return max(limit_of(settings).limit_bytes, claimed(settings.state_folder / "js", ACCOUNT))
 
 
 class DeviceStore:
@@ -47,6 +49,8 @@ class DeviceStore:
             tell=events.tell,
         )
 
+        self.mqtt = MqttCare(leaf, lambda problems: self._health_changed(self.health.problem))
+
     def watch(self, tell_problems: Callable[[list[Problem]], None]) -> None:
         """Have ``tell_problems`` called with what is wrong with the store, now and at each change."""
         self._tell_problems = tell_problems
@@ -56,6 +60,7 @@ class DeviceStore:
         """Look after it from now on, until ``tasks`` are closed."""
         tasks.start("clock", self.clock.run())
         tasks.start("store health", self.health.run())
+        tasks.start("mqtt", self.mqtt.run())
 
     def link_came(self) -> None:
         """The hub can be reached (again)."""
@@ -66,7 +71,7 @@ class DeviceStore:
         return NO_SPACE if self.health.is_full else ""
 
     def _health_changed(self, problem: Problem | None) -> None:
-        self._tell_problems([found for found in (problem, self._too_little()) if found])
+        self._tell_problems([found for found in (problem, self._too_little(), *self.mqtt.problems) if found])
 
     def _too_little(self) -> Problem | None:
         if not self.limit.is_too_little:

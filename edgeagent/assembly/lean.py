@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.assembly.latemodule import put_off
+from edgeagent.bridge.latessl import LateSsl
 from edgeagent.trust import websockets
 
 __all__ = ["HEADERS", "load_libraries"]
@@ -26,6 +27,8 @@ def load_libraries() -> None:
     put_off("msgspec.inspect")  # for JSON schemas
     with _hidden("typing_extensions"):  # typing has all that msgspec (0.19) looks for there
         importlib.import_module("msgspec")
+    put_off("urllib.request")  # with all of HTTP and of e-mail: paho-mqtt (2.1) asks it for a proxy, if PySocks is there
+    vars(importlib.import_module("urllib")).setdefault("request", sys.modules.get("urllib.request"))
     put_off("nats.js", api=_api())
     with _hidden("importlib.metadata"):  # where nats-py (2.16) looks up its own version, for its greeting to the server
         client = importlib.import_module("nats.aio.client")
@@ -47,7 +50,7 @@ def _put_off_openssl() -> None:
         put_off("hmac", compare_digest=importlib.import_module("_operator")._compare_digest)  # for secrets
     asyncio = importlib.import_module("asyncio")
     vars(asyncio).setdefault("sslproto", sys.modules["asyncio.sslproto"])
-    vars(sys.modules["asyncio.base_events"]).update(ssl=_SslOfAsyncio())
+    vars(sys.modules["asyncio.base_events"]).update(ssl=LateSsl())
 
 
 def _own_sha256() -> Any:
@@ -56,13 +59,6 @@ def _own_sha256() -> Any:
         with contextlib.suppress(ImportError):
             return importlib.import_module(name).sha256
     return None
-
-
-class _SslOfAsyncio:
-    """``ssl`` as ``asyncio.base_events`` sees it, which asks of each socket whether it is one of ssl's. None is before ssl is loaded."""
-
-    def __getattr__(self, name: str) -> Any:
-        return () if name == "SSLSocket" and "_ssl" not in sys.modules else getattr(sys.modules["ssl"], name)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from edgeagent.assembly.devicemcus import DeviceMcus
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
 from edgeagent.assembly.renewer import Renewer
@@ -31,6 +32,7 @@ class Parts(Protocol):
     renewer: Renewer
     app_config: AppConfig
     metrics: DeviceMetrics
+    mcus: DeviceMcus
     tasks: Tasks
 
 
@@ -115,3 +117,4 @@ class LiveSettings:
             if KEYS[name].of(before) != KEYS[name].of(self._now):
                 effect(self._parts, self._now)
         self._parts.tasks.start("app configuration", self._parts.app_config.set(tables_of(values)))
+        self._parts.mcus.set_configuration(values)

@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 
 from edgeagent import localsubjects
 from edgeagent import status as statuses
-from edgeagent.assembly.apps import leaf_url
+from edgeagent.assembly.logins import leaf_url
 from edgeagent.chunk import Point
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 from edgeagent.leaf.apps import CLI_INBOX

@@ -26,8 +26,9 @@ _EXAMPLE = "for example: edgeagent put doors open=3 side=north"
 
 def sample_subject(name: str) -> str:
     """Where samples of ``name`` go: a program's name, and more tokens after a dot. Raises UsageProblem."""
-    if name.partition(".")[0] == localsubjects.AGENT_SOURCE:
-        raise UsageProblem(_WHAT, f"the samples of {localsubjects.AGENT_SOURCE!r} are the agent's own", "choose another name")
+    source = name.partition(".")[0]
+    if source in localsubjects.OWN_SOURCES:
+        raise UsageProblem(_WHAT, f"the samples of {source!r} are the agent's own", "choose another name")
     return localsubjects.local_metric(_checked(name))
 
 

@@ -25,6 +25,7 @@ from edgeagent.cli import (
     hub,
     local,
     lock,
+    mcu,
     metrics,
     operator,
     put,
@@ -58,6 +59,7 @@ app.add_typer(file.app, name="file")
 app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
 app.add_typer(apps.app, name="app")
+app.add_typer(mcu.app, name="mcu")
 app.add_typer(collectors.app, name="collectors")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")

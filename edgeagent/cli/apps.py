@@ -32,6 +32,7 @@ def add(
     nkey: Annotated[
         bool, typer.Option("--nkey", help="A key instead of a password; its seed is written beside the file.")
     ] = False,
+    mqtt: Annotated[bool, typer.Option("--mqtt", help="A login for MQTT too (MQTT_HOST, MQTT_PORT, ...).")] = False,
     group: Annotated[str, typer.Option("--group", help="The group that may read the file (mode 640).", metavar="GROUP")] = "",
     publish: Annotated[
         list[str] | None,
@@ -53,12 +54,14 @@ def add(
     from edgeagent.assembly.apps import add as make
 
     wanted = settings.load(settings_file)
-    made = make(wanted, name, target=out, nkey=nkey, publish=publish or [], subscribe=subscribe or [], group=group)
-    file, known = running.run(made)
+    made = make(wanted, name, target=out, nkey=nkey, mqtt=mqtt, publish=publish or [], subscribe=subscribe or [], group=group)
+    file, known, problem = running.run(made)
     typer.echo(f"{name} has a login; its environment is in {file}")
     typer.echo(f"systemd: EnvironmentFile={file}    docker: --network host --env-file {file}")
     if not known:
         typer.echo(_LATER)
+    if problem:
+        raise problem
 
 
 @app.command("ls")
@@ -71,7 +74,11 @@ def list_(settings_file: SettingsFile = None, as_json: Annotated[bool, typer.Opt
     from edgeagent.leaf.apps import permissions
 
     rows = [
-        {"id": app.name, "login": "nkey" if app.nkey else "password", **permissions(app)}
+        {
+            "id": app.name,
+            "login": f"{'nkey' if app.nkey else 'password'}{', mqtt' if app.mqtt_password else ''}",
+            **permissions(app),
+        }
         for app in listed(settings.load(settings_file))
     ]
     if as_json:

@@ -17,7 +17,16 @@ from edgeagent.places import SYSTEM_SETTINGS, is_there
 from edgeagent.times import age, duration, moment, parse_rfc3339
 
 if TYPE_CHECKING:
-    from edgeagent.status import CommandsStatus, CredentialsStatus, ForwardStatus, RaisedAlert, SamplingStatus
+    from edgeagent.status import (
+        BrokerStatus,
+        CommandsStatus,
+        CredentialsStatus,
+        ForwardStatus,
+        McuStatus,
+        MqttStatus,
+        RaisedAlert,
+        SamplingStatus,
+    )
 
 __all__ = ["add_to"]
 
@@ -102,11 +111,15 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     lines.append(
         f"  leaf     {was}{leaf.state.replace('_', ' ')}, nats://127.0.0.1:{leaf.port}{moved}  (nats-server {leaf.version or '?'})"
     )
+    if leaf.mqtt:
+        lines.append(f"  mqtt     {was}{_mqtt(leaf.mqtt)}")
     lines.append(f"  groups   {', '.join(found.groups) or 'none'}")
     lines.append(f"  waiting  {', '.join(f'{count} {what}' for what, count in found.waiting.items()) or 'nothing'}")
     lines += _commands(found.commands, now)
     lines += _sampling(found.sampling, now)
+    lines += _mcus(found.mcus)
     lines += _forwarding(found.forward, now)
+    lines += _brokers(found.brokers)
     if not running:
         lines.append("  wrong    the agent is not running: start it with `sudo systemctl start edgeagent` or `edgeagent run`")
     for problem in found.problems:
@@ -114,6 +127,12 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
         if problem.remedy:
             lines.append(f"           {problem.remedy}")
     return lines
+
+
+def _mqtt(mqtt: MqttStatus) -> str:
+    host = f"[{mqtt.host}]" if ":" in mqtt.host else mqtt.host
+    moved = f", because port {mqtt.wished_port} was taken" if mqtt.port != mqtt.wished_port else ""
+    return f"{'mqtts' if mqtt.tls else 'mqtt'}://{host}:{mqtt.port}{moved}"
 
 
 def _commands(commands: CommandsStatus, now: datetime) -> list[str]:
@@ -135,6 +154,25 @@ def _sampling(sampling: SamplingStatus | None, now: datetime) -> list[str]:
     lines += [f"           {plain(each.name)}: {plain(each.error)}" for each in failing]
     lines += [f"  alerts   {', '.join(sampling.alerts)}"] if sampling.alerts else []
     return lines + [f"           {_alert(each, now)}" for each in sampling.raised]
+
+
+def _brokers(brokers: dict[str, BrokerStatus]) -> list[str]:
+    lines: list[str] = []
+    for name, broker in brokers.items():
+        parts = [f"{'' if broker.connected else 'not '}connected to {broker.where}", f"{broker.taken} taken, {broker.sent} sent"]
+        parts += [f"{broker.waiting} waiting"] if broker.waiting else []
+        parts += [f"{broker.dropped} dropped"] if broker.dropped else []
+        parts += [f"{broker.malformed} not readable, the last at {plain(broker.unreadable)}"] if broker.malformed else []
+        lines.append(f"  {'broker' if not lines else '':<8} {plain(name)}: {', '.join(parts)}")
+    return lines
+
+
+def _mcus(found: list[McuStatus]) -> list[str]:
+    """How many are how; `edgeagent mcu ls` has the rest."""
+    states = [each.state for each in found]
+    counts = [f"{states.count(state)} {plain(state)}" for state in dict.fromkeys(states)]
+    lines = [f"  mcus     {', '.join(counts)}"] if counts else []
+    return lines + [f"           {plain(each.id)}: {plain(each.problem)}" for each in found if each.problem]
 
 
 def _alert(raised: RaisedAlert, now: datetime) -> str:

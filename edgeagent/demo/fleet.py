@@ -149,6 +149,10 @@ class DemoFleet:
 
     async def _start_device(self, device: DemoDevice) -> None:
         file = self.folder.settings(device.id)
+        if device.mcu:
+            port = self.folder.mcu_port(device)
+            board = interpreter.argv("edgeagent.demo.greenhouse", str(port))
+            await self._supervise(device.mcu, files.make_folder(port.with_suffix(""), 0o700), board, port.with_suffix(".log"))
         command = interpreter.argv("edgeagent.assembly.agent", str(file))
         await self._supervise(device.id, file.parent, command, file.with_name("agent.log"))
 

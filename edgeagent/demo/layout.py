@@ -52,18 +52,29 @@ QUICK = Pace(
 
 @dataclass(frozen=True, kw_only=True)
 class DemoDevice:
+    """mcu: the microcontroller behind it; empty: none."""
+
     id: str
     groups: tuple[str, ...]
     labels: dict[str, str]
+    mcu: str = ""
 
 
-def devices(count: int) -> list[DemoDevice]:
-    """pi-01, pi-02, ...: each in the group of its site, every second one in ``kitchen`` or ``office``; pi-02 has no floor."""
+def devices(count: int, mcu: str = "") -> list[DemoDevice]:
+    """pi-01, pi-02, ...: each in the group of its site, every second one in ``kitchen`` or ``office``; pi-02 has no floor. mcu: behind the
+    first one."""
     made = []
     for number in range(1, count + 1):
         site = SITES[(number - 1) % len(SITES)]
         labels = {"site": site} if number % 3 == 2 else {"site": site, "floor": str(number % 4)}
-        made.append(DemoDevice(id=f"pi-{number:02}", groups=(site, "kitchen" if number % 2 else "office"), labels=labels))
+        made.append(
+            DemoDevice(
+                id=f"pi-{number:02}",
+                groups=(site, "kitchen" if number % 2 else "office"),
+                labels=labels,
+                mcu=mcu if number == 1 else "",
+            )
+        )
     return made
 
 
@@ -97,9 +108,21 @@ class DemoFolder:
     def settings(self, device_id: str) -> Path:
         return self.device(device_id) / "agent.toml"
 
+    def mcu_port(self, device: DemoDevice) -> Path:
+        """Leads to the port of its microcontroller while that runs."""
+        return self.device(device.id) / f"{device.mcu}.tty"
+
     def settings_text(self, device: DemoDevice, *, leaf_port: int, cable_port: int, pace: Pace = QUICK) -> str:
         """An agent.toml that keeps everything in the device's own folder and reaches the hub through its cable."""
         labels = ", ".join(f"{key} = {json.dumps(value)}" for key, value in device.labels.items())
+        allowed = [
+            "ping",
+            "identify",
+            "logs",
+            "service.status",
+            "exec",
+            *([f"mcu.{device.mcu}.*", "mcu.logs"] if device.mcu else []),
+        ]
         return f"""\
 # One device of the demo. `edgeagent run --settings` this file starts it by hand. The demo sets hub.urls and leaf.port
 # at each start; the rest stays as you change it.
@@ -129,7 +152,7 @@ flush_seconds = {pace.flush_seconds}
 seconds = {pace.forward_seconds}
 
 [commands]
-allow = ["ping", "identify", "logs", "service.status", "exec"]
+allow = {json.dumps(allowed)}
 
 [exec]
 enabled = true
@@ -140,4 +163,7 @@ user = "{"root" if os.geteuid() == 0 else ""}"
 state = "."
 runtime = "."
 collectors = "{COLLECTORS}"
-"""
+{self._wired(device)}"""
+
+    def _wired(self, device: DemoDevice) -> str:
+        return f"\n[serial.mcus.{device.mcu}]\nport = {json.dumps(str(self.mcu_port(device)))}\n" if device.mcu else ""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent import files
-from edgeagent.hub import certificates
 from edgeagent.hub.address import local_host
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.tls import covers
 from edgeagent.hub.tlsfolder import TlsFolder
+from edgeagent.trust import certificates
 
 __all__ = ["Trust", "current", "current_file", "local", "split"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edgeagent import files
 from edgeagent.errors import Failed
-from edgeagent.hub import certificates
 from edgeagent.hub.address import is_loopback, is_wildcard
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.tls import covers
+from edgeagent.trust import certificates
 
 __all__ = ["check", "read", "stamp", "unnamed"]
 

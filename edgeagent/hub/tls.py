@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import msgspec
+
+from edgeagent.trust.validity import AUTHORITY_LIFE, SERVER_LIFE, START
 
 __all__ = [
     "AUTHORITY_LIFE",
@@ -28,11 +30,6 @@ __all__ = [
     "signing_since",
 ]
 
-#: Since when every certificate is valid. A Raspberry Pi boots at the date of its image, a Pico in 2021.
-START = datetime(2020, 1, 1, tzinfo=timezone.utc)
-AUTHORITY_LIFE = timedelta(days=20 * 365)
-#: Browsers and some libraries refuse server certificates of more than 398 days.
-SERVER_LIFE = timedelta(days=365)
 #: How long an authority is handed out before it signs: by then every device that is now and then online has it. And how long it has
 #: signed before those before it are no longer handed out, should the hub's clock go back.
 SPREAD = timedelta(days=30)

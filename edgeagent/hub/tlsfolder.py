@@ -17,10 +17,11 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, UsageProblem
-from edgeagent.hub import certificates, tls
+from edgeagent.hub import tls
 from edgeagent.hub.address import is_wildcard, own_address
-from edgeagent.hub.certificates import Pair
 from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.trust import certificates
+from edgeagent.trust.certificates import Pair
 
 __all__ = ["TlsFolder", "names"]
 

@@ -14,12 +14,13 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.errors import Failed, UsageProblem
-from edgeagent.localsubjects import local_metric
+from edgeagent.localsubjects import OWN_SOURCES, local_metric
 from edgeagent.subjects import ID_RULE, is_id
 
 __all__ = [
     "AGENT_INBOX",
     "CLI_INBOX",
+    "NAMES_TAKEN",
     "App",
     "check_name",
     "environment",
@@ -36,7 +37,7 @@ AGENT_INBOX = "_INBOX.agent"
 #: Below this `edgeagent app` waits for the answer, in the account of the agent.
 CLI_INBOX = "_INBOX.cli"
 #: The leaf's own users, and the inboxes of others.
-_TAKEN = ("agent", "agent-local", "app", "sys", "cli", "ops", "srv")
+NAMES_TAKEN = (*OWN_SOURCES, "agent-local", "agent-mqtt", "app", "sys", "cli", "ops", "srv")
 #: A plain subject of an inbox. No client's is longer than a hundred characters or so.
 _INBOX = re.compile(r"(?=.{1,256}\Z)_INBOX(\.[A-Za-z0-9_$+=:/@-]+)+\Z")
 _GRANT = re.compile(r"local(\.([A-Za-z0-9_-]+|\*))+(\.>)?\Z")
@@ -44,7 +45,7 @@ _GRANT = re.compile(r"local(\.([A-Za-z0-9_-]+|\*))+(\.>)?\Z")
 
 class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One program. It has a password or an nkey. publish, subscribe: subjects below ``local.`` besides its own.
-    file: its environment file; the seed of an nkey is beside it.
+    file: its environment file; the seed of an nkey is beside it. mqtt_password: of its MQTT login; empty: it has none.
 
     ``repr`` does not show the password.
     """
@@ -55,6 +56,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
     file: str = ""
+    mqtt_password: str = ""
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -62,8 +64,8 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def check_name(name: str) -> str:
     """Return the name if a program may be called so; raise UsageProblem otherwise."""
-    if not is_id(name) or name in _TAKEN:
-        why = "it is one of the leaf's own names" if name in _TAKEN else f"it must be {ID_RULE}"
+    if not is_id(name) or name in NAMES_TAKEN:
+        why = "it is one of the leaf's own names" if name in NAMES_TAKEN else f"it must be {ID_RULE}"
         raise UsageProblem(f"call a program {name!r}", why, "choose another name")
     return name
 

@@ -5,13 +5,14 @@ The values follow what was measured with nats-server 2.15.1 on slow and broken l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from edgeagent.leaf import mqttconf
 from edgeagent.leaf.apps import AGENT_INBOX, App, foreign, owned, permissions
-from edgeagent.localsubjects import AGENT_SOURCE, local_action, local_config, local_data, local_metric
+from edgeagent.leaf.conftext import listed, quote, rights
+from edgeagent.localsubjects import OWN_SOURCES, local_action, local_config, local_data, local_metric
 
 __all__ = [
     "ACCOUNT",
@@ -23,7 +24,6 @@ __all__ = [
     "SYSTEM_USER",
     "LeafConf",
     "leafnodes",
-    "quote",
     "render",
 ]
 
@@ -73,6 +73,7 @@ class LeafConf:
     proxy: an HTTP proxy for the hub's addresses, ``http://[user:password@]host:port``; empty: none. It sees a ``wss://`` hub's name and
     how much is said, no more.
     apps: local programs with a login of their own. sources: whose samples only the agent writes.
+    mqtt: for MQTT clients; None: nobody has a login for it, so there is no listener.
     """
 
     server_name: str
@@ -94,14 +95,16 @@ class LeafConf:
     memory_store_max_bytes: int = 8 << 20
     sync_seconds: float = 10.0
     apps: tuple[App, ...] = ()
-    sources: tuple[str, ...] = (AGENT_SOURCE,)
+    sources: tuple[str, ...] = OWN_SOURCES
+    mqtt: mqttconf.MqttConf | None = None
     reconnect_seconds: float = 10.0
     ping_seconds: float = 30.0
 
 
 def render(conf: LeafConf) -> str:
     """The text of the configuration file."""
-    return "\n\n".join([_HEAD, _server(conf), _jetstream(conf), _accounts(conf), leafnodes(conf)]) + "\n"
+    mqtt = [mqttconf.listener(conf.mqtt)] if conf.mqtt else []
+    return "\n\n".join([_HEAD, _server(conf), _jetstream(conf), _accounts(conf), leafnodes(conf), *mqtt]) + "\n"
 
 
 _HEAD = "# Written by edgeagent at every start; what you change here is lost. Change agent.toml instead."
@@ -127,16 +130,17 @@ def _jetstream(conf: LeafConf) -> str:
   store_dir: {quote(conf.store)}
   domain: {quote(conf.domain)}
   max_memory_store: {conf.memory_store_max_bytes}
-  max_file_store: {conf.store_max_bytes}
+  max_file_store: {conf.store_max_bytes + (conf.mqtt.store_bytes if conf.mqtt else 0)}
   sync_interval: {_duration(conf.sync_seconds)}
 }}"""
 
 
 def _accounts(conf: LeafConf) -> str:
+    mqtt = mqttconf.account(conf.mqtt) if conf.mqtt else ""
     return f"""accounts {{
   {ACCOUNT} {{
     jetstream: enabled
-    users: [ {{ user: {AGENT_USER}, password: {quote(conf.agent_password)} }} ]
+    users: [ {{ user: {AGENT_USER}, password: {quote(conf.agent_password)}{_kinds(conf)} }} ]
     exports: [{_exports(conf.sources)}]
   }}
   {LOCAL_ACCOUNT} {{
@@ -144,34 +148,36 @@ def _accounts(conf: LeafConf) -> str:
     ]
     imports: [{_imports(conf.sources)}]
   }}
-  SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)} }} ] }}
+  SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {quote(conf.system_password)}{_kinds(conf)} }} ] }}{mqtt}
 }}
 system_account: SYS
 no_auth_user: {APP_USER}"""
 
 
+def _kinds(conf: LeafConf) -> str:
+    """NATS users are none of MQTT's: its listener may be open to the network, and takes ``no_auth_user`` as the others do."""
+    return ', allowed_connection_types: ["STANDARD"]' if conf.mqtt else ""
+
+
 def _users(conf: LeafConf) -> list[str]:
+    kinds = _kinds(conf)
     others = owned(conf.apps, conf.sources)
-    speaks, hears = _rights(APP_SUBJECTS, others["publish"]), _rights(APP_SUBJECTS, others["subscribe"])
+    speaks, hears = rights(APP_SUBJECTS, others["publish"]), rights(APP_SUBJECTS, others["subscribe"])
     return [
-        _user(f"user: {LOCAL_USER}, password: {quote(conf.agent_password)}", _rights(_SPOKEN), _rights(_HEARD)),
-        _user(f"user: {APP_USER}, password: {quote(conf.app_password)}", speaks, hears),
-        *(_app(app, conf.sources) for app in conf.apps),
+        _user(f"user: {LOCAL_USER}, password: {quote(conf.agent_password)}{kinds}", rights(_SPOKEN), rights(_HEARD)),
+        _user(f"user: {APP_USER}, password: {quote(conf.app_password)}{kinds}", speaks, hears),
+        *(_app(app, conf.sources, kinds) for app in conf.apps),
     ]
 
 
-def _app(app: App, sources: tuple[str, ...]) -> str:
-    rights = permissions(app)
+def _app(app: App, sources: tuple[str, ...], kinds: str) -> str:
+    own = permissions(app)
     login = f"nkey: {app.nkey}" if app.nkey else f"user: {quote(app.name)}, password: {quote(app.password)}"
-    return _user(login, _rights(rights["publish"], foreign(sources, app.name)), _rights(rights["subscribe"]))
+    return _user(login + kinds, rights(own["publish"], foreign(sources, app.name)), rights(own["subscribe"]))
 
 
 def _user(login: str, publish: str, subscribe: str) -> str:
     return f"\n      {{ {login}, permissions: {{ publish: {publish}, subscribe: {subscribe} }} }}"
-
-
-def _rights(allow: Iterable[str], deny: Iterable[str] = ()) -> str:
-    return f"{{ allow: {_list(allow)}, deny: {_list(deny)} }}"
 
 
 def _exports(sources: tuple[str, ...]) -> str:
@@ -199,10 +205,10 @@ def leafnodes(conf: LeafConf) -> str:
 
 def _remote(conf: LeafConf) -> str:
     lines = [
-        f"urls: {_list(conf.hub_urls)}",
+        f"urls: {listed(conf.hub_urls)}",
         f"account: {ACCOUNT}",
-        f"deny_imports: {_list(LOCAL_ONLY)}",
-        f"deny_exports: {_list(LOCAL_ONLY)}",
+        f"deny_imports: {listed(LOCAL_ONLY)}",
+        f"deny_exports: {listed(LOCAL_ONLY)}",
         # The hub advertises its own addresses, which may not be reachable from here, or lead past a proxy.
         "ignore_discovered_servers: true",
         # s2_auto picks the costly s2_best when the round trip looks long.
@@ -246,30 +252,5 @@ def _proxy(url: str) -> list[str]:
     return [f"proxy {{ {', '.join(lines)} }}"]
 
 
-def _list(texts: Iterable[str]) -> str:
-    return f"[{', '.join(quote(text) for text in texts)}]"
-
-
 def _duration(seconds: float) -> str:
     return f'"{round(seconds * 1000)}ms"'
-
-
-#: The escapes that nats-server's parser knows (conf/lex.go); any other character but a control one stands for itself.
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def quote(value: str | Path) -> str:
-    """``value`` as a string of the configuration language.
-
-    Other control characters, and bytes of a file name that are no UTF-8, are written as ``\\xNN``.
-    """
-    return '"' + "".join(_ESCAPES.get(char) or _plain(char) for char in str(value)) + '"'
-
-
-def _plain(char: str) -> str:
-    code = ord(char)
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's marks for such bytes
-        return f"\\x{code - 0xDC00:02x}"
-    return char

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 from edgeagent import files
 from edgeagent.errors import Closed, EdgeError, Refused
 from edgeagent.leaf import apps, external, port
-from edgeagent.leaf.conf import AGENT_USER, LOCAL_ACCOUNT, LOCAL_USER, SYSTEM_USER, render
+from edgeagent.leaf.conf import LOCAL_ACCOUNT, render
+from edgeagent.leaf.logins import LeafLogins
+from edgeagent.leaf.mqtt import Mqtt
 from edgeagent.leaf.options import LeafOptions
-from edgeagent.leaf.secrets import LeafSecrets, load_or_make
+from edgeagent.leaf.secrets import load_or_make
 from edgeagent.natsserver import binary, ports, process, server
 from edgeagent.natsserver.failures import StartFailed
 from edgeagent.natsserver.supervisor import State, Supervisor
@@ -25,21 +27,29 @@ log = logging.getLogger(__name__)
 NAME = "the leaf"
 
 
-class Leaf:
+class Leaf(LeafLogins):
     """One device's leaf. Give it to one agent at a time: two servers on one store destroy it, and nats-server does not prevent that.
 
     on_change: called with every new state and, where there is one, the reason.
     """
 
     def __init__(self, options: LeafOptions, on_change: Callable[[State, str], None] | None = None) -> None:
+        super().__init__()
         self.options = options
         #: Where local programs connect; may change when a managed leaf starts again.
         self.port = options.port
         self._version = ""
         self._respelled = False
-        self._secrets: LeafSecrets | None = None
-        self._supervisor = Supervisor(NAME, self._prepare, timing=options.timing, on_change=on_change)
-        self._external = external.External(on_change)
+        self._supervisor = Supervisor(NAME, self._prepare, timing=options.timing, on_change=self._changed)
+        self._external = external.External(self._changed)
+        self._on_change = on_change or (lambda state, detail: None)
+        #: Whether and where it takes MQTT clients.
+        self.mqtt = Mqtt(options)
+        self._applying = asyncio.Lock()
+
+    def _changed(self, state: State, detail: str) -> None:
+        self.mqtt.changed.set()
+        self._on_change(state, detail)
 
     async def start(self, timeout: float | None = None) -> None:
         """Write the configuration and return when the leaf can be used; one that still runs is taken over.
@@ -49,6 +59,7 @@ class Leaf:
         """
         await asyncio.to_thread(self._make_folders)
         if self.options.mode == "external":
+            await asyncio.to_thread(self._decide_mqtt)
             self._respelled = await asyncio.to_thread(self._is_respelled)
             self._external.move(State.STARTING, problem=external.nothing_answers(self.port, self.options.unit))
             await self._offer()
@@ -111,10 +122,17 @@ class Leaf:
         self._supervisor.restart()
         await self.ready(timeout)
 
-    async def apply(self, *, hub_urls: tuple[str, ...] | None = None, credentials: Path | None = None) -> None:
+    async def apply(
+        self,
+        *,
+        hub_urls: tuple[str, ...] | None = None,
+        credentials: Path | None = None,
+        before_restart: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Link to another hub or with another credentials file, without disturbing local programs. None: as before.
 
-        New content of the same credentials file needs no call: it is read at every connect.
+        New content of the same credentials file needs no call: it is read at every connect. Logins are read anew, and so is what MQTT
+        needs. Only where that is switched on the leaf is restarted; before_restart is awaited then.
         Raises UsageProblem when the urls can't be meant, EdgeError when the leaf can't be told.
         """
         self.options = replace(
@@ -124,8 +142,9 @@ class Leaf:
         )
         if self.state in (State.STOPPED, State.STOPPING):
             raise Closed("change the leaf", f"it is {self.state.value}")
-        if await self._write():
-            await self._reload()
+        async with self._applying:
+            if await self._write():
+                await self._reload(before_restart)
 
     async def redial(self) -> None:
         """End the link, if there is one, and dial the hub at once with the credentials as they are now. Local programs do not notice.
@@ -166,35 +185,6 @@ class Leaf:
     def url(self) -> str:
         return f"nats://{ports.HOST}:{self.port}"
 
-    @property
-    def agent_login(self) -> tuple[str, str]:
-        """User and password of the agent: all rights in the account of the link and of the streams."""
-        return AGENT_USER, self.agent_password
-
-    @property
-    def local_login(self) -> tuple[str, str]:
-        """User and password of the agent in the account of the local programs."""
-        return LOCAL_USER, self.agent_password
-
-    @property
-    def sys_login(self) -> tuple[str, str]:
-        """User and password of the leaf's system account."""
-        return SYSTEM_USER, self.sys_password
-
-    @property
-    def agent_password(self) -> str:
-        return self._known_secrets.agent
-
-    @property
-    def sys_password(self) -> str:
-        return self._known_secrets.system
-
-    @property
-    def _known_secrets(self) -> LeafSecrets:
-        if self._secrets is None:
-            raise Closed("use the leaf", "it was not started")
-        return self._secrets
-
     def _make_folders(self) -> None:
         files.make_folder(self.options.folder, 0o700)
         self._secrets = load_or_make(self.options.folder / "secrets.json")
@@ -207,8 +197,10 @@ class Leaf:
         self._version = found.version
         launch = self._launch(found.path)
         pid = process.find_pid(launch)
-        lost = isinstance(problem, StartFailed) and problem.kind == "address_in_use"
-        self.port = port.choose(self.options.folder / "port.json", self.options.port, is_ours=pid is not None, lost=lost)
+        lost = problem.lost_port if isinstance(problem, StartFailed) else 0
+        keep = self.options.folder / "port.json"
+        self.port = port.choose(keep, self.options.port, is_ours=lambda wished: pid is not None, lost=lost)
+        self.mqtt.begin(self.agent_password, pid, lost)
         self._respelled = self._is_respelled()
         changed = self._write_conf()
         stale = pid is not None and (changed or process.program_of(pid) != found.path.resolve())
@@ -226,7 +218,14 @@ class Leaf:
         )
 
     async def _write(self) -> bool:
+        before = self.mqtt.status(), self.mqtt.problem
+        await asyncio.to_thread(self._decide_mqtt)
+        if (self.mqtt.status(), self.mqtt.problem) != before:
+            self._changed(self.state, "")
         return await asyncio.to_thread(self._write_conf)
+
+    def _decide_mqtt(self) -> None:
+        self.mqtt.decide(self.agent_password, self.pid or process.find_pid(self._launch(Path("nats-server"))))
 
     def _write_conf(self) -> bool:
         """Write the configuration; False, and no write, when it is the same as before (cards wear, disks are full)."""
@@ -245,16 +244,25 @@ class Leaf:
         known = apps.load(self.options.apps_file).values()
         # Not nats-server's to read, but another limit makes another file: a leaf that was left running is then started anew with it.
         head = f"# GOMEMLIMIT={self.options.go_memory_limit_bytes}B\n"
-        return (head + render(replace(conf, apps=tuple(known)))).encode("utf-8", "surrogateescape")
+        return (head + render(replace(conf, apps=tuple(known), mqtt=self.mqtt.conf))).encode("utf-8", "surrogateescape")
 
-    async def _reload(self) -> None:
+    async def _reload(self, before_restart: Callable[[], Awaitable[None]] | None = None) -> None:
         if self.options.mode == "external":
             launch = self._launch(Path("nats-server"))
             await external.signal_reload(launch, self.options.unit, self.port, self.options.server_name)
+            self.mqtt.refuse_problem()
             return
         child = self._supervisor.child
         if child is None or self.state is not State.RUNNING:
             return  # it reads the new configuration when it starts
+        if self.mqtt.needs_restart:
+            log.info(
+                "the leaf is started anew: what it listens to for MQTT changed, which nats-server takes up at its start only"
+            )
+            if before_restart:
+                await before_restart()
+            await self.restart()
+            return
         try:
             await server.reload(child)
         except EdgeError as error:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgeagent import mcus
 from edgeagent.errors import UsageProblem
 from edgeagent.leaf.conf import LeafConf
 from edgeagent.leaf.secrets import LeafSecrets
-from edgeagent.localsubjects import AGENT_SOURCE
+from edgeagent.localsubjects import OWN_SOURCES
+from edgeagent.mqttsettings import MqttSettings
 from edgeagent.natsserver.supervisor import Timing
 from edgeagent.subjects import ID_RULE, is_id
 
@@ -33,6 +35,7 @@ class LeafOptions:
     go_memory_limit_bytes: GOMEMLIMIT of a managed leaf.
     collectors: programs that measure and that the agent runs: only it writes their samples, as its own.
     unit: the systemd unit of an external leaf, for errors.
+    mqtt: where it takes MQTT clients, once there are some; files count from ``folder``.
     The sizes are in bytes, the times in seconds, with the meaning that they have in :class:`LeafConf`.
     Raises UsageProblem when they can't be meant.
     """
@@ -49,6 +52,7 @@ class LeafOptions:
     server: str = ""
     collectors: tuple[str, ...] = ()
     unit: str = "edgeagent-leaf"
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
     store_max_bytes: int = 512 << 20
     memory_store_max_bytes: int = 8 << 20
     go_memory_limit_bytes: int = 24 << 20
@@ -85,6 +89,15 @@ class LeafOptions:
         return self.folder / "apps.json"
 
     @property
+    def mcus_file(self) -> Path:
+        """Microcontrollers, of which some have a login."""
+        return self.folder / mcus.FILE
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "js"
+
+    @property
     def log_file(self) -> Path:
         return self.folder / "leaf.log"
 
@@ -98,7 +111,7 @@ class LeafOptions:
             server_name=self.server_name,
             domain=self.device_id,
             port=port,
-            store=self.folder / "js",
+            store=self.store,
             agent_password=secrets.agent,
             app_password=secrets.app,
             system_password=secrets.system,
@@ -113,7 +126,7 @@ class LeafOptions:
             store_max_bytes=self.store_max_bytes,
             memory_store_max_bytes=self.memory_store_max_bytes,
             sync_seconds=self.sync_seconds,
-            sources=(AGENT_SOURCE, *self.collectors),
+            sources=tuple(dict.fromkeys((*OWN_SOURCES, *self.collectors))),
             reconnect_seconds=self.reconnect_seconds,
             ping_seconds=self.ping_seconds,
         )

@@ -16,7 +16,7 @@ import msgspec
 from edgeagent import files
 from edgeagent.errors import EdgeError
 
-__all__ = ["FILE", "MIN_BYTES", "Disk", "StoreLimit", "choose", "claimed", "decide", "disk_of", "used_bytes"]
+__all__ = ["FILE", "MIN_BYTES", "Disk", "StoreLimit", "choose", "claimed", "decide", "disk_of", "mqtt_bytes", "used_bytes"]
 
 FILE = "store.json"
 #: Less is of no use: some hours of samples, and two dozen messages of 512 KiB in the stream for those.
@@ -24,7 +24,11 @@ MIN_BYTES = 16 << 20
 #: The floor is at most this part of the disk: a small card has other worries.
 FLOOR_PART = 10
 #: The folder of a store with one account's streams, as nats-server lays it out.
-_STREAMS = "jetstream/*/streams/*/meta.inf"
+_STREAMS = "jetstream/{account}/streams/*/meta.inf"
+#: MQTT may have this part of what the streams for samples and messages may take, besides.
+_MQTT_PART = 8
+#: nats-server keeps five streams for MQTT, each in files of its own.
+MQTT_MIN_BYTES = 4 << 20
 
 
 class Disk(NamedTuple):
@@ -109,13 +113,18 @@ def used_bytes(folder: Path) -> int:
     return total
 
 
-def claimed(store: Path) -> int:
-    """What the streams in a store were promised in all, in bytes.
+def mqtt_bytes(wished_bytes: int, limit_bytes: int) -> int:
+    """What the streams for MQTT may take beside those for samples and messages, which may take ``limit_bytes``."""
+    return max(MQTT_MIN_BYTES, min(wished_bytes, limit_bytes // _MQTT_PART))
+
+
+def claimed(store: Path, account: str) -> int:
+    """What the streams of an account in a store were promised in all, in bytes.
 
     nats-server must not be given less: it takes neither messages nor smaller limits for streams that were promised more than there is.
     """
     total = 0
-    for path in store.glob(_STREAMS):
+    for path in store.glob(_STREAMS.format(account=account)):
         with contextlib.suppress(OSError, msgspec.DecodeError):
             total += max(0, msgspec.json.decode(path.read_bytes(), type=_Meta).max_bytes)
     return total

@@ -16,7 +16,8 @@ from types import TracebackType
 from edgeagent import files
 from edgeagent.enrolled import AUTHORITIES_FILE
 from edgeagent.errors import Failed, Unreachable
-from edgeagent.leaf.conf import ACCOUNT, AGENT_USER, SYSTEM_USER, LeafConf, leafnodes, quote
+from edgeagent.leaf.conf import ACCOUNT, AGENT_USER, SYSTEM_USER, LeafConf, leafnodes
+from edgeagent.leaf.conftext import quote
 from edgeagent.leaf.linkfailures import LinkFailure, explain
 from edgeagent.leaf.uplink import Uplink, ask_hub
 from edgeagent.link import Client, connect

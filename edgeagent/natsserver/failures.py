@@ -35,6 +35,11 @@ class StartFailed(Failed):
     The lines are part of the message only where no better reason is known.
     """
 
+    @property
+    def lost_port(self) -> int:
+        """The port that another program was quicker to take; 0: that is not why."""
+        return int(self.why.rpartition(":")[2]) if self.kind == "address_in_use" else 0
+
     def __init__(self, what: str, diagnosis: Diagnosis, log_lines: Sequence[str] = ()) -> None:
         super().__init__(what, diagnosis.why, diagnosis.remedy)
         self.kind, self.hopeless, self.log_lines = diagnosis.kind, diagnosis.hopeless, list(log_lines)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import random
 import socket
-import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ TRIES = 100
 _picked: deque[int] = deque(maxlen=1000)
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port now. True is a snapshot: another may take it a moment later."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+def is_free(port: int, host: str = HOST) -> bool:
+    """Whether a server could listen on this port now, at the address ``host``. True is a snapshot: another may take it a moment later."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As Go does: connections of the last server that still linger (TIME_WAIT) are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
             probe.listen()
         except OSError:
             return False
@@ -35,17 +34,18 @@ def is_free(port: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether it is this process, which must be of our user, that listens on the port. Nothing is opened: it may be about to."""
+    """Whether it is this process, which must be of our user, that listens on the port, at whatever address. Nothing is opened: it may be
+    about to."""
     with contextlib.suppress(OSError):
         return any(f"socket:[{inode}]" in _open_files(pid) for inode in _listening(port))
     return False
 
 
 def _listening(port: int) -> list[str]:
-    """Inodes of the sockets that listen on the port of :data:`HOST`, proc(5)."""
-    address = f"{int.from_bytes(socket.inet_aton(HOST), sys.byteorder):08X}:{port:04X}"
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
-    return [row[9] for row in rows if row[1] == address and row[3] == "0A"]
+    """Inodes of the sockets that listen on the port, proc(5)."""
+    tables = [Path(f"/proc/net/{table}") for table in ("tcp", "tcp6")]
+    rows = [row.split() for table in tables if table.exists() for row in table.read_text("ascii").splitlines()[1:]]
+    return [row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"]
 
 
 def _open_files(pid: int) -> set[str]:
@@ -56,18 +56,18 @@ def _open_files(pid: int) -> set[str]:
     return found
 
 
-def pick() -> int:
-    """A port that is free now, and that no outgoing connection will take meanwhile: one below the kernel's own range, if it can be.
+def pick(host: str = HOST) -> int:
+    """A port of ``host`` that is free now, and that no outgoing connection will take meanwhile: one below the kernel's own range, if it can be.
 
     Nor one that this process picked a short while ago: whoever it was for may not listen yet.
     """
     for _ in range(TRIES):
         chosen = random.randint(*BELOW_EPHEMERAL)
-        if chosen not in _picked and is_free(chosen):
+        if chosen not in _picked and is_free(chosen, host):
             _picked.append(chosen)
             return chosen
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
     return port
 

@@ -30,11 +30,13 @@ _NOTHING = b"{}"
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
-def tables_of(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
-    """The table of each program by its name, out of what :func:`edgeagent.config.merged` found. values must be valid."""
-    apps = nested({name: value.value for name, value in values.items() if name.startswith(f"{APP}.")})
-    found: dict[str, dict[str, Any]] = apps.get(APP, {})
-    return found
+def tables_of(values: Mapping[str, Value], word: str = APP) -> dict[str, dict[str, Any]]:
+    """The table of each program by its name, out of what :func:`edgeagent.config.merged` found. values must be valid. word: ``app``, or
+    ``mcu`` for the tables of microcontrollers."""
+    found: dict[str, dict[str, Any]] = nested(
+        {name: value.value for name, value in values.items() if name.startswith(f"{word}.")}
+    )
+    return found.get(word, {})
 
 
 class AppConfig:

@@ -12,13 +12,17 @@ from edgeagent.errors import Closed, Failed, Unreachable
 from edgeagent.leaf.apps import AGENT_INBOX
 from edgeagent.link import Client
 
-__all__ = ["ask_program"]
+__all__ = ["NobodyThere", "ask_program"]
+
+
+class NobodyThere(Unreachable):
+    """No program listens there: it was not asked."""
 
 
 async def ask_program(client: Client, subject: str, body: bytes, seconds: float) -> bytes:
     """The answer.
 
-    client: the agent's, in the account of the programs. seconds: how long to wait. Raises Unreachable when nobody listens or answers, Closed when the leaf is gone.
+    client: the agent's, in the account of the programs. seconds: how long to wait. Raises NobodyThere when nobody listens, Unreachable when nobody answers, Closed when the leaf is gone.
     """
     what, inbox = f"ask {subject}", f"{AGENT_INBOX}.{secrets.token_hex(12)}"
     try:
@@ -36,5 +40,5 @@ async def ask_program(client: Client, subject: str, body: bytes, seconds: float)
     except nats.errors.Error as error:
         raise Failed(what, str(error)) from None
     if (message.headers or {}).get("Status") == "503":  # nats-server's word that nobody listens
-        raise Unreachable(what, "nobody answers there, or it is not allowed")
+        raise NobodyThere(what, "nobody answers there, or it is not allowed")
     return bytes(message.data)

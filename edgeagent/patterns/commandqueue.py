@@ -22,6 +22,7 @@ from edgeagent.patterns.commandjudge import ended, expired_reason
 from edgeagent.patterns.commandresults import Results
 from edgeagent.patterns.commandrun import Run
 from edgeagent.patterns.knowntime import KnownTime
+from edgeagent.patterns.turn import Turn
 from edgeagent.runtime import Tasks, woken
 from edgeagent.settings import Settings
 
@@ -47,7 +48,8 @@ def part_of(device_id: str, command_id: str, splay_seconds: float) -> float:
 
 
 class CommandQueue:
-    """Runs what the journal holds. settings: of agent.toml. boot: id of this boot of the machine."""
+    """Runs what the journal holds. settings: of agent.toml. boot: id of this boot of the machine. turn: shared with whoever else has actions
+    run; None: nobody has."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class CommandQueue:
         settings: Settings,
         boot: str,
         context: MakeContext,
+        turn: Turn | None = None,
     ) -> None:
         self._id, self._journal, self._results, self._time = device_id, journal, results, time
         self._settings, self._boot, self._context = settings, boot, context
@@ -66,6 +69,8 @@ class CommandQueue:
         self._due: dict[str, float] = {}
         self._runs: dict[str, Run] = {}
         self._busy = False
+        self._turn = turn or Turn()
+        self._turn.on_left = self.wake
         self._tasks = Tasks()
 
     def wake(self) -> None:
@@ -90,6 +95,7 @@ class CommandQueue:
                 except EdgeError as error:
                     log.error("%s", error)
                     pause = DISK_SECONDS
+                self._turn.pass_on()
                 await woken(self._wake, pause)
         finally:
             await self._tasks.close()
@@ -150,7 +156,7 @@ class CommandQueue:
         return waits
 
     def _is_full(self, *, concurrent: bool) -> bool:
-        return len(self._runs) - self._busy >= BESIDE if concurrent else self._busy
+        return len(self._runs) - self._busy >= BESIDE if concurrent else self._turn.taken
 
     def _consider(self, command: Command, now: float) -> float:
         """End it or begin it, if its turn has come; how long it waits for that, in seconds."""
@@ -197,7 +203,9 @@ class CommandQueue:
         run.note()
         self._due.pop(command.id, None)
         self._runs[command.id] = run
-        self._busy = self._busy or not command.concurrent
+        if not command.concurrent:
+            self._turn.take()
+            self._busy = True
         self._tasks.start(f"command {command.id}", self._carry_out(run, command))
 
     async def _carry_out(self, run: Run, command: Command) -> None:
@@ -205,7 +213,9 @@ class CommandQueue:
             await run.end(await self._outcome(run, command))
         finally:
             del self._runs[command.id]
-            self._busy = self._busy and command.concurrent
+            if not command.concurrent:
+                self._busy = False
+                self._turn.leave()
             self._results.wake()
             self._wake.set()
 

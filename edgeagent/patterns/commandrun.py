@@ -65,7 +65,7 @@ class Run:
     def note(self) -> None:
         """It begins: in the journal, and in the log with whose it is. Raises Failed when the journal can't be written."""
         self._journal.begin(self._result, self._boot)
-        what = actions.described(self.action, self._command.args)
+        what = actions.described(self.action.name, self._command.args)
         log.info("runs for %s, command %s: %s", actions.printable(self._result.signer), self._result.id, what)
 
     def cancel(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.gpiosettings import PinSettings
 from edgeagent.machine import Machine
+from edgeagent.patterns.gpioinput import Input
+from edgeagent.patterns.gpiosteady import Change
 from edgeagent.settings import Settings
 
-__all__ = ["INSTALL", "Pins", "means"]
+__all__ = ["INSTALL", "Pins", "means", "tell_of_outputs"]
 
 INSTALL = "install it beside the agent, for instance with `sudo /opt/edgeagent/bin/pip install 'edgeagent[gpio]'`, and restart it"
 _GROUP = "put the agent's user into the group gpio (`sudo usermod -aG gpio edgeagent`) and restart the agent"
@@ -42,6 +44,20 @@ class _Taken:
 
 #: By name: pins are the process's, as gpiozero's own register of them is.
 _taken: dict[str, _Taken] = {}
+
+
+def _nobody(name: str, value: int) -> None:
+    """Nobody wants to know."""
+
+
+#: Whom to tell of each output that was switched.
+_told: Callable[[str, int], None] = _nobody
+
+
+def tell_of_outputs(told: Callable[[str, int], None] | None) -> None:
+    """Have ``told`` called with name and value whenever an output was switched, whoever did it; None: nobody."""
+    global _told
+    _told = told or _nobody
 
 
 class Pins:
@@ -75,9 +91,23 @@ class Pins:
         held = self._held(name)
         if held is None:
             self._take(name, value)
-            return
-        with _in_our_words(f"switch the pin {name}"):
-            held.value = value
+        else:
+            with _in_our_words(f"switch the pin {name}"):
+                held.value = value
+        _told(name, value)
+
+    def watched(self, name: str, on_changes: Callable[[list[Change]], None]) -> Input:
+        """An input that is taken, to be run. on_changes: as for :class:`~edgeagent.patterns.gpioinput.Input`."""
+        wanted = self._settings.gpio.pins[name]
+        held = self._held(name) or self._take(name)
+        return Input(
+            held.pin,
+            self.read(name) or 0,
+            on_when_high=wanted.active_high,
+            debounce_seconds=wanted.debounce_seconds,
+            read=lambda: self.read(name),
+            on_changes=on_changes,
+        )
 
     def _held(self, name: str) -> Any:
         """gpiozero's device, None when there is none, or one of other settings."""

@@ -8,27 +8,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.direct import get_last
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError
 from edgeagent.link import Client
-from edgeagent.localsubjects import LOCAL_METRICS, local_metric
-from edgeagent.publish import published_if
+from edgeagent.localsubjects import local_metric
+from edgeagent.patterns.ownlog import HEADER_BYTES, OwnLog
 from edgeagent.sample import MAX_PAYLOAD_BYTES, Sample, encode_samples
 
 __all__ = ["SampleWriter"]
 
-#: JetStream of the leaf itself (the hub's is reached by another name: docs/wire.md).
-_LEAFS_API = "$JS.API"
 #: How many samples of one source wait; then the oldest go. An hour and a half of the built-in collectors.
 MAX_WAITING = 5000
 #: How many are one message at most: half of a chunk.
 MAX_MESSAGE_SAMPLES = 250
-#: JetStream counts the headers of a message too; that of :func:`published_if` has 61 bytes and a number.
-HEADER_BYTES = 256
-#: How long to wait for the store's word, in seconds.
-ACK_SECONDS = 5.0
-#: Who else writes there can't be outrun for ever.
-MAX_TRIES = 3
 
 
 class _Message(NamedTuple):
@@ -37,12 +28,11 @@ class _Message(NamedTuple):
 
 
 class _Source:
-    """last: the sequence of the newest message on its subject, 0: there is none; None: not known. sending: what may be stored already."""
+    """sending: what may be stored already."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.subject = name, local_metric(name)
+    def __init__(self, client: Client, name: str) -> None:
+        self.log = OwnLog(client, local_metric(name), what=f"store the samples of {name}")
         self.waiting: deque[Sample] = deque()
-        self.last: int | None = None
         self.sending: _Message | None = None
 
 
@@ -61,7 +51,7 @@ class SampleWriter:
 
     def add(self, source: str, samples: list[Sample]) -> None:
         """They are written at the next flush."""
-        found = self._sources.setdefault(source, _Source(source))
+        found = self._sources.setdefault(source, _Source(self._client, source))
         found.waiting.extend(samples)
         while len(found.waiting) > MAX_WAITING:
             found.waiting.popleft()
@@ -85,26 +75,8 @@ class SampleWriter:
                 source.sending = _message(source.waiting)
                 self.dropped += before - len(source.waiting) - source.sending.samples
             if source.sending.samples:
-                await self._store(source, source.sending.payload)
+                await source.log.store(source.sending.payload)
             source.sending = None
-
-    async def _store(self, source: _Source, payload: bytes) -> None:
-        """Raises EdgeError when it is not certain that it was stored; the same once more then finds out."""
-        what = f"store the samples of {source.name}"
-        for _ in range(MAX_TRIES):
-            if source.last is None:
-                source.last, newest = await self._newest(source.subject)
-                if newest == payload:
-                    return
-            source.last = await published_if(self._client, source.subject, payload, source.last, what=what, timeout=ACK_SECONDS)
-            if source.last is not None:
-                return
-        raise Failed(what, f"something else writes to {source.subject} all the time")
-
-    async def _newest(self, subject: str) -> tuple[int, bytes]:
-        """The sequence and the bytes of the newest message there; 0 and nothing when there is none."""
-        found = await get_last(self._client, LOCAL_METRICS, subject, prefix=_LEAFS_API)
-        return (found.sequence, found.data) if found else (0, b"")
 
 
 def _message(waiting: deque[Sample]) -> _Message:

@@ -25,6 +25,7 @@ PARTS = (
     "metricchaos",
     "export",
     "sampling",
+    "mcus",
     "chaos",
 )
 

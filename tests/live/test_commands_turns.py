@@ -3,6 +3,7 @@ sign."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -166,6 +167,38 @@ async def test_the_clock_jumps_while_a_command_waits(
         await author.raw(data, FLEET_ALL, 3)
         assert (await heard(author.client, waits)).state == state
     assert out.exists() == (state == "succeeded")
+
+
+# ---- beside what is asked for on this side of the hub -----------------------------------------------------------------------
+
+
+async def test_the_hubs_commands_and_those_of_a_broker_take_turns(device: CommandDevice, author: Author, out: Path) -> None:
+    waits, line = {"path": str(out)}, {"path": f"{out}.lines"}
+    async with device.running():
+        first = await author.send("test.wait", waits)
+        await until(out.exists, "the hub's runs")
+        mine = asyncio.create_task(device.commands.ask("mqtt:home", "test.append", {**line, "line": "broker"}))
+        await until(lambda: bool(device.commands._queue._turn._waiting), "the broker's waits")
+        second = await author.send("test.append", {**line, "line": "hub"})
+        await accepted(author, second)
+        assert not mine.done() and not Path(line["path"]).exists()
+        await author.cancel(first)
+        assert (await mine).state == "succeeded" and (await heard(author.client, second)).state == "succeeded"
+        assert Path(line["path"]).read_text() == "broker\nhub\n"
+
+
+async def test_a_hubs_command_waits_for_one_of_a_broker(device: CommandDevice, author: Author, out: Path) -> None:
+    async with device.running():
+        mine = asyncio.create_task(device.commands.ask("mqtt:home", "test.wait", {"path": str(out)}))
+        await until(out.exists, "the broker's runs")
+        name = await author.send("test.append", {"path": f"{out}.lines"})
+        await accepted(author, name)
+        beside = await author.send("ping")
+        assert (await heard(author.client, beside)).state == "succeeded", "what waits for nobody does not"
+        found = await result_of(author.client, name)
+        assert found is not None and found.state == "accepted" and not Path(f"{out}.lines").exists()
+        mine.cancel()
+        assert (await heard(author.client, name)).state == "succeeded"
 
 
 # ---- who signs -------------------------------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ from edgeagent import settings
 from edgeagent.assembly.enrol import EnrolOptions
 from edgeagent.enrolment import NO_ID, Admission, ClaimToken
 from edgeagent.errors import Refused
-from edgeagent.hub import accounts, certificates
+from edgeagent.hub import accounts
 from edgeagent.identity import device_id
 from edgeagent.leaf.visit import VisitOptions
 from edgeagent.machine import Machine
 from edgeagent.times import rfc3339
-from edgeagent.trust import creds, jwt
+from edgeagent.trust import certificates, creds, jwt
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.pins import load as load_pins

@@ -17,13 +17,13 @@ from edgeagent.assembly import hubtls
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.fleet import Fleet
-from edgeagent.hub import certificates
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.tlsfolder import TlsFolder
 from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import request
 from edgeagent.natsserver import ports
+from edgeagent.trust import certificates
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
 from tests.support.home import own_home
 from tests.support.hub import answers, started

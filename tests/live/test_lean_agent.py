@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+from edgeagent.natsserver import ports
 from tests.support.fleet import LiveFleet
+from tests.support.mosquitto import running
 from tests.support.servers import is_alive, kill, until
 
 DEVICE = "pi-03"
@@ -36,3 +40,34 @@ async def test_an_agent_that_is_linked_samples_and_forwards_has_no_openssl(fleet
     maps = Path(f"/proc/{fleet.pid(DEVICE)}/maps").read_text()
     assert re.search(r"/_sqlite3\.[^/]*\.so$|sqlite3\.so", maps, re.MULTILINE), "what is loaded shows"
     assert not OPENSSL.search(maps)
+
+
+#: As an agent begins. It dials a port where nothing listens, and is then told what it says itself.
+MQTT = """
+import sys
+from edgeagent.assembly import lean
+lean.load_libraries()
+import asyncio
+from edgeagent.bridge.mqttclient import MqttClient, MqttOptions
+
+async def speak(port, on_message, done):
+    client = MqttClient(MqttOptions(host="127.0.0.1", port=int(port), client_id="it", retry_seconds=(60, 60)), on_message=on_message)
+    client.subscribe({"it": 1})
+    client.start()
+    while not done(client):
+        client.publish("it", bytes(100_000), qos=0)
+        await asyncio.sleep(0.01)
+    await client.close()
+
+heard = []
+asyncio.run(speak(sys.argv[1], heard.append, lambda client: "nothing listens there" in str(client.status().problem)))
+asyncio.run(speak(sys.argv[2], heard.append, lambda client: len(heard) > 20))
+print(sorted({"_ssl", "_hashlib", "http.client", "email"} & set(sys.modules)))
+"""
+
+
+async def test_a_client_of_a_broker_without_tls_has_none_either(tmp_path: Path) -> None:
+    async with running(tmp_path) as broker:
+        argv = [sys.executable, "-c", MQTT, str(ports.pick()), str(broker.port)]
+        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=90)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr

@@ -15,7 +15,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.link import Client, connect
 from edgeagent.localsubjects import LOCAL_METRICS, local_metric
 from edgeagent.machine import Machine
-from edgeagent.patterns import localstore, samplewriter
+from edgeagent.patterns import localstore, ownlog, samplewriter
 from edgeagent.patterns.collectorhealth import Healths
 from edgeagent.patterns.sampler import Sampler
 from edgeagent.patterns.samplewriter import SampleWriter
@@ -120,7 +120,7 @@ async def test_one_that_is_too_large_holds_up_no_other(client: Client, beyond: i
 async def test_a_lost_acknowledgement_stores_nothing_twice(
     server: PlainHub, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samplewriter, "ACK_SECONDS", 0.5)
+    monkeypatch.setattr(ownlog, "ACK_SECONDS", 0.5)
     async with Lossy(server.port, LOCAL_METRICS, after=1) as way, connected(way.url) as device:
         writer = SampleWriter(device)
         for first in (0, 3, 6):

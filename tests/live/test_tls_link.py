@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
-from edgeagent.hub import certificates
 from edgeagent.link import Client, connect
-from edgeagent.trust import creds
+from edgeagent.trust import certificates, creds
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.tls import explain
 from tests.support.servers import PlainHub, until

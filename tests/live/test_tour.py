@@ -42,8 +42,8 @@ def tour() -> list[Line]:
     return lines
 
 
-#: What differs from run to run: numbers, times, ids of commands.
-CHANGING = re.compile(r"[(]?[\d.,:-]+[a-z%)]*|ago|now|over|01[0-9A-Z]{24}:?")
+#: What differs from run to run: numbers, times, ids of commands, where the demo is.
+CHANGING = re.compile(r"[(]?[\d.,:-]+[a-z%)]*|ago|now|over|01[0-9A-Z]{24}:?|/\S+\.tty")
 #: How many devices are how far, which is said whenever it changes.
 PROGRESS = re.compile(r"\d+ (waiting|accepted|running|succeeded)((, | · )\d+ (waiting|accepted|running|succeeded))*")
 

@@ -28,12 +28,11 @@ from edgeagent.direct import read_all
 from edgeagent.enrolment import Authorities
 from edgeagent.errors import Refused
 from edgeagent.fleet import Fleet, Outcome, signers
-from edgeagent.hub import certificates
 from edgeagent.hub.handout import hand_out, keep_handing_out
 from edgeagent.hub.owner import Owner
 from edgeagent.link import Client, connect
 from edgeagent.settings import load
-from edgeagent.trust import creds
+from edgeagent.trust import certificates, creds
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.pins import load as load_pins
 from tests.support.fleet import CONTEXT_USER, LiveFleet, cli, offline, online

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from edgeagent.hub import certificates
-from edgeagent.hub.certificates import Pair
 from edgeagent.natsserver import ports
+from edgeagent.trust import certificates
+from edgeagent.trust.certificates import Pair
 from tests.support.servers import Server
 
 __all__ = ["LATER", "TlsHub", "presented"]

@@ -11,7 +11,8 @@ import pytest
 from msgspec import Meta
 
 from edgeagent import actions, commandlock
-from edgeagent.actions import Action, Arguments, Context, Outcome, action, arguments, described
+from edgeagent.actionlines import MAX_LINE, described
+from edgeagent.actions import Action, Arguments, Context, Outcome, action, arguments
 from edgeagent.builtin import actions as builtin_actions
 from edgeagent.commandlock import Locked
 from edgeagent.errors import UsageProblem
@@ -52,6 +53,9 @@ def test_the_built_in_actions() -> None:
         "gpio.write",
         "identify",
         "logs",
+        "mcu.add",
+        "mcu.logs",
+        "mcu.rm",
         "ping",
         "reboot",
         "service.restart",
@@ -219,8 +223,8 @@ def test_the_line_for_the_journal(args: dict[str, Any], line: str) -> None:
 
 
 def test_the_line_is_bounded_and_takes_typed_arguments() -> None:
-    assert described(FAN, Fan(speed=3)) == "fan.set speed=3 name=case"
-    assert len(described("run", {"a": "\x1b" * 100_000})) <= actions.MAX_LINE
+    assert described(FAN.name, Fan(speed=3)) == "fan.set speed=3 name=case"
+    assert len(described("run", {"a": "\x1b" * 100_000})) <= MAX_LINE
 
 
 @pytest.mark.timeout(60)
@@ -229,7 +233,7 @@ def test_the_line_is_bounded_and_takes_typed_arguments() -> None:
 )
 def test_however_long_an_argument_is_the_line_for_the_journal_takes_no_time(value: Any) -> None:
     """It is written on the event loop. With a pattern that looks from every letter to the end this would take days."""
-    assert len(described("run", {"a": value, "b": {"c": value}})) <= actions.MAX_LINE
+    assert len(described("run", {"a": value, "b": {"c": value}})) <= MAX_LINE
 
 
 def test_the_operators_side_loads_little() -> None:

@@ -58,15 +58,26 @@ def test_nothing_else_is_on_the_page() -> None:
     assert named == [each.name for each in ours()]
 
 
-@pytest.mark.parametrize("name", ["plugin.backup", "app.doors.open"])
+@pytest.mark.parametrize("name", ["plugin.backup", "app.doors.open", "mcu.oven.led"])
 def test_the_families_are_as_the_page_says(name: str) -> None:
     found = actions.find(name)
     assert found is not None and found.dangerous == name.startswith(plugin.PREFIX)
     assert plugin.FOLDER in PAGE and f"`{app.PREFIX}<program>.<action>`" in PAGE
+    assert (
+        found.name != "mcu.oven.led"
+        or f"| {short(found.default_expiry_seconds)}, at most 1h | {short(found.timeout_seconds)} |" in PAGE
+    )
 
 
 def test_what_does_not_wait_for_others() -> None:
-    assert [each.name for each in ours() if each.concurrent] == ["gpio.read", "identify", "logs", "ping", "service.status"]
+    assert [each.name for each in ours() if each.concurrent] == [
+        "gpio.read",
+        "identify",
+        "logs",
+        "mcu.logs",
+        "ping",
+        "service.status",
+    ]
 
 
 def test_the_settings_on_the_page(tmp_path: Path) -> None:
@@ -80,6 +91,12 @@ def test_the_pins_on_the_page(tmp_path: Path) -> None:
     board = Board(tmp_path, next(block for block in blocks("toml") if "[gpio.pins." in block))
     assert list(board.settings.gpio.pins) == ["lamp", "opener", "door"]
     assert board.refusal("gpio.pulse", pin="opener", seconds=1) == ""
+
+
+def test_the_watched_pins_on_the_page(tmp_path: Path) -> None:
+    board = Board(tmp_path, next(block for block in blocks("toml") if "[gpio.pins.gate]" in block))
+    pins = board.settings.gpio.pins
+    assert (pins["gate"].event, pins["water"].count, pins["water"].metric) == ("both", True, False)
 
 
 def test_the_manifest_on_the_page() -> None:

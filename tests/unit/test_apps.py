@@ -26,7 +26,7 @@ def wanted(tmp_path: Path) -> settings.Settings:
 
 
 def add(wanted: settings.Settings, name: str, **options: object) -> Path:
-    file, known = asyncio.run(jobs.add(wanted, name, **options))  # type: ignore[arg-type]  # passed on as they are
+    file, known, _ = asyncio.run(jobs.add(wanted, name, **options))  # type: ignore[arg-type]  # passed on as they are
     assert not known  # no agent runs here
     return file
 

@@ -7,8 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from edgeagent.hub.certificates import Pair, fits, make_authority, make_server, read, read_all
 from edgeagent.hub.tls import START
+from edgeagent.trust.certificates import Pair, fits, make_authority, make_server, read, read_all
 
 ENDS = datetime(2040, 1, 1, tzinfo=timezone.utc)
 NAMES = ("hub.example", "10.0.0.1", "::1")

@@ -84,14 +84,20 @@ def test_a_mistyped_name_is_said_with_the_near_one() -> None:
         "agent.heartbeat_second: there is no such setting; did you mean agent.heartbeat_seconds?"
     ]
     assert config.misplaced({"doors": {"x": 1}}) == [
-        "doors.x: there is no such setting; keys of your own programs are app.<program>.<key>"
+        "doors.x: there is no such setting; keys of your own programs are app.<program>.<key>, of microcontrollers mcu.<id>.<key>"
     ]
-    assert config.misplaced({"agent": {"micro": False}, "device": {"labels": {"site": "x"}}, "app": {"a": {"b": 1}}}) == []
+    own = {"app": {"a": {"b": 1}}, "mcu": {"oven": {"interval": 5}}}
+    assert config.misplaced({"agent": {"micro": False}, "device": {"labels": {"site": "x"}}, **own}) == []
 
 
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
+        (
+            {"mcu": {"Oven": {}}},
+            "mcu.Oven: a microcontroller's name is 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit",
+        ),
+        ({"mcu": {"oven": 5}}, "mcu.oven: it must be a table"),
         ({"agent": {"heartbeat_seconds": 0}}, "agent.heartbeat_seconds = 0: it must be at least 1"),
         ({"agent": {"heartbeat_seconds": "5"}}, "agent.heartbeat_seconds = '5': it must be a number"),
         ({"agent": {"log_level": "loud"}}, "agent.log_level = 'loud': it must be one of debug, info, warning, error"),
@@ -111,7 +117,7 @@ def test_a_mistyped_name_is_said_with_the_near_one() -> None:
         ({"tomorrow": {"x": 1 << 70}}, "tomorrow.x: 1180591620717411303424 does not fit"),
         ({"tomorrow": {"a b": 1}}, "tomorrow.a b: a key is"),
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_what_is_wrong_with_a_value_is_said(values: dict[str, Any], problem: str) -> None:
     found = config.invalid(values)

@@ -16,11 +16,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from edgeagent.bridge import usb
 from edgeagent.builtin.actions import identify
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "polkit" / "50-edgeagent.rules"
 LEDS = ROOT / "deploy" / "udev" / "70-edgeagent-leds.rules"
+SERIAL = ROOT / "deploy" / "udev" / "71-edgeagent-serial.rules"
 UNIT = ROOT / "systemd" / "edgeagent.service"
 
 #: Options of a unit by which the kernel would keep the service from its LED or its pins, whoever they belong to (systemd.exec(5),
@@ -90,6 +92,21 @@ def test_the_udev_rule_is_about_the_led_that_blinks() -> None:
     assert {f"/sys/class/leds/{name}" for name in dict(found)["KERNEL"].split("|")} == set(identify._LEDS)
     for program in (value for key, value in found if key == "RUN"):
         assert program.endswith(" %S%p/brightness %S%p/trigger") and Path(program.split()[0]).exists()
+
+
+def test_the_udev_rules_of_microcontrollers() -> None:
+    text = SERIAL.read_text()
+    rules = [line for line in text.splitlines() if line and not line.startswith("#")]
+    parts = [[re.fullmatch(r'([A-Z]+)(?:\{(\w+)\})?(==|=|\+=)"([^"]+)"', part) for part in rule.split(", ")] for rule in rules]
+    assert all(part for rule in parts for part in rule)
+    open_to, named = [{(part[1], part[2]): (part[3], part[4]) for part in rule if part} for rule in parts]
+    assert open_to["SUBSYSTEM", None] == named["SUBSYSTEM", None] == ("==", "tty")
+    assert set(open_to["KERNEL", None][1].split("|")) == {f"{driver}*" for driver in usb._DRIVERS}
+    assert all(re.fullmatch("[0-9a-f]{4}", vendor) for vendor in open_to["ATTRS", "idVendor"][1].split("|"))
+    assert open_to["ENV", "ID_MM_DEVICE_IGNORE"] == ("=", "1") and open_to["GROUP", None] == ("=", "dialout")
+    assert open_to["MODE", None] == ("=", "0660"), "nobody else may use them"
+    assert named["ENV", "ID_SERIAL_SHORT"][0] == "==" and named["SYMLINK", None] == ("+=", "edgeagent/$env{ID_SERIAL_SHORT}")
+    assert SERIAL.name in text
 
 
 def test_the_unit_leaves_its_led_and_its_pins_to_the_service() -> None:

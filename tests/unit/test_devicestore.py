@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeagent.assembly.devicestore import limit_of, store_bytes
-from edgeagent.schema import LeafSettings, PathSettings
+from edgeagent.leafsettings import LeafSettings
+from edgeagent.schema import PathSettings
 from edgeagent.settings import Settings
 
 MIB = 1 << 20

@@ -12,8 +12,7 @@ from edgeagent import wire
 from edgeagent.assembly.devicetrust import AUTHORITIES, RECORD, SIGNERS, DeviceTrust, sources
 from edgeagent.direct import Stored
 from edgeagent.errors import EdgeError, Failed
-from edgeagent.hub import certificates
-from edgeagent.trust import jwt, signers
+from edgeagent.trust import certificates, jwt, signers
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins, load

@@ -16,9 +16,8 @@ from edgeagent.assembly.enrolfiles import EnrolmentFiles, become
 from edgeagent.enrolled import Enrolment
 from edgeagent.enrolment import Admission
 from edgeagent.errors import Refused
-from edgeagent.hub import certificates
 from edgeagent.settings import Settings
-from edgeagent.trust import creds, jwt
+from edgeagent.trust import certificates, creds, jwt
 from edgeagent.trust.nkeys import KeyPair
 from tests.support.tlshub import LATER
 

@@ -15,7 +15,7 @@ from edgeagent.times import parse_rfc3339
 from tests.support import fakeroot
 
 #: No file holds these: they are handed in.
-GIVEN = {"id", "groups", "labels", "alerts", "versions.nats_server"}
+GIVEN = {"id", "groups", "labels", "alerts", "mcus", "mcus_now", "versions.nats_server"}
 
 #: The kernel is asked by a system call, which a fake root can't answer.
 SYSTEM_CALLS = {"wifi.ssid"}

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from edgeagent.errors import Failed, SettingsProblem, Unreachable
-from edgeagent.hub import certificates
 from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 from edgeagent.hub.owner import Owner
 from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.natsserver import binary
+from edgeagent.trust import certificates
 
 
 @pytest.mark.parametrize(

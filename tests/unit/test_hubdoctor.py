@@ -12,9 +12,10 @@ import pytest
 from edgeagent.assembly import hubdoctor, hubmake, hubtls
 from edgeagent.assembly.findings import Finding
 from edgeagent.errors import Failed
-from edgeagent.hub import certificates, tls
+from edgeagent.hub import tls
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.tlsfolder import TlsFolder
+from edgeagent.trust import certificates
 from tests.support.home import own_home
 
 DAY = timedelta(days=1)

@@ -5,7 +5,8 @@ from subprocess import run
 import pytest
 
 from edgeagent.errors import UsageProblem
-from edgeagent.leaf.conf import LeafConf, quote, render
+from edgeagent.leaf.conf import LeafConf, render
+from edgeagent.leaf.conftext import quote
 from edgeagent.leaf.options import LeafOptions
 from edgeagent.natsserver import binary
 

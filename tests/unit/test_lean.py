@@ -24,6 +24,7 @@ LATE = {
     "nats.js.api",
     "nats.js.client",
     "email",
+    "http.client",
     "aiohttp.client",
     "_ssl",
     "_hashlib",
@@ -167,3 +168,31 @@ say(asyncio.run(receive(ssl.create_default_context().wrap_socket(one, server_sid
 )
 def test_plugins_find_all_digests(wanted: str, found: str) -> None:
     assert after(f"import hashlib, hmac\nsay({wanted})") == [found, ["_hashlib"]]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import urllib.request\nRequest = urllib.request.Request",
+        "from urllib.request import Request",
+        "from urllib import request\nRequest = request.Request",
+        "import sys, urllib.parse, urllib\nRequest = urllib.request.Request",
+    ],
+    ids=["module", "class", "from-package", "package"],
+)
+def test_plugins_can_ask_the_web(first: str) -> None:
+    script = (
+        f"{first}\nimport sys, urllib.request\nsay(Request('http://x/y').host, urllib.request is sys.modules['urllib.request'])"
+    )
+    assert after(script)[:2] == ["x", True]
+
+
+def test_paho_finds_the_proxies_of_the_environment_when_it_asks() -> None:
+    script = """
+import os
+os.environ["mqtt_proxy"] = "socks://proxy:1080"
+from paho.mqtt import client
+before = "http.client" in sys.modules
+say(before, client.urllib.request.getproxies()["mqtt"])
+"""
+    assert after(script)[:2] == [False, "socks://proxy:1080"]

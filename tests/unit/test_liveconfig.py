@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -67,6 +67,12 @@ class Parts:
         self.leaf, self.tasks, self.limits = Leaf(), Tasks(), RateLimits(0.001, 1)
         client: Any = self.leaf
         self.app_config = AppConfig(client)
+        self.mcus = self
+        self.told: Mapping[str, Value] = {}
+
+    def set_configuration(self, values: Mapping[str, Value]) -> None:
+        """As the microcontrollers take it."""
+        self.told = values
 
 
 @pytest_asyncio.fixture
@@ -123,6 +129,11 @@ async def test_a_value_that_cannot_be_leaves_what_was(parts: Parts, done: list[t
 async def test_programs_are_told_of_their_tables(parts: Parts) -> None:
     live(parts).take(values({"app": {"doors": {"x": 1}}}, {"app": {"doors": {"y": 2}}}))
     await until(lambda: parts.leaf.published == [("local.config.doors", {"x": 1, "y": 2})], "it is told")
+
+
+async def test_microcontrollers_are_told_of_what_there_is(parts: Parts) -> None:
+    live(parts).take(found := values({"mcu": {"oven": {"interval": 5}}}))
+    assert parts.told is found and found["mcu.oven.interval"].value == 5
 
 
 async def test_the_log_level(parts: Parts) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import Failed
-from edgeagent.hub import certificates
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.ownfiles import check, read, stamp, unnamed
+from edgeagent.trust import certificates
 
 NOW = datetime(2030, 1, 1, tzinfo=timezone.utc)
 ENDS = NOW + timedelta(days=90)

@@ -62,6 +62,6 @@ def test_what_files_take_and_streams_were_promised(tmp_path: Path) -> None:
         folder = tmp_path / "jetstream" / "EDGE" / "streams" / name
         folder.mkdir(parents=True)
         (folder / "meta.inf").write_text(text)
-    assert claimed(tmp_path) == 1024 and claimed(tmp_path / "none") == 0
+    assert claimed(tmp_path, "EDGE") == 1024 and claimed(tmp_path / "none", "EDGE") == 0 == claimed(tmp_path, "MQTT")
     (tmp_path / "large").write_bytes(b"x" * MIB)
     assert used_bytes(tmp_path) >= MIB

@@ -9,10 +9,11 @@ import pytest
 
 from edgeagent.errors import Failed, Refused, UsageProblem
 from edgeagent.files import Lock
-from edgeagent.hub import authorities, certificates
+from edgeagent.hub import authorities
 from edgeagent.hub.authorities import Trust
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.tlsfolder import TlsFolder, names
+from edgeagent.trust import certificates
 
 NOW = datetime(2030, 6, 1, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

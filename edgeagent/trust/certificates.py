@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeagent.errors import Failed
-from edgeagent.hub.tls import START
+from edgeagent.trust.validity import START
 
 __all__ = ["Certificate", "Pair", "fits", "make_authority", "make_server", "read", "read_all"]
 
@@ -72,7 +72,7 @@ def make_server(authority: Pair, names: Sequence[str], ends: datetime) -> Pair:
     parent, parent_key = x509.load_pem_x509_certificate(authority.certificate), _key(authority.key)
     if not isinstance(parent_key, ec.EllipticCurvePrivateKey):
         raise Failed(
-            "sign the hub's certificate", "the authority's key is no ECDSA key", "`edgeagent hub tls rotate --now` makes another"
+            "sign a server's certificate", "the authority's key is no ECDSA key", "`edgeagent hub tls rotate --now` makes another"
         )
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (

@@ -1,0 +1,128 @@
+"""``edgeagent mcu send``: have a microcontroller do something, here or across the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from edgeagent import settings
+from edgeagent.cli import cmd_send, mcu_names, running
+from edgeagent.cli.cmd_options import DryRun, Everybody, Expires, How, Max, Note, Splay, Wait, WaitSeconds, Yes
+from edgeagent.cli.harmless import json_text
+from edgeagent.cli.mcu_names import Action, Name, Target
+from edgeagent.cli.options import ContextName, Devices, Groups, Labels, SettingsFile, Where
+from edgeagent.cli.table import plain
+from edgeagent.errors import UsageProblem
+
+__all__ = ["add_to"]
+
+#: How long one on this device may take, unless told otherwise, in seconds.
+SECONDS = 10.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command of this module a command of ``app``."""
+    app.command()(send)
+
+
+def send(
+    target: Name,
+    action: Action,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="What it is told besides: numbers, true and false, texts, [lists]."),
+    ] = None,
+    devices: Devices = None,
+    groups: Groups = None,
+    labels: Labels = None,
+    where: Where = "",
+    everybody: Everybody = False,
+    expires: Expires = None,
+    splay: Splay = None,
+    most: Max = None,
+    yes: Yes = False,
+    dry: DryRun = False,
+    note: Note = "",
+    wait: Wait = None,
+    timeout: WaitSeconds = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    context: ContextName = None,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Have a microcontroller do ACTION, and show what it answers.
+
+    ID is one on this device: it is told at once, by root or the agent's user. DEVICE/ID is one of the fleet, and ID with -g, -l, --where
+    or --all is on whichever of these devices have one of that id: that is the signed command mcu.ID.ACTION, which `commands.allow` in
+    the device's agent.toml has to list.
+
+    Example: edgeagent mcu send pi-01/oven led on=1
+    """
+    wanted = mcu_names.named(target)
+    how = How(
+        devices=[*([wanted.device] if wanted.device else []), *(devices or [])],
+        groups=groups,
+        labels=labels,
+        where=where,
+        everybody=everybody,
+        expires=expires,
+        splay=splay,
+        most=most,
+        yes=yes,
+        dry=dry,
+        note=note,
+        wait=wait,
+        timeout=timeout,
+        as_json=as_json,
+        context=context,
+    )
+    if how.devices or groups or labels or where or everybody:
+        _from_afar(wanted.id, action, words or [], how if how.devices else _having(wanted.id, how))
+        return
+    if context or expires or splay or most or dry or note or wait is False:
+        remedy = "name it as DEVICE/ID, or devices with -d, -g, -l or --where"
+        raise UsageProblem(f"tell {wanted.id}", "these options are for one of the fleet, and no device is named", remedy)
+    _here(settings.load(settings_file), wanted, action, words or [], timeout or SECONDS, as_json=as_json)
+
+
+def _having(mcu_id: str, how: How) -> How:
+    """The same for those of the devices that have such a microcontroller: the others are not meant."""
+    if how.everybody and (how.groups or how.labels or how.where):
+        raise UsageProblem("select devices", "--all is every device, and some are named too", "leave out one of both")
+    has = f'mcus.exists(m, m.id == "{mcu_id}")'
+    # On a line of its own: the filter may end in a comment, which must not swallow the bracket.
+    return replace(how, everybody=False, where=f"({how.where}\n) && {has}" if how.where.strip() else has)
+
+
+def _from_afar(mcu_id: str, action: str, words: list[str], how: How) -> None:
+    from edgeagent.actions import find
+    from edgeagent.builtin.actions import mcu
+    from edgeagent.fleet.commandtext import arguments_of
+
+    name = f"{mcu.PREFIX}{mcu_id}.{action}"
+    found = find(name)
+    if found is None:
+        raise UsageProblem(
+            f"have {mcu_id} do {action!r}",
+            "only what is written with a-z, 0-9, '_' and '-' can be commanded from afar",
+            "call it otherwise in its firmware, or send it on the device",
+        )
+    cmd_send.send(name, arguments_of(found, words), how)
+
+
+def _here(wanted: settings.Settings, target: Target, action: str, words: list[str], seconds: float, *, as_json: bool) -> None:
+    from edgeagent.assembly.mcuclient import send as tell
+    from edgeagent.builtin.actions import mcu
+    from edgeagent.fleet.commandtext import arguments_of
+
+    args = arguments_of(mcu.action_of(target.id, action), words)
+    value = running.run(tell(wanted, target.id, action, args, seconds=seconds))
+    if as_json:
+        print(json_text({"mcu": target.id, "action": action, "value": value}, indent=2))
+    else:
+        print(f"{target.id}: {_answer(value)}")
+
+
+def _answer(value: Any) -> str:
+    return "done" if value is None else plain(value) if not isinstance(value, (dict, list)) else json_text(value)
