@@ -61,7 +61,7 @@ class Readings:
     """The intake of one microcontroller.
 
     client: to the leaf. ack: told, after each write, the boots whose readings were in it with the highest that is on disk.
-    readings: how many were taken since the agent started. malformed: how many of these could not be stored as samples.
+    readings: how many were taken since the agent started, with a number or without. malformed: how many of these could not be stored as samples.
     """
 
     def __init__(self, client: Client, mcu_id: str, *, ack: Callable[[str, int], None]) -> None:
@@ -125,6 +125,7 @@ class Readings:
         while self._order is None or len(self._waiting) >= MAX_WAITING:  # noqa: ASYNC110 - either of two things may end it
             await asyncio.sleep(GATHER_SECONDS)
         done = asyncio.get_running_loop().create_future()
+        self.readings += 1
         self._add(samples, done)
         await done
 

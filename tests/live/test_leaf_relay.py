@@ -95,6 +95,7 @@ async def test_simple_topics_are_samples_of_the_microcontroller(leaf: MqttLeaf) 
     assert temperature.attributes == {"side": "left", "mcu": "oven"}
     assert {"hot", "very hot"} < {each.text for each in leaf.mcus.lines("oven")}
     assert leaf.relay.dropped == 1, "what was no sample is acknowledged, and counted"
+    assert {each.id: each.readings for each in leaf.mcus.status()}["oven"] == 4, "they are readings too, without numbers"
 
 
 async def _are(leaf: MqttLeaf, wanted: dict[str, float]) -> bool:
