@@ -1,0 +1,21 @@
+"""Milliseconds that count up and wrap, as MicroPython has them; the same on a desktop."""
+
+try:
+    from time import ticks_add, ticks_diff, ticks_ms
+except ImportError:  # CPython
+    from time import monotonic
+
+    _PERIOD = 1 << 30
+
+    def ticks_ms():
+        return int(monotonic() * 1000) % _PERIOD
+
+    def ticks_add(ticks, delta):
+        return (ticks + delta) % _PERIOD
+
+    def ticks_diff(end, start):
+        """end - start, right for up to 6.2 days either way."""
+        return (end - start + _PERIOD // 2) % _PERIOD - _PERIOD // 2
+
+
+__all__ = ["ticks_add", "ticks_diff", "ticks_ms"]
