@@ -93,8 +93,8 @@ def _pending(found):
 
 def _whole(found):
     active = found.get("active")
-    for slot in (active,) + SLOTS:
-        if slot in SLOTS and verify(slot):
+    for slot in sorted(SLOTS, key=lambda slot: slot != active):
+        if verify(slot):
             if slot != active:
                 if active in SLOTS:
                     found["bad"] = version_of(active)

@@ -214,7 +214,7 @@ def _number(args, key, least, most):
 
 def _sha256(args):
     found = args.get("sha256")
-    if not isinstance(found, str) or len(found) != 64 or any([each not in "0123456789abcdef" for each in found]):
+    if not isinstance(found, str) or len(found) != 64 or any(each not in "0123456789abcdef" for each in found):
         raise ValueError("sha256 has to be 64 of 0-9 and a-f")
     return found
 
@@ -222,7 +222,7 @@ def _sha256(args):
 def _version(args):
     found = args.get("version")
     letters = _WORD + "ABCDEFGHIJKLMNOPQRSTUVWXYZ.+-"
-    if not isinstance(found, str) or not 1 <= len(found) <= 32 or any([each not in letters for each in found]):
+    if not isinstance(found, str) or not 1 <= len(found) <= 32 or any(each not in letters for each in found):
         raise ValueError("version has to be 1 to 32 of letters, digits, '.', '+', '-' and '_'")
     return found
 
@@ -234,7 +234,7 @@ def _name(args):
     ending = words[-1].split(".", 1)[1:] if words else []
     if ending in (["py"], ["mpy"]) and len(words) <= 2:
         words[-1] = words[-1].split(".")[0]
-        if all([0 < len(word) <= 32 and all([each in _WORD for each in word]) for word in words]):
+        if all(0 < len(word) <= 32 and all(each in _WORD for each in word) for word in words):
             return name
     raise ValueError("name has to be x.py, x.mpy or folder/x.py in a-z, 0-9 and _")
 
@@ -336,7 +336,7 @@ def _told(do):
             return do(args)
         except OSError as error:
             _receiver.folder = None
-            raise ValueError("the flash cannot be written: %s" % error)
+            raise ValueError("the flash cannot be written: %s" % error) from None
 
     return answer
 
