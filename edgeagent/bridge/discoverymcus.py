@@ -16,6 +16,8 @@ __all__ = ["Microcontroller", "action_of", "described", "entities", "switches"]
 
 #: The attribute of its samples that names it, and what their metrics begin with.
 ATTRIBUTE, METRICS = "mcu", "mcu."
+#: Commands of firmware that is updated: no buttons for people.
+UPDATES = "update."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ def entities(places: Places, mcu: Microcontroller, series: Mapping[str, Sample],
     for where, sample in series.items():
         short = msgspec.structs.replace(sample, metric=sample.metric.removeprefix(METRICS))
         found.append(sensor(places, where, short, without=ATTRIBUTE))
-    found += [_command(places, mcu.id, each) for each in mcu.commands if may(action_of(mcu.id, each.a))]
+    wanted = [each for each in mcu.commands if not each.a.startswith(UPDATES)]
+    found += [_command(places, mcu.id, each) for each in wanted if may(action_of(mcu.id, each.a))]
     return identified(identifier(places.device_id, mcu.id), found)
 
 

@@ -229,7 +229,8 @@ class Mcus:
 
     def _hello(self, mcu: Mcu, said: Hello) -> None:
         is_new_boot = said.b != mcu.hello.b
-        changed, mcu.hello = said.fw != mcu.hello.fw or said.hw != mcu.hello.hw or said.acts != mcu.hello.acts, said
+        before, mcu.hello = mcu.hello, said
+        changed = (said.fw, said.hw, said.acts, said.bad) != (before.fw, before.hw, before.acts, before.bad)
         mcu.readings.hello(said)
         if is_new_boot:
             mcu.asked = float("-inf")
