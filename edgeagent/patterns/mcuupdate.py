@@ -60,16 +60,17 @@ async def update(
     builds: Builds,
     progress: Callable[[Progress], None] = _nobody,
     *,
-    pause: float = PAUSE_SECONDS,
+    pause: float | None = None,
     away: float = AWAY_SECONDS,
     trial: float = TRIAL_SECONDS,
 ) -> Updated:
-    """Bring it to the version of ``builds``. pause: between questions; away, trial: how long it may be away in each stage; seconds.
+    """Bring it to the version of ``builds``. pause: between questions, None: :data:`PAUSE_SECONDS`; away, trial: how long it may be away in each stage; seconds.
 
     Raises Failed when it refuses, or went back to the version before; Refused, Unreachable when it is not there. It can be done again
     at any time, and goes on where it was.
     """
-    return await _Updating(mcu_id, command, builds, progress, pause, away, trial).run()
+    between = PAUSE_SECONDS if pause is None else pause
+    return await _Updating(mcu_id, command, builds, progress, between, away, trial).run()
 
 
 class _Updating:

@@ -104,6 +104,13 @@ def giant() -> bytes:
     return tar(GOOD[0])[:1024] + member.tobuf(tarfile.GNU_FORMAT) + b"x" * 512
 
 
+def nested() -> bytes:
+    """Each member says that the name of the next one follows: a reader that calls itself for that has no stack left."""
+    member = tarfile.TarInfo("x")
+    member.type = tarfile.GNUTYPE_LONGNAME
+    return member.tobuf() * 3000
+
+
 def sparse() -> bytes:
     """A file of 1 TiB in a few bytes."""
     out = io.BytesIO()
@@ -142,9 +149,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "noise": lambda: hashlib.sha512(b"x").digest() * 100,
     "compressed": lambda: __import__("gzip").compress(tar(*GOOD)),
     "longer than anything": lambda: bytes(MAX_ARCHIVE_BYTES + 1),
-    "names within names": lambda: b"".join(
-        tarfile.TarInfo("x").tobuf().replace(b"0\x00ustar", b"L\x00ustar") for _ in range(3000)
-    ),
+    "names within names": nested,
     "many builds": lambda: tar(*((f"mpy-{n}.0/app.mpy", FILE, b"x") for n in range(9))),
 }
 

@@ -5,6 +5,7 @@ It is asked by lines of JSON, like a board by messages. A reset ends the process
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -144,6 +145,7 @@ class UpdatingBoard:
 
     async def command(self, action: str, args: Mapping[str, Any], seconds: float) -> Any:
         """As an agent has it asked."""
+        await asyncio.sleep(0)  # whoever wants to end it has a turn
         self.asked.append(action)
         self.before(action, args)
         if self.confirms and self.state.get("pending") and action == "update.status":

@@ -40,8 +40,11 @@ class Uploaded(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"{self.bytes} bytes are {pieces_of(self.bytes)} pieces, and not {self.pieces}")
 
 
-async def fetch(context: Context, args: Uploaded, partial: Partial, kept: int) -> None:
-    """Add to ``partial`` the pieces after the first ``kept``. Raises Failed when the hub does not have them, or they are none."""
+async def fetch(context: Context, args: Uploaded, partial: Partial, kept: int, words: str = "") -> None:
+    """Add to ``partial`` the pieces after the first ``kept``. words: what stands before each percentage that is written.
+
+    Raises Failed when the hub does not have them, or they are none.
+    """
 
     async def piece(number: int, seconds: float) -> bytes:
         return await _piece(context, args, number, seconds)
@@ -53,7 +56,7 @@ async def fetch(context: Context, args: Uploaded, partial: Partial, kept: int) -
             kept += 1
             if kept * 10 // args.pieces > told:
                 told = kept * 10 // args.pieces
-                context.write(f"{told * 10} %\n".encode())
+                context.write(f"{words}{told * 10} %\n".encode())
 
 
 async def _piece(context: Context, args: Uploaded, number: int, seconds: float) -> bytes:

@@ -98,7 +98,7 @@ async def _update(context: Context, mcus: Microcontrollers, args: Update, builds
 
 
 def _tell(context: Context, told: list[int], progress: Progress) -> None:
-    tenth = 10 if progress.stage == "trying" else progress.done * 10 // max(1, progress.size)
+    tenth = 11 if progress.stage == "trying" else progress.done * 10 // max(1, progress.size)
     if tenth > told[0]:
         told[0] = tenth
         words = f"sent {tenth * 10} %" if progress.stage == "sending" else "it runs the new version, which has to prove itself"
@@ -114,7 +114,7 @@ async def _fetched(context: Context, args: Update) -> Builds | None:
     while True:
         kept = min(partial.begin(), args.pieces)
         try:
-            if not await unless(context.cancelled, fetch(context, args, partial, kept)):
+            if not await unless(context.cancelled, fetch(context, args, partial, kept, "fetched ")):
                 return None
         except Failed:
             partial.remove()
