@@ -15,6 +15,7 @@ from edgeagent import wire
 from edgeagent.sample import Sample
 
 __all__ = [
+    "UPDATES",
     "Ack",
     "Act",
     "Command",
@@ -39,6 +40,9 @@ MAX_VALUES, MAX_WORD, MAX_ACTIONS = 64, 64, 32
 MAX_REASON, MAX_DEPTH = 500, 16
 #: A reading that is older than this was not measured by a clock that works, in milliseconds.
 MAX_AGE_MS = 30 * 86_400_000
+
+#: What the commands begin with by which its firmware is replaced: nobody has a button for them.
+UPDATES = "update."
 
 _Value = bool | int | float | str | None
 

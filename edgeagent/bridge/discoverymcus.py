@@ -9,15 +9,13 @@ from typing import Any
 import msgspec
 
 from edgeagent.bridge.discovery import Description, Entities, Places, button, identified, identifier, sensor, switch
-from edgeagent.mcumessages import Act, Hello
+from edgeagent.mcumessages import UPDATES, Act, Hello
 from edgeagent.sample import Sample
 
 __all__ = ["Microcontroller", "action_of", "described", "entities", "switches"]
 
 #: The attribute of its samples that names it, and what their metrics begin with.
 ATTRIBUTE, METRICS = "mcu", "mcu."
-#: Commands of firmware that is updated: no buttons for people.
-UPDATES = "update."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from edgeagent.cli.mcu_names import Action, Name, Target
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, SettingsFile, Where
 from edgeagent.cli.table import plain
 from edgeagent.errors import UsageProblem
+from edgeagent.mcumessages import UPDATES
 
 __all__ = ["add_to", "having"]
 
@@ -104,6 +105,9 @@ def _from_afar(mcu_id: str, action: str, words: list[str], how: How) -> None:
 
     name = f"{mcu.PREFIX}{mcu_id}.{action}"
     found = find(name)
+    if action.startswith(UPDATES):
+        remedy = f"use `edgeagent firmware update DEVICE/{mcu_id}`"
+        raise UsageProblem(f"have {mcu_id} do {action}", "that is a part of an update, which is one command from afar", remedy)
     if found is None:
         raise UsageProblem(
             f"have {mcu_id} do {action!r}",

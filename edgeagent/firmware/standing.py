@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["UPDATES", "standing"]
+from edgeagent.mcumessages import UPDATES
 
-#: What the commands begin with that only firmware has which can be updated.
-UPDATES = "update."
+__all__ = ["standing"]
 
 
 def standing(firmware: str, newest: str, *, bad: str, actions: Iterable[str]) -> str:

@@ -138,6 +138,7 @@ async def test_firmware_is_uploaded_and_sent_to_who_takes_it(fleet: LiveFleet, o
     assert said.code == 3 and row["state"] == "refused" and "oven takes no updates: no such command" in row["reason"], said
     refused = await typed(*words[:2], f"{OTHER}/oven", *words[3:])
     assert refused.code == 3 and "`mcu.update` in `commands.allow`" in refused.out
+    assert "edgeagent firmware update" in (await typed("mcu", "send", f"{DEVICE}/oven", "update.begin")).err
     rows = (await typed("firmware", "status", "--all")).out.splitlines()
     assert rows[1].split()[:3] == [DEVICE, "oven", "1.1.0"] and rows[1].endswith("takes no updates")
 

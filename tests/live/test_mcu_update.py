@@ -153,6 +153,12 @@ async def test_from_the_hub(device: Device) -> None:
     assert "commands.allow" in Board(device.folder).refusal("mcu.update", **device.uploaded(b"x"))
 
 
+def test_who_may_command_all_that_it_does_may_not_replace_its_firmware(device: Device) -> None:
+    everything = Board(device.folder, '[commands]\nallow = ["mcu.oven.*"]\n')
+    assert everything.refusal("mcu.oven.led") == "" and "no action" in everything.refusal("mcu.oven.update.begin")
+    assert "`mcu.update` in `commands.allow`" in everything.refusal("mcu.update", **device.uploaded(b"x"))
+
+
 async def test_a_version_that_goes_back_has_failed(device: Device) -> None:
     broken = release("1.1", "raise RuntimeError('no oven')")
     done = await device.updated(device.uploaded(pack({SOURCE: broken})))
