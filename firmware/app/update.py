@@ -10,6 +10,7 @@ import os
 import sys
 
 import loader
+import updateargs
 from commands import command
 from version import VERSION
 
@@ -20,7 +21,6 @@ MAX_PIECE_BYTES = 512
 RESERVE_BYTES = 32 << 10  # of the flash, for readings and settings
 BLOCK_BYTES = 4096  # flushed so often: a cut costs one block at most, and flash is not worn by every piece
 BEGUN = "begun.json"  # in the slot: which release the files in it are of
-_WORD = "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 
 class Receiver:
@@ -34,8 +34,8 @@ class Receiver:
         self.file, self.name, self.at, self.size, self.sha256 = None, "", 0, 0, ""
 
     def begin(self, args):
-        version, sha256 = _version(args), _sha256(args)
-        count, size = _number(args, "files", 1, MAX_FILES), _number(args, "bytes", 1, MAX_BYTES)
+        version, sha256 = updateargs.version(args), updateargs.sha256(args)
+        count, size = updateargs.number(args, "files", 1, MAX_FILES), updateargs.number(args, "bytes", 1, MAX_BYTES)
         if loader.running is None:
             raise ValueError("this firmware was not started by its loader: flash it with `edgeagent firmware flash`")
         if loader.on_trial():
@@ -66,7 +66,7 @@ class Receiver:
 
     def begin_file(self, args):
         self._is_begun()
-        name, size, sha256 = _name(args), _number(args, "bytes", 0, MAX_FILE_BYTES), _sha256(args)
+        name, size, sha256 = updateargs.name(args), updateargs.number(args, "bytes", 0, MAX_FILE_BYTES), updateargs.sha256(args)
         self._close()
         named = dict(self.named)
         named[name] = (size, sha256)
@@ -86,13 +86,12 @@ class Receiver:
         path = self.folder + "/" + name
         _make_folder_of(path)
         buffer = bytearray(512)
-        view = memoryview(buffer)
         with open(source, "rb") as old, open(path, "wb") as new:
             while True:
                 count = old.readinto(buffer)
                 if not count:
                     break
-                new.write(view[:count])
+                new.write(memoryview(buffer)[:count])
         loader.feed()
         return _is_there(path, size, sha256)
 
@@ -112,7 +111,7 @@ class Receiver:
         self._is_begun()
         if self.file is None:
             raise ValueError("no file is being received: update.file comes before update.data")
-        at, piece = _number(args, "at", 0, MAX_FILE_BYTES), _piece(args)
+        at, piece = updateargs.number(args, "at", 0, MAX_FILE_BYTES), updateargs.piece(args, MAX_PIECE_BYTES)
         if at < self.at:  # it came twice
             return {"at": self.at}
         if at > self.at or at + len(piece) > self.size:
@@ -134,7 +133,7 @@ class Receiver:
 
     def end(self, args):
         self._is_begun()
-        sha256 = _sha256(args)
+        sha256 = updateargs.sha256(args)
         if self.file is not None:
             raise ValueError("%s has %d of %d bytes" % (self.name, self.at, self.size))
         text = manifest(self.version, {name: self.named[name][1] for name in self.named})
@@ -200,53 +199,6 @@ def restart():
 def free_bytes():
     found = os.statvfs(loader.ROOT or "/")
     return found[1] * found[4]
-
-
-# ---- what comes over the line ----
-
-
-def _number(args, key, least, most):
-    found = args.get(key)
-    if type(found) is not int or not least <= found <= most:
-        raise ValueError("%s has to be a whole number from %d to %d" % (key, least, most))
-    return found
-
-
-def _sha256(args):
-    found = args.get("sha256")
-    if not isinstance(found, str) or len(found) != 64 or any(each not in "0123456789abcdef" for each in found):
-        raise ValueError("sha256 has to be 64 of 0-9 and a-f")
-    return found
-
-
-def _version(args):
-    found = args.get("version")
-    letters = _WORD + "ABCDEFGHIJKLMNOPQRSTUVWXYZ.+-"
-    if not isinstance(found, str) or not 1 <= len(found) <= 32 or any(each not in letters for each in found):
-        raise ValueError("version has to be 1 to 32 of letters, digits, '.', '+', '-' and '_'")
-    return found
-
-
-def _name(args):
-    """A file of Python, in the slot itself or in one folder there: never an absolute path, nor one with ".."."""
-    name = args.get("name")
-    words = name.split("/") if isinstance(name, str) else []
-    ending = words[-1].split(".", 1)[1:] if words else []
-    if ending in (["py"], ["mpy"]) and len(words) <= 2:
-        words[-1] = words[-1].split(".")[0]
-        if all(0 < len(word) <= 32 and all(each in _WORD for each in word) for word in words):
-            return name
-    raise ValueError("name has to be x.py, x.mpy or folder/x.py in a-z, 0-9 and _")
-
-
-def _piece(args):
-    try:
-        found = binascii.a2b_base64(args["d"])
-    except (KeyError, TypeError, ValueError):
-        found = b""
-    if not 0 < len(found) <= MAX_PIECE_BYTES:
-        raise ValueError("d has to be base64 of 1 to %d bytes" % MAX_PIECE_BYTES)
-    return found
 
 
 # ---- flash ----

@@ -45,7 +45,7 @@ async def test_what_has_changed_is_sent_and_the_new_version_stays(board: Updatin
 
 async def test_its_power_is_pulled_all_the_time(board: UpdatingBoard) -> None:
     def before(action: str, args: Mapping[str, Any]) -> None:
-        if len(board.asked) % 9 == 0 and board.asked[-1] == board.asked[-2]:
+        if len(board.asked) % 13 == 0 and board.asked[-1] == board.asked[-2]:
             board.unplug()
 
     board.before = before

@@ -66,7 +66,11 @@ loader.main()
 
 def release(version: str, app: str = "", **more: str) -> Release:
     """One that takes updates itself. app: what it does at its start. more: other modules."""
-    files = {"app.py": f"{app}\n{_APP}", "version.py": f'VERSION = "{version}"\n', "update.py": (APP / "update.py").read_text()}
+    files = {
+        "app.py": f"{app}\n{_APP}",
+        "version.py": f'VERSION = "{version}"\n',
+        **{n: (APP / n).read_text() for n in ("update.py", "updateargs.py")},
+    }
     return Release(version, {name: text.encode() for name, text in {**files, **{f"{n}.py": t for n, t in more.items()}}.items()})
 
 
