@@ -57,11 +57,11 @@ class Clock:
             self._set_board(int(unix_ms) // 1000)
         return True
 
-    async def ask(self, address, port=123):
-        """Set it by a time server (SNTP). Returns whether that answered with a time that can be."""
+    async def ask(self, address, port=123, tries=(1, 2)):
+        """Set it by a time server (SNTP). tries: seconds to wait after each time it is asked. Returns whether that answered with a time that can be."""
         mark = os.urandom(8)  # what is not an answer to this is somebody else's
         question = b"\x23" + bytes(39) + mark
-        answer = await udp.ask((address, port), question, lambda data: _is_time(data, mark), (1, 2))
+        answer = await udp.ask((address, port), question, lambda data: _is_time(data, mark), tries)
         return answer is not None and self.set((int.from_bytes(answer[40:44], "big") - _1900) * 1000)
 
 

@@ -29,7 +29,8 @@ ENDS = (Ended, Malformed, OSError, EOFError, ValueError, MemoryError, asyncio.Ti
 
 
 class Client:
-    """host: a name or an address; resolve(host) gives the address. tls: an SSLContext. will: (topic, payload), retained.
+    """host: a name or an address; resolve(host) gives the address. tls: an SSLContext; server_name: what the certificate has to
+    be for, if it is not the host. will: (topic, payload), retained.
 
     topics: subscribed with each connection, with QoS qos. on_message(topic, payload, retained) is called before a message is acknowledged. keepalive, timeout,
     ack_seconds: seconds. max_packet: bytes of the longest that is taken; a message with QoS 0 beyond that is dropped and counted in too_long.
@@ -45,6 +46,7 @@ class Client:
         user=None,
         password=None,
         tls=None,
+        server_name=None,
         will=None,
         topics=(),
         qos=0,
@@ -56,7 +58,7 @@ class Client:
         max_packet=4096,
         beat=None,
     ):
-        self.host, self.port = host, port
+        self.host, self.port, self.server_name = host, port, server_name or host
         self._connect = packets.connect(client_id, keepalive, user, password, will)
         self._tls, self._topics, self._qos, self._on_message, self._resolve = tls, topics, qos, on_message, resolve
         self._keepalive, self._timeout, self._ack_seconds, self._max_packet = keepalive, timeout, ack_seconds, max_packet
@@ -130,7 +132,7 @@ class Client:
         self.beat()
         address = await self._resolve(self.host) if self._resolve else self.host
         self.beat()
-        tls = {"ssl": self._tls, "server_hostname": self.host} if self._tls else {}
+        tls = {"ssl": self._tls, "server_hostname": self.server_name} if self._tls else {}
         opening = asyncio.open_connection(address, self.port, **tls)
         self._reader, self._writer = await asyncio.wait_for(opening, self._timeout)
         self.beat()

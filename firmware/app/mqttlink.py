@@ -4,8 +4,8 @@ import asyncio
 import errno
 import json
 
+import certificates
 import names
-import tls
 from backoff import Backoff
 from mqtt import ENDS, Client
 from taskgroup import first_to_end
@@ -67,6 +67,7 @@ class MqttLink:
             await first_to_end(self._wifi.run(), self._connections())
 
     def _beats(self):
+        self._clock.unix_ms()  # it has to be asked before milliseconds wrap
         if self._wifi is None or ticks_diff(ticks_ms(), self._wifi.looked) < WIFI_MS:
             self._beat()
 
@@ -108,7 +109,8 @@ class MqttLink:
             mqtt.get("port", 8883 if is_tls else 1883),
             user=mqtt.get("user"),
             password=mqtt.get("password"),
-            tls=tls.context(mqtt.get("ca", "/ca.der")) if is_tls else None,
+            server_name=mqtt.get("server_name"),
+            tls=certificates.context(mqtt.get("ca", "/ca.der")) if is_tls else None,
             will=(topic + "/state", "offline"),
             topics=(topic + "/in",),
             on_message=self._heard,
@@ -186,7 +188,7 @@ class MqttLink:
 
 def problem(error, client=None):
     """Why a connection ended, in words."""
-    of_certificate = tls.problem(error, client.host if client is not None else "")
+    of_certificate = certificates.problem(error, client.server_name if client is not None else "")
     if of_certificate:
         return of_certificate
     if isinstance(error, asyncio.TimeoutError):

@@ -106,9 +106,7 @@ class Wifi:
         if self._wlan is not None:
             return
         if self._network is None:
-            import network
-
-            self._network = network
+            self._network = self._import()
         if self._settings.get("country"):
             self._network.country(self._settings["country"])
         if hasattr(self._network, "hostname"):
@@ -117,6 +115,12 @@ class Wifi:
         wlan.active(True)
         wlan.config(pm=self._network.WLAN.PM_NONE)  # saving power, it answers late and loses its access point
         self._wlan = wlan
+
+    @staticmethod
+    def _import():
+        import network
+
+        return network
 
     def _stop(self):
         wlan, self._wlan = self._wlan, None

@@ -151,7 +151,7 @@ async def test_what_answers_is_no_broker():
 async def test_a_message_that_is_too_long_is_dropped_and_counted_and_the_connection_stays():
     async def serve(peer):
         await peer.welcome()
-        await peer.say(packets.publish("mcu/oven/in", b"")[:1] + b"\x8d\x8d\x06\x00\x0bmcu/oven/in")  # and 100,000 bytes
+        await peer.say(packets.publish("mcu/oven/in", b"")[:1] + b"\xad\x8d\x06\x00\x0bmcu/oven/in")  # and 100,000 bytes
         for _ in range(100):
             await peer.say(bytes(1000))
         await peer.say(packets.publish("mcu/oven/in", b"short"))
