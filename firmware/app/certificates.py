@@ -24,10 +24,11 @@ def context(path):
         raise NoAuthority(why) from None
 
 
+_EARLY = "the broker's certificate is not valid yet by this board's clock, which says {clock}; with ntp in its settings it asks a time server"
 #: What Mbed TLS says, or OpenSSL, and what we say.
 _WORDS = (
-    ("starts in the future", "the broker's certificate is not valid yet by this board's clock, which says {clock}"),
-    ("not yet valid", "the broker's certificate is not valid yet by this board's clock, which says {clock}"),
+    ("starts in the future", _EARLY),
+    ("not yet valid", _EARLY),
     ("has expired", "the broker's certificate has expired by this board's clock, which says {clock}"),
     ("does not match", "the broker's certificate is for another name than {host}"),
     ("is not valid for", "the broker's certificate is for another name than {host}"),

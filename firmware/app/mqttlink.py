@@ -19,6 +19,7 @@ DOUBT_AFTER = 5
 WIFI_MS = 60000
 _LOOK_SECONDS = 0.05
 _GOOD_MS = 30000
+_CLOSED = "the broker ended it"
 
 
 class MqttLink:
@@ -170,13 +171,14 @@ class MqttLink:
             self.say("cannot take what the agent says: %s" % repr(error))
 
     def _ended(self, error):
-        why = problem(error, self._client)
-        where = "%s:%s" % (self._mqtt["host"], self._mqtt.get("port", ""))
-        self.problem = (
-            "the connection to the broker ended: %s" if self._was_up else "cannot reach the broker at " + where + ": %s"
-        ) % why
+        why, is_tls = problem(error, self._client), self._mqtt.get("tls", "ca" in self._mqtt)
+        if self._was_up:
+            self.problem = "the connection to the broker ended: " + why
+        else:
+            self._failures += 1
+            hint = (": maybe it has no TLS there" if is_tls else ": maybe it wants TLS there") if why == _CLOSED else ""
+            self.problem = "cannot reach the broker at %s:%s: %s%s" % (self._mqtt["host"], self._mqtt.get("port", ""), why, hint)
         self._tell(self.problem)
-        self._failures += 0 if self._was_up else 1
         if self._wifi is not None and self._failures and self._failures % DOUBT_AFTER == 0:
             self._wifi.doubt()
 
@@ -196,11 +198,11 @@ def problem(error, client=None):
     if isinstance(error, MemoryError):
         return "not enough memory in one piece"
     if isinstance(error, EOFError):
-        return "the broker ended it"
+        return _CLOSED
     code = error.args[0] if isinstance(error, OSError) and error.args else None
     words = {
         errno.ECONNREFUSED: "nothing listens there",
-        errno.ECONNRESET: "the broker ended it",
+        errno.ECONNRESET: _CLOSED,
         errno.EHOSTUNREACH: "there is no way to it",
     }
     return words.get(code) or str(error) or repr(error)

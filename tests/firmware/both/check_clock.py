@@ -54,7 +54,13 @@ async def test_a_time_server_is_asked():
 
 async def test_whoever_did_not_hear_the_question_cannot_set_it():
     def forged(question):
-        return [reply(question, mark=b"12345678"), reply(question, first=0x23), reply(question, stratum=0), reply(question)[:40], b""]
+        return [
+            reply(question, mark=b"12345678"),
+            reply(question, first=0x23),
+            reply(question, stratum=0),
+            reply(question)[:40],
+            b"",
+        ]
 
     ours = unknown()
     async with UdpServer(forged) as server:

@@ -228,19 +228,18 @@ async def test_a_message_waits_for_the_next_connection_and_is_a_duplicate_there(
         await peer.packet()
 
     broker = Broker(serve)
-    async with broker:
-        async with Ours(broker) as ours:
-            client = await ours.up()
-            saying = asyncio.create_task(client.publish("a", "x", 1))
-            await ours.ended()
-            again = asyncio.create_task(ours._once())
-            await saying
-            assert len(broker.peers) == 2
-            again.cancel()
-            try:
-                await again
-            except asyncio.CancelledError:
-                pass
+    async with broker, Ours(broker) as ours:
+        client = await ours.up()
+        saying = asyncio.create_task(client.publish("a", "x", 1))
+        await ours.ended()
+        again = asyncio.create_task(ours._once())
+        await saying
+        assert len(broker.peers) == 2
+        again.cancel()
+        try:
+            await again
+        except asyncio.CancelledError:
+            pass
 
 
 async def test_packet_ids_go_round_and_none_is_used_twice_at_once():

@@ -83,7 +83,10 @@ async def test_it_says_who_it_is_and_what_is_due():
         assert b"mcu/oven/in\x00" in broker.peers[0].heard[1][1]
         found = said(broker)
         assert found[0] == ("mcu/oven/state", b"online", True)
-        assert [json.loads(payload) for topic, payload, _ in found if topic == "mcu/oven/out"] == [{"t": "hello", "id": "oven"}, {"t": "r", "s": 1}]
+        assert [json.loads(payload) for topic, payload, _ in found if topic == "mcu/oven/out"] == [
+            {"t": "hello", "id": "oven"},
+            {"t": "r", "s": 1},
+        ]
         assert linked.has_printed("plain text") and not linked.has_printed("secret")
         assert any(topic == "mcu/oven/log" and b"connected" in payload for topic, payload, _ in found)
         assert linked.link.is_up and linked.link.problem == ""
@@ -92,7 +95,18 @@ async def test_it_says_who_it_is_and_what_is_due():
 async def test_whatever_is_sent_to_it_the_connection_stays():
     async def serve(peer):
         await peer.welcome()
-        for each in (b"", b"{", b"[]", b"7", b"null", b"\xff\xfe", b"[" * 4000, b'{"t":"breaks"}', b'{"a":' * 600, b'{"t":' + b"9" * 3000 + b"}"):
+        for each in (
+            b"",
+            b"{",
+            b"[]",
+            b"7",
+            b"null",
+            b"\xff\xfe",
+            b"[" * 4000,
+            b'{"t":"breaks"}',
+            b'{"a":' * 600,
+            b'{"t":' + b"9" * 3000 + b"}",
+        ):
             await peer.say(packets.publish("mcu/oven/in", each))
         await peer.say(packets.publish("mcu/oven/in", b'{"t":"cmd","id":"1","a":"reset"}', retain=True))
         await peer.say(packets.publish("mcu/oven/in", b'{"t":"hi"}'))
@@ -141,7 +155,9 @@ async def test_what_it_has_to_say_meanwhile_is_bounded_and_counted():
             linked.link.say("line %d %s" % (number, "x" * 1000))
         assert len(linked.link._lines) == mqttlink.MAX_LINES and linked.link.dropped == 30
         is_open[0] = True
-        await until(lambda: broker.peers and len([each for each in said(broker) if each[0] == "mcu/oven/log"]) == mqttlink.MAX_LINES)
+        await until(
+            lambda: broker.peers and len([each for each in said(broker) if each[0] == "mcu/oven/log"]) == mqttlink.MAX_LINES
+        )
         assert max(len(payload) for _, payload, _ in said(broker)) == mqttlink.MAX_LINE
 
 

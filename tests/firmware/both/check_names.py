@@ -39,7 +39,13 @@ async def test_an_answer_that_was_lost_is_asked_for_again():
 async def test_forged_and_broken_answers_are_not_taken():
     def forged(question):
         other = bytes([question[0] ^ 1, question[1]])
-        return [answer(question, ADDRESS, number=other), question, b"", question[:2], answer(question, ADDRESS.replace(b"\xa8", b"\xa9"))]
+        return [
+            answer(question, ADDRESS, number=other),
+            question,
+            b"",
+            question[:2],
+            answer(question, ADDRESS.replace(b"\xa8", b"\xa9")),
+        ]
 
     async with UdpServer(forged) as server:
         assert await names.resolve("pi-01.example", "127.0.0.1", server.port) == "192.169.1.7"

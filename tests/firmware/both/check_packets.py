@@ -23,7 +23,11 @@ def test_lengths_of_one_to_three_bytes():
 
 
 def test_a_message_comes_back_as_it_was_said():
-    for topic, payload, pid, retain, dup in (("a/b", b"x", 0, False, False), ("a", b"", 65535, True, True), ("\xfc", b"\0" * 9, 1, False, False)):
+    for topic, payload, pid, retain, dup in (
+        ("a/b", b"x", 0, False, False),
+        ("a", b"", 65535, True, True),
+        ("\xfc", b"\0" * 9, 1, False, False),
+    ):
         data = packets.publish(topic, payload, pid, retain, dup)
         assert packets.published(data[0], data[2:]) == (topic, payload, pid, retain)
         assert bool(data[0] & 8) == dup
