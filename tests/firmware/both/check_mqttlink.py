@@ -151,9 +151,9 @@ async def test_what_it_has_to_say_meanwhile_is_bounded_and_counted():
 
     is_open = [False]
     async with Broker(serve) as broker, Linked(broker.port) as linked:
-        for number in range(50):
-            linked.link.say("line %d %s" % (number, "x" * 1000))
-        assert len(linked.link._lines) == mqttlink.MAX_LINES and linked.link.dropped == 30
+        for number in range(30):
+            linked.link.say("line %d %s" % (number, "x" * 500))
+        assert len(linked.link._lines) == mqttlink.MAX_LINES and linked.link.dropped == 10
         is_open[0] = True
         await until(
             lambda: broker.peers and len([each for each in said(broker) if each[0] == "mcu/oven/log"]) == mqttlink.MAX_LINES
