@@ -7,7 +7,7 @@ import json
 import certificates
 import names
 from backoff import Backoff
-from mqtt import ENDS, Client
+from mqtt import ENDS, Client, Ended
 from taskgroup import first_to_end
 from ticks import ticks_diff, ticks_ms
 
@@ -145,6 +145,8 @@ class MqttLink:
         session.connected()
         try:
             while True:
+                if self._wifi is not None and not self._wifi.is_up:
+                    raise Ended("the Wi-Fi is gone")
                 for message in session.due(ticks_ms()):
                     await client.publish(topic + "/out", json.dumps(message))
                 while self._lines:

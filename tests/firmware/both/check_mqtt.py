@@ -2,7 +2,7 @@ import asyncio
 
 import mqtt
 import packets
-from scripted import Broker, until
+from scripted import Broker, stopped, until
 
 
 class Ours:
@@ -35,11 +35,7 @@ class Ours:
         return self
 
     async def __aexit__(self, *_):
-        self._task.cancel()
-        try:
-            await self._task
-        except asyncio.CancelledError:
-            pass
+        await stopped(self._task)
 
     async def ended(self):
         await until(lambda: self.why is not None)
@@ -163,7 +159,7 @@ async def test_a_message_that_is_too_long_is_dropped_and_counted_and_the_connect
         assert ours.client.too_long == 1 and ours.client.is_up and ours.why is None
 
 
-async def test_a_broker_that_says_nothing_is_left():
+async def a_broker_that_says_nothing_is_left():
     async def mute(peer):
         await peer.nothing()
 
@@ -178,7 +174,7 @@ async def test_a_broker_that_says_nothing_is_left():
     assert "said nothing for 1 s" in str(why) and ours.beats > 4
 
 
-async def test_half_a_packet_is_silence_too():
+async def half_a_packet_is_silence_too():
     async def serve(peer):
         await peer.welcome()
         await peer.say(b"\x30\xff\x01\x00\x01a")
@@ -188,7 +184,7 @@ async def test_half_a_packet_is_silence_too():
     assert "said nothing" in str((await ends(serve, keepalive=1))[0])
 
 
-async def test_it_pings_and_stays_while_it_is_answered():
+async def it_pings_and_stays_while_it_is_answered():
     async def serve(peer):
         await peer.welcome()
         while True:
@@ -199,6 +195,12 @@ async def test_it_pings_and_stays_while_it_is_answered():
         await ours.up()
         await until(lambda: [each[0] for each in broker.peers[0].heard].count(0xC0) >= 4)
         assert ours.client.is_up
+
+
+async def test_silence():
+    await asyncio.gather(
+        a_broker_that_says_nothing_is_left(), half_a_packet_is_silence_too(), it_pings_and_stays_while_it_is_answered()
+    )
 
 
 async def test_a_message_without_an_acknowledgement_is_sent_again_as_a_duplicate():
@@ -235,11 +237,7 @@ async def test_a_message_waits_for_the_next_connection_and_is_a_duplicate_there(
         again = asyncio.create_task(ours._once())
         await saying
         assert len(broker.peers) == 2
-        again.cancel()
-        try:
-            await again
-        except asyncio.CancelledError:
-            pass
+        await stopped(again)
 
 
 async def test_packet_ids_go_round_and_none_is_used_twice_at_once():

@@ -3,10 +3,13 @@ import json
 
 import mqttlink
 import packets
+import wifi as wifi_module
 from clock import Clock
 from radio import Network
-from scripted import Broker, until
+from scripted import Broker, stopped, until
 from wifi import Wifi
+
+wifi_module._LOOK_SECONDS = 0.01
 
 
 class Session:
@@ -53,11 +56,7 @@ class Linked:
         return self
 
     async def __aexit__(self, *_):
-        self._task.cancel()
-        try:
-            await self._task
-        except asyncio.CancelledError:
-            pass
+        await stopped(self._task)
 
     def has_printed(self, words):
         return any(words in each for each in self.printed)
@@ -173,6 +172,11 @@ async def test_without_wifi_it_waits_and_says_why_and_beats():
         wifi._pause = linked._short
         network.state = 3
         await until(lambda: linked.link.is_up and linked.link.problem == "")
+        network.state = -2
+        await until(lambda: linked.session.told == [True, False])
+        await until(lambda: linked.has_printed("the Wi-Fi is gone"))
+        network.state = 3
+        await until(lambda: linked.session.told == [True, False, True])
         wifi.looked -= mqttlink.WIFI_MS + 10
         before = linked.beats
         linked.link._beats()

@@ -4,6 +4,7 @@ import wifi
 from radio import Network
 from scripted import until
 
+wifi._LOOK_SECONDS = 0.01
 SETTINGS = {"ssid": "lab", "password": "pw-of-lab", "country": "DE"}
 
 

@@ -16,6 +16,13 @@ async def until(condition, seconds=20):
     raise AssertionError("still not true")
 
 
+async def stopped(task):
+    """Cancel it until it has ended: CPython 3.11's wait_for may lose a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0.01)
+
+
 class Broker:
     """serve(peer) is run for each connection. ``async with Broker(serve) as broker``. peers: all that came."""
 
