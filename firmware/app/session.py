@@ -103,7 +103,14 @@ class Session:
         self._said = self._now
         again = min(HELLO_MS << min(self._hellos - 1, 5), HELLO_MOST_MS)
         self._hello_pause = again if store.is_untold or not self._heard else None
-        about = {"t": "hello", "b": store.boot, "seq": store.newest, "o": store.oldest, "lost": store.lost, "acts": list(self.acts[:32])}
+        about = {
+            "t": "hello",
+            "b": store.boot,
+            "seq": store.newest,
+            "o": store.oldest,
+            "lost": store.lost,
+            "acts": list(self.acts[:32]),
+        }
         about.update(self._about)
         if self.bad:
             about["bad"] = self.bad[:64]
