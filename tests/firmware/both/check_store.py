@@ -3,7 +3,6 @@
 import os
 
 import kept
-from kept import Kept
 from store import AWAY_MS, PAUSE_MS, Store
 from ticks import ticks_add
 
@@ -47,6 +46,11 @@ def spilled(store, now):
     while store.spill(now):
         now += PAUSE_MS
     return now
+
+
+def spilled_all(store, count):
+    assert filled(store, count).save()
+    return store
 
 
 def damage(path, at, keep=None):
@@ -144,7 +148,20 @@ def test_of_too_many_the_oldest_file_goes_and_is_counted_over_resets():
     assert (three.boot, three.oldest, three.newest, three.lost, three.is_untold) == (one.boot, 193, 192, 192, True)
     four = made(0, place, kept_readings=128)
     assert (four.boot, four.is_untold, four.lost) == (one.boot, True, 192), "the loss is told, though nothing is left"
-    assert not four.ack(one.boot, 100) and four.ack(one.boot, 192) and four.boot != one.boot
+    assert not four.ack(one.boot, 192) and four.boot == one.boot
+    four.told()
+    assert four.boot != one.boot
+
+
+def test_what_was_lost_is_told_after_a_reset_too():
+    place = folder()
+    one = spilled_all(made(0, place, kept_readings=64), 128)
+    two = made(0, place)
+    assert two.ack(one.boot, 128) and two.is_untold and len(os.listdir(place)) == 1
+    three = made(0, place)
+    assert (three.boot, three.lost) == (one.boot, 64) and three.ack(one.boot, 128)
+    three.told()
+    assert three.boot != one.boot and os.listdir(place) == []
 
 
 def test_there_are_not_more_boots_than_the_agent_could_tell_apart():
@@ -153,10 +170,11 @@ def test_there_are_not_more_boots_than_the_agent_could_tell_apart():
         filled(made(0, place), 3).save()
     store = made(0, place)
     assert len({name.split(".")[1] for name in os.listdir(place)}) <= kept.MAX_BOOTS
-    found, lost = 0, store.lost
-    while store.newest:
-        found += len(numbers(store))
-    assert found + lost == kept.MAX_BOOTS * 2 * 3
+    found = lost = 0
+    for _ in range(kept.MAX_BOOTS + 1):
+        found, lost = found + len(numbers(store)), lost + store.lost
+        store.told()
+    assert store.newest == 0 and lost > 0 and found + lost == kept.MAX_BOOTS * 2 * 3
 
 
 def test_a_torn_file_is_dropped_as_a_whole_and_counted():
@@ -192,7 +210,10 @@ def test_foreign_files_do_no_harm():
             file.write("[")
     store = made(0, place)
     assert (store.boot, store.newest) == ("abcd", 9) and store.after(0, 16, 0) == [] and store.lost == 9
-    assert store.ack("abcd", 9) and store.newest == 0 and len(os.listdir(place)) == 7
+    store.told()
+    assert store.newest == 0 and len(os.listdir(place)) == 7
+    store.told()
+    assert store.boot != "abcd"
 
 
 def test_when_flash_takes_nothing_readings_stay_in_memory_and_that_is_said():
@@ -207,8 +228,13 @@ def test_when_flash_takes_nothing_readings_stay_in_memory_and_that_is_said():
 def test_room_for_updates_stays_free():
     place = folder()
     store = filled(made(0, place), 64)
-    store._kept = Kept(place, 2000, reserve=1 << 60)
-    assert not store.save() and "full" in store.problem and len(store.after(0, 99, 0)) == 64
+    before, kept.RESERVE = kept.RESERVE, 1 << 60
+    try:
+        os.mkdir(place)
+        assert not store.save() and "full" in store.problem and len(store.after(0, 99, 0)) == 64
+    finally:
+        kept.RESERVE = before
+    assert store.save() and store.problem == ""
 
 
 def test_a_hole_between_flash_and_ring_is_passed_and_counted():
