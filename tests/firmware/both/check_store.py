@@ -258,7 +258,12 @@ def test_ages_are_right_beyond_the_wrap_of_ticks():
 
 
 def test_the_age_of_what_was_kept_comes_from_unix_time_or_is_not_said():
-    cases = ((1700000000000, 1700000100000, 105000), (None, 1700000100000, None), (1700000000000, None, None), (1700000000000, 5, 0))
+    cases = (
+        (1700000000000, 1700000100000, 105000),
+        (None, 1700000100000, None),
+        (1700000000000, None, None),
+        (1700000000000, 5, 0),
+    )
     for before, after, age in cases:
         place = folder()
         one = made(1000, place)
