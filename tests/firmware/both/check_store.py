@@ -62,7 +62,7 @@ def damage(path, at, keep=None):
 
 
 def path_of(place, first):
-    return place + "/" + [name for name in os.listdir(place) if name.split(".")[2] == str(first)][0]
+    return place + "/" + next(name for name in os.listdir(place) if name.split(".")[2] == str(first))
 
 
 def test_a_boot_counts_from_one_and_forgets_what_is_acknowledged():
@@ -105,6 +105,18 @@ def test_what_is_taken_within_half_a_minute_never_costs_flash():
     assert place not in os.listdir(".")
 
 
+def test_what_is_being_taken_stays_in_memory_however_old():
+    place = folder()
+    store, now = filled(made(0, place), 100), AWAY_MS * 4
+    store.ack(store.boot, 1)
+    for last in range(2, 60):
+        now += 5000
+        store.spill(now - 4000)
+        store.after(store.oldest - 1, 16, now)
+        store.ack(store.boot, last)
+    assert place in os.listdir(".") and len(os.listdir(place)) == 1, "only before the first one was taken"
+
+
 def test_a_ring_that_is_nearly_full_does_not_wait():
     place = folder()
     store = filled(made(0, place, ring_bytes=200 * ENTRY), 150, first=100)
@@ -132,6 +144,18 @@ def test_an_earlier_boot_ends_though_the_agent_has_more_of_it_than_was_kept():
     one.save()
     two = made(0, place)
     assert two.ack(one.boot, 55) and two.boot != one.boot
+    place = folder()
+    one = spilled_all(made(0, place, kept_readings=64), 128)
+    two = made(0, place)
+    assert two.ack(one.boot, 200) and two.is_untold and two.oldest == 129
+
+
+def test_numbers_that_were_in_memory_only_are_not_waited_for():
+    place = folder()
+    one = filled(made(0, place), 100)
+    assert one.spill(AWAY_MS + 1)
+    two = made(0, place)
+    assert (two.boot, two.newest) == (one.boot, 64) and two.ack(one.boot, 64) and two.boot != one.boot
 
 
 def test_of_too_many_the_oldest_file_goes_and_is_counted_over_resets():
@@ -243,7 +267,22 @@ def test_a_hole_between_flash_and_ring_is_passed_and_counted():
     store.save()
     filled(store, 250, first=133)
     assert (store.oldest, store.newest, store.lost) == (1, 282, 50)
-    assert [each[1] for each in numbers(store)] == list(range(1, 33)) + list(range(83, 283))
+    store.save()
+    again = made(0, place)
+    found = list(range(1, 33)) + list(range(83, 283))
+    assert (again.boot, again.lost) == (store.boot, 50)
+    assert [each[1] for each in numbers(store)] == found
+    assert [each[1] for each in numbers(again)] == []  # its files are gone by now
+
+
+def test_a_hole_is_passed_after_a_reset_too():
+    place = folder()
+    one = filled(made(0, place, ring_bytes=200 * ENTRY), 32, first=101)
+    one.save()
+    filled(one, 250, first=133)
+    one.save()
+    two = made(0, place)
+    assert [each[1] for each in numbers(two)] == list(range(1, 33)) + list(range(83, 283)) and two.is_untold and two.lost == 50
 
 
 def test_ages_are_right_beyond_the_wrap_of_ticks():
