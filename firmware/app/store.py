@@ -32,7 +32,7 @@ class Store:
         self._uptime = Uptime(now_ms)
         self._ring = Ring(ring_bytes)
         self._kept = Kept(folder, kept_readings)
-        self._live = Boot(self._kept.next_order, hexlify(os.urandom(4)).decode())
+        self._live = Boot(self._kept.next_order, _new_id([boot.id for boot in self._kept.boots]))
         self._boots = self._kept.boots + [self._live]
         self._loaded = None, []  # the file that is delivered, and its readings
         self._moved = self._wrote = -PAUSE_MS  # uptime of the newest ack and file
@@ -176,6 +176,13 @@ class Store:
                 return None
             at += self._live.zero - boot.zero
         return max(0, min(at - then, MAX_AGE_MS))
+
+
+def _new_id(known):
+    found = os.urandom(4)
+    while hexlify(found).decode() in known:
+        found = bytes([(found[0] + 1) & 0xFF]) + found[1:]
+    return hexlify(found).decode()
 
 
 def _batch(entries):

@@ -3,8 +3,18 @@
 import os
 
 import kept
+import store as store_module
 from store import AWAY_MS, PAUSE_MS, Store
 from ticks import ticks_add
+
+
+class Dice:
+    """Of a board whose random numbers are none."""
+
+    @staticmethod
+    def urandom(count):
+        return bytes([7] * count)
+
 
 #: Bytes in the ring of a reading such as {"n":123} at 0 ms.
 ENTRY = 13
@@ -175,6 +185,20 @@ def test_of_too_many_the_oldest_file_goes_and_is_counted_over_resets():
     assert not four.ack(one.boot, 192) and four.boot == one.boot
     four.told()
     assert four.boot != one.boot
+
+
+def test_a_boot_is_never_called_as_one_that_is_kept():
+    assert int(store_module._new_id([]), 16) < 1 << 32
+    urandom = store_module.os
+    store_module.os = Dice
+    try:
+        assert [store_module._new_id(known) for known in ([], ["07070707"], ["07070707", "08070707"])] == [
+            "07070707",
+            "08070707",
+            "09070707",
+        ]
+    finally:
+        store_module.os = urandom
 
 
 def test_what_was_lost_is_told_after_a_reset_too():
