@@ -18,4 +18,18 @@ except ImportError:  # CPython
         return (end - start + _PERIOD // 2) % _PERIOD - _PERIOD // 2
 
 
-__all__ = ["ticks_add", "ticks_diff", "ticks_ms"]
+__all__ = ["Uptime", "ticks_add", "ticks_diff", "ticks_ms"]
+
+
+class Uptime:
+    """Milliseconds since ``now``, which do not wrap; right when asked at least every 6 days. ms: when it was asked last."""
+
+    def __init__(self, now):
+        self._last, self.ms = now, 0
+
+    def at(self, now):
+        passed = ticks_diff(now, self._last)
+        if passed > 0:
+            self.ms += passed
+            self._last = now
+        return self.ms
