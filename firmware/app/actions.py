@@ -15,7 +15,8 @@ class Switches:
     """The LED and the outputs, by the name of their values in the readings."""
 
     def __init__(self, led, outputs):
-        self._led, self._all = led, {"led": led, **outputs}
+        self._led, self._all = led, {"led": led}
+        self._all.update(outputs)
 
     def states(self):
         return {name: int(each.is_on) for name, each in self._all.items()}
@@ -105,10 +106,7 @@ def _shown(given, settings, key):
     if key is not None and key not in given:
         raise ValueError(f"settings.json does not say {key}")
     given = config.without_secrets({key: given[key]} if key else given)
-    if key:
-        found = given
-    else:
-        found = {"settings": given, "problems": settings.problems}
+    found = given if key else {"settings": given, "problems": settings.problems}
     if len(json.dumps(found)) > MAX_ANSWER:
         keys = ", ".join(sorted(given))
         raise ValueError(f"that is more than an answer holds: ask for one key with show=KEY, of {keys}")

@@ -1,26 +1,19 @@
-"""Puts together what runs on the board. The loader calls ``main`` with the watchdog that it armed."""
+"""Where the firmware begins. The loader calls ``main`` with the watchdog that it armed."""
 
 import asyncio
 import gc
 
-import actions
-import board
-import commands
-import config
-import log
-from intervals import Intervals
-from keeper import Keeper
-from measuring import Measuring
-from session import Session
-from store import Store
-from ticks import ticks_ms
-from trial import Trial
-from version import VERSION
-
 
 async def main(watchdog=None):
-    """For ever. watchdog: armed, or None."""
-    await App(watchdog).run()
+    """For ever. watchdog: fed from now on; None: there is none."""
+    # Before anything is loaded: else what stays lies scattered over the heap, and TLS finds no 16 KB in one piece.
+    if hasattr(gc, "mem_free"):
+        gc.threshold(16384)
+    if watchdog:
+        watchdog.feed()
+    from assembly import Assembly
+
+    await Assembly(watchdog).run()
 
 
 def run(watchdog=None):
@@ -28,119 +21,7 @@ def run(watchdog=None):
     try:
         asyncio.run(main(watchdog))
     except KeyboardInterrupt:
+        import board
+
         board.disarm()
         raise
-
-
-class App:
-    def __init__(self, watchdog):
-        self.settings = settings = config.read(f"pico-{board.unique_id()}")
-        log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
-        for each in settings.problems:
-            log.say(f"settings: {each}")
-        self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
-        self.store = Store(settings["kept_readings"])
-        self.intervals = Intervals(settings)
-        self.switches = _switches(settings)
-        self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
-        self._register()
-        self.clock, self.session = None, self._session()
-        self.link = self._link()
-        loader = _optional("loader")
-        self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
-
-    def _register(self):
-        self.switches.register(self.measuring.note)
-        actions.register_measuring(self.measuring, self.intervals)
-        actions.register_reset(self.restart)
-        actions.register_settings(self.settings)
-        _optional("update")  # it registers its own
-
-    def _session(self):
-        session = Session(self.settings["id"], VERSION, board.hardware(), commands.acts(), self.store, ticks_ms(), None)
-        session.on_command = self._command
-        session.on_config = self.intervals.configure
-        return session
-
-    def _command(self, command_id, action, args):
-        commands.do(action, args, lambda ok, value, why: self.session.answer(command_id, ok, value, why))
-
-    def _link(self):
-        """By MQTT if the settings have a broker, else where the REPL is. What can't be built leaves the line to say so."""
-        if self.settings["mqtt"]:
-            try:
-                return self._mqtt_link()
-            except Exception as error:
-                log.failed("cannot use MQTT, and the serial line is used instead", error)
-        from usb import Usb
-
-        return Usb()
-
-    def _mqtt_link(self):
-        from clock import Clock
-        from mqttlink import MqttLink
-
-        self.clock, wifi = Clock(), None
-        if self.settings["wifi"]:
-            from wifi import Wifi
-
-            wifi = Wifi(self.settings["wifi"], self.settings["id"], log.say, self.restart)
-        link = MqttLink(self.settings.values, self.clock, wifi, log.show)
-        log.listen(link.say)
-        self.session.on_time = self.clock.set
-        return link
-
-    async def run(self):
-        self.keeper.start("measuring", self._measure)
-        self.keeper.start(self.link.name, self._carry, 60)
-        self.keeper.start("housekeeping", self._keep_house)
-        await self.keeper.run()
-
-    async def _measure(self):
-        await self.measuring.run(lambda: self.keeper.beat("measuring"))
-
-    async def _carry(self):
-        await self.link.run(self.session, self.keeper)
-
-    async def _keep_house(self):
-        while True:
-            self.keeper.beat("housekeeping")
-            now = ticks_ms()
-            self.store.spill(now)
-            self.trial.look(self.link.is_up and self.session.is_heard, now)
-            gc.collect()  # often, so that there is a long piece of memory when TLS wants one
-            await asyncio.sleep(1)
-
-    def restart(self):
-        """Reset the board; what was not sent is kept."""
-        try:
-            self.store.spill(ticks_ms())
-        finally:
-            board.reset()
-
-
-def _switches(settings):
-    outputs = {}
-    for name, each in settings.outputs.items():
-        outputs[name] = _opened(f"output {name}", lambda: board.Output(each["pin"], each["inverted"]))
-    return actions.Switches(_opened("the LED", lambda: board.led(settings["led"])), outputs)
-
-
-def _opened(what, make):
-    try:
-        return make()
-    except Exception as error:  # no such pin on this board: the others are to work
-        log.say(f"{what} does not work: {log.reason(error)}")
-        return board.NoOutput()
-
-
-def _optional(name):
-    """The module, or None where the program was started without it."""
-    try:
-        return __import__(name)
-    except ImportError:
-        return None
-
-
-def _nothing():
-    pass

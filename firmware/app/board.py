@@ -101,7 +101,7 @@ def _mean(adc, samples):
 
 def i2c(sda, scl, hertz=100_000):
     """The bus at these pins. ValueError: they are no pair."""
-    if sda % 2 or scl != sda + 1 and (scl % 4 != sda % 4 + 1):
+    if sda % 2 or scl % 4 != sda % 4 + 1:
         raise ValueError(f"pins {sda} and {scl} are no SDA and SCL of one I2C bus: take GP4 and GP5, or GP6 and GP7, and so on")
     return machine.I2C(sda // 2 % 2, sda=machine.Pin(_pin(sda)), scl=machine.Pin(_pin(scl)), freq=hertz)
 

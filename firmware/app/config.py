@@ -4,7 +4,7 @@ import json
 import os
 
 import sensors
-from checks import NEEDED, fields, flag, mcu_id, number, one_of, shown, text, whole, word
+from checks import NEEDED, fields, flag, mcu_id, number, shown, text, whole, word
 
 PATH = "/settings.json"
 MAX_BYTES, MAX_SENSORS, MAX_OUTPUTS, MAX_PROBLEMS = 8192, 16, 8, 12
@@ -177,7 +177,7 @@ def load(path=None):
     try:
         size = os.stat(path)[6]
         with open(path) as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(min(size, MAX_BYTES))  # memory for more may not be there in one piece
     except OSError as error:
         if error.errno == 2:  # ENOENT
             return {}
@@ -188,7 +188,7 @@ def load(path=None):
         raise ValueError(f"{path} has more than {MAX_BYTES} bytes: defaults are used")
     try:
         given = json.loads(data)
-    except ValueError:
+    except (ValueError, RuntimeError, MemoryError):  # the last two: it is nested too deeply
         raise ValueError(f"{path} is no JSON: defaults are used") from None
     if not isinstance(given, dict):
         raise ValueError(f"{path} is no table: defaults are used")

@@ -45,7 +45,7 @@ class Keeper:
         for task in self._tasks.values():
             if (task in hung) != task.is_hung:
                 task.is_hung = not task.is_hung
-                log.say(f"{task.name} {'hangs: the watchdog is not fed' if task.is_hung else 'is alive again'}")
+                log.say(task.name + (" hangs: the watchdog is not fed" if task.is_hung else " is alive again"))
         if not hung:
             self._feed()
         return [each.name for each in hung]

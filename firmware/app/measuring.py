@@ -3,7 +3,7 @@
 import asyncio
 
 import log
-from ticks import ticks_diff, ticks_ms
+from ticks import Uptime, ticks_ms
 
 _LOOK_MS, _WATCH_MS = 1000, 10  # the longest sleep; with inputs whose changes count
 _LONGEST_PAUSE_MS = 300_000  # until a sensor that fails is tried again
@@ -84,7 +84,7 @@ class Measuring:
         self._probes = [_Probe(each.name, each.make) for each in sensors]
         self._states, self._intervals, self._put, self._now = states, intervals, put, now
         self._round = _Probe(None, None)
-        self._at, self._uptime = now(), 0
+        self._uptime = Uptime(now())
         self._lock = asyncio.Lock()
 
     @property
@@ -102,7 +102,8 @@ class Measuring:
     async def step(self):
         """Measure what is due now; it is one reading."""
         async with self._lock:
-            uptime, now = self._passed(), self._now()
+            now = self._now()
+            uptime = self._uptime.at(now)
             found = {}
             for each in self._probes:
                 is_due = each.is_due(uptime, self._milliseconds(each.name))
@@ -115,7 +116,7 @@ class Measuring:
     async def read(self):
         """Measure all now, whatever is due; returns the values of the reading."""
         async with self._lock:
-            found, uptime = {}, self._passed()
+            found, uptime = {}, self._uptime.at(self._now())
             for each in self._probes:
                 found.update(await each.read(uptime))
             found.update(self._states())
@@ -130,15 +131,9 @@ class Measuring:
     def _milliseconds(self, name):
         return max(1, int(self._intervals.of(name) * 1000))
 
-    def _passed(self):
-        """Milliseconds since the start, which do not wrap as ticks do."""
-        now = self._now()
-        self._uptime += max(0, ticks_diff(now, self._at))
-        self._at = now
-        return self._uptime
-
     def _pause_ms(self):
         if any(each.is_watched for each in self._probes):
             return _WATCH_MS
-        uptime = self._passed()
-        return min([_LOOK_MS] + [each.until_due(uptime) for each in (*self._probes, self._round)])
+        uptime = self._uptime.at(self._now())
+        waits = [each.until_due(uptime) for each in self._probes]
+        return min(_LOOK_MS, self._round.until_due(uptime), *waits)

@@ -5,6 +5,7 @@ import select
 import sys
 
 import frames
+import log
 from ticks import ticks_diff, ticks_ms
 
 _BURST = 256  # bytes that are read before others have their turn
@@ -56,7 +57,10 @@ class Usb:
             if not self.is_up:
                 self.is_up = True
                 session.connected()
-            session.hear(message, ticks_ms())
+            try:
+                session.hear(message, ticks_ms())
+            except Exception as error:  # the next message may be a better one
+                log.failed("cannot take what the agent says", error)
 
     def _say(self, session):
         now = ticks_ms()

@@ -2,6 +2,7 @@
 
 import board
 from checks import NEEDED, number, whole
+
 from sensors import kind
 
 _ANY = number(-1e9, 1e9)

@@ -8,6 +8,7 @@ import struct
 
 import board
 from checks import NEEDED, one_of, whole
+
 from sensors import kind
 
 _ID, _STATUS, _CTRL_HUM, _CTRL_MEAS, _CONFIG, _DATA = 0xD0, 0xF3, 0xF2, 0xF4, 0xF5, 0xF7

@@ -1,6 +1,7 @@
 """The temperature of the board's own chip, in degrees Celsius: some degrees above that of the air, and good for changes."""
 
 import board
+
 from sensors import kind
 
 

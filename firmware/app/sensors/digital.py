@@ -2,8 +2,9 @@
 
 import board
 from checks import NEEDED, flag, one_of, whole
-from sensors import kind
 from ticks import ticks_diff, ticks_ms
+
+from sensors import kind
 
 _AGAIN_MS = 100  # a wire that flutters gives 10 readings a second, and no more; how it ends up is always told
 
