@@ -17,8 +17,6 @@ from ticks import ticks_ms
 from trial import Trial
 from version import VERSION
 
-KEPT = "/kept"
-
 
 class Assembly:
     def __init__(self, watchdog):
@@ -27,7 +25,7 @@ class Assembly:
         for each in settings.problems:
             log.say(f"settings: {each}")
         self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
-        self.store = Store(ticks_ms(), KEPT if settings["kept_readings"] else "", settings["kept_readings"])
+        self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
         self.intervals = Intervals(settings)
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)

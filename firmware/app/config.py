@@ -6,7 +6,7 @@ import os
 import sensors
 from checks import NEEDED, fields, flag, mcu_id, number, shown, text, whole, word
 
-PATH = "/settings.json"
+PATH, KEPT = "/settings.json", "/kept"
 MAX_BYTES, MAX_SENSORS, MAX_OUTPUTS, MAX_PROBLEMS = 8192, 16, 8, 12
 interval = number(0.1, 86400)
 HIDDEN = "***"

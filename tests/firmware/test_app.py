@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ SCRIPT = """
 import fakemachine
 fakemachine.install()
 fakemachine.inputs[("adc", 26)] = 32768
-import app, config, assembly, gc
-config.PATH, assembly.KEPT = "settings.json", "kept"
+import app, config, gc, micropython
+config.PATH, config.KEPT = "settings.json", "kept"
 watchdog = fakemachine.WDT(8388)
 fakemachine.reset = lambda: print("reset, fed", watchdog.fed)
 try:
     app.run(watchdog)
 except KeyboardInterrupt:
+    print("stopped", fakemachine.mem32)
     gc.collect()
-    print("stopped", fakemachine.mem32, "used", gc.mem_alloc())
+    micropython.mem_info()
 """
 
 
@@ -42,7 +44,6 @@ def asked(its: BoardPty, action: str, **args: Any) -> dict[str, Any]:
     command_id = f"c{len(its.messages)}"
     its.say({"t": "cmd", "id": command_id, "a": action, "args": args})
     found = its.message(t="res", id=command_id)
-    print(found)
     return found
 
 
@@ -92,6 +93,15 @@ def test_ctrl_c_leaves_a_repl_that_no_watchdog_ends(tmp_path: Path) -> None:
         said = its.line("stopped")
         assert str({0x40058000 + 0x3000: 1 << 30}) in said
         assert its.process.wait(10) == 0
+
+
+def test_memory_is_left_in_one_piece(tmp_path: Path) -> None:
+    """TLS wants 16 KB at once. What is loaded is compiled here, which scatters more than loading .mpy files does."""
+    with board(tmp_path, {"sensors": [{"kind": "chip"}, {"kind": "bme280", "sda": 4, "scl": 5}]}) as its:
+        its.message(t="r")
+        its.write(b"\x03")
+        blocks = re.search(r"max free sz: (\d+)", its.line("max free sz"))
+        assert blocks and int(blocks[1]) * 32 > 40_000
 
 
 def test_a_broker_that_cannot_be_used_leaves_the_line(tmp_path: Path) -> None:
