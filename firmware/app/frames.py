@@ -35,7 +35,7 @@ def encode(message):
     """The frame of a message (a dict). Raises ValueError when it is too long."""
     payload = dumps(message)
     if len(payload) > MAX_PAYLOAD:
-        raise ValueError("cannot send %d bytes: a frame has at most %d" % (len(payload), MAX_PAYLOAD))
+        raise ValueError("cannot send %d bytes: a frame holds at most %d" % (len(payload), MAX_PAYLOAD))
     return _RS + payload + b"\t" + _crc(payload) + _LF
 
 

@@ -189,16 +189,21 @@ def _named(folder):
 
 
 def _checked(file, count):
-    crc, lines = 0, []
-    for _ in range(count + 1):
-        line = file.readline(MAX_LINE)
-        if line[-1:] != b"\n":
-            return None
-        crc = crc32(line, crc)
-        lines.append(line[:-1])
-    if file.read(10) != _digits(crc):
+    """In small pieces: there may be none of some KB in the heap, and readline takes each byte by itself."""
+    crc, lines, rest = 0, [], b""
+    while True:
+        data = file.read(256)
+        found = (rest + data).split(b"\n")
+        rest = found.pop()
+        if not data or len(rest) > MAX_LINE or len(lines) > count + 1:
+            break
+        lines += found
+    if rest or len(lines) != count + 2:
         return None
-    return json.loads(lines.pop(0)), lines
+    digits = lines.pop()
+    for line in lines:
+        crc = crc32(b"\n", crc32(line, crc))
+    return (json.loads(lines.pop(0)), lines) if digits + b"\n" == _digits(crc) else None
 
 
 def _digits(crc):

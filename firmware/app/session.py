@@ -85,6 +85,8 @@ class Session:
         messages, self._results = self._results, []
         if self._store.boot != self._boot:
             self._meet()
+        if self._hello_pause is None and self._store.is_untold:
+            self._hello_pause = 0  # what was to come is damaged
         if self._hello_pause is not None and ticks_diff(now, self._said) >= self._hello_pause:
             messages.append(self._hello())
         self._look()

@@ -23,14 +23,14 @@ MAX_AGE_MS = 30 * 86400000
 
 
 class Store:
-    """now_ms: ticks. folder: where readings are kept; empty: in memory only. kept_readings: how many of them; slots, ring_bytes: of the ring.
+    """now_ms: ticks. folder: where readings are kept; empty: in memory only. kept_readings: how many of them; ring_bytes: of memory.
 
     left_out: values that were no readings: a bad name, nan, no number.
     """
 
-    def __init__(self, now_ms, folder="", kept_readings=2000, slots=200, ring_bytes=24 << 10):
+    def __init__(self, now_ms, folder="", kept_readings=2000, ring_bytes=24 << 10):
         self._uptime = Uptime(now_ms)
-        self._ring = Ring(slots, ring_bytes)
+        self._ring = Ring(ring_bytes)
         self._kept = Kept(folder, kept_readings)
         self._live = Boot(self._kept.next_order, hexlify(os.urandom(4)).decode())
         self._boots = self._kept.boots + [self._live]
@@ -82,11 +82,9 @@ class Store:
 
     def after(self, seq, count, now):
         """At most ``count`` readings after ``seq``, as (number, values, age in ms or None); none beyond the file that is delivered now."""
-        boot, at = self._boots[0], self._uptime.at(now)
-        first, entries = self._source()
-        start = max(seq + 1, boot.oldest)
-        numbers = range(start, min(start + count, first + len(entries)))
-        return [(number,) + self._reading(boot, entries[number - first], at) for number in numbers]
+        at, some = self._uptime.at(now), self._some(seq + 1, count)
+        start, boot = max(seq + 1, self.oldest), self._boots[0]
+        return [(start + index,) + self._reading(boot, entry, at) for index, entry in enumerate(some)]
 
     def ack(self, boot_id, seq):
         """Everything of that boot up to ``seq`` is safe. Returns whether that is news."""
@@ -103,25 +101,23 @@ class Store:
     def spill(self, now):
         """Write some readings to flash if they have waited for long, or have no room; called every second or so. Returns whether it wrote."""
         at = self._uptime.at(now)
-        count = self._batch()
-        is_enough = count >= LEAST or self._ring.is_filling
-        if not count or not is_enough or at - self._wrote < PAUSE_MS:
+        if at - self._wrote < PAUSE_MS or (len(self._ring) < LEAST and not self._ring.is_filling):
             return False
-        if not self._ring.is_filling and min(at - self._moved, at - _at(self._ring[0])) < AWAY_MS:
+        if not self._ring.is_filling and min(at - self._moved, at - _at(self._ring.some(0, 1)[0])) < AWAY_MS:
             return False
         self._wrote = at
-        return self._write(count)
+        return self._write()
 
     def save(self):
         """Write all that is in memory to flash, before a reset that is meant. Returns whether all is there."""
-        while self._ring:
-            if not self._write(self._batch()):
+        while len(self._ring):
+            if not self._write():
                 return False
         return True
 
-    def _write(self, count):
+    def _write(self):
         first = self._live.newest - len(self._ring) + 1
-        entries = [self._ring[index] for index in range(count)]
+        entries = _batch(self._ring.some(0, MOST))
         if not self._kept.write(self._boots, self._live, first, entries):
             self._settle()
             return False
@@ -130,16 +126,8 @@ class Store:
         self._settle()
         return True
 
-    def _batch(self):
-        """How many of the ring's readings go into the next file."""
-        count = size = 0
-        while count < min(len(self._ring), MOST) and size < MOST_BYTES:
-            size += len(self._ring[count])
-            count += 1
-        return count
-
-    def _source(self):
-        """The number of its first reading, and the readings of what is delivered now: the oldest file, or the ring."""
+    def _some(self, start, count):
+        """At most ``count`` entries from number ``start`` on (or the oldest) of what is delivered now: the oldest file, or the ring."""
         boot = self._boots[0]
         while boot.segments:
             key = boot.id, boot.segments[0]
@@ -151,9 +139,12 @@ class Store:
                     self._settle()
                     continue
                 self._loaded = key, found[1]
-            return boot.segments[0][0], self._loaded[1]
+            index = max(start, boot.oldest) - boot.segments[0][0]
+            return self._loaded[1][index : index + count]
         self._loaded = None, []
-        return self.newest - len(self._ring) + 1, self._ring if boot is self._live else []
+        if boot is not self._live:
+            return []
+        return self._ring.some(max(start, boot.oldest) - (boot.newest - len(self._ring) + 1), count)
 
     def _forget(self, boot, seq):
         self._kept.ack(boot, seq)
@@ -181,6 +172,16 @@ class Store:
                 return None
             at += self._live.zero - boot.zero
         return max(0, min(at - then, MAX_AGE_MS))
+
+
+def _batch(entries):
+    """As many of them as one file should have."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += len(entry)
+        if size >= MOST_BYTES:
+            return entries[: count + 1]
+    return entries
 
 
 def _at(entry):

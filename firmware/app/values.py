@@ -14,7 +14,7 @@ MAX_TEXTS, MAX_TEXT = 15, 200
 MAX_NAME = 64
 #: Integers beyond this are no exact numbers for every reader of JSON.
 _MAX_INT = 1 << 53
-_name = re.compile(r"^[A-Za-z_][A-Za-z0-9_.:/-]*$")
+_name = re.compile(r"^[A-Za-z_][A-Za-z0-9_.:/-]*")
 
 
 def plain(value, depth=8):
@@ -59,7 +59,10 @@ def readings(values):
 
 
 def _is_name(name):
-    return isinstance(name, str) and len(name) <= MAX_NAME and _name.match(name) is not None
+    if not isinstance(name, str) or len(name) > MAX_NAME:
+        return False
+    found = _name.match(name)
+    return found is not None and found.group(0) == name
 
 
 def _item(name, value):

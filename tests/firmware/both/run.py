@@ -1,5 +1,6 @@
 """Runs the tests of one file, on CPython and on MicroPython alike: ``run.py NAME``. Each prints one line of JSON."""
 
+import gc
 import io
 import json
 import sys
@@ -35,4 +36,6 @@ def main(name):
     print(json.dumps({"end": True}))
 
 
+if hasattr(gc, "threshold"):  # of MicroPython: as the app has it, else what lives long lies all over the heap
+    gc.threshold(16 << 10)
 main(sys.argv[1])
