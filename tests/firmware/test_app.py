@@ -43,8 +43,7 @@ def board(tmp_path: Path, settings: Any) -> BoardPty:
 def asked(its: BoardPty, action: str, **args: Any) -> dict[str, Any]:
     command_id = f"c{len(its.messages)}"
     its.say({"t": "cmd", "id": command_id, "a": action, "args": args})
-    found = its.message(t="res", id=command_id)
-    return found
+    return its.message(t="res", id=command_id)
 
 
 def test_it_measures_and_does_what_it_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import asyncio
 
 import log
 import measuring
+import ticks
 
 said = []
 log.listen(said.append)
@@ -141,10 +142,10 @@ async def test_another_interval_counts_from_the_next_time_on():
 
 
 async def test_ticks_wrap_and_nothing_is_missed():
-    board = Board(Sensor("a"), now=(1 << 30) - 5000)
+    board = Board(Sensor("a"), now=ticks.ticks_add(0, -5000))
     for _ in range(80):
         await board.measuring.step()
-        board.now = (board.now + 250) % (1 << 30)
+        board.now = ticks.ticks_add(board.now, 250)
     assert len(board.readings) == 2 and board.now == 15000
 
 
