@@ -30,9 +30,9 @@ class Assembly:
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
         self._register()
+        loader = _loader()
         self.clock, self.session = None, self._session()
         self.link = self._link()
-        loader = _optional("loader")
         self.session.bad = loader.bad if loader else ""
         self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
 
@@ -41,7 +41,6 @@ class Assembly:
         actions.register_measuring(self.measuring, self.intervals)
         actions.register_reset(self.restart)
         actions.register_settings(self.settings)
-        _optional("update")  # it registers its own
 
     def _session(self):
         session = Session(self.settings["id"], VERSION, board.hardware(), commands.acts(), self.store, ticks_ms())
@@ -72,6 +71,8 @@ class Assembly:
             from wifi import Wifi
 
             wifi = Wifi(self.settings["wifi"], self.settings["id"], log.say, self.restart)
+        else:
+            log.say("settings: there is mqtt, and no wifi to reach it by")
         link = MqttLink(self.settings.values, self.clock, wifi, log.show)
         log.listen(link.say)
         self.session.on_time = self.clock.set
@@ -123,12 +124,15 @@ def _opened(what, make):
         return board.NoOutput()
 
 
-def _optional(name):
-    """The module, or None where the program was started without it."""
+def _loader():
+    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
     try:
-        return __import__(name)
+        import loader
     except ImportError:
         return None
+    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+
+    return loader
 
 
 def _nothing():

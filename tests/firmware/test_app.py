@@ -103,6 +103,23 @@ def test_memory_is_left_in_one_piece(tmp_path: Path) -> None:
         assert blocks and int(blocks[1]) * 32 > 40_000
 
 
+def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
+    """Not before the agent has spoken; and not when no update could be taken after this one."""
+    (tmp_path / "loader.py").write_text("bad = '0.9.0'\ndef confirm(): print('confirmed')\n")
+    (tmp_path / "update.py").write_text("from commands import command\ncommand('update.status')(lambda args: {})\n")
+    its = board(tmp_path, {"confirm_seconds": 1})
+    its._environment = environment(tmp_path, APP, FOLDER)
+    with its:
+        assert its.message(t="hello")["bad"] == "0.9.0"
+        its.message(t="r")
+        assert "confirmed" not in its.lines
+        its.say({"t": "hi"})
+        its.line("confirmed")
+    (tmp_path / "update.py").write_text("import nothing")
+    with its:
+        its.line("ImportError")
+
+
 def test_a_broker_that_cannot_be_used_leaves_the_line(tmp_path: Path) -> None:
     (tmp_path / "mqttlink.py").write_text("raise OSError(5, 'no radio')")
     its = board(tmp_path, {"mqtt": {"host": "pi"}})
