@@ -33,8 +33,12 @@ class Boot:
         """Give the oldest file up, counted; returns it."""
         first, count = segment = self.segments.pop(0)
         self.lost += max(0, first + count - max(first, self.oldest))
-        self.oldest = max(self.oldest, self.segments[0][0] if self.segments else first + count)
+        self.oldest = max(self.oldest, first + count)
         return segment
+
+    def settle(self, following):
+        """Nobody waits for what is neither in a file nor after them: ``following`` is the first number there is then."""
+        self.oldest = max(self.oldest, self.segments[0][0] if self.segments else following)
 
 
 class Kept:
@@ -43,8 +47,8 @@ class Kept:
     boots: those with something to say, the oldest first. problem: why nothing can be written, empty if it can.
     """
 
-    def __init__(self, folder, most, reserve=RESERVE):
-        self._folder, self._most, self._reserve = folder, most, reserve
+    def __init__(self, folder, most):
+        self._folder, self._most = folder, most
         self._doomed = []  # files of what was dropped, gone when that is written down: (boot, segment)
         self.boots = []
         self.problem = ""
@@ -82,11 +86,18 @@ class Kept:
             self._remove(*self._doomed.pop())
         return True
 
-    def ack(self, boot, seq):
-        """Forget the files of ``boot`` with nothing after ``seq``."""
+    def ack(self, boot, seq, is_told):
+        """Forget the files of ``boot`` with nothing after ``seq``. is_told: else the last one stays, which says what was lost."""
         while boot.segments and sum(boot.segments[0]) - 1 <= seq:
-            self._remove(boot, boot.segments.pop(0))
-        for each in [each for each in self._doomed if each[0] is boot and sum(each[1]) - 1 <= seq]:
+            segment = boot.segments.pop(0)
+            if is_told or boot.segments:
+                self._remove(boot, segment)
+            else:
+                self._doomed.append((boot, segment))
+
+    def finish(self, boot):
+        """All of it was delivered and told."""
+        for each in [each for each in self._doomed if each[0] is boot]:
             self._doomed.remove(each)
             self._remove(*each)
 
@@ -115,7 +126,7 @@ class Kept:
             found = os.statvfs(self._folder)
         except OSError:  # the folder is not there yet
             return False
-        return found[0] * found[4] < self._reserve
+        return found[0] * found[4] < RESERVE
 
     def _write(self, boots, boot, segment, entries):
         _make(self._folder)
@@ -167,8 +178,9 @@ class Kept:
             return
         boot.lost, boot.zero = lost, zero
         boot.newest = max(boot.newest, newest)
-        self.ack(boot, oldest - 1)
-        boot.oldest = max(oldest, boot.segments[0][0]) if boot.segments else newest + 1
+        self.ack(boot, oldest - 1, True)
+        boot.oldest = oldest
+        boot.settle(boot.newest + 1)
 
 
 def _named(folder):

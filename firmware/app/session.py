@@ -11,6 +11,8 @@ AGAIN_MS = 800
 PATIENCE = 3
 #: A hello that nobody answers is said again after this long, then twice as long, in milliseconds.
 HELLO_MS, HELLO_MOST_MS = 2000, 60000
+#: How late an acknowledgement may be, in milliseconds: one that comes after a hello after that is the answer to this hello.
+LATE_MS = 1000
 #: Commands whose ids and answers are remembered, and the characters of an id.
 MEMORY = 8
 MAX_ID = 64
@@ -85,8 +87,8 @@ class Session:
         messages, self._results = self._results, []
         if self._store.boot != self._boot:
             self._meet()
-        if self._hello_pause is None and self._store.is_untold:
-            self._hello_pause = 0  # what was to come is damaged
+        if self._store.is_untold and not self._ends:
+            self._ends, self._said, self._hello_pause = True, now, LATE_MS
         if self._hello_pause is not None and ticks_diff(now, self._said) >= self._hello_pause:
             messages.append(self._hello())
         self._look()
@@ -98,11 +100,13 @@ class Session:
         self._hellos, self._hello_pause = 0, 0
         self._said = self._since = self._now
         self._next = self._fruitless = 0
+        self._ends = self._told_all = False
 
     def _hello(self):
         store = self._store
         self._hellos += 1
         self._said = self._now
+        self._told_all = self._ends
         again = min(HELLO_MS << min(self._hellos - 1, 5), HELLO_MOST_MS)
         self._hello_pause = again if store.is_untold or not self._heard else None
         about = {
@@ -150,9 +154,9 @@ class Session:
         boot, seq = message.get("b"), message.get("s")
         if not isinstance(boot, str) or not _is_count(seq):
             return False
-        if boot == self._boot and self._store.is_untold and self._hellos > 2:
-            seq = self._store.newest  # the agent knows the loss, and has nothing to store that would say so
-        if self._store.ack(boot, seq):
+        if self._told_all and boot == self._store.boot:
+            self._store.told()
+        elif self._store.ack(boot, seq):
             self._fruitless, self._since = 0, self._now
 
     def _config(self, message):

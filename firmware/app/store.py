@@ -32,7 +32,7 @@ class Store:
         self._uptime = Uptime(now_ms)
         self._ring = Ring(ring_bytes)
         self._kept = Kept(folder, kept_readings)
-        self._live = Boot(self._kept.next_order, hexlify(os.urandom(4)).decode())
+        self._live = Boot(self._kept.next_order, _new_id([boot.id for boot in self._kept.boots]))
         self._boots = self._kept.boots + [self._live]
         self._loaded = None, []  # the file that is delivered, and its readings
         self._moved = self._wrote = -PAUSE_MS  # uptime of the newest ack and file
@@ -58,7 +58,7 @@ class Store:
 
     @property
     def is_untold(self):
-        """Whether nothing is left of an earlier boot but to tell what was lost."""
+        """Whether nothing is left of an earlier boot but to tell what was lost: ``told`` ends it."""
         return self.oldest > self.newest and self._boots[0] is not self._live
 
     @property
@@ -92,11 +92,16 @@ class Store:
         if boot_id != boot.id or (boot is self._live and seq > boot.newest):
             return False
         seq = min(seq, boot.newest)  # of an earlier boot more was sent than is kept
-        if seq < boot.oldest and not (self.is_untold and seq == boot.newest):
+        if seq < boot.oldest:
             return False
         self._moved = self._uptime.ms
         self._forget(boot, seq)
         return True
+
+    def told(self):
+        """The agent knows what was lost of this boot, of which nothing else is left: the next one begins."""
+        if self.is_untold:
+            self._kept.finish(self._boots.pop(0))
 
     def spill(self, now):
         """Write some readings to flash if they have waited for long, or have no room; called every second or so. Returns whether it wrote."""
@@ -147,20 +152,19 @@ class Store:
         return self._ring.some(max(start, boot.oldest) - (boot.newest - len(self._ring) + 1), count)
 
     def _forget(self, boot, seq):
-        self._kept.ack(boot, seq)
+        self._kept.ack(boot, seq, boot is self._live or not boot.lost)
         boot.oldest = max(boot.oldest, seq + 1)
         if boot is self._live:
             while self._ring and boot.newest - len(self._ring) + 1 <= seq:
                 self._ring.pop()
-        elif seq == boot.newest:
-            self._boots.pop(0)
         self._settle()
+        if not boot.lost:
+            self.told()
 
     def _settle(self):
-        """Between flash and ring some may have been dropped: nobody waits for these."""
-        live = self._live
-        first = live.segments[0][0] if live.segments else live.newest - len(self._ring) + 1
-        live.oldest = max(live.oldest, first)
+        """Between files, and between them and the ring, some may have been dropped."""
+        for boot in self._boots:
+            boot.settle(boot.newest + 1 - (len(self._ring) if boot is self._live else 0))
 
     def _reading(self, boot, entry, at):
         then, _, data = entry.partition(b" ")
@@ -172,6 +176,13 @@ class Store:
                 return None
             at += self._live.zero - boot.zero
         return max(0, min(at - then, MAX_AGE_MS))
+
+
+def _new_id(known):
+    found = os.urandom(4)
+    while hexlify(found).decode() in known:
+        found = bytes([(found[0] + 1) & 0xFF]) + found[1:]
+    return hexlify(found).decode()
 
 
 def _batch(entries):

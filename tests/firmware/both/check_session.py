@@ -51,7 +51,7 @@ def test_it_says_who_it_is_and_what_it_has():
 def test_a_hello_that_nobody_answers_is_said_again_and_again_later():
     session, _ = made()
     session.connected()
-    said = [second for second in range(0, 300) if any(each["t"] == "hello" for each in session.due(ticks_add(START, second * 1000)))]
+    said = [second for second in range(300) if any(each["t"] == "hello" for each in session.due(ticks_add(START, second * 1000)))]
     assert said == [0, 2, 6, 14, 30, 62, 122, 182, 242]
     session.hear({"t": "hi"}, ticks_add(START, 300000))
     assert session.answered
@@ -79,7 +79,18 @@ def test_without_an_ack_it_goes_back_and_asks_less_and_less():
         numbers = sent(session, after)
         if numbers:
             again.append((after, len(numbers)))
-    assert again == [(800, 16), (1600, 16), (2400, 1), (3200, 1), (4800, 1), (8000, 1), (14400, 1), (27200, 1), (40000, 1), (52800, 1)]
+    assert again == [
+        (800, 16),
+        (1600, 16),
+        (2400, 1),
+        (3200, 1),
+        (4800, 1),
+        (8000, 1),
+        (14400, 1),
+        (27200, 1),
+        (40000, 1),
+        (52800, 1),
+    ]
 
 
 def test_an_ack_ends_the_patience_and_a_greeting_begins_anew():
@@ -139,6 +150,8 @@ def test_losses_are_told_until_that_is_acknowledged_though_nothing_is_left():
         session.connected()
         session.hear({"t": "hi"}, START)
         session.due(START)
+        session.due(START)
+        session.hear({"t": "ack", "b": old, "s": 10}, START)  # of something else: it is not told yet
         told = []
         for second in range(1, 40):
             said = session.due(ticks_add(START, second * 1000))
@@ -228,9 +241,20 @@ def test_who_floods_it_with_commands_is_told_so_and_memory_is_bounded():
 
 def test_nonsense_is_ignored_and_counted():
     session, store = connected(3)
-    nonsense = [{}, {"t": []}, {"t": "ack"}, {"t": "ack", "b": [], "s": 1}, {"t": "ack", "b": store.boot, "s": -1}, {"t": "cfg", "v": 1}]
+    nonsense = [
+        {},
+        {"t": []},
+        {"t": "ack"},
+        {"t": "ack", "b": [], "s": 1},
+        {"t": "ack", "b": store.boot, "s": -1},
+        {"t": "cfg", "v": 1},
+    ]
     nonsense += [{"t": "ack", "b": store.boot, "s": value} for value in (True, "1", 1.0, None, 1 << 60)]
-    nonsense += [{"t": "cmd", "id": value, "a": "led"} for value in (None, "", 5, "x" * 65, ["x"])] + [{"t": "r"}, {"t": "hello"}, {"t": 1}]
+    nonsense += [{"t": "cmd", "id": value, "a": "led"} for value in (None, "", 5, "x" * 65, ["x"])] + [
+        {"t": "r"},
+        {"t": "hello"},
+        {"t": 1},
+    ]
     for message in nonsense:
         session.hear(message, START)
     assert session.ignored == len(nonsense) and store.oldest == 1 and session.due(START) == []

@@ -3,9 +3,18 @@
 import os
 
 import kept
-from kept import Kept
+import store as store_module
 from store import AWAY_MS, PAUSE_MS, Store
 from ticks import ticks_add
+
+
+class Dice:
+    """Of a board whose random numbers are none."""
+
+    @staticmethod
+    def urandom(count):
+        return bytes([7] * count)
+
 
 #: Bytes in the ring of a reading such as {"n":123} at 0 ms.
 ENTRY = 13
@@ -49,6 +58,11 @@ def spilled(store, now):
     return now
 
 
+def spilled_all(store, count):
+    assert filled(store, count).save()
+    return store
+
+
 def damage(path, at, keep=None):
     with open(path, "rb") as file:
         data = bytearray(file.read())
@@ -58,7 +72,7 @@ def damage(path, at, keep=None):
 
 
 def path_of(place, first):
-    return place + "/" + [name for name in os.listdir(place) if name.split(".")[2] == str(first)][0]
+    return place + "/" + next(name for name in os.listdir(place) if name.split(".")[2] == str(first))
 
 
 def test_a_boot_counts_from_one_and_forgets_what_is_acknowledged():
@@ -101,6 +115,18 @@ def test_what_is_taken_within_half_a_minute_never_costs_flash():
     assert place not in os.listdir(".")
 
 
+def test_what_is_being_taken_stays_in_memory_however_old():
+    place = folder()
+    store, now = filled(made(0, place), 100), AWAY_MS * 4
+    store.ack(store.boot, 1)
+    for last in range(2, 60):
+        now += 5000
+        store.spill(now - 4000)
+        store.after(store.oldest - 1, 16, now)
+        store.ack(store.boot, last)
+    assert place in os.listdir(".") and len(os.listdir(place)) == 1, "only before the first one was taken"
+
+
 def test_a_ring_that_is_nearly_full_does_not_wait():
     place = folder()
     store = filled(made(0, place, ring_bytes=200 * ENTRY), 150, first=100)
@@ -128,6 +154,18 @@ def test_an_earlier_boot_ends_though_the_agent_has_more_of_it_than_was_kept():
     one.save()
     two = made(0, place)
     assert two.ack(one.boot, 55) and two.boot != one.boot
+    place = folder()
+    one = spilled_all(made(0, place, kept_readings=64), 128)
+    two = made(0, place)
+    assert two.ack(one.boot, 200) and two.is_untold and two.oldest == 129
+
+
+def test_numbers_that_were_in_memory_only_are_not_waited_for():
+    place = folder()
+    one = filled(made(0, place), 100)
+    assert one.spill(AWAY_MS + 1)
+    two = made(0, place)
+    assert (two.boot, two.newest) == (one.boot, 64) and two.ack(one.boot, 64) and two.boot != one.boot
 
 
 def test_of_too_many_the_oldest_file_goes_and_is_counted_over_resets():
@@ -144,7 +182,34 @@ def test_of_too_many_the_oldest_file_goes_and_is_counted_over_resets():
     assert (three.boot, three.oldest, three.newest, three.lost, three.is_untold) == (one.boot, 193, 192, 192, True)
     four = made(0, place, kept_readings=128)
     assert (four.boot, four.is_untold, four.lost) == (one.boot, True, 192), "the loss is told, though nothing is left"
-    assert not four.ack(one.boot, 100) and four.ack(one.boot, 192) and four.boot != one.boot
+    assert not four.ack(one.boot, 192) and four.boot == one.boot
+    four.told()
+    assert four.boot != one.boot
+
+
+def test_a_boot_is_never_called_as_one_that_is_kept():
+    assert int(store_module._new_id([]), 16) < 1 << 32
+    urandom = store_module.os
+    store_module.os = Dice
+    try:
+        assert [store_module._new_id(known) for known in ([], ["07070707"], ["07070707", "08070707"])] == [
+            "07070707",
+            "08070707",
+            "09070707",
+        ]
+    finally:
+        store_module.os = urandom
+
+
+def test_what_was_lost_is_told_after_a_reset_too():
+    place = folder()
+    one = spilled_all(made(0, place, kept_readings=64), 128)
+    two = made(0, place)
+    assert two.ack(one.boot, 128) and two.is_untold and len(os.listdir(place)) == 1
+    three = made(0, place)
+    assert (three.boot, three.lost) == (one.boot, 64) and three.ack(one.boot, 128)
+    three.told()
+    assert three.boot != one.boot and os.listdir(place) == []
 
 
 def test_there_are_not_more_boots_than_the_agent_could_tell_apart():
@@ -153,10 +218,11 @@ def test_there_are_not_more_boots_than_the_agent_could_tell_apart():
         filled(made(0, place), 3).save()
     store = made(0, place)
     assert len({name.split(".")[1] for name in os.listdir(place)}) <= kept.MAX_BOOTS
-    found, lost = 0, store.lost
-    while store.newest:
-        found += len(numbers(store))
-    assert found + lost == kept.MAX_BOOTS * 2 * 3
+    found = lost = 0
+    for _ in range(kept.MAX_BOOTS + 1):
+        found, lost = found + len(numbers(store)), lost + store.lost
+        store.told()
+    assert store.newest == 0 and lost > 0 and found + lost == kept.MAX_BOOTS * 2 * 3
 
 
 def test_a_torn_file_is_dropped_as_a_whole_and_counted():
@@ -192,7 +258,10 @@ def test_foreign_files_do_no_harm():
             file.write("[")
     store = made(0, place)
     assert (store.boot, store.newest) == ("abcd", 9) and store.after(0, 16, 0) == [] and store.lost == 9
-    assert store.ack("abcd", 9) and store.newest == 0 and len(os.listdir(place)) == 7
+    store.told()
+    assert store.newest == 0 and len(os.listdir(place)) == 7
+    store.told()
+    assert store.boot != "abcd"
 
 
 def test_when_flash_takes_nothing_readings_stay_in_memory_and_that_is_said():
@@ -207,8 +276,13 @@ def test_when_flash_takes_nothing_readings_stay_in_memory_and_that_is_said():
 def test_room_for_updates_stays_free():
     place = folder()
     store = filled(made(0, place), 64)
-    store._kept = Kept(place, 2000, reserve=1 << 60)
-    assert not store.save() and "full" in store.problem and len(store.after(0, 99, 0)) == 64
+    before, kept.RESERVE = kept.RESERVE, 1 << 60
+    try:
+        os.mkdir(place)
+        assert not store.save() and "full" in store.problem and len(store.after(0, 99, 0)) == 64
+    finally:
+        kept.RESERVE = before
+    assert store.save() and store.problem == ""
 
 
 def test_a_hole_between_flash_and_ring_is_passed_and_counted():
@@ -217,7 +291,22 @@ def test_a_hole_between_flash_and_ring_is_passed_and_counted():
     store.save()
     filled(store, 250, first=133)
     assert (store.oldest, store.newest, store.lost) == (1, 282, 50)
-    assert [each[1] for each in numbers(store)] == list(range(1, 33)) + list(range(83, 283))
+    store.save()
+    again = made(0, place)
+    found = list(range(1, 33)) + list(range(83, 283))
+    assert (again.boot, again.lost) == (store.boot, 50)
+    assert [each[1] for each in numbers(store)] == found
+    assert [each[1] for each in numbers(again)] == []  # its files are gone by now
+
+
+def test_a_hole_is_passed_after_a_reset_too():
+    place = folder()
+    one = filled(made(0, place, ring_bytes=200 * ENTRY), 32, first=101)
+    one.save()
+    filled(one, 250, first=133)
+    one.save()
+    two = made(0, place)
+    assert [each[1] for each in numbers(two)] == list(range(1, 33)) + list(range(83, 283)) and two.is_untold and two.lost == 50
 
 
 def test_ages_are_right_beyond_the_wrap_of_ticks():
@@ -232,7 +321,12 @@ def test_ages_are_right_beyond_the_wrap_of_ticks():
 
 
 def test_the_age_of_what_was_kept_comes_from_unix_time_or_is_not_said():
-    cases = ((1700000000000, 1700000100000, 105000), (None, 1700000100000, None), (1700000000000, None, None), (1700000000000, 5, 0))
+    cases = (
+        (1700000000000, 1700000100000, 105000),
+        (None, 1700000100000, None),
+        (1700000000000, None, None),
+        (1700000000000, 5, 0),
+    )
     for before, after, age in cases:
         place = folder()
         one = made(1000, place)

@@ -13,12 +13,26 @@ def measured(table):
 
 
 def test_numbers_and_texts_are_one_reading():
-    assert measured({"temperature": 21.5, "open": True, "room": "hall"}) == ([{"temperature": 21.5, "open": True, "room": "hall"}], 0)
+    assert measured({"temperature": 21.5, "open": True, "room": "hall"}) == (
+        [{"temperature": 21.5, "open": True, "room": "hall"}],
+        0,
+    )
     assert measured({}) == ([], 0)
 
 
 def test_what_no_agent_would_take_is_left_out_and_counted():
-    table = {"a": float("nan"), "b": float("inf"), "c": -float("inf"), "d": None, "e": b"x", "f": [1], "0g": 1, "": 1, "x" * 65: 1, "h h": 1}
+    table = {
+        "a": float("nan"),
+        "b": float("inf"),
+        "c": -float("inf"),
+        "d": None,
+        "e": b"x",
+        "f": [1],
+        "0g": 1,
+        "": 1,
+        "x" * 65: 1,
+        "h h": 1,
+    }
     table.update({5: 1, "ok": 1, "n\n": 1})
     assert measured(table) == ([{"ok": 1}], 12)
 

@@ -17,14 +17,27 @@ class Agent:
     def __init__(self):
         self.taken, self._last, self._lost = [], {}, {}
         self._boot = None
+        self._quiet = 0
         self.to_say = []
 
     @property
     def lost(self):
         return sum(self._lost.values())
 
+    def step(self):
+        """It asks who says nothing for 5 s."""
+        self._quiet += STEP_MS
+        if self._quiet > 5000:
+            self._quiet = 0
+            self.to_say.append({"t": "hi"})
+
+    def knows(self, boot, lost):
+        return self._lost.get(boot, 0) == lost
+
     def hear(self, message):
-        boot = message["b"]
+        boot, self._quiet = message["b"], 0
+        if message["o"] - 1 > self._last.get(boot, 0) and message["t"] == "r":
+            self.to_say.append({"t": "hi"})
         last = max(self._last.get(boot, 0), message["o"] - 1)
         if message["t"] == "hello":
             self._last[boot] = last
@@ -39,8 +52,6 @@ class Agent:
             if message["s"] == last + 1:
                 self._last[boot] = last + 1
                 self.taken.append(message["v"]["n"])
-            if message["o"] - 1 > self._last.get(boot, 0):
-                self.to_say.append({"t": "hi"})
             self.to_say.append({"t": "ack", "b": boot, "s": self._last.get(boot, 0)})
 
 
@@ -59,6 +70,7 @@ class Line:
                 data = data[: random.randrange(len(data))]
             for heard in self._up.feed(data):
                 self.agent.hear(heard)
+        self.agent.step()
         to_say, self.agent.to_say = self.agent.to_say, []
         for message in to_say:
             if random.random() >= self.lost_acks:
@@ -75,6 +87,7 @@ class Board:
         self._options.update(options)
         self.store = self.session = None
         self.gone = []  # what was in memory only when its power was cut
+        self.forgotten = 0  # what was dropped in boots whose power was cut: some of it nobody was told
         self.start()
 
     def start(self):
@@ -90,6 +103,7 @@ class Board:
 
     def cut(self):
         self.gone += [json.loads(entry.partition(b" ")[2])["n"] for entry in self.store._ring.some(0, 9999)]
+        self.forgotten += self.store._live.lost
         self.start()
 
     def step(self, measures=True):
@@ -103,7 +117,8 @@ class Board:
     def deliver(self):
         """Without measuring, until nothing is left."""
         for _ in range(3000):
-            if self.store.boot == self.store._live.id and self.store.oldest > self.store.newest:
+            is_last = self.store.boot == self.store._live.id and self.store.oldest > self.store.newest
+            if is_last and self.line.agent.knows(self.store.boot, self.store.lost):
                 return
             self.step(measures=False)
         raise AssertionError("%d to %d of %s were not delivered" % (self.store.oldest, self.store.newest, self.store.boot))
