@@ -1,0 +1,139 @@
+"""Puts together what runs on the board."""
+
+import asyncio
+import gc
+
+import actions
+import board
+import commands
+import config
+import log
+from intervals import Intervals
+from keeper import Keeper
+from measuring import Measuring
+from session import Session
+from store import Store
+from ticks import ticks_ms
+from trial import Trial
+from version import VERSION
+
+
+class Assembly:
+    def __init__(self, watchdog):
+        self.settings = settings = config.read(f"pico-{board.unique_id()}")
+        log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
+        for each in settings.problems:
+            log.say(f"settings: {each}")
+        self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
+        self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
+        self.intervals = Intervals(settings)
+        self.switches = _switches(settings)
+        self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
+        self._register()
+        loader = _loader()
+        self.clock, self.session = None, self._session()
+        self.link = self._link()
+        self.session.bad = loader.bad if loader else ""
+        self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
+
+    def _register(self):
+        self.switches.register(self.measuring.note)
+        actions.register_measuring(self.measuring, self.intervals)
+        actions.register_reset(self.restart)
+        actions.register_settings(self.settings)
+
+    def _session(self):
+        session = Session(self.settings["id"], VERSION, board.hardware(), commands.acts(), self.store, ticks_ms())
+        session.on_command = self._command
+        session.on_config = self.intervals.configure
+        return session
+
+    def _command(self, command_id, action, args):
+        commands.do(action, args, lambda ok, value, why: self.session.answer(command_id, ok, value, why))
+
+    def _link(self):
+        """By MQTT if the settings have a broker, else where the REPL is. What can't be built leaves the line to say so."""
+        if self.settings["mqtt"]:
+            try:
+                return self._mqtt_link()
+            except Exception as error:
+                log.failed("cannot use MQTT, and the serial line is used instead", error)
+        from usb import Usb
+
+        return Usb()
+
+    def _mqtt_link(self):
+        from clock import Clock
+        from mqttlink import MqttLink
+
+        self.clock, wifi = Clock(), None
+        if self.settings["wifi"]:
+            from wifi import Wifi
+
+            wifi = Wifi(self.settings["wifi"], self.settings["id"], log.say, self.restart)
+        else:
+            log.say("settings: there is mqtt, and no wifi to reach it by")
+        link = MqttLink(self.settings.values, self.clock, wifi, log.show)
+        log.listen(link.say)
+        self.session.on_time = self.clock.set
+        return link
+
+    async def run(self):
+        self.keeper.start("measuring", self._measure)
+        self.keeper.start(self.link.name, self._carry, 60)
+        self.keeper.start("housekeeping", self._keep_house)
+        await self.keeper.run()
+
+    async def _measure(self):
+        await self.measuring.run(lambda: self.keeper.beat("measuring"))
+
+    async def _carry(self):
+        await self.link.run(self.session, self.keeper)
+
+    async def _keep_house(self):
+        while True:
+            self.keeper.beat("housekeeping")
+            now = ticks_ms()
+            self.store.spill(now)
+            self.trial.look(self.link.is_up and self.session.answered, now)
+            gc.collect()  # often, so that there is a long piece of memory when TLS wants one
+            await asyncio.sleep(1)
+
+    def restart(self):
+        """Reset the board; what was not sent is kept."""
+        try:
+            self.store.save()
+        finally:
+            board.reset()
+
+
+def _switches(settings):
+    outputs = {name: _output(name, **each) for name, each in settings.outputs.items()}
+    return actions.Switches(_opened("the LED", lambda: board.led(settings["led"])), outputs)
+
+
+def _output(name, pin, inverted):
+    return _opened(f"output {name}", lambda: board.Output(pin, inverted))
+
+
+def _opened(what, make):
+    try:
+        return make()
+    except Exception as error:  # no such pin on this board: the others are to work
+        log.say(f"{what} does not work: {log.reason(error)}")
+        return board.NoOutput()
+
+
+def _loader():
+    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
+    try:
+        import loader
+    except ImportError:
+        return None
+    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+
+    return loader
+
+
+def _nothing():
+    pass
