@@ -21,6 +21,7 @@ from edgeagent.cli import (
     enrol,
     events,
     file,
+    firmware,
     fleet,
     hub,
     local,
@@ -60,6 +61,7 @@ app.add_typer(token.app, name="token")
 app.add_typer(operator.app, name="operator")
 app.add_typer(apps.app, name="app")
 app.add_typer(mcu.app, name="mcu")
+app.add_typer(firmware.app, name="firmware")
 app.add_typer(collectors.app, name="collectors")
 app.add_typer(context.app, name="context")
 app.add_typer(demo.app, name="demo")

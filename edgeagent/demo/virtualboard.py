@@ -51,7 +51,13 @@ class Program:
         programs = ["boot.py"] if raw else ["boot.py", "main.py"]
         environment = {**self._environment, "EDGEAGENT_BOOT": cause}
         self._process = subprocess.Popen(
-            [*self._argv, *programs], stdin=its, stdout=its, stderr=its, env=environment, start_new_session=True, preexec_fn=_take_terminal
+            [*self._argv, *programs],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
         )
         os.close(its)
         return ours

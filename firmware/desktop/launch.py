@@ -11,13 +11,13 @@ import vfs
 
 sys.path.append(__file__.rsplit("/", 1)[0])
 
-import json  # noqa: E402
+import json
 
-import boardfs  # noqa: E402
-import machine  # noqa: E402, F401
-import network  # noqa: E402
-import rp2  # noqa: E402, F401
-import world  # noqa: E402
+import boardfs
+import machine  # noqa: F401
+import network
+import rp2  # noqa: F401
+import world
 
 
 class _Implementation:
@@ -50,6 +50,7 @@ def _become_board(folder, about):
     sys.modules["sys"] = _Sys(sys, about)
     if "W" not in about.get("build", "RPI_PICO_W"):
         sys.modules.pop(network.__name__)
+    return sys.modules["sys"]
 
 
 def _run(name):
@@ -65,9 +66,8 @@ def _run(name):
 
 
 _programs = sys.argv[2:]
-_become_board(sys.argv[1], json.loads(world.read("board.json") or "{}"))
+_folder = sys.argv[1]
 del sys.argv[1:]
-import sys  # noqa: E402 - as the board has it
-
+sys = _become_board(_folder, json.loads(world.read("board.json") or "{}"))
 for _each in _programs:
     _run("/" + _each)

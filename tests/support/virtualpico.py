@@ -31,7 +31,12 @@ class Pico:
     """
 
     def __init__(
-        self, folder: Path, *options: str, files: dict[str, str] | None = None, machine: str = "", version: list[int] | None = None
+        self,
+        folder: Path,
+        *options: str,
+        files: dict[str, str] | None = None,
+        machine: str = "",
+        version: list[int] | None = None,
     ) -> None:
         self.flash, self.world, self.port = folder / "flash", folder / "flash.world", folder / "ttyACM"
         self.volume = self.world / "RPI-RP2"
