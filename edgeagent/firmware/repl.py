@@ -20,56 +20,15 @@ from typing import Any, NamedTuple
 
 from edgeagent.bridge.serialport import group, holder
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.firmware import programs
 from edgeagent.machine import Machine
 
-__all__ = ["DISARM", "About", "Repl", "check_installed"]
+__all__ = ["About", "Repl", "check_installed"]
 
-#: CTRL of the watchdog, at the address that clears bits; its bit 30 is ENABLE (RP2040 data sheet, 4.7.6, and 2.1.2 for the addresses).
-DISARM = "import machine\nmachine.mem32[0x40058000 + 0x3000] = 1 << 30"
 #: How long one answer may take, how often a board is interrupted, and how long a port may be busy or not yet ours after it came, in seconds.
 TIMEOUT_SECONDS, TRIES, OPEN_SECONDS = 5.0, 3, 3.0
 #: What is written at once; the board reads the line that it is in into its memory.
 _CHUNK = 1024
-_ABOUT = """
-import sys, json, machine
-try:
- import network
- w = hasattr(network, 'WLAN')
-except ImportError:
- w = False
-i = sys.implementation
-print(json.dumps([i.name, list(i.version)[:3], getattr(i, '_machine', ''), w, ''.join('%02X' % b for b in machine.unique_id())]))
-"""
-_HASHES = """
-import hashlib, json
-def h(p):
- s = hashlib.sha256()
- b = bytearray(512)
- m = memoryview(b)
- try:
-  f = open(p, 'rb')
- except OSError:
-  return ''
- with f:
-  while True:
-   n = f.readinto(b)
-   if not n:
-    return ''.join('%02x' % x for x in s.digest())
-   s.update(m[:n])
-"""
-_LIST = """
-import os, json
-def l(p):
- o = []
- try:
-  t = list(os.ilistdir(p))
- except OSError:
-  return o
- for e in t:
-  q = p + '/' + e[0]
-  o += l(q) if e[1] & 0x4000 else [q]
- return o
-"""
 _HELD = "end that; the agent gives the port back with `sudo systemctl stop edgeagent`"
 
 
@@ -101,7 +60,7 @@ class Repl:
     disarm: the program that switches the watchdog off.
     """
 
-    def __init__(self, port: str, *, disarm: str = DISARM) -> None:
+    def __init__(self, port: str, *, disarm: str = programs.DISARM) -> None:
         self.port, self._disarm = port, disarm
         self._transport: Any = None
 
@@ -135,17 +94,17 @@ class Repl:
     # ---- what can be done ----
 
     def about(self) -> About:
-        return About(*self._ask(_ABOUT))
+        return About(*self._ask(programs.ABOUT))
 
     def hashes(self, paths: list[str]) -> dict[str, str]:
         """SHA-256 of each file, in hex; empty: there is none."""
         with self._told():
-            self._transport.exec(_HASHES)
+            self._transport.exec(programs.HASHES)
         return {path: self._ask(f"print(json.dumps(h({path!r})))") for path in paths}
 
     def files(self, folder: str) -> list[str]:
         """The paths of all files below it; none if it is not there."""
-        found: list[str] = self._ask(f"{_LIST}\nprint(json.dumps(l({folder!r})))")
+        found: list[str] = self._ask(f"{programs.LIST}\nprint(json.dumps(l({folder!r})))")
         return found
 
     def read(self, path: str, most: int) -> bytes | None:
