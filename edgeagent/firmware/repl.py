@@ -27,6 +27,8 @@ __all__ = ["About", "Repl", "check_installed"]
 
 #: How long one answer may take, how often a board is interrupted, and how long a port may be busy or not yet ours after it came, in seconds.
 TIMEOUT_SECONDS, TRIES, OPEN_SECONDS = 5.0, 3, 3.0
+#: How much a board may say in one step, and how long that may take, in bytes and seconds; a large file is one step.
+MAX_ANSWER_BYTES, STEP_SECONDS = 256 << 10, 300.0
 #: What is written at once; the board reads the line that it is in into its memory.
 _CHUNK = 1024
 _HELD = "end that; the agent gives the port back with `sudo systemctl stop edgeagent`"
@@ -51,7 +53,7 @@ def check_installed() -> None:
     try:
         import mpremote.transport_serial  # noqa: F401
     except ImportError:
-        raise UsageProblem("flash a board", "mpremote is not installed", "pip install 'edgeagent[flash]'") from None
+        raise UsageProblem("flash a board", "mpremote is not installed", "`pip install 'edgeagent[flash]'`") from None
 
 
 class Repl:
@@ -147,7 +149,7 @@ class Repl:
         with self._told():
             self._transport.exit_raw_repl()
             self._transport.serial.write(b"\x04")
-        return self._transport.serial
+        return self._transport.serial.port
 
     # ---- how ----
 
@@ -177,6 +179,7 @@ class Repl:
                 with contextlib.redirect_stdout(io.StringIO()):
                     transport = SerialTransport(path, timeout=TIMEOUT_SECONDS)
                 transport.serial.write_timeout = TIMEOUT_SECONDS
+                transport.serial = _Bounded(transport.serial)
                 return transport
             except (TransportError, OSError):
                 problem, is_passing = _why_not(self.port)
@@ -207,8 +210,6 @@ class Repl:
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):
-            self._transport.close()
-        with contextlib.suppress(OSError):
             self._transport.serial.close()
 
     @contextlib.contextmanager
@@ -219,6 +220,7 @@ class Repl:
         what = f"talk to the board at {self.port}"
         try:
             with contextlib.redirect_stdout(io.StringIO()):
+                self._transport.serial.begin()
                 yield
         except EdgeError:  # some of ours are OSErrors too
             raise
@@ -231,6 +233,27 @@ class Repl:
         except (TransportError, struct.error, ValueError) as error:
             why = "it does not come to MicroPython's prompt" if "raw repl" in str(error) else "it stopped answering"
             raise Unreachable(what, why, _STUCK) from None
+
+
+class _Bounded:
+    """``port`` with an end to what is read in one step: mpremote reads on while something comes, and keeps all of it."""
+
+    def __init__(self, port: Any) -> None:
+        self.port = port
+        self.begin()
+
+    def begin(self) -> None:
+        self._left, self._until = MAX_ANSWER_BYTES, time.monotonic() + STEP_SECONDS
+
+    def read(self, size: int = 1) -> bytes:
+        data: bytes = self.port.read(size)
+        self._left -= len(data)
+        if self._left < 0 or time.monotonic() > self._until:
+            raise ValueError("it does not stop talking")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.port, name)
 
 
 _STUCK = "unplug it, plug it in and repeat; if that does not help hold BOOTSEL while you plug it in, and put MicroPython on it with --uf2"

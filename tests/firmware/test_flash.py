@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import serial
 
-from edgeagent.errors import Refused, Unreachable
+from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.firmware import boards, flash, repl, source
 from edgeagent.firmware.boards import Board
 from edgeagent.firmware.flash import Wanted
@@ -144,6 +144,36 @@ def test_a_firmware_that_breaks_is_told_with_its_own_words(tmp_path: Path, monke
 
 
 _hello = flash.wait_for_hello
+
+#: Talks for ever, also while it is at its prompt.
+TALKS = """
+import _thread
+def talk():
+    while True:
+        print("x" * 200)
+_thread.start_new_thread(talk, ())
+"""
+
+
+def test_a_board_that_never_stops_talking_is_given_up(tmp_path: Path, firmware: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repl, "TRIES", 1)
+    monkeypatch.setattr(repl, "MAX_ANSWER_BYTES", 20_000)
+    with Pico(tmp_path, files={"boot.py": TALKS}) as pico, pytest.raises(Unreachable, match=r"does not come to|stopped answering"):
+        put(pico, firmware)
+
+
+def test_what_a_board_says_of_itself_moves_nobody_s_cursor(tmp_path: Path, firmware: Path) -> None:
+    with Pico(tmp_path, machine="\x1b[2J RP2040 \u202e") as pico:
+        table = subprocess.run([*argv(pico, firmware)[:-1]], capture_output=True, text=True, timeout=60)
+        assert (
+            table.returncode == 0 and "\x1b" not in table.stdout and "\u202e" not in table.stdout and " RP2040 " in table.stdout
+        )
+
+
+def test_without_mpremote_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpremote.transport_serial", None)
+    with pytest.raises(UsageProblem, match=r"pip install 'edgeagent\[flash\]'"):
+        repl.check_installed()
 
 
 def test_all_boards_are_flashed_and_one_that_fails_stops_no_other(
