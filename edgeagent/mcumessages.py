@@ -15,6 +15,7 @@ from edgeagent import wire
 from edgeagent.sample import Sample
 
 __all__ = [
+    "UPDATES",
     "Ack",
     "Act",
     "Command",
@@ -40,6 +41,9 @@ MAX_REASON, MAX_DEPTH = 500, 16
 #: A reading that is older than this was not measured by a clock that works, in milliseconds.
 MAX_AGE_MS = 30 * 86_400_000
 
+#: What the commands begin with by which its firmware is replaced: nobody has a button for them.
+UPDATES = "update."
+
 _Value = bool | int | float | str | None
 
 
@@ -64,7 +68,8 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
 
     fw, hw: versions of its firmware and of what it runs on. b: random id of this boot, or of the boot whose readings it still keeps.
     seq: the newest reading; o: the oldest that it still has (seq + 1: none), which it has to say. lost: how many of this boot its ring
-    dropped. acts: the commands that it knows, each by its name alone if there is no more to say of it.
+    dropped. acts: the commands that it knows, each by its name alone if there is no more to say of it. bad: the version of its firmware
+    that did not prove itself, so that it went back to this one; empty: none.
     """
 
     id: str = ""
@@ -75,6 +80,7 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     o: int = 0
     lost: int = 0
     acts: list[str | Act] = []
+    bad: str = ""
 
     @property
     def commands(self) -> list[Act]:
@@ -185,7 +191,7 @@ def _usable(found: Result) -> Result:
 
 
 def _cut(found: Hello) -> Hello:
-    words = {name: getattr(found, name)[:MAX_WORD] for name in ("id", "fw", "hw")}
+    words = {name: getattr(found, name)[:MAX_WORD] for name in ("id", "fw", "hw", "bad")}
     acts = [Act(a=each.a[:MAX_WORD], sw=each.sw[:MAX_WORD], v=each.v[:MAX_WORD]) for each in found.commands]
     return msgspec.structs.replace(found, acts=acts, **words)
 

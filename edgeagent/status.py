@@ -175,7 +175,7 @@ class McuStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     actions: the commands that it knows. heard: when it last spoke, and since: of this state, Unix seconds; 0: not since the agent started.
     readings: that were taken since then. lost: that it dropped itself before they could be. malformed: that were no samples, and messages
     that made no sense. damaged: frames. waiting: plain samples and readings that the leaf's store does not have yet. dropped: plain samples
-    that had no room to wait.
+    that had no room to wait. bad: the version of its firmware that it went back from.
     """
 
     id: str
@@ -194,6 +194,7 @@ class McuStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     damaged: int = 0
     waiting: int = 0
     dropped: int = 0
+    bad: str = ""
     problem: str = ""
 
 

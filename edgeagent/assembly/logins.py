@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import grp
 import os
+import time
 from pathlib import Path
 
 from edgeagent import files, mcus, services
 from edgeagent import status as statuses
 from edgeagent.assembly.appsdoor import RELOAD
-from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.leaf import apps
 from edgeagent.leaf.apps import CLI_INBOX
 from edgeagent.leaf.conf import AGENT_USER
@@ -19,6 +21,9 @@ from edgeagent.link import connect, request
 from edgeagent.settings import Settings
 
 __all__ = ["changing", "check_free", "hand_over", "kept", "leaf_url", "refuse_existing", "tell"]
+
+#: How long an agent that runs may be without its leaf, and how often it is looked for, in seconds.
+TELL_SECONDS, AGAIN_SECONDS = 15.0, 0.1
 
 
 def kept(settings: Settings, name: str) -> Path:
@@ -76,26 +81,45 @@ def leaf_url(settings: Settings) -> str:
 
 
 async def tell(settings: Settings) -> bool:
-    """Tell the agent, if one runs. Raises what it answers when it can't take the change."""
+    """Tell the agent, if one runs. Raises what it answers when it can't take the change.
+
+    While the leaf is started anew nobody answers for a moment, though it may have read the logins already: one that runs is told later.
+    """
     login = load(settings.state_folder / "secrets.json")
     if login is None:
         return False  # the agent makes it at its next start
+    until = time.monotonic() + TELL_SECONDS
+    while not await _told(settings, (AGENT_USER, login.agent)):
+        if time.monotonic() > until or not _runs(settings):
+            return False
+        await asyncio.sleep(AGAIN_SECONDS)
+    return True
+
+
+async def _told(settings: Settings, password: tuple[str, str]) -> bool:
     try:
         client = await connect(
             leaf_url(settings),
             what="tell the agent",
             name="edgeagent app",
             inbox_prefix=f"{CLI_INBOX}.{os.getpid()}",
-            password=(AGENT_USER, login.agent),
+            password=password,
             reconnect=False,
         )
     except EdgeError:
         return False
     try:
         services.result((await request(client, RELOAD, what="tell the agent", timeout=15)).data, type(None))
-    except Unreachable:
+    except (Unreachable, Closed):
         return False
     finally:
         with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
             await client.close()
     return True
+
+
+def _runs(settings: Settings) -> bool:
+    try:
+        return statuses.is_running(statuses.read(settings.status_file))
+    except EdgeError:
+        return False

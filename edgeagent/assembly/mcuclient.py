@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,7 +22,7 @@ from edgeagent.leaf.secrets import load
 from edgeagent.link import Client, connect, request, settle
 from edgeagent.settings import Settings
 
-__all__ = ["follow", "logs", "send"]
+__all__ = ["follow", "logs", "orders", "send"]
 
 T = TypeVar("T")
 
@@ -34,10 +34,23 @@ _REMEDY = "`edgeagent status` says how the agent is; it has to run"
 async def send(settings: Settings, mcu_id: str, action: str, args: Mapping[str, Any], *, seconds: float) -> Any:
     """Have it done, and return what it answers. seconds: how long that may take. Raises as :meth:`Mcus.command
     <edgeagent.patterns.mcus.Mcus.command>`, and Unreachable where no agent answers."""
-    what = f"have {mcu_id} do {action}"
+    async with orders(settings, mcu_id, f"have {mcu_id} do {action}") as order:
+        return await order(action, args, seconds)
+
+
+@contextlib.asynccontextmanager
+async def orders(
+    settings: Settings, mcu_id: str, what: str
+) -> AsyncIterator[Callable[[str, Mapping[str, Any], float], Awaitable[Any]]]:
+    """Does as :func:`send` does, again and again over one connection: (action, args, seconds) -> what it answers. what: it is for."""
     async with _connected(settings, what) as client:
-        order = Order(mcu=mcu_id, action=action, args=dict(args), seconds=seconds)
-        return (await _asked(client, SEND, order, Answered, what, seconds + AGENT_SECONDS)).value
+
+        async def order(action: str, args: Mapping[str, Any], seconds: float) -> Any:
+            body = Order(mcu=mcu_id, action=action, args=dict(args), seconds=seconds)
+            what = f"have {mcu_id} do {action}"
+            return (await _asked(client, SEND, body, Answered, what, seconds + AGENT_SECONDS)).value
+
+        yield order
 
 
 async def logs(settings: Settings, mcu_id: str) -> list[Line]:

@@ -31,6 +31,8 @@ SEND, LOGS = "local.agent.mcu.send", "local.agent.mcu.logs"
 FOLLOW_SECONDS = 30.0
 #: The longest that a microcontroller may take to answer, and how many are waited for at once.
 MAX_SECONDS, MAX_ORDERS = 300.0, 32
+#: One of the hundreds of messages of an update: no line of the log for each.
+PIECE = "update.data"
 #: Lines that wait to be published; then the oldest go.
 MAX_LINES = 200
 
@@ -117,7 +119,8 @@ class McuDoor:
         order = wire.decode(data, Order)
         if self._orders >= MAX_ORDERS:
             raise Refused(f"have {order.mcu} do {order.action}", f"{MAX_ORDERS} orders wait for an answer", "try again later")
-        log.info("ordered on this device: %s", described(f"{order.mcu} {order.action}", order.args))
+        level = logging.DEBUG if order.action == PIECE else logging.INFO
+        log.log(level, "ordered on this device: %s", described(f"{order.mcu} {order.action}", order.args))
         self._orders += 1
         try:
             seconds = min(max(order.seconds, 0.1), MAX_SECONDS)

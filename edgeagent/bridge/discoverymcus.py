@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.bridge.discovery import Description, Entities, Places, button, identified, identifier, sensor, switch
-from edgeagent.mcumessages import Act, Hello
+from edgeagent.mcumessages import UPDATES, Act, Hello
 from edgeagent.sample import Sample
 
 __all__ = ["Microcontroller", "action_of", "described", "entities", "switches"]
@@ -42,7 +42,8 @@ def entities(places: Places, mcu: Microcontroller, series: Mapping[str, Sample],
     for where, sample in series.items():
         short = msgspec.structs.replace(sample, metric=sample.metric.removeprefix(METRICS))
         found.append(sensor(places, where, short, without=ATTRIBUTE))
-    found += [_command(places, mcu.id, each) for each in mcu.commands if may(action_of(mcu.id, each.a))]
+    wanted = [each for each in mcu.commands if not each.a.startswith(UPDATES)]
+    found += [_command(places, mcu.id, each) for each in wanted if may(action_of(mcu.id, each.a))]
     return identified(identifier(places.device_id, mcu.id), found)
 
 

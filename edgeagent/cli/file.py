@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import cmd_send, running
+from edgeagent.cli.bar import bar
 from edgeagent.cli.cmd_options import DryRun, Everybody, Expires, How, Max, Note, Splay, Wait, WaitSeconds, Yes
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, Where
 from edgeagent.errors import UsageProblem
@@ -77,7 +76,7 @@ def push(
     source = running.run(_source(local))
 
     async def upload(fleet: Fleet) -> None:
-        with _bar(f"upload {local.name}") as progress:
+        with bar(f"upload {local.name}") as progress:
             await fleet.files.upload(source, progress)
 
     cmd_send.send("file.push", source.arguments(to, mode), how, first=upload)
@@ -113,7 +112,7 @@ def pull(
     target = None if to_stdout else _target(local, path, force=force)
 
     async def fetched(fleet: Fleet, row: Any) -> None:
-        with _bar(f"fetch {path.rpartition('/')[2]}") as progress:
+        with bar(f"fetch {path.rpartition('/')[2]}") as progress:
             download = await fleet.files.fetch(row, progress)
         with download:
             if target is None:
@@ -137,18 +136,3 @@ class _Quiet:
 
     def update(self, rows: Any) -> None:
         pass
-
-
-@contextlib.contextmanager
-def _bar(words: str) -> Iterator[Callable[[int, int], None]]:
-    """How far it is, on standard error if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, size: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(words, total=None)
-        yield lambda done, size: progress.update(task, completed=done, total=size)

@@ -36,7 +36,7 @@ def flash(
     ] = None,
     volume: Annotated[
         Path | None,
-        typer.Option("--volume", help="For --uf2: where the board in BOOTSEL mode is mounted, if not found.", metavar="FOLDER"),
+        typer.Option("--volume", help="For --uf2: where the board in BOOTSEL mode is mounted, if not found.", metavar="DIR"),
     ] = None,
     settings: Annotated[
         Path | None,
@@ -47,7 +47,7 @@ def flash(
         typer.Option("--mqtt", help="A login by MQTT: the file that `edgeagent mcu add ID` wrote.", metavar="FILE.env"),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--source", help="The firmware's folder, if it is one of your own.", metavar="FOLDER")
+        Path | None, typer.Option("--source", help="A folder with a firmware of your own, which has app/ in it.", metavar="DIR")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -76,10 +76,10 @@ def flash(
 
 def _wanted(uf2: Path | None, volume: Path | None, settings: Path | None, mqtt: Path | None, source: Path | None) -> Wanted:
     """All that is named is read before a board is touched."""
-    from edgeagent.firmware import boardsettings
+    from edgeagent.firmware import boardsettings, compiling
     from edgeagent.firmware.flash import Wanted
     from edgeagent.firmware.repl import check_installed
-    from edgeagent.firmware.source import release
+    from edgeagent.firmware.source import read, read_root
 
     check_installed()
     if volume and not uf2:
@@ -87,7 +87,8 @@ def _wanted(uf2: Path | None, volume: Path | None, settings: Path | None, mqtt: 
             "flash a board", "--volume is where MicroPython goes, and no file of it is named", "name one with --uf2"
         )
     return Wanted(
-        release(source),
+        compiling.builds(read(source)),
+        read_root(source),
         uf2=_micropython(uf2) if uf2 else None,
         volume=volume,
         settings=boardsettings.read(settings) if settings else None,

@@ -15,8 +15,9 @@ from edgeagent.cli.mcu_names import Action, Name, Target
 from edgeagent.cli.options import ContextName, Devices, Groups, Labels, SettingsFile, Where
 from edgeagent.cli.table import plain
 from edgeagent.errors import UsageProblem
+from edgeagent.mcumessages import UPDATES
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "having"]
 
 #: How long one on this device may take, unless told otherwise, in seconds.
 SECONDS = 10.0
@@ -78,7 +79,7 @@ def send(
         context=context,
     )
     if how.devices or groups or labels or where or everybody:
-        _from_afar(wanted.id, action, words or [], how if how.devices else _having(wanted.id, how))
+        _from_afar(wanted.id, action, words or [], having(wanted.id, how))
         return
     if context or expires or splay or most or dry or note or wait is False:
         remedy = "name it as DEVICE/ID, or devices with -d, -g, -l or --where"
@@ -86,8 +87,10 @@ def send(
     _here(settings.load(settings_file), wanted, action, words or [], timeout or SECONDS, as_json=as_json)
 
 
-def _having(mcu_id: str, how: How) -> How:
-    """The same for those of the devices that have such a microcontroller: the others are not meant."""
+def having(mcu_id: str, how: How) -> How:
+    """The same for those of the devices that have such a microcontroller, unless they are named: the others are not meant."""
+    if how.devices:
+        return how
     if how.everybody and (how.groups or how.labels or how.where):
         raise UsageProblem("select devices", "--all is every device, and some are named too", "leave out one of both")
     has = f'mcus.exists(m, m.id == "{mcu_id}")'
@@ -102,6 +105,9 @@ def _from_afar(mcu_id: str, action: str, words: list[str], how: How) -> None:
 
     name = f"{mcu.PREFIX}{mcu_id}.{action}"
     found = find(name)
+    if action.startswith(UPDATES):
+        remedy = f"use `edgeagent firmware update DEVICE/{mcu_id}`"
+        raise UsageProblem(f"have {mcu_id} do {action}", "that is a part of an update, which is one command from afar", remedy)
     if found is None:
         raise UsageProblem(
             f"have {mcu_id} do {action!r}",

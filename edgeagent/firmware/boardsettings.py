@@ -11,7 +11,7 @@ from typing import Any
 from edgeagent import files
 from edgeagent.errors import Refused, UsageProblem
 
-__all__ = ["CA_FILE", "Login", "read", "read_login", "settings_for"]
+__all__ = ["CA_FILE", "Login", "read", "read_login", "settings_for", "speaks_mqtt"]
 
 CA_FILE = "ca.der"
 #: What a board can be expected to read whole.
@@ -96,6 +96,15 @@ def settings_for(given: dict[str, Any] | None, login: Login | None, on_board: by
     if len(made) > MAX_BYTES:
         raise UsageProblem("set the board up", f"its settings have {len(made)} bytes, and {MAX_BYTES} are read at most")
     return made
+
+
+def speaks_mqtt(settings: bytes | None) -> bool:
+    """Whether a board with these says its hello by MQTT, and not on the wire."""
+    try:
+        found = json.loads(settings or b"{}")
+    except ValueError:
+        return False
+    return isinstance(found, dict) and bool(found.get("mqtt"))
 
 
 def _text(values: dict[str, Any]) -> bytes:

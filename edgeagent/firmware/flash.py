@@ -16,10 +16,10 @@ from typing import Any
 from edgeagent.errors import Refused
 from edgeagent.firmware import boards, bootsel
 from edgeagent.firmware.boards import Board
-from edgeagent.firmware.boardsettings import CA_FILE, MAX_BYTES, Login, settings_for
+from edgeagent.firmware.boardsettings import CA_FILE, MAX_BYTES, Login, settings_for, speaks_mqtt
 from edgeagent.firmware.greeting import wait_for_hello
+from edgeagent.firmware.release import Builds, Release, fitting
 from edgeagent.firmware.repl import About, Repl
-from edgeagent.firmware.source import MANIFEST, Release, manifest_of
 from edgeagent.firmware.uf2 import RP2040, RP2350, Uf2
 
 __all__ = ["Flashed", "Wanted", "flash"]
@@ -27,7 +27,7 @@ __all__ = ["Flashed", "Wanted", "flash"]
 OLDEST = [1, 25]
 _SETTINGS = "/settings.json"
 _SLOT, _SLOTS, _ACTIVE = "/a", "/slot.json", b'{"active":"a"}'
-_MANIFEST = f"{_SLOT}/{MANIFEST}"
+_MANIFEST = f"{_SLOT}/manifest.json"
 _BOOTLOADER = "import machine\nmachine.bootloader()"
 #: Told how many bytes of how many are there, and what is done.
 Progress = Callable[[str, int, int], None]
@@ -35,10 +35,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """uf2: MicroPython that is put on it first. volume: where it is mounted then; None: it is found. settings, login: see
+    """builds: of the release, of which the board gets what it reads. root: what stands beside the slots. uf2: MicroPython that is put on it first. volume: where it is mounted then; None: it is found. settings, login: see
     :func:`edgeagent.firmware.boardsettings.settings_for`."""
 
-    release: Release
+    builds: Builds
+    root: dict[str, bytes]
     uf2: Uf2 | None = None
     volume: Path | None = None
     settings: dict[str, Any] | None = None
@@ -65,13 +66,17 @@ def flash(board: Board, wanted: Wanted, progress: Progress, *, ports: boards.Por
         board = _put_micropython(board, wanted.uf2, wanted.volume, progress, ports)
     with Repl(board.port) as repl:
         about = repl.about()
-        flashed = Flashed(
-            board.port, board.serial_number or about.unique_id, about.machine, about.version_text, wanted.release.version
-        )
-        flashed.notes += _check(about)
-        _put_files(repl, about, wanted, flashed, progress)
+        notes, release = _check(about), fitting(wanted.builds, about.bytecode)
+        serial_number = board.serial_number or about.unique_id
+        flashed = Flashed(board.port, serial_number, about.machine, about.version_text, release.version, notes=notes)
+        on_board = repl.read(_SETTINGS, MAX_BYTES)
+        settings = settings_for(wanted.settings, wanted.login, on_board)
+        by_mqtt = speaks_mqtt(settings or on_board)
+        if settings and by_mqtt and not about.has_wifi:
+            raise Refused("set the board up for MQTT", f"a {about.machine} has no Wi-Fi, or its MicroPython is not for it")
+        _put_files(repl, _plan(wanted, release, settings), flashed, progress)
         progress("waiting for it", 0, 0)
-        wait_for_hello(repl.soft_reset(), wanted.release.version)
+        wait_for_hello(repl.soft_reset(), release.version, by_mqtt=by_mqtt)
     return flashed
 
 
@@ -117,11 +122,7 @@ def _check(about: About) -> list[str]:
     return [f"the {RP2350} is untested"] if chip == RP2350 else []
 
 
-def _put_files(repl: Repl, about: About, wanted: Wanted, flashed: Flashed, progress: Progress) -> None:
-    settings = settings_for(wanted.settings, wanted.login, repl.read(_SETTINGS, MAX_BYTES))
-    if settings and "mqtt" in json.loads(settings) and not about.has_wifi:
-        raise Refused("set the board up for MQTT", f"a {about.machine} has no Wi-Fi, or its MicroPython is not for it")
-    files = _plan(wanted, settings)
+def _put_files(repl: Repl, files: dict[str, bytes], flashed: Flashed, progress: Progress) -> None:
     have = repl.hashes(list(files))
     changed = {path for path, data in files.items() if have[path] != hashlib.sha256(data).hexdigest()}
     if _is_same_slot(repl.read(_SLOTS, MAX_BYTES)):
@@ -151,14 +152,12 @@ def _write(repl: Repl, files: dict[str, bytes], progress: Progress) -> None:
         before += len(data)
 
 
-def _plan(wanted: Wanted, settings: bytes | None) -> dict[str, bytes]:
+def _plan(wanted: Wanted, release: Release, settings: bytes | None) -> dict[str, bytes]:
     """Paths on the board and their contents, in the order in which they are written."""
-    release = wanted.release
-    files = {f"{_SLOT}/{name}": data for name, data in release.slot.items()} | {
-        f"/{name}": data for name, data in release.root.items()
-    }
+    files = {f"{_SLOT}/{name}": data for name, data in release.files.items()}
+    files |= {f"/{name}": data for name, data in wanted.root.items()}
     if wanted.login and wanted.login.ca:
         files[f"/{CA_FILE}"] = wanted.login.ca
     if settings is not None:
         files[_SETTINGS] = settings
-    return {**files, _MANIFEST: manifest_of(release), _SLOTS: _ACTIVE}
+    return {**files, _MANIFEST: release.manifest, _SLOTS: _ACTIVE}

@@ -17,13 +17,13 @@ START_SECONDS, ASK_SECONDS = 30.0, 1.0
 _KEPT_LINES = 20
 
 
-def wait_for_hello(port: Any, version: str, seconds: float = START_SECONDS) -> Hello | None:
-    """Until the firmware of this version says who it is; one that speaks MQTT prints ``edgeagent VERSION`` instead: None.
+def wait_for_hello(port: Any, version: str, *, by_mqtt: bool = False, seconds: float = START_SECONDS) -> Hello | None:
+    """Until the firmware of this version says who it is.
 
-    port: of pyserial, open. Raises Failed when another version answers, or a program ended; Unreachable when nothing is said.
+    port: of pyserial, open. by_mqtt: its hello goes elsewhere, so its first line counts, ``edgeagent firmware VERSION, ...``: None. Raises Failed when another version answers, or a program ended; Unreachable when nothing is said.
     """
     port.timeout = 0.1
-    listener = _Listener(version)
+    listener = _Listener(version, by_mqtt=by_mqtt)
     deadline, asks = time.monotonic() + seconds, time.monotonic() + ASK_SECONDS
     try:
         while not listener.has_started:
@@ -42,8 +42,9 @@ def wait_for_hello(port: Any, version: str, seconds: float = START_SECONDS) -> H
 
 
 class _Listener:
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, by_mqtt: bool) -> None:
         self._version, self._decoder = version, Decoder()
+        self._first_words = ["edgeagent", "firmware", f"{version},"] if by_mqtt else None
         self._other, self._lines = "", [""]
         self.hello: Hello | None = None
         self.has_started = False
@@ -82,4 +83,4 @@ class _Listener:
 
     def _line(self, line: str) -> None:
         self._lines = [*self._lines, line][-_KEPT_LINES:]
-        self.has_started = self.has_started or line.split()[:2] == ["edgeagent", self._version]
+        self.has_started = self.has_started or line.split()[:3] == self._first_words

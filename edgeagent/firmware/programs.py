@@ -4,8 +4,12 @@ from __future__ import annotations
 
 __all__ = ["ABOUT", "DISARM", "HASHES", "LIST"]
 
-#: CTRL of the watchdog, at the address that clears bits; its bit 30 is ENABLE (RP2040 data sheet, 4.7.6, and 2.1.2 for the addresses).
-DISARM = "import machine\nmachine.mem32[0x40058000 + 0x3000] = 1 << 30"
+#: CTRL of the watchdog, at the address that clears bits; its bit 30 is ENABLE (data sheets of both chips: Watchdog, list of registers).
+DISARM = """
+import machine, sys
+b = 0x400D8000 if 'RP2350' in getattr(sys.implementation, '_machine', '') else 0x40058000
+machine.mem32[b + 0x3000] = 1 << 30
+"""
 #: What it is: see :class:`edgeagent.firmware.repl.About`.
 ABOUT = """
 import sys, json, machine
@@ -15,7 +19,9 @@ try:
 except ImportError:
  w = False
 i = sys.implementation
-print(json.dumps([i.name, list(i.version)[:3], getattr(i, '_machine', ''), w, ''.join('%02X' % b for b in machine.unique_id())]))
+y = getattr(i, '_mpy', 0)
+y = '%d.%d' % (y & 255, y >> 8 & 3) if y else ''
+print(json.dumps([i.name, list(i.version)[:3], getattr(i, '_machine', ''), w, ''.join('%02X' % b for b in machine.unique_id()), y]))
 """
 #: Defines ``h``, the SHA-256 of a file in hex, empty without one.
 HASHES = """

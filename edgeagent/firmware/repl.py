@@ -35,13 +35,15 @@ _HELD = "end that; the agent gives the port back with `sudo systemctl stop edgea
 
 
 class About(NamedTuple):
-    """What a board's MicroPython says that it is. machine: ``Raspberry Pi Pico W with RP2040``. unique_id: of its chip."""
+    """What a board's MicroPython says that it is. machine: ``Raspberry Pi Pico W with RP2040``. unique_id: of its chip.
+    bytecode: what its interpreter reads, such as ``6.3``; empty: none."""
 
     name: str
     version: list[int]
     machine: str
     has_wifi: bool
     unique_id: str
+    bytecode: str
 
     @property
     def version_text(self) -> str:

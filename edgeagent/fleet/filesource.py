@@ -43,17 +43,14 @@ class Source:
         """Where piece ``number`` is stored."""
         return subjects.file_piece(self.upload, number)
 
+    def uploaded(self) -> dict[str, Any]:
+        """What a command says of it, whatever is done with it."""
+        return {"upload": self.upload, "pieces": self.pieces, "bytes": self.size, "sha256": self.sha256}
+
     def arguments(self, to: str, mode: str = "") -> dict[str, Any]:
         """Of the command ``file.push``. to: the path on the device. mode: octal digits, empty for none."""
         said = {"mode": mode} if mode else {}
-        return {
-            "upload": self.upload,
-            "pieces": self.pieces,
-            "bytes": self.size,
-            "sha256": self.sha256,
-            "path": to,
-            **said,
-        }
+        return {**self.uploaded(), "path": to, **said}
 
 
 async def read(path: Path) -> Source:

@@ -34,6 +34,7 @@ class DeviceMcu(msgspec.Struct, frozen=True, kw_only=True):
     readings: int | None = None
     lost: int | None = None
     heard_seconds: float | None = None
+    bad: str = ""
     problem: str = ""
 
 

@@ -99,7 +99,8 @@ def status_of(mcu: Mcu) -> McuStatus:
         damaged=transport.damaged if transport else 0,
         waiting=mcu.readings.waiting,
         dropped=mcu.dropped,
-        problem=mcu.problem or _other_name(mcu) or (str(mcu.readings.problem) if mcu.readings.problem else ""),
+        bad=hello.bad,
+        problem=mcu.problem or _other_name(mcu) or (str(mcu.readings.problem) if mcu.readings.problem else "") or _went_back(mcu),
     )
 
 
@@ -128,6 +129,7 @@ def details_of(mcu: Mcu) -> dict[str, object]:
         "readings": found.readings,
         "lost": found.lost,
         "problem": found.problem[:MAX_DETAIL],
+        **({"bad": found.bad} if found.bad else {}),
         **heard,
     }
 
@@ -136,3 +138,8 @@ def _other_name(mcu: Mcu) -> str:
     """Who it is was decided on this device, not by what it calls itself; that the two differ may mean that it is another one."""
     said = mcu.hello.id
     return f"it calls itself {said[:MAX_WORD]!r}: is it the right one?" if said not in ("", mcu.id) else ""
+
+
+def _went_back(mcu: Mcu) -> str:
+    bad = mcu.hello.bad
+    return f"it went back from version {bad}, which did not prove itself: `edgeagent firmware update` tries again" if bad else ""

@@ -228,10 +228,10 @@ class Mcus:
         return mcu
 
     def _hello(self, mcu: Mcu, said: Hello) -> None:
-        is_new_boot = said.b != mcu.hello.b
-        changed, mcu.hello = said.fw != mcu.hello.fw or said.hw != mcu.hello.hw or said.acts != mcu.hello.acts, said
+        before, mcu.hello = mcu.hello, said
+        changed = (said.fw, said.hw, said.acts, said.bad) != (before.fw, before.hw, before.acts, before.bad)
         mcu.readings.hello(said)
-        if is_new_boot:
+        if said.b != before.b:
             mcu.asked = float("-inf")
             self._ask(mcu)  # it has begun anew, and knows neither the time nor that somebody listens
         if self._configuration.get(mcu.id):

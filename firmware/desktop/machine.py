@@ -4,6 +4,7 @@ Inputs are keys of ``inputs.json``: ``pin14`` (0 or 1), ``adc26`` (0 to 65535), 
 What an output becomes is a line of the file ``pins``: ``15 1``.
 """
 
+import _thread
 import os
 import time
 
@@ -19,7 +20,8 @@ except ImportError:  # CPython
 
 
 PWRON_RESET, WDT_RESET = 1, 3
-_PADS = 0x40058000 + 0x3000  # the watchdog's CTRL, where writing ones clears bits
+_IS_2350 = "RP2350" in world.read("board.json")
+_CTRL = (0x400D8000 if _IS_2350 else 0x40058000) + 0x3000  # of the watchdog, where writing ones clears bits
 _ENABLE = 1 << 30
 
 
@@ -70,7 +72,7 @@ class _Memory:
         return 0
 
     def __setitem__(self, address, value):
-        if address == _PADS and value & _ENABLE:
+        if address == _CTRL and value & _ENABLE:
             world.tell("disarm")
 
 
@@ -169,3 +171,31 @@ class WDT:
 
     def feed(self):
         world.tell("feed")
+
+
+class Timer:
+    """Calls back once, or again and again; in a thread, so a callback does little."""
+
+    ONE_SHOT, PERIODIC = 0, 1
+
+    def __init__(self, id=-1, **options):
+        self._turn = 0
+        if options:
+            self.init(**options)
+
+    def init(self, mode=PERIODIC, freq=-1, period=-1, callback=None):
+        self._turn += 1
+        wait = period if period >= 0 else int(1000 / freq)
+        _thread.start_new_thread(self._run, (self._turn, mode, wait, callback))
+
+    def deinit(self):
+        self._turn += 1
+
+    def _run(self, turn, mode, wait, callback):
+        while True:
+            sleep_ms(wait)
+            if self._turn != turn:
+                return
+            callback(self)
+            if mode == Timer.ONE_SHOT:
+                return

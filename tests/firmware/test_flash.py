@@ -12,12 +12,11 @@ import pytest
 import serial
 
 from edgeagent.errors import Refused, Unreachable, UsageProblem
-from edgeagent.firmware import boards, flash, repl, source
+from edgeagent.firmware import boards, flash, repl
 from edgeagent.firmware.boards import Board
-from edgeagent.firmware.flash import Wanted
 from edgeagent.firmware.repl import Repl
 from tests.support.micropython import missing
-from tests.support.minifirmware import VERSION, make
+from tests.support.minifirmware import VERSION, make, wanted
 from tests.support.virtualpico import Pico, wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -45,7 +44,7 @@ def run(pico: Pico, firmware: Path, *more: object) -> tuple[int, dict[str, Any],
 
 
 def put(pico: Pico, firmware: Path, **more: Any) -> flash.Flashed:
-    return flash.flash(Board(str(pico.port)), Wanted(source.release(firmware), **more), lambda *_: None)
+    return flash.flash(Board(str(pico.port)), wanted(firmware, **more), lambda *_: None)
 
 
 def test_an_empty_board_gets_it_and_says_hello_and_a_second_time_nothing_is_written(tmp_path: Path, firmware: Path) -> None:
@@ -56,7 +55,7 @@ def test_an_empty_board_gets_it_and_says_hello_and_a_second_time_nothing_is_writ
         assert record["serial_number"] == "E6614103E7452F2A"
         manifest = json.loads((pico.flash / "a/manifest.json").read_text())
         assert manifest["version"] == VERSION and set(manifest["files"]) == {
-            *("app.py", "version.py", "sensors/__init__.py", "sensors/zero.py")
+            *("app.mpy", "version.mpy", "sensors/__init__.mpy", "sensors/zero.mpy")
         }
         assert json.loads((pico.flash / "slot.json").read_text()) == {"active": "a"}
         assert json.loads((pico.flash / "settings.json").read_text())["sensors"] == [{"kind": "chip"}]
@@ -92,14 +91,14 @@ def test_a_board_that_hangs_is_saved_from_its_watchdog_which_else_resets_it_in_t
             board.run(twice_as_long)
             assert pico.happened("watchdog") == bitten
         put(pico, firmware)
-        assert pico.events[-1] == {"event": "boot", "cause": "soft"}
+        assert pico.events[-2:] == [{"event": "boot", "cause": "soft"}, {"event": "armed"}]  # by the loader, once more
 
 
 def test_what_was_unplugged_in_the_middle_is_completed(tmp_path: Path, firmware: Path) -> None:
-    big = make(tmp_path / "big", app_big="x = 1\n" * 40_000)
+    big = make(tmp_path / "big", app_big="x = '" + 90_000 * "y" + "'\n")
     with Pico(tmp_path / "pico") as pico:
         process = subprocess.Popen(argv(pico, big), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: (pico.flash / "a/big.py.new").exists(), "it is being written")
+        wait_for(lambda: (pico.flash / "a/big.mpy.new").exists(), "it is being written")
         pico.tell("unplug")
         said = json.loads(process.communicate(timeout=60)[0])[0]
         assert (process.returncode, said["state"]) == (1, "failed") and "it was unplugged, or reset" in said["problem"]
@@ -107,8 +106,9 @@ def test_what_was_unplugged_in_the_middle_is_completed(tmp_path: Path, firmware:
         pico.tell("plug")
         pico.wait("unplug")
         pico.wait("boot")
-        flashed = put(pico, big)
-        assert {"a/big.py", "a/manifest.json", "slot.json"} <= set(flashed.written) and flashed.same
+        code, record, _ = run(pico, big)
+        assert code == 0 and {"a/big.mpy", "a/manifest.json", "slot.json"} <= set(record["written"])
+        assert "a/app.mpy" not in record["written"] and record["same"]  # it was there already
         assert not list(pico.flash.rglob("*.new"))
 
 
@@ -137,8 +137,8 @@ def test_an_rp2350_is_flashed_and_said_to_be_untested(tmp_path: Path, firmware: 
 
 
 def test_a_firmware_that_breaks_is_told_with_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flash, "wait_for_hello", lambda port, version: _hello(port, version, 1.0))
-    broken = make(tmp_path / "broken", app_app="def main():\n    raise RuntimeError('no oven')\n")
+    monkeypatch.setattr(flash, "wait_for_hello", lambda port, version, by_mqtt: _hello(port, version, seconds=1.0))
+    broken = make(tmp_path / "broken", app_app="async def main(watchdog):\n    raise RuntimeError('no oven')\n")
     with Pico(tmp_path / "pico") as pico, pytest.raises(Exception, match="RuntimeError: no oven"):
         put(pico, broken)
 
@@ -158,7 +158,10 @@ _thread.start_new_thread(talk, ())
 def test_a_board_that_never_stops_talking_is_given_up(tmp_path: Path, firmware: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repl, "TRIES", 1)
     monkeypatch.setattr(repl, "MAX_ANSWER_BYTES", 20_000)
-    with Pico(tmp_path, files={"boot.py": TALKS}) as pico, pytest.raises(Unreachable, match=r"does not come to|stopped answering"):
+    with (
+        Pico(tmp_path, files={"boot.py": TALKS}) as pico,
+        pytest.raises(Unreachable, match=r"does not come to|stopped answering"),
+    ):
         put(pico, firmware)
 
 

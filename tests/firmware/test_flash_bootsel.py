@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
-from edgeagent.firmware import bootsel, flash, source, uf2
+from edgeagent.firmware import bootsel, flash, uf2
 from edgeagent.firmware.boards import Board
 from edgeagent.firmware.bootsel import Volume
-from edgeagent.firmware.flash import Wanted
 from edgeagent.machine import Machine
 from tests.support.micropython import missing
-from tests.support.minifirmware import VERSION, make
+from tests.support.minifirmware import VERSION, make, wanted
 from tests.support.virtualpico import Pico
 
 RP2040, RP2350, ABSOLUTE = 0xE48BFF56, 0xE48BFF59, 0xE48BFF57
@@ -84,13 +83,13 @@ def test_volumes_are_found_where_they_are_mounted_also_below_a_name_with_a_blank
 
 
 def test_the_wrong_volume_and_more_than_one_are_refused(tmp_path: Path) -> None:
-    wanted = uf2.parse("x.uf2", whole())
+    file = uf2.parse("x.uf2", whole())
     with pytest.raises(UsageProblem, match="2 boards are in BOOTSEL mode"):
-        bootsel.check(wanted, [Volume(tmp_path, "RP2040"), Volume(tmp_path, "RP2040")])
+        bootsel.check(file, [Volume(tmp_path, "RP2040"), Volume(tmp_path, "RP2040")])
     with pytest.raises(Refused, match=r"for the RP2040, and the board at .* is an RP2350"):
-        bootsel.check(wanted, [Volume(tmp_path, "RP2350")])
+        bootsel.check(file, [Volume(tmp_path, "RP2350")])
     with pytest.raises(Unreachable, match=r"no volume of a board in BOOTSEL mode is mounted.*udisksctl"):
-        bootsel.wait_for_volume(wanted, list, seconds=0)
+        bootsel.wait_for_volume(file, list, seconds=0)
 
 
 def test_a_board_in_bootsel_mode_is_seen_on_the_bus(tmp_path: Path) -> None:
@@ -108,22 +107,22 @@ def test_a_board_in_bootsel_mode_is_seen_on_the_bus(tmp_path: Path) -> None:
 def test_an_error_at_the_end_of_the_copy_is_one_only_if_the_volume_is_still_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    wanted, there = uf2.parse("x.uf2", whole()), Volume(volume(tmp_path / "v"), "RP2040")
+    file, there = uf2.parse("x.uf2", whole()), Volume(volume(tmp_path / "v"), "RP2040")
 
     def fails(descriptor: int) -> None:
         raise OSError(number, "gone")
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(Failed, match="does not take it"):
-        bootsel.copy(wanted, there)
+        bootsel.copy(file, there)
 
     def leaves(descriptor: int) -> None:
         (there.path / "INFO_UF2.TXT").unlink()
         fails(descriptor)
 
     monkeypatch.setattr(os, "fsync", leaves)
-    bootsel.copy(wanted, there)
-    assert (there.path / "edgeagent.uf2").read_bytes() == wanted.data
+    bootsel.copy(file, there)
+    assert (there.path / "edgeagent.uf2").read_bytes() == file.data
 
 
 def test_a_link_on_the_volume_leads_the_copy_nowhere(tmp_path: Path) -> None:
@@ -156,12 +155,14 @@ def test_a_board_gets_micropython_and_the_firmware_in_one_command(tmp_path: Path
 
 @needs_micropython
 def test_an_empty_board_with_its_button_held_and_one_of_another_chip(tmp_path: Path) -> None:
-    release = source.release(make(tmp_path / "firmware"))
+    firmware = make(tmp_path / "firmware")
     with Pico(tmp_path / "pico", "--bootsel") as pico:
         board = Board(str(pico.port))
         with pytest.raises(Refused, match="for the RP2350"):
-            flash.flash(board, Wanted(release, uf2=uf2.parse("2.uf2", whole(family=RP2350)), volume=pico.volume), lambda *_: None)
-        right = Wanted(release, uf2=uf2.parse("1.uf2", whole()), volume=pico.volume)
+            flash.flash(
+                board, wanted(firmware, uf2=uf2.parse("2.uf2", whole(family=RP2350)), volume=pico.volume), lambda *_: None
+            )
+        right = wanted(firmware, uf2=uf2.parse("1.uf2", whole()), volume=pico.volume)
         assert flash.flash(board, right, lambda *_: None).version == VERSION
     with Pico(tmp_path / "other", machine="Raspberry Pi Pico 2 with RP2350") as pico:
         with pytest.raises(Refused, match="this board is an RP2350"):

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.firmware import flash, source
+from edgeagent.firmware import flash
 from edgeagent.firmware.boards import Board
-from edgeagent.firmware.flash import Wanted
 from edgeagent.firmware.repl import Repl
-from tests.support.minifirmware import VERSION, make
+from tests.support.minifirmware import VERSION, make, wanted
 from tests.support.virtualpico import wait_for
 
 UF2 = os.environ.get("EDGEAGENT_UF2", "")
@@ -46,15 +45,15 @@ def port(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_pico_that_hangs_with_its_watchdog_armed_is_flashed(port: str, tmp_path: Path) -> None:
-    wanted = Wanted(source.release(make(tmp_path / "firmware")))
+    release = wanted(make(tmp_path / "firmware"))
     with Repl(port) as board:
         board.write("/main.py", HUNG)
         assert b"armed" in board.soft_reset().read_until(b"armed")
     with Repl(port) as board:
         board.run("import time\ntime.sleep_ms(400)")  # else it would be reset in here
-    flashed = flash.flash(Board(port), wanted, lambda *_: None)
+    flashed = flash.flash(Board(port), release, lambda *_: None)
     assert "main.py" in flashed.written and flashed.version == VERSION
-    assert flash.flash(Board(port), wanted, lambda *_: None).written == []
+    assert flash.flash(Board(port), release, lambda *_: None).written == []
     with Repl(port) as board:
         assert board.files("/a") and not [path for path in board.files("") if path.endswith(".new")]
         board.run("import machine\nassert machine.reset_cause() != machine.WDT_RESET")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from edgeagent.bridge.frames import encode
-from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
 from edgeagent.firmware import boards, boardsettings, greeting, source
 from edgeagent.firmware.boards import Board
 from edgeagent.trust import certificates
@@ -68,6 +68,8 @@ def test_settings_stay_unless_they_are_named_and_mqtt_needs_wifi(tmp_path: Path)
     assert made()["interval_seconds"] == 10
     assert made({"wifi": {"ssid": "caf\u00e9 \N{HOT BEVERAGE}"}})["wifi"]["ssid"] == "caf\u00e9 \N{HOT BEVERAGE}"
     assert b"\\u" not in (boardsettings.settings_for({"id": "\N{GRINNING FACE}"}, None, None) or b"")
+    speaking = [boardsettings.speaks_mqtt(text) for text in (b'{"mqtt": {"host": "x"}}', b'{"mqtt": null}', b"{", None)]
+    assert speaking == [True, False, False, False]
     with pytest.raises(Refused, match=r"have no Wi-Fi. Name a file with --settings"):
         made(None, boardsettings.read_login(login_file(tmp_path)))
     for text in ("{", "[]", json.dumps({"a": "x" * boardsettings.MAX_BYTES})):
@@ -124,12 +126,12 @@ def test_a_board_comes_back_under_another_name(tmp_path: Path) -> None:
 # ---- what is put on it, and what it says then ----
 
 
-def test_a_folder_without_firmware_is_told(tmp_path: Path) -> None:
-    assert (source.folder() / "app" / "version.py").is_file()
-    with pytest.raises(EdgeError, match=r"app/version\.py"):
-        source.release(tmp_path)
-    with pytest.raises(Failed, match="VERSION"):
-        source.release(make(tmp_path, "../../evil"))
+def test_a_firmware_of_one_s_own_is_started_by_our_loader_or_by_its_own(tmp_path: Path) -> None:
+    ours = {name: (source.folder() / name).read_bytes() for name in ("loader.py", "main.py")}
+    assert source.read_root() == source.read_root(make(tmp_path)) == ours
+    (tmp_path / "main.py").write_text("import mine")
+    (tmp_path / "loader.py").write_text("")
+    assert source.read_root(tmp_path)["main.py"] == b"import mine"
 
 
 class Said:
@@ -152,7 +154,7 @@ def hello(version: str) -> bytes:
 def test_a_hello_of_the_version_counts_and_so_does_its_line_where_it_speaks_mqtt() -> None:
     found = greeting.wait_for_hello(Said(b"MPY: soft reboot\r\n" + hello("1.0")[:9], hello("1.0"), hello("1.1")), "1.1")
     assert found is not None and found.fw == "1.1"
-    assert greeting.wait_for_hello(Said(b"edgeagent 1.1 oven\r\n"), "1.1") is None
+    assert greeting.wait_for_hello(Said(b"edgeagent firmware 1.1, oven on a Pico W\r\n"), "1.1", by_mqtt=True) is None
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_a_hello_of_the_version_counts_and_so_does_its_line_where_it_speaks_mqtt
         ([hello("1.0")], "the board runs version 1.0"),
         ([hello("1.1").replace(b"1.1", b"9.9")], "the last that it printed|said nothing"),
         ([b"Traceback\r\nMemoryError: \r\n>>> \r\n"], "MemoryError"),
-        ([b"edgeagent 1.10\r\n"], "edgeagent 1.10"),
+        ([b"edgeagent firmware 1.1, oven on a Pico\r\n"], "no hello; the last that it printed is 'edgeagent firmware 1.1"),
         ([], "said nothing"),
     ],
 )

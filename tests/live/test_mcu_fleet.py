@@ -36,7 +36,7 @@ seconds = 0.2
 [serial.mcus.oven]
 port = "{port}"
 [commands]
-allow = ["ping", "mcu.oven.led", "mcu.oven.heat", "mcu.logs", "mcu.add", "mcu.rm"]
+allow = ["ping", "mcu.oven.led", "mcu.oven.heat", "mcu.logs", "mcu.add", "mcu.rm", "mcu.update"]
 [alert]
 much = 'mcu.n{{mcu="oven"}} > 5'
 """
@@ -126,6 +126,21 @@ async def test_it_is_told_wherever_it_is(fleet: LiveFleet, oven: VirtualMcu) -> 
         assert said.code == 0 and list(json.loads(said.out)["devices"]) == [DEVICE], said
     assert len(oven.did("ran")) == 2
     assert (await typed("mcu", "send", "oven", "led", "--all", "-d", OTHER, "--wait")).code == 2
+
+
+async def test_firmware_is_uploaded_and_sent_to_who_takes_it(fleet: LiveFleet, oven: VirtualMcu, tmp_path: Path) -> None:
+    (tmp_path / "new" / "app").mkdir(parents=True)
+    (tmp_path / "new" / "app" / "app.py").write_text("x = 1\n")
+    (tmp_path / "new" / "app" / "version.py").write_text('VERSION = "9.9"\n')
+    words = ("firmware", "update", "oven", "--source", str(tmp_path / "new"), "--wait")
+    said = await typed(*words, "-d", DEVICE, "--json")
+    row = json.loads(said.out)["devices"][DEVICE]
+    assert said.code == 3 and row["state"] == "refused" and "oven takes no updates: no such command" in row["reason"], said
+    refused = await typed(*words[:2], f"{OTHER}/oven", *words[3:])
+    assert refused.code == 3 and "`mcu.update` in `commands.allow`" in refused.out
+    assert "edgeagent firmware update" in (await typed("mcu", "send", f"{DEVICE}/oven", "update.begin")).err
+    rows = (await typed("firmware", "status", "--all")).out.splitlines()
+    assert rows[1].split()[:3] == [DEVICE, "oven", "1.1.0"] and rows[1].endswith("takes no updates")
 
 
 async def test_what_it_printed_is_read_from_afar(fleet: LiveFleet, oven: VirtualMcu) -> None:

@@ -229,6 +229,10 @@ async def test_it_says_how_each_is_and_what_it_printed(client: Client, tasks: Ta
     assert mcus.facts()[1] == {"id": "oven", "state": "online", "kind": "usb", "firmware": "1.2.0", "hardware": ""}
     assert mcus.lines("oven")[0].text.startswith("hot\N{REPLACEMENT CHARACTER}[2J") and len(mcus.lines("oven")[0].text) == 400
     before = len(changes)
+    mcus.heard("oven", hello(bad="1.3"))
+    assert "went back from version 1.3" in mcus.status()[1].problem and mcus.details()["oven"]["bad"] == "1.3"
+    assert len(changes) == before + 1
+    before = len(changes)
     mcus.detach("oven", Wire())
     assert len(changes) == before, "another way to it is gone"
     mcus.detach("oven", wire, "unplugged")

@@ -20,7 +20,7 @@ CONFIG = discovery.topic("homeassistant", "pi-1", "oven")
 STATE, SWITCH, HEAT = "edgeagent/pi-1/mcu/oven/state", "edgeagent/pi-1/mcu/oven/switch/led", "edgeagent/pi-1/metric/mcu.heat/oven"
 SENSOR = "sensor_metric_mcu_heat_oven"
 LED, FAN = Act(a="led", sw="on", v="lamp"), Act(a="fan", sw="run")
-SAID = Hello(fw="1", hw="Pico", b="x", acts=[LED, FAN, "beep"])
+SAID = Hello(fw="1", hw="Pico", b="x", acts=[LED, FAN, "beep", "update.begin"])
 
 
 def sample(name: str, value: float, mcu: str = "oven", **more: str) -> Sample:
@@ -34,7 +34,7 @@ class Rig(Told):
         super().__init__()
         self.mcus = [Microcontroller(id="oven", is_online=True, hello=SAID)]
         self.kept: dict[str, Any] = {}
-        self.allowed: set[str] = {"mcu.oven.led", "mcu.oven.fan", "mcu.oven.beep"}
+        self.allowed: set[str] = {"mcu.oven.led", "mcu.oven.fan", "mcu.oven.beep", "mcu.oven.update.begin"}
 
     def begin(self, prefix: str = "homeassistant") -> Outlet:
         return self.outlet(

@@ -29,6 +29,7 @@ def test_what_a_microcontroller_says_is_read() -> None:
         b="5f", s=7, o=3, v={"temperature": 21.5, "door": True}, a=1500
     )
     assert parse(b'{"t":"res","id":"x","ok":false,"why":"no such pin"}') == Result(id="x", ok=False, why="no such pin")
+    assert parse(b'{"t":"hello","bad":"' + b"1" * 99 + b'"}') == Hello(bad="1" * 64), "who reads it has little room"
 
 
 def test_commands_are_named_or_say_more() -> None:

@@ -6,30 +6,24 @@ What counts is the signed command: it names the upload, the size and the sha256,
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Annotated
 
 from msgspec import Meta
 
-from edgeagent.actions import DAY, Arguments, Context, Outcome, action
+from edgeagent.actions import DAY, Context, Outcome, action
 from edgeagent.builtin.actions._partial import Partial
 from edgeagent.builtin.actions._place import Wanted, check_room, is_there, put
 from edgeagent.builtin.actions._target import Target, found_below, target_of
+from edgeagent.builtin.actions._uploaded import FOLDER, Uploaded, fetch
 from edgeagent.errors import Failed
-from edgeagent.patterns.pieces import moved
 from edgeagent.runtime import unless
 from edgeagent.settings import Settings
-from edgeagent.subjects import FILES, file_piece
-from edgeagent.transfer import PATH_PATTERN, PIECE_BYTES, SHA256_PATTERN, UPLOAD_PATTERN, length_of, pieces_of
+from edgeagent.transfer import PATH_PATTERN, PIECE_BYTES
 
 __all__: list[str] = []
 
 #: One hour at 150 kbit/s is the largest file of the default settings; `cmd retry` goes on where it was.
 TIMEOUT_SECONDS = 3600.0
-#: A server of a cluster may not have yet what another has acknowledged: how long to wait before looking again, in seconds.
-_LOOK_AGAIN_SECONDS = (0.1, 0.4)
-#: Where in the state folder a file is gathered.
-FOLDER = "file"
 
 _Path = Annotated[
     str,
@@ -42,15 +36,7 @@ _Path = Annotated[
 ]
 
 
-class Push(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    upload: Annotated[
-        str, Meta(description="The random id of the upload.", pattern=UPLOAD_PATTERN, extra={"form": "32 of 0-9 and a-f"})
-    ]
-    pieces: Annotated[int, Meta(description="How many pieces it has.", ge=0)]
-    bytes: Annotated[int, Meta(description="How many bytes it has.", ge=0, le=1 << 40)]
-    sha256: Annotated[
-        str, Meta(description="Of its content, in hex.", pattern=SHA256_PATTERN, extra={"form": "64 of 0-9 and a-f"})
-    ]
+class Push(Uploaded, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: _Path
     mode: Annotated[
         str,
@@ -60,10 +46,6 @@ class Push(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"form": "three digits such as 644"},
         ),
     ] = ""
-
-    def __post_init__(self) -> None:
-        if self.pieces != pieces_of(self.bytes):
-            raise ValueError(f"{self.bytes} bytes are {pieces_of(self.bytes)} pieces, and not {self.pieces}")
 
 
 def _refuse(settings: Settings, args: Push) -> str:
@@ -106,7 +88,7 @@ async def _fetched_and_put(context: Context, args: Push, target: Target, wanted:
         kept = min(partial.begin(), args.pieces)
         try:
             check_room(target, wanted, partial.path.parent, args.bytes - min(args.bytes, kept * PIECE_BYTES))
-            if not await unless(context.cancelled, _fetch(context, args, partial, kept)):
+            if not await unless(context.cancelled, fetch(context, args, partial, kept)):
                 return False
         except Failed:
             partial.remove()
@@ -121,33 +103,3 @@ async def _fetched_and_put(context: Context, args: Push, target: Target, wanted:
         if not kept:
             raise Failed(f"write {args.path}", "what the hub has is not what was signed: its sha256 is another", "push it again")
         # What was kept over a power cut may be damaged: once more from the beginning.
-
-
-async def _fetch(context: Context, args: Push, partial: Partial, kept: int) -> None:
-    async def piece(number: int, seconds: float) -> bytes:
-        return await _piece(context, args, number, seconds)
-
-    told = kept * 10 // max(1, args.pieces)
-    async with aclosing(moved(range(kept + 1, args.pieces + 1), piece)) as pieces:
-        async for data in pieces:
-            await partial.add(data)
-            kept += 1
-            if kept * 10 // args.pieces > told:
-                told = kept * 10 // args.pieces
-                context.write(f"{told * 10} %\n".encode())
-
-
-async def _piece(context: Context, args: Push, number: int, seconds: float) -> bytes:
-    """Raises Unreachable to be asked again, Failed when the hub does not have it, or it is none."""
-    what, subject = f"fetch piece {number} of {args.pieces}", file_piece(args.upload, number)
-    data = await context.read(FILES, subject, seconds)
-    for pause in _LOOK_AGAIN_SECONDS:
-        if data is not None:
-            break
-        await asyncio.sleep(pause)
-        data = await context.read(FILES, subject, seconds)
-    if data is None:
-        raise Failed(what, "the hub does not have it (any more); it keeps files for 8 days", "push it again")
-    if len(data) != length_of(number, args.bytes):
-        raise Failed(what, f"it has {len(data)} bytes, and {length_of(number, args.bytes)} were signed", "push it again")
-    return data

@@ -14,6 +14,7 @@ from edgeagent import subjects
 from edgeagent.actions import HOUR, Action, AnyArguments, Arguments, Context, Microcontrollers, Outcome, action, family, printable
 from edgeagent.builtin.actions._outcome import answered
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.mcumessages import UPDATES
 from edgeagent.times import moment, rfc3339
 
 __all__ = ["PREFIX", "action_of"]
@@ -31,9 +32,12 @@ _NONE = "this device has no microcontrollers: `edgeagent mcu add` on it makes on
 
 
 def _make(name: str) -> Action | None:
-    """The action of that name, None when no microcontroller could be meant."""
+    """The action of that name, None when no microcontroller could be meant.
+
+    Firmware is replaced by ``mcu.update`` alone, which names all of it: ``mcu.oven.*`` in a list is for what the firmware does.
+    """
     words = name.split(".", 2)
-    if len(words) != 3 or not subjects.is_id(words[1]):
+    if len(words) != 3 or not subjects.is_id(words[1]) or words[2].startswith(UPDATES):
         return None
     return action_of(*words[1:])
 

@@ -1,0 +1,233 @@
+"""Decides which of the two slots runs, and goes back from a version that never proves itself. No update replaces this file.
+
+/slot.json: {"active": "a", "pending": "b", "tries": 0, "bad": "0.2.0"}. A slot is whole when each file has the sha256 of its manifest.
+"""
+
+import binascii
+import gc
+import hashlib
+import json
+import os
+import sys
+import time
+
+try:
+    import machine
+except ImportError:  # CPython
+    machine = None
+
+SLOTS = ("a", "b")
+TRIES = 3
+WATCHDOG_MS = 8388  # the longest that the RP2040 has
+TRIAL_SECONDS = 300  # an app that runs and does not confirm in this time is a failed try
+PAUSE_SECONDS = 5  # between a crash and the reset: time for Ctrl-C, and for a host to read why
+
+ROOT = ""  # where the board's files are; tests have another
+running = None  # the slot that runs
+bad = ""  # the version that it went back from
+watchdog = None
+_timer = None
+
+
+def main():
+    """Runs the firmware. Comes back only by Ctrl-C, and then no watchdog disturbs the REPL."""
+    try:
+        slot = pick()
+        while slot is None:
+            print("edgeagent: cannot start: neither slot /a nor /b is whole. `edgeagent firmware flash` puts the firmware back")
+            time.sleep(PAUSE_SECONDS)
+            slot = pick()
+        run(slot)
+    except KeyboardInterrupt:
+        disarm()
+        print("edgeagent: stopped, and the watchdog is off. machine.reset() starts it again")
+
+
+def run(slot):
+    """Has the app of this slot run until it fails, and resets the board: the next start counts as another try."""
+    global running
+    running = slot
+    arm()
+    sys.path.insert(0, ROOT + "/" + slot)
+    try:
+        import asyncio
+
+        import app
+
+        asyncio.run(app.main(watchdog))
+        print("edgeagent: the app has ended")
+    except Exception as error:
+        _show(error)
+    feed()
+    time.sleep(PAUSE_SECONDS)
+    reset()
+
+
+def pick():
+    """The slot to run, None when neither is whole. A try of what is pending is counted before it runs."""
+    global bad
+    found = state()
+    before = dict(found)
+    slot = _pending(found) or _whole(found)
+    bad = found.get("bad", "")
+    if slot is not None and found != before and not _written(found) and found.get("pending") == slot:
+        found.pop("pending")  # a try that can't be counted would be tried for ever
+        slot = _whole(found)
+    gc.collect()
+    return slot
+
+
+def _pending(found):
+    """The pending slot if it is to be tried; `found` is what slot.json shall say."""
+    slot, tries = found.get("pending"), found.get("tries", 0)
+    if slot not in SLOTS:
+        return None
+    if isinstance(tries, int) and tries < TRIES and verify(slot):
+        found["tries"] = tries + 1
+        return slot
+    found.pop("pending")
+    found.pop("tries", None)
+    found["bad"] = version_of(slot)
+    return None
+
+
+def _whole(found):
+    active = found.get("active")
+    for slot in sorted(SLOTS, key=lambda slot: slot != active):
+        if verify(slot):
+            if slot != active:
+                if active in SLOTS:
+                    found["bad"] = version_of(active)
+                found["active"] = slot
+            return slot
+    return None
+
+
+def confirm():
+    """The version that runs has proved itself. Raises OSError when that cannot be written."""
+    global _timer
+    if state().get("pending") == running:
+        write({"active": running})
+    if _timer:
+        _timer.deinit()
+        _timer = None
+
+
+def on_trial():
+    """Whether the version that runs still has to prove itself."""
+    return running is not None and state().get("pending") == running
+
+
+def state():
+    """What /slot.json says; {} when it is missing or damaged."""
+    try:
+        with open(ROOT + "/slot.json") as file:
+            found = json.load(file)
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def write(found):
+    """Makes this the state, whole or not at all. Raises OSError."""
+    with open(ROOT + "/slot.new", "w") as file:
+        file.write(json.dumps(found))
+    os.rename(ROOT + "/slot.new", ROOT + "/slot.json")
+
+
+def _written(found):
+    try:
+        write(found)
+        return True
+    except OSError as error:
+        print("edgeagent: cannot write /slot.json:", error)
+        return False
+
+
+def verify(slot):
+    """The version in the slot; None when a file is missing or is not what the manifest says."""
+    try:
+        manifest = _manifest(slot)
+        files, version = manifest["files"], manifest["version"]
+        is_app = "app.py" in files or "app.mpy" in files
+        if not is_app or not isinstance(version, str):
+            return None
+        for name in files:
+            if sha256_of(ROOT + "/" + slot + "/" + name) != files[name]:
+                return None
+        return version
+    except Exception:  # whatever a damaged file leads to: this slot is not to be run
+        return None
+
+
+def version_of(slot):
+    """The version that the slot's manifest names, whole or not; "?" when it can't be read."""
+    try:
+        return str(_manifest(slot)["version"])[:32]
+    except Exception:
+        return "?"
+
+
+def _manifest(slot):
+    with open(ROOT + "/" + slot + "/manifest.json") as file:
+        return json.load(file)
+
+
+def sha256_of(path):
+    """Of a file, in hex. Raises OSError."""
+    digest, buffer = hashlib.sha256(), bytearray(512)
+    view = memoryview(buffer)
+    with open(path, "rb") as file:
+        while True:
+            count = file.readinto(buffer)
+            if not count:
+                return binascii.hexlify(digest.digest()).decode()
+            digest.update(view[:count])
+
+
+def arm():
+    """From here on a hang ends in a reset. What is on trial also ends when it runs and does not confirm."""
+    global watchdog, _timer
+    if watchdog is None and hasattr(machine, "WDT") and _wants_watchdog():
+        watchdog = machine.WDT(timeout=WATCHDOG_MS)
+    if on_trial() and hasattr(machine, "Timer"):
+        mode, period = machine.Timer.ONE_SHOT, TRIAL_SECONDS * 1000
+        _timer = machine.Timer(period=period, mode=mode, callback=lambda timer: reset())
+
+
+def _wants_watchdog():
+    try:
+        with open(ROOT + "/settings.json") as file:
+            return json.load(file).get("watchdog", True) is not False
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def feed():
+    if watchdog:
+        watchdog.feed()
+
+
+def disarm():
+    """Stops what would reset the board while somebody copies files by the REPL. There is no call for it: the watchdog's ENABLE bit is cleared."""
+    global _timer
+    if _timer:
+        _timer.deinit()
+        _timer = None
+    if hasattr(machine, "WDT"):
+        is_2350 = "RP2350" in getattr(sys.implementation, "_machine", "")
+        machine.mem32[(0x400D8000 if is_2350 else 0x40058000) + 0x3000] = 1 << 30
+
+
+def reset():
+    """Resets the board. Does not come back there."""
+    machine.reset()
+
+
+def _show(error):
+    if hasattr(sys, "print_exception"):
+        sys.print_exception(error)
+    else:
+        import traceback
+
+        traceback.print_exception(error)

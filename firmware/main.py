@@ -1,0 +1,3 @@
+import loader
+
+loader.main()
