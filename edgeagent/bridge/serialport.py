@@ -18,7 +18,7 @@ from typing import Any
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
 from edgeagent.machine import Machine
 
-__all__ = ["MAX_UNSENT_BYTES", "SerialPort", "set_up"]
+__all__ = ["MAX_UNSENT_BYTES", "SerialPort", "group", "holder", "set_up"]
 
 #: What one turn of the loop reads, in bytes: what the kernel keeps of a terminal's input.
 READ_BYTES = 4096
@@ -65,16 +65,16 @@ def _tune(descriptor: int, *, reset_on_open: bool) -> None:
 def _problem(what: str, path: str, error: Exception, machine: Machine) -> EdgeError:
     number = error.errno if isinstance(error, OSError) else error.args[0]
     if number in (errno.EWOULDBLOCK, errno.EBUSY):
-        who = _holder(path, machine)
+        who = holder(path, machine)
         return Refused(what, f"{who or 'another program'} uses it", "end that; the agent tries again by itself")
     if number in (errno.EACCES, errno.EPERM):
-        return Refused(what, "this user may not", f"let it into the group {_group(path)}, and restart the agent")
+        return Refused(what, "this user may not", f"let it into the group {group(path)}, and restart the agent")
     if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO):
         return Unreachable(what, "it was unplugged")
     return Failed(what, os.strerror(number) if number else str(error))
 
 
-def _group(path: str) -> str:
+def group(path: str) -> str:
     """Whose members may use the port; Debian's ``dialout`` where that is not to be seen."""
     try:
         return grp.getgrgid(Path(path).stat().st_gid).gr_name
@@ -82,7 +82,7 @@ def _group(path: str) -> str:
         return "dialout"
 
 
-def _holder(path: str, machine: Machine) -> str:
+def holder(path: str, machine: Machine) -> str:
     """Which program has locked the file, as `/proc/locks` has it (proc(5)); empty: that is not to be seen."""
     try:
         found = Path(path).stat()

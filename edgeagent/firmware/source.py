@@ -8,11 +8,13 @@ from edgeagent import files
 from edgeagent.errors import UsageProblem
 from edgeagent.firmware.release import Release, is_file_name, version_in
 
-__all__ = ["folder", "newest", "read"]
+__all__ = ["folder", "newest", "read", "read_root"]
 
 _PACKAGE = Path(__file__).parents[1]
 #: What a board runs, below the folder of the firmware: the content of a slot.
 APP = "app"
+#: What an update never replaces, so that there is always something that can start the other slot.
+ROOT = ("loader.py", "main.py")
 
 
 def folder() -> Path:
@@ -51,3 +53,11 @@ def read(source: Path | None = None) -> Release:
     if "version.py" not in found:
         raise UsageProblem(what, f"there is no {there / 'version.py'}", 'write one: VERSION = "1.0.0"')
     return Release(version_in(found["version.py"]), found)
+
+
+def read_root(source: Path | None = None) -> dict[str, bytes]:
+    """What stands beside the slots, by name; a ``source`` without has that of :func:`folder`. Raises EdgeError."""
+    there = source or folder()
+    if not any((there / name).is_file() for name in ROOT):
+        there = folder()
+    return {name: files.read_bytes(there / name) for name in ROOT}
