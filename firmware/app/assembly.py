@@ -43,7 +43,7 @@ class Assembly:
         actions.register_settings(self.settings)
 
     def _session(self):
-        session = Session(self.settings["id"], VERSION, board.hardware(), commands.acts(), self.store, ticks_ms())
+        session = Session(self.settings.given_id, VERSION, board.hardware(), commands.acts(), self.store, ticks_ms())
         session.on_command = self._command
         session.on_config = self.intervals.configure
         return session

@@ -64,6 +64,8 @@ class Settings:
     def __init__(self, given, default_id="mcu"):
         found, self.problems = fields(_KEYS, given)
         self.values = found or fields(_KEYS, {})[0]
+        #: Empty: nobody has named this board, and it does not name itself to who knows it by another name.
+        self.given_id = self["id"] or ""
         self["id"] = self["id"] or default_id
         self._pins = {}
         self["wifi"] = self._table("wifi", _WIFI)

@@ -293,8 +293,9 @@ def _told(do):
     return answer
 
 
-command("update.begin")(_told(_receiver.begin))
-command("update.file")(_told(_receiver.begin_file))
-command("update.data")(_told(_receiver.data))
-command("update.end")(_told(_receiver.end))
+command("update.begin", listed=False)(_told(_receiver.begin))
+command("update.file", listed=False)(_told(_receiver.begin_file))
+command("update.data", listed=False)(_told(_receiver.data))
+command("update.end", listed=False)(_told(_receiver.end))
+# Listed alone: it says that updates are taken.
 command("update.status")(_told(status))
