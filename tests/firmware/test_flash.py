@@ -14,6 +14,7 @@ import serial
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.firmware import boards, flash, repl
 from edgeagent.firmware.boards import Board
+from edgeagent.firmware.boardsettings import Login
 from edgeagent.firmware.repl import Repl
 from tests.support.micropython import missing
 from tests.support.minifirmware import VERSION, make, wanted
@@ -171,6 +172,34 @@ def test_what_a_board_says_of_itself_moves_nobody_s_cursor(tmp_path: Path, firmw
         assert (
             table.returncode == 0 and "\x1b" not in table.stdout and "\u202e" not in table.stdout and " RP2040 " in table.stdout
         )
+
+
+LOGIN = {"host": "192.168.1.5", "port": 8883, "user": "oven", "password": "s3cret", "tls": True, "ca": "/ca.der"}
+#: Says hello elsewhere.
+SPEAKS_MQTT = """
+import asyncio
+from version import VERSION
+async def main(watchdog):
+    print("edgeagent firmware %s, oven on a Pico W" % VERSION)
+    while True:
+        watchdog.feed()
+        await asyncio.sleep(1)
+"""
+
+
+def test_a_login_by_mqtt_is_put_on_a_board_with_wifi_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    firmware = make(tmp_path / "firmware", app_app=SPEAKS_MQTT)
+    how: dict[str, Any] = {"settings": {"wifi": {"ssid": "x"}}, "login": Login(LOGIN, "oven", b"DER")}
+    with Pico(tmp_path / "w") as pico:
+        assert {"ca.der", "settings.json"} <= set(put(pico, firmware, **how).written)
+        assert (pico.flash / "ca.der").read_bytes() == b"DER"
+        assert json.loads((pico.flash / "settings.json").read_text()) == {"wifi": {"ssid": "x"}, "mqtt": LOGIN, "id": "oven"}
+        assert put(pico, firmware).written == []  # it goes on to speak MQTT
+    with Pico(tmp_path / "plain", machine="Raspberry Pi Pico with RP2040", build="RPI_PICO") as pico:
+        with pytest.raises(Refused, match="Raspberry Pi Pico with RP2040 has no Wi-Fi"):
+            put(pico, firmware, **how)
+        assert not list(pico.flash.iterdir())
+    assert "s3cret" not in "".join(capfd.readouterr())
 
 
 def test_without_mpremote_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

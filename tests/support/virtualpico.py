@@ -27,7 +27,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_
 class Pico:
     """``with Pico(folder) as pico``: plugged in, and booted. ``port`` leads to its port, ``flash`` is its file system.
 
-    files: of its flash, by name. machine, version: what it says that it is, if not a Pico W with the interpreter's own version.
+    files: of its flash, by name. machine, version, build: what it says that it is, if not a Pico W with the interpreter's own version.
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class Pico:
         files: dict[str, str] | None = None,
         machine: str = "",
         version: list[int] | None = None,
+        build: str = "",
     ) -> None:
         self.flash, self.world, self.port = folder / "flash", folder / "flash.world", folder / "ttyACM"
         self.volume = self.world / "RPI-RP2"
         self.world.mkdir(parents=True)
-        about = {"machine": machine, "version": version}
+        about = {"machine": machine, "version": version, "build": build}
         (self.world / "board.json").write_text(json.dumps({key: value for key, value in about.items() if value}))
         for name, text in (files or {}).items():
             self.put(name, text)
