@@ -14,6 +14,7 @@ from edgeagent import context, files, interpreter, settings
 from edgeagent.assembly.enrol import EnrolOptions, enrol
 from edgeagent.assembly.hubexports import missing
 from edgeagent.assembly.hubmake import make
+from edgeagent.demo import pico
 from edgeagent.demo.cable import Cable
 from edgeagent.demo.layout import COLLECTORS, QUICK, DemoDevice, DemoFolder, Pace, with_ports_of
 from edgeagent.enrolment import ClaimToken
@@ -151,10 +152,16 @@ class DemoFleet:
         file = self.folder.settings(device.id)
         if device.mcu:
             port = self.folder.mcu_port(device)
-            board = interpreter.argv("edgeagent.demo.greenhouse", str(port))
-            await self._supervise(device.mcu, files.make_folder(port.with_suffix(""), 0o700), board, port.with_suffix(".log"))
+            folder = files.make_folder(port.with_suffix(""), 0o700)
+            await self._supervise(device.mcu, folder, self._board(folder, port, device.mcu), port.with_suffix(".log"))
         command = interpreter.argv("edgeagent.assembly.agent", str(file))
         await self._supervise(device.id, file.parent, command, file.with_name("agent.log"))
+
+    def _board(self, folder: Path, port: Path, mcu_id: str) -> list[str]:
+        """Our firmware, where there is something to run it; else a program that says the same to the agent."""
+        if pico.is_possible():
+            return pico.board(folder / "flash", port, mcu_id)
+        return interpreter.argv("edgeagent.demo.greenhouse", str(port))
 
     async def _supervise(self, name: str, folder: Path, command: list[str], output: Path) -> None:
         launch = Launch(name=name, argv=tuple(command), output=output, pid_file=folder / "demo.pid")
@@ -188,7 +195,7 @@ def _processes_of(folder: Path) -> list[int]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                ours = Path(os.fsdecode(words[0])).name.startswith(("nats-server", "python"))
+                ours = Path(os.fsdecode(words[0])).name.startswith(("nats-server", "python", "micropython"))
                 if ours and any(word.startswith(mark) for word in words[1:] for mark in marks):
                     found.append(int(entry.name))
     return found
