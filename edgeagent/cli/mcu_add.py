@@ -52,6 +52,15 @@ def add(
     pattern: Annotated[
         str, typer.Option("--pattern", help="For regex: named groups are samples.", metavar="REGEX", rich_help_panel=_WIRED)
     ] = "",
+    board: Annotated[
+        Path | None,
+        typer.Option(
+            "--board",
+            help="The board's settings.json: sent to it, where it runs edgeagent's firmware.",
+            metavar="FILE",
+            rich_help_panel=_WIRED,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The file with its MQTT settings; /etc/edgeagent/mcus/ID.env if not given.", metavar="FILE"),
@@ -73,6 +82,10 @@ def add(
     mcu_id = where.id
     if where.device:
         given = {"usb": usb, "port": port, "baud": baud, "lines": lines, "pattern": pattern}
+        if board:
+            raise UsageProblem(
+                f"add {target}", "--board is sent on its own device", f"`edgeagent mcu add {mcu_id}` on {where.device}"
+            )
         if not (usb or port) or out or group:
             why = "only what is on a wire can be added from afar: a login for MQTT is made where somebody can carry it to its firmware"
             raise UsageProblem(f"add {target}", why, f"`edgeagent mcu add {mcu_id}` on {where.device}")
@@ -82,19 +95,25 @@ def add(
     if usb or port:
         if out or group:
             raise UsageProblem(f"add the microcontroller {mcu_id!r}", "--out and --group are for one that comes by MQTT")
-        _wired(wanted, mcu_id, usb, port, {"baud": baud, "lines": lines, "pattern": pattern})
-    elif lines or pattern:
-        raise UsageProblem(f"add the microcontroller {mcu_id!r}", "--lines and --pattern need --usb or --port")
+        _wired(wanted, mcu_id, usb, port, {"baud": baud, "lines": lines, "pattern": pattern}, board)
+    elif lines or pattern or board:
+        raise UsageProblem(f"add the microcontroller {mcu_id!r}", "--lines, --pattern and --board need --usb or --port")
     else:
         _by_mqtt(wanted, mcu_id, out, group)
 
 
-def _wired(wanted: Settings, mcu_id: str, usb: str, port: str, how: dict[str, Any]) -> None:
+def _wired(wanted: Settings, mcu_id: str, usb: str, port: str, how: dict[str, Any], board: Path | None) -> None:
     from edgeagent.assembly.mcus import add_wired, wired_of
+    from edgeagent.assembly.mcusettings import push
+    from edgeagent.firmware.boardsettings import read
 
     made = wired_of(mcu_id, usb=usb, port=port, **how)
+    given = read(board) if board else None
     known = running.run(add_wired(wanted, mcu_id, made))
     typer.echo(f"{mcu_id} is what is at {usb or port}" + ("; `edgeagent mcu ls` shows how it is" if known else f". {_LATER}"))
+    if given is not None:
+        running.run(push(wanted, mcu_id, given))
+        typer.echo(f"{mcu_id} has its settings, and starts anew with them")
 
 
 def _by_mqtt(wanted: Settings, mcu_id: str, out: Path | None, group: str) -> None:
