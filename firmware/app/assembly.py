@@ -21,9 +21,7 @@ from version import VERSION
 class Assembly:
     def __init__(self, watchdog):
         self.settings = settings = config.read(f"pico-{board.unique_id()}")
-        log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
-        for each in settings.problems:
-            log.say(f"settings: {each}")
+        self._introduce()
         self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
         self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
         self.intervals = Intervals(settings)
@@ -60,7 +58,13 @@ class Assembly:
                 log.failed("cannot use MQTT, and the serial line is used instead", error)
         from usb import Usb
 
-        return Usb()
+        return Usb(self._introduce)  # what is printed while no port is open is gone
+
+    def _introduce(self):
+        settings = self.settings
+        log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
+        for each in settings.problems:
+            log.say(f"settings: {each}")
 
     def _mqtt_link(self):
         from clock import Clock

@@ -86,6 +86,7 @@ def test_settings_that_are_wrong_are_said_and_can_be_mended_from_afar(tmp_path: 
         assert not its.message(t="hello").get("id"), "nobody has named it"
         its.say({"t": "hi"})
         assert sorted(its.message(t="r")["v"]) == ["led", "temperature"]
+        its.until(lambda: len([line for line in its.lines if "settings.json is no JSON" in line]) == 2)
         assert "no JSON" in asked(its, "settings")["v"]["problems"][0]
         assert asked(its, "settings", id="oven", **{"mqtt.host": "pi"})["ok"]
     assert json.loads((tmp_path / "settings.json").read_text()) == {"id": "oven", "mqtt": {"host": "pi"}}
