@@ -28,7 +28,7 @@ class Assembly:
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
         self._register()
-        loader = _loader()
+        loader = _loader(self.store.save)
         self.clock, self.session = None, self._session()
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
@@ -128,14 +128,18 @@ def _opened(what, make):
         return board.NoOutput()
 
 
-def _loader():
-    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
+def _loader(save):
+    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands.
+
+    save(): readings in memory go to flash before an update restarts the board.
+    """
     try:
         import loader
     except ImportError:
         return None
-    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+    import update  # when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
 
+    update.before_restart = save
     return loader
 
 

@@ -39,6 +39,14 @@ except KeyboardInterrupt:
 """
 
 
+UPDATE = """
+from commands import command
+def before_restart(): pass
+command("update.status")(lambda args: {})
+command("update.end")(lambda args: {"is_kept": before_restart()})
+"""
+
+
 def board(tmp_path: Path, settings: Any) -> BoardPty:
     (tmp_path / "settings.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
     script = tmp_path / "script.py"
@@ -113,7 +121,7 @@ def test_memory_is_left_in_one_piece(tmp_path: Path) -> None:
 def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
     """Not before the agent has spoken; and not when no update could be taken after this one."""
     (tmp_path / "loader.py").write_text("bad = '0.9.0'\ndef confirm(): print('confirmed')\n")
-    (tmp_path / "update.py").write_text("from commands import command\ncommand('update.status')(lambda args: {})\n")
+    (tmp_path / "update.py").write_text(UPDATE)
     its = board(tmp_path, {"confirm_seconds": 1})
     its._environment = environment(tmp_path, APP, FOLDER)
     with its:
@@ -122,6 +130,8 @@ def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
         assert "confirmed" not in its.lines
         its.say({"t": "hi"})
         its.line("confirmed")
+        assert asked(its, "update.end")["v"] == {"is_kept": True}, "what is in memory goes to flash before the restart"
+        assert [each for each in (tmp_path / "kept").iterdir() if each.stat().st_size]
     (tmp_path / "update.py").write_text("import nothing")
     with its:
         its.line("ImportError")
