@@ -21,6 +21,7 @@ from version import VERSION
 class Assembly:
     def __init__(self, watchdog):
         self.settings = settings = config.read(f"pico-{board.unique_id()}")
+        self._crash = _crash()
         self._introduce()
         self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
         self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
@@ -65,6 +66,8 @@ class Assembly:
         log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
         for each in settings.problems:
             log.say(f"settings: {each}")
+        for each in self._crash:
+            log.say(each)
 
     def _mqtt_link(self):
         from clock import Clock
@@ -141,6 +144,16 @@ def _loader(save):
 
     update.before_restart = save
     return loader
+
+
+def _crash():
+    """What ended the last start that failed, in lines; of a long traceback the end."""
+    try:
+        from loader import crashed
+    except ImportError:
+        return []
+    found = crashed().strip()
+    return found.split("\n")[-12:] if found else []
 
 
 def _nothing():

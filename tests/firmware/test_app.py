@@ -39,6 +39,11 @@ except KeyboardInterrupt:
 """
 
 
+LOADER = """
+bad = "0.9.0"
+def confirm(): print("confirmed")
+def crashed(): return "version 0.9.0 ended with\\nRuntimeError: no oven"
+"""
 UPDATE = """
 from commands import command
 def before_restart(): pass
@@ -120,7 +125,7 @@ def test_memory_is_left_in_one_piece(tmp_path: Path) -> None:
 
 def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
     """Not before the agent has spoken; and not when no update could be taken after this one."""
-    (tmp_path / "loader.py").write_text("bad = '0.9.0'\ndef confirm(): print('confirmed')\n")
+    (tmp_path / "loader.py").write_text(LOADER)
     (tmp_path / "update.py").write_text(UPDATE)
     its = board(tmp_path, {"confirm_seconds": 1})
     its._environment = environment(tmp_path, APP, FOLDER)
@@ -130,6 +135,7 @@ def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
         assert "confirmed" not in its.lines
         its.say({"t": "hi"})
         its.line("confirmed")
+        assert its.lines.count("RuntimeError: no oven") == 2, "at its start, and when somebody listens"
         assert asked(its, "update.end")["v"] == {"is_kept": True}, "what is in memory goes to flash before the restart"
         assert [each for each in (tmp_path / "kept").iterdir() if each.stat().st_size]
     (tmp_path / "update.py").write_text("import nothing")
