@@ -20,6 +20,7 @@ SLOTS = ("a", "b")
 TRIES = 3
 WATCHDOG_MS = 8388  # the longest that the RP2040 has
 TRIAL_SECONDS = 300  # an app that runs and does not confirm in this time is a failed try
+CRASH_CHARACTERS = 1000  # of a traceback, its end
 PAUSE_SECONDS = 5  # between a crash and the reset: time for Ctrl-C, and for a host to read why
 
 ROOT = ""  # where the board's files are; tests have another
@@ -58,6 +59,7 @@ def run(slot):
         print("edgeagent: the app has ended")
     except Exception as error:
         _show(error)
+        _keep(error)
     feed()
     time.sleep(PAUSE_SECONDS)
     reset()
@@ -224,10 +226,34 @@ def reset():
     machine.reset()
 
 
-def _show(error):
+def crashed():
+    """What ended the last start that failed: its version and the traceback; empty: nothing, or it was asked for before."""
+    try:
+        with open(ROOT + "/crash.txt") as file:
+            found = file.read(2 * CRASH_CHARACTERS)
+        os.remove(ROOT + "/crash.txt")
+        return found
+    except (OSError, ValueError):
+        return ""
+
+
+def _keep(error):
+    """For whoever asks after the next start: now no port may be open, and there is no connection."""
+    try:
+        import io
+
+        text = io.StringIO()
+        _show(error, text)
+        with open(ROOT + "/crash.txt", "w") as file:
+            file.write("version %s ended with\n%s" % (version_of(running), text.getvalue()[-CRASH_CHARACTERS:]))
+    except Exception:
+        pass  # no memory, or no room: the reset has to come
+
+
+def _show(error, file=sys.stdout):
     if hasattr(sys, "print_exception"):
-        sys.print_exception(error)
+        sys.print_exception(error, file)
     else:
         import traceback
 
-        traceback.print_exception(error)
+        traceback.print_exception(error, file=file)

@@ -21,16 +21,15 @@ from version import VERSION
 class Assembly:
     def __init__(self, watchdog):
         self.settings = settings = config.read(f"pico-{board.unique_id()}")
-        log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
-        for each in settings.problems:
-            log.say(f"settings: {each}")
+        self._crash = _crash()
+        self._introduce()
         self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
         self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
         self.intervals = Intervals(settings)
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
         self._register()
-        loader = _loader()
+        loader = _loader(self.store.save)
         self.clock, self.session = None, self._session()
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
@@ -60,7 +59,15 @@ class Assembly:
                 log.failed("cannot use MQTT, and the serial line is used instead", error)
         from usb import Usb
 
-        return Usb()
+        return Usb(self._introduce)  # what is printed while no port is open is gone
+
+    def _introduce(self):
+        settings = self.settings
+        log.say(f"edgeagent firmware {VERSION}, {settings['id']} on {board.hardware()}, started by {board.reset_cause()}")
+        for each in settings.problems:
+            log.say(f"settings: {each}")
+        for each in self._crash:
+            log.say(each)
 
     def _mqtt_link(self):
         from clock import Clock
@@ -124,15 +131,29 @@ def _opened(what, make):
         return board.NoOutput()
 
 
-def _loader():
-    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
+def _loader(save):
+    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands.
+
+    save(): readings in memory go to flash before an update restarts the board.
+    """
     try:
         import loader
     except ImportError:
         return None
-    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+    import update  # when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
 
+    update.before_restart = save
     return loader
+
+
+def _crash():
+    """What ended the last start that failed, in lines; of a long traceback the end."""
+    try:
+        from loader import crashed
+    except ImportError:
+        return []
+    found = crashed().strip()
+    return found.split("\n")[-12:] if found else []
 
 
 def _nothing():

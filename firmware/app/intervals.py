@@ -45,6 +45,8 @@ class Intervals:
 
     def _sensor(self, found, name, table, problems):
         where = f"sensors.{shown(name)[1:-1]}"
+        if name == "chip" and name not in self._own:
+            name = ""  # what it is called in the log; its values have no name before them
         if name not in self._own:
             problems.append(f"{where}: there is no such sensor")
         elif not isinstance(table, dict):

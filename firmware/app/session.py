@@ -16,6 +16,8 @@ LATE_MS = 1000
 #: Commands whose ids and answers are remembered, and the characters of an id.
 MEMORY = 8
 MAX_ID = 64
+#: Characters of why something was not done; fewer if they do not fit.
+MAX_WHY = 300
 #: Unix milliseconds below this are no time that anybody has.
 _2020_MS = 1577836800000
 
@@ -210,7 +212,9 @@ def _result(command_id, ok, value, why):
     if value is not None:
         message["v"] = value
     if why:
-        message["why"] = str(why)[:100]
+        message["why"] = str(why)[:MAX_WHY]
+        if len(dumps(message)) > MAX_PAYLOAD:
+            message["why"] = message["why"][:100]
     size = len(dumps(message))
     if size > MAX_PAYLOAD:
         message.pop("v", None)

@@ -189,8 +189,10 @@ def restart():
 
     async def soon():
         await asyncio.sleep(1)
-        before_restart()
-        loader.reset()
+        try:
+            before_restart()
+        finally:
+            loader.reset()
 
     global _restarting
     _restarting = asyncio.create_task(soon())

@@ -15,11 +15,15 @@ _SLOW_MS, _PAUSE_MS = 150, 1000  # a write that takes so long met a host that re
 
 
 class Usb:
-    """stdin, stdout: as sys has them. is_up: somebody listens. dropped: messages that had no room."""
+    """greet(): says again, to the first who listens, what was said before that. stdin, stdout: as sys has them.
+
+    is_up: somebody listens. dropped: messages that had no room.
+    """
 
     name = "link"
 
-    def __init__(self, stdin=None, stdout=None):
+    def __init__(self, greet=None, stdin=None, stdout=None):
+        self._greet = greet
         stdin, stdout = stdin or sys.stdin, stdout or sys.stdout
         self._in, self._out = stdin.buffer, stdout.buffer  # raw: no \r before \n
         self._ready, self._room = select.poll(), select.poll()
@@ -54,6 +58,9 @@ class Usb:
     def _hear(self, data, session):
         for message in self._decoder.feed(data):
             self._unanswered = self._paused = None
+            if self._greet:
+                self._greet()
+                self._greet = None
             if not self.is_up:
                 self.is_up = True
                 session.connected()

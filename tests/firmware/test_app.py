@@ -39,6 +39,19 @@ except KeyboardInterrupt:
 """
 
 
+LOADER = """
+bad = "0.9.0"
+def confirm(): print("confirmed")
+def crashed(): return "version 0.9.0 ended with\\nRuntimeError: no oven"
+"""
+UPDATE = """
+from commands import command
+def before_restart(): pass
+command("update.status")(lambda args: {})
+command("update.end")(lambda args: {"is_kept": before_restart()})
+"""
+
+
 def board(tmp_path: Path, settings: Any) -> BoardPty:
     (tmp_path / "settings.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
     script = tmp_path / "script.py"
@@ -86,6 +99,7 @@ def test_settings_that_are_wrong_are_said_and_can_be_mended_from_afar(tmp_path: 
         assert not its.message(t="hello").get("id"), "nobody has named it"
         its.say({"t": "hi"})
         assert sorted(its.message(t="r")["v"]) == ["led", "temperature"]
+        its.until(lambda: len([line for line in its.lines if "settings.json is no JSON" in line]) == 2)
         assert "no JSON" in asked(its, "settings")["v"]["problems"][0]
         assert asked(its, "settings", id="oven", **{"mqtt.host": "pi"})["ok"]
     assert json.loads((tmp_path / "settings.json").read_text()) == {"id": "oven", "mqtt": {"host": "pi"}}
@@ -111,8 +125,8 @@ def test_memory_is_left_in_one_piece(tmp_path: Path) -> None:
 
 def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
     """Not before the agent has spoken; and not when no update could be taken after this one."""
-    (tmp_path / "loader.py").write_text("bad = '0.9.0'\ndef confirm(): print('confirmed')\n")
-    (tmp_path / "update.py").write_text("from commands import command\ncommand('update.status')(lambda args: {})\n")
+    (tmp_path / "loader.py").write_text(LOADER)
+    (tmp_path / "update.py").write_text(UPDATE)
     its = board(tmp_path, {"confirm_seconds": 1})
     its._environment = environment(tmp_path, APP, FOLDER)
     with its:
@@ -121,6 +135,9 @@ def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
         assert "confirmed" not in its.lines
         its.say({"t": "hi"})
         its.line("confirmed")
+        assert its.lines.count("RuntimeError: no oven") == 2, "at its start, and when somebody listens"
+        assert asked(its, "update.end")["v"] == {"is_kept": True}, "what is in memory goes to flash before the restart"
+        assert [each for each in (tmp_path / "kept").iterdir() if each.stat().st_size]
     (tmp_path / "update.py").write_text("import nothing")
     with its:
         its.line("ImportError")

@@ -173,6 +173,7 @@ def test_which_interval_counts():
     assert (each.of(), each.of(""), each.of("light")) == (7, 7, 2)
     each.ordered = 1
     assert (each.of(), each.of(""), each.of("light")) == (1, 1, 2)
+    assert each.configure({"sensors": {"chip": {"interval_seconds": 3}}}) == [] and each.of("") == 3
     each.ordered = None
     assert each.configure({}) == [] and (each.of(), each.of("light")) == (20, 5)
 

@@ -54,6 +54,23 @@ def test_an_app_that_fails_is_shown_and_the_board_is_reset():
     assert [type(each).__name__ for each in shown] == ["RuntimeError", "SyntaxError"]
 
 
+def test_what_ended_a_start_is_told_after_the_next_one_once():
+    slots.fresh()
+    assert loader.crashed() == ""
+    slots.fill("a", "1", app("1"))
+    slots.fill("b", "2", app("2", "raise RuntimeError('the oven is open, ' + 'x' * 5000)"))
+    slots.say(active="a", pending="b")
+    assert ran(started()) == ["2"]
+    told = loader.crashed()
+    assert told.startswith("version 2 ended with\n") and told.rstrip().endswith("xxx") and len(told) < 1100
+    assert loader.crashed() == ""
+    slots.say(active="b")
+    make, loader.ROOT = loader.ROOT, "/nowhere"
+    loader._keep(ValueError("there is no room"))
+    loader.ROOT = make
+    assert loader.crashed() == ""
+
+
 def test_settings_can_leave_the_watchdog_off_and_a_damaged_file_does_not():
     slots.fresh()
     slots.fill("a", "1", app("1"))
