@@ -30,7 +30,7 @@ class Assembly:
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
         self._register()
-        loader = _loader()
+        loader = _loader(self.store.save)
         self.clock, self.session = None, self._session()
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
@@ -124,14 +124,15 @@ def _opened(what, make):
         return board.NoOutput()
 
 
-def _loader():
+def _loader(before_restart):
     """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
     try:
         import loader
     except ImportError:
         return None
-    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+    import update  # when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
 
+    update.before_restart = before_restart
     return loader
 
 

@@ -39,7 +39,7 @@ class Receiver:
         if loader.running is None:
             raise ValueError("this firmware was not started by its loader: flash it with `edgeagent firmware flash`")
         if loader.on_trial():
-            raise ValueError("version %s is on trial: try again when it is confirmed, in a minute" % VERSION)
+            raise ValueError("version %s is on trial: try again when it has proved itself, in a minute unless its confirm_seconds is longer" % VERSION)
         self._close()
         self.folder = None
         slot = "b" if loader.running == "a" else "a"
@@ -189,8 +189,10 @@ def restart():
 
     async def soon():
         await asyncio.sleep(1)
-        before_restart()
-        loader.reset()
+        try:
+            before_restart()
+        finally:
+            loader.reset()
 
     global _restarting
     _restarting = asyncio.create_task(soon())
