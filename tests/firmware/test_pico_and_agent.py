@@ -10,13 +10,13 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from edgeagent.firmware import source
-from edgeagent.localsubjects import LOCAL_METRICS
 from edgeagent.link import connect
+from edgeagent.localsubjects import LOCAL_METRICS
 from edgeagent.patterns import mcuupdate
 from edgeagent.patterns.locallog import LocalLog
 from edgeagent.sample import parse
@@ -62,6 +62,17 @@ def version(folder: Path, name: str, **files: str) -> Path:
     return folder / name
 
 
+def slot(pico: Pico) -> dict[str, Any]:
+    return dict(json.loads((pico.flash / "slot.json").read_text()))
+
+
+class Board(NamedTuple):
+    """update: the command by which it is updated."""
+
+    pico: Pico
+    update: str
+
+
 class Bench:
     def __init__(self, fleet: LiveFleet, pico: Pico) -> None:
         self.fleet, self.pico = fleet, pico
@@ -81,17 +92,15 @@ class Bench:
         assert said.code == 0, said
         return json.loads(said.out)["value"]
 
-    @property
-    def firmware(self) -> dict[str, Any]:
-        (row,) = json.loads(self.run("firmware", "status", "--json").out)
-        return dict(row)
+    def firmware(self, mcu_id: str = MCU) -> dict[str, Any]:
+        rows = json.loads(self.run("firmware", "status", "--json").out)
+        return next(dict(row) for row in rows if row["id"] == mcu_id)
 
-    @property
-    def mcu(self) -> McuStatus:
-        return next((each for each in self.fleet.status(DEVICE).mcus if each.id == MCU), McuStatus(id=MCU, state=""))
+    def mcu(self, mcu_id: str = MCU) -> McuStatus:
+        return next((each for each in self.fleet.status(DEVICE).mcus if each.id == mcu_id), McuStatus(id=mcu_id, state=""))
 
-    def wait(self, state: str) -> None:
-        wait_for(lambda: self.mcu.state == state, f"it is {state}")
+    def wait(self, state: str, mcu_id: str = MCU) -> None:
+        wait_for(lambda: self.mcu(mcu_id).state == state, f"{mcu_id} is {state}")
 
     @property
     def numbers(self) -> list[int]:
@@ -100,7 +109,9 @@ class Bench:
 
     async def _numbers(self) -> list[int]:
         login = json.loads((self.fleet.layout.device(DEVICE) / "secrets.json").read_text())["agent"]
-        client = await connect(self.fleet.leaf_url(DEVICE), what="x", name="test", inbox_prefix=agent_inbox(DEVICE), password=("agent", login))
+        client = await connect(
+            self.fleet.leaf_url(DEVICE), what="x", name="test", inbox_prefix=agent_inbox(DEVICE), password=("agent", login)
+        )
         try:
             messages = (await LocalLog(client, LOCAL_METRICS).read(1, count=5000, max_bytes=8 << 20)).messages
         finally:
@@ -111,10 +122,6 @@ class Bench:
     @property
     def measured(self) -> int:
         return int((self.pico.flash / "n").read_text())
-
-    @property
-    def slot(self) -> dict[str, Any]:
-        return dict(json.loads((self.pico.flash / "slot.json").read_text()))
 
     def more(self, count: int = 3) -> list[int]:
         """All numbers, when so many more have come."""
@@ -168,7 +175,7 @@ def test_each_reading_is_stored_once_though_it_is_unplugged_and_the_agent_is_kil
 
     bench.pico.tell("unplug")
     bench.wait("offline")
-    assert "plugged" in bench.mcu.problem
+    assert "plugged" in bench.mcu().problem
     cut_at = bench.measured
     bench.pico.tell("plug")
     bench.wait("online")
@@ -188,43 +195,63 @@ def test_the_configuration_of_the_fleet_reaches_it(bench: Bench) -> None:
     wait_for(lambda: bench.send("interval") == {"seconds": 0.2}, "it is told again")
 
 
-def test_it_is_updated_from_afar_and_no_reading_is_lost_though_nobody_takes_any_when_it_restarts(bench: Bench, tmp_path: Path) -> None:
+def test_it_is_updated_and_no_reading_is_lost_though_nobody_takes_any_when_it_restarts(bench: Bench, tmp_path: Path) -> None:
     source_folder, agent = version(tmp_path, "0.2.0"), bench.fleet.pid(DEVICE)
     before = bench.more()
     with ThreadPoolExecutor() as aside:
-        update = aside.submit(here, "firmware", "update", f"{DEVICE}/{MCU}", "--source", str(source_folder), "--wait")
-        wait_for(lambda: "pending" in bench.slot, "it has all of it, and restarts in a second")
+        update = aside.submit(bench.run, "firmware", "update", MCU, "--source", source_folder)
+        wait_for(lambda: "pending" in slot(bench.pico), "it has all of it, and restarts in a second")
         os.kill(agent, signal.SIGSTOP)
         try:
             bench.pico.wait("reset")
         finally:
             os.kill(agent, signal.SIGCONT)
         said = update.result()
-    assert said.code == 0 and "succeeded" in said.out, said
-    assert bench.slot == {"active": "b"}
-    assert (bench.firmware["firmware"], bench.firmware["state"]) == ("0.2.0", "newer")
+    assert said.code == 0 and said.out.startswith("pico: 0.1.0 -> 0.2.0, "), said
+    assert slot(bench.pico) == {"active": "b"}
+    assert (bench.firmware()["firmware"], bench.firmware()["state"]) == ("0.2.0", "newer")
     found = bench.more()
     assert found[len(before) :] == list(range(before[-1] + 1, found[-1] + 1))
     again = bench.run("firmware", "update", MCU, "--source", source_folder)
     assert again.code == 0 and again.out == "pico: it runs 0.2.0 already\n" and again.err == "", again
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "quick", "causes"),
-    [
-        ("0.3.0", {"trial": HANGS}, "loader.WATCHDOG_MS = 300 if loader.state().get('tries', 3) < 3 else 8388", ["watchdog"] * 3),
-        ("0.4.0", {"trial": NEVER_CONFIRMS}, "loader.TRIES = loader.TRIAL_SECONDS = 1", ["reset"]),
-    ],
-    ids=["hangs", "never-confirms"],
-)
-def test_it_goes_back_from_a_version_that(bench: Bench, tmp_path: Path, name: str, files: dict[str, str], quick: str, causes: list[str]) -> None:
-    runs = bench.firmware["firmware"]
-    bench.pico.put("main.py", f"import loader\n{quick}\nloader.main()\n")
-    seen = len(bench.pico.events)
-    said = bench.run("firmware", "update", MCU, "--source", version(tmp_path, name, **files))
-    assert said.code == 1 and f"version {name} did not prove itself, and it runs {runs} again" in said.err, said
-    assert [each["cause"] for each in bench.pico.events[seen:] if each["event"] == "boot"] == ["reset", *causes]
-    assert bench.slot["bad"] == name and "pending" not in bench.slot
-    wait_for(lambda: bench.firmware["state"] == f"went back from {name}", "the status says so")
-    assert bench.firmware["firmware"] == runs
+@pytest.fixture(scope="module")
+def mute(bench: Bench, pico: Pico, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """Another one, which is being sent a version that never confirms."""
+    folder = tmp_path_factory.mktemp("mute")
+    shutil.copytree(pico.flash, folder / "flash", ignore=shutil.ignore_patterns("n", "n.new", "kept"))
+    main = "import loader\nloader.TRIES = loader.TRIAL_SECONDS = 1\nloader.main()\n"
+    with Pico(folder, files={"main.py": main}) as board:
+        assert bench.run("mcu", "add", "mute", "--port", board.port).code == 0
+        bench.wait("online", "mute")
+        source_folder = version(folder, "0.4.0", trial=NEVER_CONFIRMS)
+        said = here("firmware", "update", f"{DEVICE}/mute", "--source", str(source_folder), "--json")
+        assert said.code == 0, said
+        yield Board(board, json.loads(said.out)["id"])
+
+
+@pytest.mark.usefixtures("mute")
+def test_it_goes_back_from_a_version_that_hangs(bench: Bench, pico: Pico, tmp_path: Path) -> None:
+    runs, seen = bench.firmware()["firmware"], len(pico.events)
+    pico.put(
+        "main.py", "import loader\nloader.WATCHDOG_MS = 300 if loader.state().get('tries', 3) < 3 else 8388\nloader.main()\n"
+    )
+    said = bench.run("firmware", "update", MCU, "--source", version(tmp_path, "0.3.0", trial=HANGS))
+    assert said.code == 1 and f"version 0.3.0 did not prove itself, and it runs {runs} again" in said.err, said
+    assert [each["cause"] for each in pico.events[seen:] if each["event"] == "boot"] == ["reset"] + ["watchdog"] * 3
+    assert slot(pico)["bad"] == "0.3.0" and "pending" not in slot(pico)
+    wait_for(lambda: bench.firmware()["state"] == "went back from 0.3.0", "the status says so")
+    assert bench.firmware()["firmware"] == runs
     bench.more()
+
+
+def test_it_goes_back_from_a_version_that_never_confirms(bench: Bench, mute: Board) -> None:
+    said = here("cmd", "show", mute.update, "--wait", "--json")
+    row = json.loads(said.out)["devices"][DEVICE]
+    assert said.code == 3 and row["state"] == "failed", said
+    assert slot(mute.pico)["bad"] == "0.4.0" and "pending" not in slot(mute.pico)
+    assert [each["cause"] for each in mute.pico.happened("boot")] == ["power", "reset", "reset"]
+    wait_for(lambda: bench.firmware("mute")["state"] == "went back from 0.4.0", "the status says so")
+    runs = bench.firmware("mute")["firmware"]
+    assert f"version 0.4.0 did not prove itself, and it runs {runs} again" in row["reason"] and runs != "0.4.0"
