@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import serial
 
+from edgeagent import mcumessages
+from edgeagent.bridge.frames import encode
 from edgeagent.firmware import source
 from edgeagent.link import connect
 from edgeagent.localsubjects import LOCAL_METRICS
@@ -164,6 +167,36 @@ def test_it_does_what_it_is_told(bench: Bench) -> None:
     assert (read["led"], read["lamp"]) == (1, 1)
     assert bench.send("interval") == {"seconds": 0.1} and bench.send("interval", "seconds=0.3") == {"seconds": 0.3}
     assert bench.send("interval", "seconds=0") == {"seconds": 0.1}
+
+
+def test_a_board_at_its_prompt_is_told_as_that(bench: Bench, tmp_path: Path) -> None:
+    with Pico(tmp_path) as bare:
+        assert bench.run("mcu", "add", "bare", "--port", bare.port).code == 0
+        wait_for(lambda: "MicroPython's prompt" in bench.mcu("bare").problem, "it says what it is")
+        assert bench.mcu("bare").state == "silent"
+    assert bench.run("mcu", "rm", "bare").code == 0
+
+
+#: What would make a folder if any of it ran.
+CODE = [
+    "__import__('os').mkdir('/p')",
+    '"; import os; os.mkdir("/p") #',
+    "\\\"+__import__('os').mkdir('/p') #",
+    "x\n\r\n\nimport os\nos.mkdir('/p')\n",
+]
+CODE += ["\x03\x05\x01import os\nos.mkdir('/p')\x04", '"""\nimport os\nos.mkdir("/p")\n"""', "os.mk\t('/p')", "\\"]
+
+
+def test_nothing_that_it_is_sent_runs_at_its_prompt(tmp_path: Path) -> None:
+    """A frame is one line, in which a checksum follows a table: that is no Python, whatever is in the table."""
+    with Pico(tmp_path) as bare, serial.Serial(str(bare.port), timeout=0.1) as line:
+        for number, code in enumerate(CODE):
+            args = {code: code, "x": [code, {"": code}]}
+            line.write(encode(mcumessages.encode(mcumessages.Command(id=f"{number}", a=code, args=args))))
+        line.write(b"print(6 * 7)\r")
+        said = bytearray()
+        wait_for(lambda: said.extend(line.read(4096)) or b"\n42" in said, "it is at its prompt still")
+        assert said.count(b"SyntaxError") == len(CODE) and not (bare.flash / "p").exists()
 
 
 def test_each_reading_is_stored_once_though_it_is_unplugged_and_the_agent_is_killed(bench: Bench) -> None:
