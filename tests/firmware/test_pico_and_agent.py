@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from edgeagent.bridge.frames import encode
 from edgeagent.firmware import source
 from edgeagent.link import connect
 from edgeagent.localsubjects import LOCAL_METRICS
+from edgeagent.natsserver import ports
 from edgeagent.patterns import mcuupdate
 from edgeagent.patterns.locallog import LocalLog
 from edgeagent.sample import parse
@@ -63,6 +65,11 @@ def version(folder: Path, name: str, **files: str) -> Path:
     for module, text in {"version": f'VERSION = "{name}"\n', **files}.items():
         (folder / name / "app" / f"{module}.py").write_text(text)
     return folder / name
+
+
+def copy(pico: Pico, folder: Path) -> None:
+    """Its flash, for another one in ``folder``, without what it has measured."""
+    shutil.copytree(pico.flash, folder / "flash", ignore=shutil.ignore_patterns("n", "n.new", "kept"))
 
 
 def slot(pico: Pico) -> dict[str, Any]:
@@ -253,7 +260,7 @@ def test_it_is_updated_and_no_reading_is_lost_though_nobody_takes_any_when_it_re
 def mute(bench: Bench, pico: Pico, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """Another one, which is being sent a version that never confirms."""
     folder = tmp_path_factory.mktemp("mute")
-    shutil.copytree(pico.flash, folder / "flash", ignore=shutil.ignore_patterns("n", "n.new", "kept"))
+    copy(pico, folder)
     main = "import loader\nloader.TRIES = loader.TRIAL_SECONDS = 1\nloader.main()\n"
     with Pico(folder, files={"main.py": main}) as board:
         assert bench.run("mcu", "add", "mute", "--port", board.port).code == 0
@@ -268,7 +275,7 @@ def mute(bench: Bench, pico: Pico, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_it_goes_back_from_a_version_that_hangs(bench: Bench, pico: Pico, tmp_path: Path) -> None:
     runs, seen = bench.firmware()["firmware"], len(pico.events)
     pico.put(
-        "main.py", "import loader\nloader.WATCHDOG_MS = 300 if loader.state().get('tries', 3) < 3 else 8388\nloader.main()\n"
+        "main.py", "import loader\nloader.WATCHDOG_MS = 100 if loader.state().get('tries', 3) < 3 else 8388\nloader.main()\n"
     )
     said = bench.run("firmware", "update", MCU, "--source", version(tmp_path, "0.3.0", trial=HANGS))
     assert said.code == 1 and f"version 0.3.0 did not prove itself, and it runs {runs} again" in said.err, said
@@ -288,3 +295,15 @@ def test_it_goes_back_from_a_version_that_never_confirms(bench: Bench, mute: Boa
     wait_for(lambda: bench.firmware("mute")["state"] == "went back from 0.4.0", "the status says so")
     runs = bench.firmware("mute")["firmware"]
     assert f"version 0.4.0 did not prove itself, and it runs {runs} again" in row["reason"] and runs != "0.4.0"
+
+
+def test_a_board_that_new_settings_cut_off_takes_the_old_ones_back(pico: Pico, tmp_path: Path) -> None:
+    copy(pico, tmp_path)
+    new = json.dumps({**SETTINGS, "wifi": {"ssid": "x"}, "mqtt": {"host": "127.0.0.1", "port": ports.pick(), "tls": False}})
+    old = json.dumps({"before": SETTINGS, "crc": binascii.crc32(new.encode())})
+    main = f"import sys\nsys.path.insert(0, '/{slot(pico)['active']}')\nimport settingstrial\nsettingstrial.SECONDS = 1\n"
+    files = {"settings.json": new, "settings.json.old": old, "main.py": main + "import loader\nloader.main()\n"}
+    with Pico(tmp_path, files=files) as board:
+        board.wait("reset")
+        assert json.loads((board.flash / "settings.json").read_text()) == SETTINGS
+        assert not (board.flash / "settings.json.old").exists() and "connect x" in (board.world / "wifi").read_text()
