@@ -1,6 +1,6 @@
 """Decides which of the two slots runs, and goes back from a version that never proves itself. No update replaces this file.
 
-/slot.json: {"active": "a", "pending": "b", "tries": 0, "bad": "0.2.0"}. A slot is whole when each file has the sha256 of its manifest.
+/slot.json: {"active": "a", "pending": "b", "tries": 0, "bad": "0.2.0", "crashes": 1}. A slot is whole when each file has the sha256 of its manifest.
 """
 
 import binascii
@@ -22,6 +22,7 @@ WATCHDOG_MS = 8388  # the longest that the RP2040 has
 TRIAL_SECONDS = 300  # an app that runs and does not confirm in this time is a failed try
 CRASH_CHARACTERS = 1000  # of a traceback, its end
 PAUSE_SECONDS = 5  # between a crash and the reset: time for Ctrl-C, and for a host to read why
+CRASHES = 5  # in a row, and a version that had proved itself gives way to the other one
 
 ROOT = ""  # where the board's files are; tests have another
 running = None  # the slot that runs
@@ -47,7 +48,7 @@ def main():
 def run(slot):
     """Has the app of this slot run until it fails, and resets the board: the next start counts as another try."""
     global running
-    running = slot
+    running, error = slot, None
     arm()
     sys.path.insert(0, ROOT + "/" + slot)
     try:
@@ -56,13 +57,33 @@ def run(slot):
         import app
 
         asyncio.run(app.main(watchdog))
-        print("edgeagent: the app has ended")
-    except Exception as error:
-        _show(error)
-        _keep(error)
+    except Exception as failure:
+        error = failure
     feed()
-    time.sleep(PAUSE_SECONDS)
+    try:
+        _count_crash(slot)
+    except Exception:
+        pass  # no memory for that: the reset comes all the same
+    if error is not None:
+        _keep(error)
+    for pause in (PAUSE_SECONDS - 1, 1):  # said twice: after a reset a host needs a moment to be there
+        _show(error)
+        feed()
+        time.sleep(pause)
     reset()
+
+
+def _count_crash(slot):
+    """Of a version that is not on trial; only where the other slot is whole and is not what was given up before: never to and fro."""
+    found, other = state(), "b" if slot == "a" else "a"
+    version = None if found.get("pending") else verify(other)
+    if version is None or version == found.get("bad"):
+        return
+    crashes = found.get("crashes")
+    found["crashes"] = crashes + 1 if isinstance(crashes, int) else 1
+    if found["crashes"] >= CRASHES:
+        found = {"active": other, "bad": version_of(slot)}
+    _written(found)
 
 
 def pick():
@@ -108,8 +129,11 @@ def _whole(found):
 def confirm():
     """The version that runs has proved itself. Raises OSError when that cannot be written."""
     global _timer
-    if state().get("pending") == running:
+    found = state()
+    if found.get("pending") == running:
         write({"active": running})
+    elif found.pop("crashes", None) is not None:
+        write(found)
     if _timer:
         _timer.deinit()
         _timer = None
@@ -251,7 +275,9 @@ def _keep(error):
 
 
 def _show(error, file=sys.stdout):
-    if hasattr(sys, "print_exception"):
+    if error is None:
+        print("edgeagent: the app has ended")
+    elif hasattr(sys, "print_exception"):
         sys.print_exception(error, file)
     else:
         import traceback

@@ -128,7 +128,7 @@ def _progress(mcu_id: str) -> Iterator[Callable[[Progress], None]]:
         def told(progress: Progress) -> None:
             show(progress.done, progress.size)
             if progress.stage == "trying" and progress.stage not in stages:
-                typer.echo(f"{mcu_id}: it has all of it, and has to prove itself now, which takes a minute", err=True)
+                typer.echo(f"{mcu_id}: it has all of it, and has to prove itself now: a minute, or its confirm_seconds", err=True)
             stages[:] = [progress.stage]
 
         yield told

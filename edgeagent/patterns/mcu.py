@@ -20,6 +20,8 @@ MAX_DETAIL = 200
 MAX_LINES = 200
 #: The length of a line of its log that is kept, in characters.
 MAX_LINE = 400
+#: How far back a line with a prompt is from now: it lists names and a traceback after each.
+PROMPT_LINES = 20
 #: Lines that are kept of one that prints all the time: so many at once, and a second in the long run; how many were left out is said.
 BURST_LINES, LINES_A_SECOND = 500, 50.0
 
@@ -100,7 +102,11 @@ def status_of(mcu: Mcu) -> McuStatus:
         waiting=mcu.readings.waiting,
         dropped=mcu.dropped,
         bad=hello.bad,
-        problem=mcu.problem or _other_name(mcu) or (str(mcu.readings.problem) if mcu.readings.problem else "") or _went_back(mcu),
+        problem=mcu.problem
+        or _at_prompt(mcu)
+        or _other_name(mcu)
+        or (str(mcu.readings.problem) if mcu.readings.problem else "")
+        or _went_back(mcu),
     )
 
 
@@ -132,6 +138,13 @@ def details_of(mcu: Mcu) -> dict[str, object]:
         **({"bad": found.bad} if found.bad else {}),
         **heard,
     }
+
+
+def _at_prompt(mcu: Mcu) -> str:
+    """A board without a firmware says back what it is asked, and that it is no Python."""
+    if mcu.state != "silent" or not any(line.text.startswith(">>> ") for line in list(mcu.lines)[-PROMPT_LINES:]):
+        return ""
+    return "it is at MicroPython's prompt and runs no firmware: reset it, or put one on it with `edgeagent firmware flash`"
 
 
 def _other_name(mcu: Mcu) -> str:

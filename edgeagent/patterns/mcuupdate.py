@@ -152,10 +152,11 @@ class _Updating:
         """Return when the version in the slot has proved itself. Raises Failed when it did not."""
         clock = asyncio.get_running_loop().time
         until = clock() + self._trial
-        self._progress(Progress("trying", release.size, release.size))
         while True:
             found = await self._ask("update.status", {}, away=self._trial)
-            if not found.get("pending"):
+            if found.get("pending"):
+                self._progress(Progress("trying", release.size, release.size))
+            else:
                 if found.get("slot") == slot and found.get("manifest", release.sha256) == release.sha256:
                     return
                 raise self._went_back(release, found)

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import config
+import settingstrial
 from checks import NEEDED, flag, number, text
 from commands import command
 
@@ -83,8 +84,12 @@ def register_settings(settings, path=None):
             return _shown(given, settings, text(40)(args["show"]) if args else None)
         new = config.changed(given, args)
         _check(given, new)
+        is_on_trial = settingstrial.begin(given, new, path)
         config.save(new, path)
-        return {"changed": sorted(args), "counts": "after a reset"}
+        answer = {"changed": sorted(args), "counts": "after a reset"}
+        if is_on_trial:
+            answer["back"] = f"{settingstrial.SECONDS} s after it, if no agent is heard"
+        return answer
 
 
 def _given(path):

@@ -12,6 +12,7 @@ from intervals import Intervals
 from keeper import Keeper
 from measuring import Measuring
 from session import Session
+from settingstrial import SettingsTrial
 from store import Store
 from ticks import ticks_ms
 from trial import Trial
@@ -33,6 +34,7 @@ class Assembly:
         self.clock, self.session = None, self._session()
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
+        self.settings_trial = SettingsTrial(self.restart, ticks_ms())
         self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
 
     def _register(self):
@@ -102,7 +104,9 @@ class Assembly:
             self.keeper.beat("housekeeping")
             now = ticks_ms()
             self.store.spill(now)
-            self.trial.look(self.link.is_up and self.session.answered, now)
+            is_heard = self.link.is_up and self.session.answered
+            self.trial.look(is_heard, now)
+            self.settings_trial.look(is_heard, now)
             gc.collect()  # often, so that there is a long piece of memory when TLS wants one
             await asyncio.sleep(1)
 

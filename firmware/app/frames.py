@@ -94,6 +94,6 @@ def _message(frame):
         return None
     try:
         message = json.loads(payload)
-    except (ValueError, RuntimeError):  # RuntimeError: nested too deeply
+    except (ValueError, RuntimeError, MemoryError):  # the last two: it is nested too deeply
         return None
     return message if isinstance(message, dict) else None

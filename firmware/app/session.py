@@ -213,12 +213,12 @@ def _result(command_id, ok, value, why):
         message["v"] = value
     if why:
         message["why"] = str(why)[:MAX_WHY]
-        if len(dumps(message)) > MAX_PAYLOAD:
-            message["why"] = message["why"][:100]
     size = len(dumps(message))
-    if size > MAX_PAYLOAD:
-        message.pop("v", None)
+    if size > MAX_PAYLOAD and "v" in message:
+        message.pop("v")
         message["why"] = "its answer has %d bytes, and %d fit" % (size, MAX_PAYLOAD)
+    while len(dumps(message)) > MAX_PAYLOAD:  # what is no ASCII is six bytes, or twelve
+        message["why"] = message["why"][: len(message["why"]) // 2]
     return message
 
 

@@ -39,7 +39,10 @@ class Receiver:
         if loader.running is None:
             raise ValueError("this firmware was not started by its loader: flash it with `edgeagent firmware flash`")
         if loader.on_trial():
-            raise ValueError("version %s is on trial: try again when it is confirmed, in a minute" % VERSION)
+            raise ValueError(
+                "version %s is on trial: try again when it has proved itself, in a minute unless its confirm_seconds is longer"
+                % VERSION
+            )
         self._close()
         self.folder = None
         slot = "b" if loader.running == "a" else "a"

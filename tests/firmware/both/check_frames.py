@@ -96,11 +96,24 @@ def test_all_that_is_sent_is_ascii():
     assert frames.dumps("\U0001f600") == b'"\\ud83d\\ude00"'
 
 
+class NoMemory:
+    dumps = json.dumps
+
+    @staticmethod
+    def loads(data):
+        raise MemoryError
+
+
 def test_what_is_framed_well_and_no_message_is_refused():
     decoder = frames.Decoder()
     bodies = (b"[" * 900, b"[1]", b'"t"', b"{", b"\xff\xfe", b"nan", b'{"a":' * 150)
     for body in bodies:
         assert decoder.feed(b"\x1e" + body + b"\t" + frames._crc(body) + b"\n") == []
     assert decoder.damaged == len(bodies)
+    frames.json = NoMemory
+    try:
+        assert decoder.feed(frames.encode({"t": "hi"})) == [] and decoder.damaged == len(bodies) + 1
+    finally:
+        frames.json = json
     frame = frames.encode({"t": "hi", "x": 7})
     assert frame[:-9] + frame[-9:].upper() == frame or decoder.feed(frame[:-9] + frame[-9:].upper()) == []

@@ -36,7 +36,7 @@ def test_it_runs_what_is_active_behind_a_watchdog():
     slots.fill("a", "1", app("1"))
     slots.fill("b", "2", app("2"))
     slots.say(active="b")
-    assert started() == [("watchdog", 8388), ("2", True, True), "fed", "reset"]
+    assert started() == [("watchdog", 8388), ("2", True, True), "fed", "fed", "fed", "reset"]
     assert sys.path[0] == loader.ROOT + "/b" and loader.running == "b" and not loader.on_trial()
 
 
@@ -51,7 +51,9 @@ def test_an_app_that_fails_is_shown_and_the_board_is_reset():
     slots.fill("a", "1", {"app.py": b"this is no Python\n"})
     assert started()[-1] == "reset"
     loader._show = show
-    assert [type(each).__name__ for each in shown] == ["RuntimeError", "SyntaxError"]
+    assert [type(each).__name__ for each in shown] == ["RuntimeError"] * 2 + ["SyntaxError"] * 2, (
+        "also for a host that comes late"
+    )
 
 
 def test_what_ended_a_start_is_told_after_the_next_one_once():
@@ -111,7 +113,7 @@ def test_what_confirms_stays():
     slots.fill("b", "2", app("2", "loader.confirm()"))
     slots.say(active="a", pending="b", tries=2)
     did = started()
-    assert ("timer", 300000) in did and "timer off" in did and loader.state() == {"active": "b"}
+    assert ("timer", 300000) in did and "timer off" in did and loader.state() == {"active": "b", "crashes": 1}, "then it ended"
     assert [ran(started()) for _ in range(4)] == [["2"]] * 4 and loader.bad == ""
 
 
@@ -121,6 +123,50 @@ def test_one_that_runs_and_never_confirms_is_reset_by_a_timer_that_it_knows_noth
     slots.fill("b", "2", app("2", "loader.machine.over(None)"))
     slots.say(active="a", pending="b", tries=0)
     assert [ran(started()) for _ in range(4)] == [["2"]] * 3 + [["1"]]
+
+
+def test_a_version_that_was_confirmed_and_crashes_at_every_start_gives_way_to_the_other_once():
+    slots.fresh()
+    slots.fill("a", "1", app("1", "raise RuntimeError('no oven')"))
+    slots.fill("b", "2", app("2", "raise RuntimeError('no kiln')"))
+    slots.say(active="b")
+    assert [ran(started()) for _ in range(7)] == [["2"]] * 5 + [["1"]] * 2
+    assert loader.state() == {"active": "a", "bad": "2"} and loader.bad == "2"
+    assert [ran(started()) for _ in range(12)] == [["1"]] * 12, "never to and fro, and no more is written"
+    assert loader.state() == {"active": "a", "bad": "2"}
+
+
+def test_crashes_count_in_a_row_only_and_not_on_trial():
+    slots.fresh()
+    slots.fill("a", "1", app("1"))
+    slots.fill("b", "2", app("2", "raise RuntimeError"))
+    slots.say(active="b", crashes="x")
+    for _ in range(4):
+        started()
+    assert loader.state() == {"active": "b", "crashes": 4}
+    slots.fill("b", "2", app("2", "loader.confirm()"))
+    assert ran(started()) == ["2"] and loader.state() == {"active": "b", "crashes": 1}, "up, and then it ended"
+    slots.fill("b", "2", app("2", "raise KeyboardInterrupt"))
+    assert ran(started()) == ["2"] and loader.state() == {"active": "b", "crashes": 1}, "Ctrl-C is none"
+    slots.fill("b", "2", app("2", "raise RuntimeError"))
+    slots.say(active="a", pending="b", tries=0)
+    started()
+    assert loader.state() == {"active": "a", "pending": "b", "tries": 1}
+
+
+def test_crashes_without_another_version_or_without_room_to_count_them_end_in_a_reset():
+    slots.fresh()
+    slots.fill("b", "2", app("2", "raise RuntimeError"))
+    slots.say(active="b")
+    assert [started()[-1] for _ in range(6)] == ["reset"] * 6 and loader.state() == {"active": "b"}
+    slots.fill("a", "1", app("1"))
+    os.mkdir(loader.ROOT + "/slot.new")
+    assert [started()[-1] for _ in range(6)] == ["reset"] * 6 and loader.state() == {"active": "b"}
+    verify, loader.verify = loader.verify, lambda slot: [][1] if loader.running else verify(slot)
+    try:
+        assert started()[-1] == "reset"
+    finally:
+        loader.verify = verify
 
 
 def test_a_damaged_slot_is_left_for_the_other():

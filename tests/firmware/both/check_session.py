@@ -231,6 +231,18 @@ def test_an_answer_that_no_frame_holds_says_so():
         assert found["why"] == why[:length] and frames.encode(found)
 
 
+def test_a_long_reason_is_said_as_far_as_a_frame_holds_it():
+    session, _ = connected()
+    reasons = ["x" * 300, "y" * 1000, "\u00e4" * 300, "\U0001f600" * 300]
+    session.on_command = lambda command_id, action, args: session.answer(command_id, False, None, reasons[args["at"]])
+    for at in range(4):
+        session.hear({"t": "cmd", "id": "\u00e4" * 63 + str(at), "a": "led", "args": {"at": at}}, START)
+    found = results(session)
+    assert [each["why"] for each in found[:2]] == ["x" * 300, "y" * 300]
+    for each in found:
+        assert frames.encode(each) and len(each["why"]) >= 25 and each["why"] in reasons[int(each["id"][-1])]
+
+
 def test_who_floods_it_with_commands_is_told_so_and_memory_is_bounded():
     session, _ = connected()
     done = []

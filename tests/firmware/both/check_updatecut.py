@@ -168,11 +168,16 @@ def test_damage_of_the_slot_that_runs_is_found_and_the_other_one_runs():
             break
         starts.append(at)
     assert len(starts) > 100
-    for _ in range(5):
+    damaged = 0
+    while damaged < 5:
         restore("new.img")
         flash[random.choice(starts) + 7] ^= 1 << random.randrange(7)
         device = Nor()
         mount(device)
+        if slots.read("/f/b/app.py") == NEW["app.py"]:  # it was in a block that is in use no more: where those are differs
+            unmount(device)
+            continue
+        damaged += 1
         assert loader.pick() == "a" and loader.bad == "2" and loader.verify("a") == "1"
         assert loader.state() == {"active": "a", "bad": "2"}
         unmount(device)
