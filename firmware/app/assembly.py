@@ -30,8 +30,8 @@ class Assembly:
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
         self._register()
-        loader = _loader()
-        self.clock, self.session = None, self._session()
+        loader = _loader(self.store.save)
+        self.clock, self.session, self._drain = None, self._session(), _nothing
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
         self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
@@ -65,6 +65,7 @@ class Assembly:
     def _mqtt_link(self):
         from clock import Clock
         from mqttlink import MqttLink
+        from usb import Unheard
 
         self.clock, wifi = Clock(), None
         if self.settings["wifi"]:
@@ -74,6 +75,7 @@ class Assembly:
         else:
             log.say("settings: there is mqtt, and no wifi to reach it by")
         link = MqttLink(self.settings.values, self.clock, wifi, log.show)
+        self._drain = Unheard().drain
         log.listen(link.say)
         self.session.on_time = self.clock.set
         return link
@@ -96,6 +98,7 @@ class Assembly:
             now = ticks_ms()
             self.store.spill(now)
             self.trial.look(self.link.is_up and self.session.answered, now)
+            self._drain()
             gc.collect()  # often, so that there is a long piece of memory when TLS wants one
             await asyncio.sleep(1)
 
@@ -124,14 +127,18 @@ def _opened(what, make):
         return board.NoOutput()
 
 
-def _loader():
-    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
+def _loader(save):
+    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands.
+
+    save(): keeps what is in memory, before the reset that ends an update.
+    """
     try:
         import loader
     except ImportError:
         return None
-    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+    import update  # when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
 
+    update.before_restart = save
     return loader
 
 
