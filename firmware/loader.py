@@ -32,35 +32,40 @@ _timer = None
 def main():
     """Runs the firmware. Comes back only by Ctrl-C, and then no watchdog disturbs the REPL."""
     try:
-        slot = pick()
-        while slot is None:
-            print("edgeagent: cannot start: neither slot /a nor /b is whole. `edgeagent firmware flash` puts the firmware back")
-            time.sleep(PAUSE_SECONDS)
-            slot = pick()
-        run(slot)
+        try:
+            run(_picked())
+        except Exception as error:  # whatever it is, the next start may do better; at the prompt the board would stay for ever
+            _show(error)
+        feed()
+        time.sleep(PAUSE_SECONDS)
+        reset()
     except KeyboardInterrupt:
         disarm()
         print("edgeagent: stopped, and the watchdog is off. machine.reset() starts it again")
 
 
+def _picked():
+    """The slot to run, as soon as there is one."""
+    while True:
+        slot = pick()
+        if slot is not None:
+            return slot
+        print("edgeagent: cannot start: neither slot /a nor /b is whole. `edgeagent firmware flash` puts the firmware back")
+        time.sleep(PAUSE_SECONDS)
+
+
 def run(slot):
-    """Has the app of this slot run until it fails, and resets the board: the next start counts as another try."""
+    """Has the app of this slot run until it ends or fails. The board is reset then, and the next start counts as another try."""
     global running
     running = slot
     arm()
     sys.path.insert(0, ROOT + "/" + slot)
-    try:
-        import asyncio
+    import asyncio
 
-        import app
+    import app
 
-        asyncio.run(app.main(watchdog))
-        print("edgeagent: the app has ended")
-    except Exception as error:
-        _show(error)
-    feed()
-    time.sleep(PAUSE_SECONDS)
-    reset()
+    asyncio.run(app.main(watchdog))
+    print("edgeagent: the app has ended")
 
 
 def pick():
@@ -124,7 +129,7 @@ def state():
         with open(ROOT + "/slot.json") as file:
             found = json.load(file)
         return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+    except Exception:  # OSError, ValueError; what is damaged may also be too much for the memory
         return {}
 
 
@@ -199,7 +204,7 @@ def _wants_watchdog():
     try:
         with open(ROOT + "/settings.json") as file:
             return json.load(file).get("watchdog", True) is not False
-    except (OSError, ValueError, AttributeError):
+    except Exception:  # as in state()
         return True
 
 
