@@ -16,6 +16,8 @@ LATE_MS = 1000
 #: Commands whose ids and answers are remembered, and the characters of an id.
 MEMORY = 8
 MAX_ID = 64
+#: The characters of a reason; the longest of ours names all commands.
+MAX_WHY = 300
 #: Unix milliseconds below this are no time that anybody has.
 _2020_MS = 1577836800000
 
@@ -210,7 +212,7 @@ def _result(command_id, ok, value, why):
     if value is not None:
         message["v"] = value
     if why:
-        message["why"] = str(why)[:100]
+        message["why"] = str(why)[:MAX_WHY]
     size = len(dumps(message))
     if size > MAX_PAYLOAD:
         message.pop("v", None)
