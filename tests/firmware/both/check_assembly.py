@@ -3,14 +3,13 @@ import asyncio
 import fakemachine
 
 fakemachine.install()
-
-import app
-import assembly
-import config
-import loader
-import ticks
-import update
-from store import Store
+import app  # noqa: E402
+import assembly  # noqa: E402
+import config  # noqa: E402
+import loader  # noqa: E402
+import ticks  # noqa: E402
+import update  # noqa: E402
+from store import Store  # noqa: E402
 
 config.PATH, config.KEPT = "settings.json", "kept"
 
