@@ -266,3 +266,10 @@ def test_a_hello_that_would_not_fit_names_fewer_commands():
     session.connected()
     (hello,) = session.due(START)
     assert frames.encode(hello) and 3 < len(hello["acts"]) < 32
+
+
+def test_after_a_week_without_a_connection_it_says_hello_at_once():
+    session, _ = connected()
+    session.disconnected()
+    session.connected()
+    assert session.due(ticks_add(START, 7 * 86400000))[0]["t"] == "hello"
