@@ -31,7 +31,7 @@ _KEYS = {
     "sensors": (_any, None),
     "outputs": (_any, None),
     "kept_readings": (whole(0, 20000), 2000),
-    "confirm_seconds": (whole(1, 280), 60),
+    "confirm_seconds": (whole(1, 240), 60),
     "wifi": (_any, None),
     "mqtt": (_any, None),
     "ntp": (text(253), None),

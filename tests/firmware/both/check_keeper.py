@@ -138,3 +138,19 @@ async def test_who_ran_for_a_week_did_not_fail_in_a_row():
     await until(lambda: len(runs) > keeper.FAILURES)
     board.keeper.stop()
     assert not board.resets
+
+
+async def test_a_traceback_is_printed_in_one_piece():
+    pieces = []
+
+    class Sys:
+        @staticmethod
+        def print_exception(error, file=None):
+            pieces.append(file)
+
+    real, log.sys = log.sys, Sys
+    try:
+        log.failed("x", OSError(5))
+    finally:
+        log.sys = real
+    assert len(pieces) == 1 and pieces[0] is not None
