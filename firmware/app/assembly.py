@@ -32,6 +32,7 @@ class Assembly:
         self._register()
         loader = _loader(self.store.save)
         self.clock, self.session, self._drain = None, self._session(), _nothing
+        self._told = ""  # of what is wrong with the flash
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
         self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
@@ -97,10 +98,16 @@ class Assembly:
             self.keeper.beat("housekeeping")
             now = ticks_ms()
             self.store.spill(now)
+            self._tell_of_flash()
             self.trial.look(self.link.is_up and self.session.answered, now)
             self._drain()
             gc.collect()  # often, so that there is a long piece of memory when TLS wants one
             await asyncio.sleep(1)
+
+    def _tell_of_flash(self):
+        if self.store.problem != self._told:
+            self._told = self.store.problem
+            log.say(self._told or "readings are kept in flash again")
 
     def restart(self):
         """Reset the board; what was not sent is kept."""

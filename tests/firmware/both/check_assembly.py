@@ -7,6 +7,7 @@ import app  # noqa: E402
 import assembly  # noqa: E402
 import config  # noqa: E402
 import loader  # noqa: E402
+import log  # noqa: E402
 import ticks  # noqa: E402
 import update  # noqa: E402
 from store import Store  # noqa: E402
@@ -56,3 +57,20 @@ async def test_the_watchdog_is_fed_between_the_parts_that_are_loaded():
     finally:
         assembly.Assembly = real
     assert watchdog.fed > 5
+
+
+def test_what_is_wrong_with_the_flash_is_said_once():
+    class Board:
+        _told = ""
+
+    class Store:
+        problem = "cannot keep readings in flash: it is worn"
+
+    said, board = [], Board()
+    log.listen(said.append)
+    del said[:]  # what the tests before this one said
+    board.store = Store()
+    for problem in (Store.problem, Store.problem, ""):
+        board.store.problem = problem
+        assembly.Assembly._tell_of_flash(board)
+    assert said == ["cannot keep readings in flash: it is worn", "readings are kept in flash again"]
