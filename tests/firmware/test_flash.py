@@ -69,8 +69,10 @@ def test_an_empty_board_gets_it_and_says_hello_and_a_second_time_nothing_is_writ
 
 
 def test_a_board_that_runs_is_interrupted_and_gets_only_what_is_new(tmp_path: Path, firmware: Path) -> None:
-    with Pico(tmp_path, files={"main.py": BUSY, "a/old.mpy": "x", "slot.json": '{"active": "b", "bad": "1"}'}) as pico:
-        flashed = put(pico, firmware)
+    had = {"main.py": BUSY, "a/old.mpy": "x", "slot.json": '{"active": "b", "bad": "1"}', "settings.json": " " * 9000}
+    with Pico(tmp_path, files=had) as pico:
+        flashed = put(pico, firmware, settings={"id": "oven"})
+        assert json.loads((pico.flash / "settings.json").read_text()) == {"id": "oven"}, "instead of what no board reads"
         assert "main.py" in flashed.written and "kept on it as /main.py.old" in flashed.notes[0]
         assert (pico.flash / "main.py.old").read_text() == BUSY, "maybe it was the wrong board"
         assert not (pico.flash / "a/old.mpy").exists()
