@@ -34,43 +34,55 @@ _timer = None
 def main():
     """Runs the firmware. Comes back only by Ctrl-C, and then no watchdog disturbs the REPL."""
     try:
-        slot = pick()
-        while slot is None:
-            print("edgeagent: cannot start: neither slot /a nor /b is whole. `edgeagent firmware flash` puts the firmware back")
-            time.sleep(PAUSE_SECONDS)
-            slot = pick()
-        run(slot)
+        error = None
+        try:
+            run(_picked())
+        except Exception as failure:  # whatever it is, the next start may do better; at the prompt the board would stay for ever
+            error = failure
+        feed()
+        _note(error)
+        for pause in (PAUSE_SECONDS - 1, 1):  # said twice: after a reset a host needs a moment to be there
+            _show(error)
+            feed()
+            time.sleep(pause)
+        reset()
     except KeyboardInterrupt:
         disarm()
         print("edgeagent: stopped, and the watchdog is off. machine.reset() starts it again")
 
 
+def _picked():
+    """The slot to run, as soon as there is one."""
+    while True:
+        slot = pick()
+        if slot is not None:
+            return slot
+        print("edgeagent: cannot start: neither slot /a nor /b is whole. `edgeagent firmware flash` puts the firmware back")
+        time.sleep(PAUSE_SECONDS)
+
+
 def run(slot):
-    """Has the app of this slot run until it fails, and resets the board: the next start counts as another try."""
+    """Has the app of this slot run until it ends or fails. The board is reset then, and the next start counts as another try."""
     global running
-    running, error = slot, None
+    running = slot
     arm()
     sys.path.insert(0, ROOT + "/" + slot)
-    try:
-        import asyncio
+    import asyncio
 
-        import app
+    import app
 
-        asyncio.run(app.main(watchdog))
-    except Exception as failure:
-        error = failure
-    feed()
+    asyncio.run(app.main(watchdog))
+
+
+def _note(error):
+    """What the next start is to know."""
     try:
-        _count_crash(slot)
+        if running:
+            _count_crash(running)
+        if error is not None:
+            _keep(error)
     except Exception:
         pass  # no memory for that: the reset comes all the same
-    if error is not None:
-        _keep(error)
-    for pause in (PAUSE_SECONDS - 1, 1):  # said twice: after a reset a host needs a moment to be there
-        _show(error)
-        feed()
-        time.sleep(pause)
-    reset()
 
 
 def _count_crash(slot):
@@ -150,7 +162,7 @@ def state():
         with open(ROOT + "/slot.json") as file:
             found = json.load(file)
         return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+    except Exception:  # OSError, ValueError; what is damaged may also be too much for the memory
         return {}
 
 
@@ -225,7 +237,7 @@ def _wants_watchdog():
     try:
         with open(ROOT + "/settings.json") as file:
             return json.load(file).get("watchdog", True) is not False
-    except (OSError, ValueError, AttributeError):
+    except Exception:  # as in state()
         return True
 
 

@@ -111,6 +111,8 @@ def _targets(port: str, wanted: Wanted, *, everyone: bool) -> list[Board]:
     from edgeagent.firmware import boards, bootsel
     from edgeagent.machine import Machine
 
+    if wanted.uf2 and not port and not everyone and wanted.volume and bootsel.look(wanted.volume):
+        return [boards.Board("")]  # also beside others, which run
     if wanted.uf2 and not port and not boards.found() and (wanted.volume or bootsel.volumes() or bootsel.is_plugged(Machine())):
         return [boards.Board("")]
     return boards.choose(port, everyone=everyone)

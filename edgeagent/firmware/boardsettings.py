@@ -14,8 +14,8 @@ from edgeagent.errors import Refused, UsageProblem
 __all__ = ["CA_FILE", "Login", "read", "read_login", "settings_for", "speaks_mqtt"]
 
 CA_FILE = "ca.der"
-#: What a board can be expected to read whole.
-MAX_BYTES = 16 << 10
+#: What a board reads: firmware/app/config.py has the same number, and uses none of what is longer.
+MAX_BYTES = 8 << 10
 _TOPIC = "mcu/"
 
 
@@ -36,12 +36,16 @@ def read(path: Path) -> dict[str, Any]:
 def parse(data: bytes, name: str) -> dict[str, Any]:
     """Raises UsageProblem."""
     try:
-        found = json.loads(data)
-    except ValueError as error:
+        found = json.loads(data, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise UsageProblem(f"use {name}", f"it is no JSON: {error}") from None
     if not isinstance(found, dict) or len(data) > MAX_BYTES:
         raise UsageProblem(f"use {name}", f"settings are one JSON object of at most {MAX_BYTES} bytes")
     return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number there")  # a board would use none of the settings
 
 
 def read_login(path: Path) -> Login:

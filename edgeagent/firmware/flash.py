@@ -27,6 +27,7 @@ __all__ = ["Flashed", "Wanted", "flash"]
 OLDEST = [1, 25]
 _SETTINGS = "/settings.json"
 _SLOT, _SLOTS, _ACTIVE = "/a", "/slot.json", b'{"active":"a"}'
+_MAIN, _LOADER, _KEPT_MAIN = "/main.py", "/loader.py", "/main.py.old"
 _MANIFEST = f"{_SLOT}/manifest.json"
 _BOOTLOADER = "import machine\nmachine.bootloader()"
 #: Told how many bytes of how many are there, and what is done.
@@ -69,14 +70,14 @@ def flash(board: Board, wanted: Wanted, progress: Progress, *, ports: boards.Por
         notes, release = _check(about), fitting(wanted.builds, about.bytecode)
         serial_number = board.serial_number or about.unique_id
         flashed = Flashed(board.port, serial_number, about.machine, about.version_text, release.version, notes=notes)
-        on_board = repl.read(_SETTINGS, MAX_BYTES)
+        on_board = repl.read(_SETTINGS, MAX_BYTES) if wanted.settings is None else None
         settings = settings_for(wanted.settings, wanted.login, on_board)
         by_mqtt = speaks_mqtt(settings or on_board)
         if settings and by_mqtt and not about.has_wifi:
             raise Refused("set the board up for MQTT", f"a {about.machine} has no Wi-Fi, or its MicroPython is not for it")
         _put_files(repl, _plan(wanted, release, settings), flashed, progress)
         progress("waiting for it", 0, 0)
-        wait_for_hello(repl.soft_reset(), release.version, by_mqtt=by_mqtt)
+        wait_for_hello(repl.soft_reset(), release.version, by_mqtt=by_mqtt, note=notes.append)
     return flashed
 
 
@@ -84,7 +85,18 @@ def _put_micropython(board: Board, uf2: Uf2, volume: Path | None, progress: Prog
     """Returns the board where it is then."""
     more: dict[str, Any] = {"ports": ports} if ports else {}
     known = boards.found(**more)
+
+    def look() -> list[bootsel.Volume]:
+        found = bootsel.look(volume) if volume else None
+        return ([found] if found else []) if volume else bootsel.volumes()
+
     if board.port and board.is_there:
+        if others := look():  # which of both would get it then?
+            raise Refused(
+                f"copy {uf2.name}",
+                f"a board is in BOOTSEL mode already, at {others[0].path}, and it is not the one at {board.port}",
+                f"unplug it, or flash it first: leave out --port, and say --volume {others[0].path}",
+            )
         with Repl(board.port) as repl:
             chip = _chip(repl.about())
             if chip != uf2.chip:
@@ -93,11 +105,6 @@ def _put_micropython(board: Board, uf2: Uf2, volume: Path | None, progress: Prog
                 )
             repl.leave(_BOOTLOADER)
         progress("waiting for BOOTSEL", 0, 0)
-
-    def look() -> list[bootsel.Volume]:
-        found = bootsel.look(volume) if volume else None
-        return ([found] if found else []) if volume else bootsel.volumes()
-
     there = bootsel.wait_for_volume(uf2, look)
     bootsel.copy(uf2, there, lambda done: progress("MicroPython", done, len(uf2.data)))
     progress("waiting for MicroPython", 0, 0)
@@ -127,6 +134,7 @@ def _put_files(repl: Repl, files: dict[str, bytes], flashed: Flashed, progress: 
     changed = {path for path, data in files.items() if have[path] != hashlib.sha256(data).hexdigest()}
     if _is_same_slot(repl.read(_SLOTS, MAX_BYTES)):
         changed.discard(_SLOTS)
+    _keep_program(repl, have, flashed)
     stale = [path for path in repl.files(_SLOT) if path not in files]  # a name.py would hide a name.mpy
     if stale or any(path.startswith(f"{_SLOT}/") for path in changed):
         stale += [_MANIFEST] if have[_MANIFEST] else []  # until the slot is whole again it is no release
@@ -134,6 +142,13 @@ def _put_files(repl: Repl, files: dict[str, bytes], flashed: Flashed, progress: 
     repl.remove(stale)
     _write(repl, {path: data for path, data in files.items() if path in changed}, progress)
     flashed.written, flashed.same = [path.lstrip("/") for path in files if path in changed], len(files) - len(changed)
+
+
+def _keep_program(repl: Repl, have: dict[str, str], flashed: Flashed) -> None:
+    """Somebody's own program, on a board that never had ours, is not destroyed: maybe it is the wrong board."""
+    if have.get(_MAIN) and not have.get(_LOADER):
+        repl.run(f"import os\nos.rename({_MAIN!r}, {_KEPT_MAIN!r})")
+        flashed.notes.append(f"it had a program of its own, which is kept on it as {_KEPT_MAIN}")
 
 
 def _is_same_slot(text: bytes | None) -> bool:

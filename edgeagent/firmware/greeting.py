@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from edgeagent import mcumessages
@@ -14,13 +15,24 @@ __all__ = ["wait_for_hello"]
 
 #: How long a start may take, and how often the board is asked, in seconds.
 START_SECONDS, ASK_SECONDS = 30.0, 1.0
-_KEPT_LINES = 20
+#: How long its first words are listened to, where no hello comes after them, in seconds.
+SETTLE_SECONDS = 1.0
+_KEPT_LINES, _MAX_PROBLEM = 20, 400
+_SETTINGS = "settings: "
 
 
-def wait_for_hello(port: Any, version: str, *, by_mqtt: bool = False, seconds: float = START_SECONDS) -> Hello | None:
+def wait_for_hello(
+    port: Any,
+    version: str,
+    *,
+    by_mqtt: bool = False,
+    seconds: float = START_SECONDS,
+    note: Callable[[str], None] = lambda problem: None,
+) -> Hello | None:
     """Until the firmware of this version says who it is.
 
-    port: of pyserial, open. by_mqtt: its hello goes elsewhere, so its first line counts, ``edgeagent firmware VERSION, ...``: None. Raises Failed when another version answers, or a program ended; Unreachable when nothing is said.
+    port: of pyserial, open. by_mqtt: its hello goes elsewhere, so its first line counts, ``edgeagent firmware VERSION, ...``: None.
+    note: told what it says is wrong with its settings. Raises Failed when another version answers, or a program ended; Unreachable when nothing is said.
     """
     port.timeout = 0.1
     listener = _Listener(version, by_mqtt=by_mqtt)
@@ -34,10 +46,15 @@ def wait_for_hello(port: Any, version: str, *, by_mqtt: bool = False, seconds: f
             if now > asks:
                 asks = now + ASK_SECONDS
                 port.write(b"\n" + encode(mcumessages.encode(Hi(u=int(time.time() * 1000)))))
+        until = time.monotonic() + SETTLE_SECONDS
+        while by_mqtt and (more := port.read(max(1, port.in_waiting))) and time.monotonic() < until:
+            listener.feed(more)
     except EdgeError:  # some of ours are OSErrors too
         raise
     except OSError:
         raise Unreachable("see the firmware start", "the board was unplugged, or reset", "plug it in and repeat") from None
+    for each in listener.problems:
+        note(each)
     return listener.hello
 
 
@@ -46,6 +63,7 @@ class _Listener:
         self._version, self._decoder = version, Decoder()
         self._first_words = ["edgeagent", "firmware", f"{version},"] if by_mqtt else None
         self._other, self._lines = "", [""]
+        self.problems: list[str] = []
         self.hello: Hello | None = None
         self.has_started = False
 
@@ -83,4 +101,6 @@ class _Listener:
 
     def _line(self, line: str) -> None:
         self._lines = [*self._lines, line][-_KEPT_LINES:]
+        if line.startswith(_SETTINGS) and len(self.problems) < _KEPT_LINES:
+            self.problems.append(line[:_MAX_PROBLEM])
         self.has_started = self.has_started or line.split()[:3] == self._first_words

@@ -10,13 +10,14 @@ import contextlib
 import errno
 import hashlib
 import io
-import json
 import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from edgeagent.bridge.serialport import group, holder
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
@@ -32,6 +33,8 @@ MAX_ANSWER_BYTES, STEP_SECONDS = 256 << 10, 300.0
 #: What is written at once; the board reads the line that it is in into its memory.
 _CHUNK = 1024
 _HELD = "end that; the agent gives the port back with `sudo systemctl stop edgeagent`"
+
+_T = TypeVar("_T")
 
 
 class About(NamedTuple):
@@ -98,18 +101,17 @@ class Repl:
     # ---- what can be done ----
 
     def about(self) -> About:
-        return About(*self._ask(programs.ABOUT))
+        return self._ask(programs.ABOUT, About)
 
     def hashes(self, paths: list[str]) -> dict[str, str]:
         """SHA-256 of each file, in hex; empty: there is none."""
         with self._told():
             self._transport.exec(programs.HASHES)
-        return {path: self._ask(f"print(json.dumps(h({path!r})))") for path in paths}
+        return {path: self._ask(f"print(json.dumps(h({path!r})))", str) for path in paths}
 
     def files(self, folder: str) -> list[str]:
         """The paths of all files below it; none if it is not there."""
-        found: list[str] = self._ask(f"{programs.LIST}\nprint(json.dumps(l({folder!r})))")
-        return found
+        return self._ask(f"{programs.LIST}\nprint(json.dumps(l({folder!r})))", list[str])
 
     def read(self, path: str, most: int) -> bytes | None:
         """None: there is no such file. Raises Failed when it has more than ``most`` bytes."""
@@ -155,12 +157,13 @@ class Repl:
 
     # ---- how ----
 
-    def _ask(self, program: str) -> Any:
+    def _ask(self, program: str, kind: type[_T]) -> _T:
+        """What it prints last, as JSON of this kind."""
         with self._told():
             said = self._transport.exec(program)
         try:
-            return json.loads(said.decode().strip().splitlines()[-1])
-        except (ValueError, IndexError):
+            return msgspec.json.decode(said.strip().splitlines()[-1], type=kind)
+        except (ValueError, IndexError, RecursionError):
             raise Failed(
                 f"ask the board at {self.port}", f"it answered {said[-80:]!r}", "repeat; unplug it and plug it in before"
             ) from None
@@ -232,7 +235,14 @@ class Repl:
             if error.errno == errno.ENOSPC:
                 raise _refused_by_board(what, "ENOSPC") from None
             raise Unreachable(what, "it was unplugged, or reset", "plug it in and repeat: nothing is lost") from None
-        except (TransportError, struct.error, ValueError) as error:
+        except (
+            TransportError,
+            struct.error,
+            ValueError,
+            TypeError,
+            SyntaxError,
+            RecursionError,
+        ) as error:  # mpremote believes it all
             why = "it does not come to MicroPython's prompt" if "raw repl" in str(error) else "it stopped answering"
             raise Unreachable(what, why, _STUCK) from None
 

@@ -27,6 +27,8 @@ AWAY_SECONDS, TRIAL_SECONDS = 120.0, 1200.0
 PAUSE_SECONDS = 2.0
 #: How often it is begun again after a refusal: in a row without another byte, and in all.
 TRIES, MAX_TRIES = 3, 20
+#: The characters of a version.
+MAX_VERSION = 32
 
 #: Has it do an action: (name, arguments, seconds) -> what it answers. Raises as :meth:`Mcus.command <edgeagent.patterns.mcus.Mcus.command>`.
 Command = Callable[[str, Mapping[str, Any], float], Awaitable[Any]]
@@ -92,7 +94,7 @@ class _Updating:
     async def run(self) -> Updated:
         found = _said(self._what, await self._command("update.status", {}, COMMAND_SECONDS))
         release = fitting(self._builds, str(found.get("mpy", "")))
-        before, slot = str(found.get("version", "")), found.get("slot")
+        before, slot = str(found.get("version", ""))[:MAX_VERSION], found.get("slot")
         if found.get("manifest") == release.sha256:
             await self._proved(release, slot)
             return Updated(release.version, before, 0, True)
@@ -114,6 +116,8 @@ class _Updating:
                 found = await self._ask("update.status", {})
                 if found.get("pending"):  # only the answer to the end got lost
                     return found["pending"]
+                if found.get("manifest") == release.sha256:  # and it has proved itself since
+                    return found.get("slot")
                 failures = 1 if self._sent > sent else failures + 1
                 if failures == TRIES or tries == MAX_TRIES:
                     raise
@@ -135,7 +139,7 @@ class _Updating:
         while at < len(data):
             piece = data[at : at + PIECE_BYTES]
             answer = await self._ask("update.data", {"at": at, "d": base64.b64encode(piece).decode()})
-            at = self._at(answer, name, at + 1, len(data))
+            at = self._at(answer, name, at + len(piece), len(data))
             self._sent += len(piece)
             self._progress(Progress("sending", done + at, size))
 
@@ -166,7 +170,7 @@ class _Updating:
             await asyncio.sleep(self._pause)
 
     def _went_back(self, release: Release, found: Mapping[str, Any]) -> Failed:
-        now = str(found.get("version", ""))[:32]
+        now = str(found.get("version", ""))[:MAX_VERSION]
         why = f"version {release.version} did not prove itself, and it runs {now} again"
         return Failed(self._what, why, f"`edgeagent mcu logs {self._id}` has what it printed")
 

@@ -16,7 +16,7 @@ class Switches:
     """The LED and the outputs, by the name of their values in the readings."""
 
     def __init__(self, led, outputs):
-        self._led, self._all = led, {"led": led}
+        self._led, self._all, self._blinking = led, {"led": led}, None
         self._all.update(outputs)
 
     def states(self):
@@ -38,7 +38,9 @@ class Switches:
         return do
 
     def _identify(self, args):
-        asyncio.create_task(self._blink(args["seconds"]))
+        if self._blinking:  # one at a time, however often it is asked for
+            self._blinking.cancel()
+        self._blinking = asyncio.create_task(self._blink(args["seconds"]))
         return {"seconds": args["seconds"]}
 
     async def _blink(self, seconds):

@@ -31,7 +31,8 @@ class Assembly:
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
         self._register()
         loader = _loader(self.store.save)
-        self.clock, self.session = None, self._session()
+        self.clock, self.session, self._drain = None, self._session(), _nothing
+        self._told = ""  # of what is wrong with the flash
         self.link = self._link()
         self.session.bad = loader.bad if loader else ""
         self.settings_trial = SettingsTrial(self.restart, ticks_ms())
@@ -74,6 +75,7 @@ class Assembly:
     def _mqtt_link(self):
         from clock import Clock
         from mqttlink import MqttLink
+        from usb import Unheard
 
         self.clock, wifi = Clock(), None
         if self.settings["wifi"]:
@@ -83,6 +85,7 @@ class Assembly:
         else:
             log.say("settings: there is mqtt, and no wifi to reach it by")
         link = MqttLink(self.settings.values, self.clock, wifi, log.show)
+        self._drain = Unheard().drain
         log.listen(link.say)
         self.session.on_time = self.clock.set
         return link
@@ -104,11 +107,18 @@ class Assembly:
             self.keeper.beat("housekeeping")
             now = ticks_ms()
             self.store.spill(now)
+            self._tell_of_flash()
             is_heard = self.link.is_up and self.session.answered
             self.trial.look(is_heard, now)
             self.settings_trial.look(is_heard, now)
+            self._drain()
             gc.collect()  # often, so that there is a long piece of memory when TLS wants one
             await asyncio.sleep(1)
+
+    def _tell_of_flash(self):
+        if self.store.problem != self._told:
+            self._told = self.store.problem
+            log.say(self._told or "readings are kept in flash again")
 
     def restart(self):
         """Reset the board; what was not sent is kept."""

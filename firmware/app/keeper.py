@@ -74,7 +74,7 @@ class Keeper:
             await asyncio.sleep(self._pause(task, began))
 
     def _pause(self, task, began):
-        if ticks_diff(self._now(), began) > HEALTHY_MS:
+        if not 0 <= ticks_diff(self._now(), began) <= HEALTHY_MS:  # after 6 days it is negative
             task.failures = 0
         task.failures += 1
         if task.failures >= FAILURES:

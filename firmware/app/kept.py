@@ -76,10 +76,10 @@ class Kept:
         boot.segments.append(segment)
         try:
             self._write(boots, boot, segment, entries)
-        except OSError as error:
-            self.problem = "cannot keep readings in flash: %s" % (error,)
+        except (OSError, MemoryError) as error:
             boot.segments.pop()
             self._remove(boot, segment)
+            self.problem = "cannot keep readings in flash: %s" % (error,)
             return False
         self.problem = ""
         while self._doomed:

@@ -1,5 +1,6 @@
 """What the board has to say to people: printed, so it is on the serial line between the frames, and given to who else wants it."""
 
+import io
 import sys
 
 _KEPT, _LONGEST = 20, 400  # lines that are said before anybody listens, and characters of one
@@ -31,9 +32,11 @@ def show(text):
 
 
 def failed(what, error):
-    """With the traceback for who looks on."""
+    """With the traceback for who looks on. It is printed at once: to a host that reads nothing each piece costs half a second."""
     if hasattr(sys, "print_exception"):
-        sys.print_exception(error)
+        text = io.StringIO()
+        sys.print_exception(error, text)
+        print(text.getvalue(), end="")
     say(f"{what}: {reason(error)}")
 
 

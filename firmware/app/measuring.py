@@ -85,7 +85,7 @@ class Measuring:
         self._states, self._intervals, self._put, self._now = states, intervals, put, now
         self._round = _Probe(None, None)
         self._uptime = Uptime(now())
-        self._lock = asyncio.Lock()
+        self._lock, self._beat = asyncio.Lock(), lambda: None
 
     @property
     def failing(self):
@@ -93,7 +93,8 @@ class Measuring:
         return [each.name or "chip" for each in self._probes if each.is_failing]
 
     async def run(self, beat):
-        """For ever. beat(): called at least every few seconds."""
+        """For ever. beat(): called at least every few seconds, also while sensors that answer late are waited for."""
+        self._beat = beat
         while True:
             beat()
             await self.step()
@@ -106,6 +107,7 @@ class Measuring:
             uptime = self._uptime.at(now)
             found = {}
             for each in self._probes:
+                self._beat()
                 is_due = each.is_due(uptime, self._milliseconds(each.name))
                 if is_due or each.has_changed(now, uptime):
                     found.update(await each.read(uptime))
@@ -118,6 +120,7 @@ class Measuring:
         async with self._lock:
             found, uptime = {}, self._uptime.at(self._now())
             for each in self._probes:
+                self._beat()
                 found.update(await each.read(uptime))
             found.update(self._states())
             self.note(found)

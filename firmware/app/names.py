@@ -33,7 +33,10 @@ async def resolve(host, server="", port=0):
     number = os.urandom(2)
     asked = question(number, host, unicast=is_local)
     to = (_MDNS, port or 5353) if is_local else (server, port or 53)
-    answer = await udp.ask(to, asked, lambda data: data[:2] in (number, b"\0\0") and len(data) >= 12 and data[2] & 0x80, _TRIES)
+    numbers = (
+        (number, b"\0\0") if is_local else (number,)
+    )  # multicast answers have none; of a server's it is the proof that it was asked
+    answer = await udp.ask(to, asked, lambda data: data[:2] in numbers and len(data) >= 12 and data[2] & 0x80, _TRIES)
     found = address_in(answer, host) if answer else None
     if found is None:
         why = "the network knows no such name" if answer else "nobody answers at %s" % to[0]

@@ -41,13 +41,14 @@ class Session:
         self._answers = []  # [id, message or None], the newest last
         self._results = []
         self._now = now_ms
+        self._is_new = False  # a connection of which no time is known yet; what was the time before it may be days ago
         self._meet()
         if unix_ms is not None:
             store.know_time(unix_ms, now_ms)
 
     def connected(self):
         """A way to the agent is there, and nothing that was said on the one before counts."""
-        self.is_up, self._heard, self._results = True, False, []
+        self.is_up, self._is_new, self._heard, self._results = True, True, False, []
         self._meet()
 
     def disconnected(self):
@@ -86,6 +87,8 @@ class Session:
         self._now = now
         if not self.is_up:
             return []
+        if self._is_new:
+            self._is_new, self._said, self._since = False, now, now
         messages, self._results = self._results, []
         if self._store.boot != self._boot:
             self._meet()

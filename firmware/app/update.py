@@ -95,7 +95,7 @@ class Receiver:
                 if not count:
                     break
                 new.write(memoryview(buffer)[:count])
-        loader.feed()
+                loader.feed()
         return _is_there(path, size, sha256)
 
     def _open(self, path, name, size, sha256):
@@ -186,12 +186,12 @@ def before_restart():
     """The app puts its own in place of this: what is in RAM alone would be lost."""
 
 
-def restart():
-    """Resets the board in a second: the answer has to be on its way first."""
+def restart(seconds=1):
+    """Resets the board after that time: the answer has to be on its way first."""
     import asyncio
 
     async def soon():
-        await asyncio.sleep(1)
+        await asyncio.sleep(seconds)
         try:
             before_restart()
         finally:

@@ -11,7 +11,33 @@ from ticks import ticks_diff, ticks_ms
 _BURST = 256  # bytes that are read before others have their turn
 _IDLE_SECONDS = 0.01
 _DOWN_MS = 10_000  # so long without an answer to a reading, and nobody listens
+_HELD = 512  # bytes that the port holds for a program that does not read
 _SLOW_MS, _PAUSE_MS = 150, 1000  # a write that takes so long met a host that reads nothing: leave it alone for a moment
+
+
+class Input:
+    """stdin: as sys has it. A byte is read at a time: a read of more would wait until all of it came, and hold up Ctrl-C and everybody."""
+
+    def __init__(self, stdin=None):
+        stdin = stdin or sys.stdin
+        self._in, self._ready, self._byte = stdin.buffer, select.poll(), bytearray(1)  # raw: no \r before \n
+        self._ready.register(stdin, select.POLLIN)
+
+    def read(self, most):
+        """What is there."""
+        found = bytearray()
+        while len(found) < most and self._ready.poll(0):
+            if not self._in.readinto(self._byte):
+                break  # hung up
+            found.append(self._byte[0])
+        return bytes(found)
+
+
+class Unheard(Input):
+    """The line of a board that listens elsewhere. Nobody means it, and yet it is to be read: when the port is full Ctrl-C is not heard either."""
+
+    def drain(self):
+        self.read(_HELD)
 
 
 class Usb:
@@ -24,12 +50,9 @@ class Usb:
 
     def __init__(self, greet=None, stdin=None, stdout=None):
         self._greet = greet
-        stdin, stdout = stdin or sys.stdin, stdout or sys.stdout
-        self._in, self._out = stdin.buffer, stdout.buffer  # raw: no \r before \n
-        self._ready, self._room = select.poll(), select.poll()
-        self._ready.register(stdin, select.POLLIN)
+        stdout = stdout or sys.stdout
+        self._in, self._out, self._room = Input(stdin), stdout.buffer, select.poll()
         self._room.register(stdout, select.POLLOUT)
-        self._byte = bytearray(1)
         self._decoder = frames.Decoder()
         self._unanswered = self._paused = None
         self.is_up = False
@@ -40,20 +63,11 @@ class Usb:
         session.connected()
         while True:
             keeper.beat(self.name)
-            read = self._read()
+            read = self._in.read(_BURST)
             if read:
                 self._hear(read, session)
             self._say(session)
             await asyncio.sleep(0 if len(read) == _BURST else _IDLE_SECONDS)
-
-    def _read(self):
-        """What is there, a byte at a time: a read of more would wait until all of it came, and hold up Ctrl-C and everybody."""
-        found = bytearray()
-        while len(found) < _BURST and self._ready.poll(0):
-            if not self._in.readinto(self._byte):
-                break  # hung up
-            found.append(self._byte[0])
-        return bytes(found)
 
     def _hear(self, data, session):
         for message in self._decoder.feed(data):

@@ -73,7 +73,7 @@ class Wifi:
             arguments = [self._settings["ssid"]] + ([self._settings["password"]] if self._settings.get("password") else [])
             self._wlan.connect(*arguments)
             return await self._until_connected()
-        except ImportError:
+        except (ImportError, AttributeError):  # a network without WLAN is that of another board
             return "this board has none, or not the firmware for it; flash MicroPython for the Pico W"
         except (OSError, ValueError, TypeError) as error:
             self._stop()

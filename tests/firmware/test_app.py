@@ -107,7 +107,7 @@ def test_settings_that_are_wrong_are_said_and_can_be_mended_from_afar(tmp_path: 
 
 def test_ctrl_c_leaves_a_repl_that_no_watchdog_ends(tmp_path: Path) -> None:
     with board(tmp_path, {}) as its:
-        its.message(t="hello")
+        its.message(t="r")  # the first collection of memory is over
         its.write(b"\x03")
         said = its.line("stopped")
         assert str({0x40058000 + 0x3000: 1 << 30}) in said
@@ -150,3 +150,10 @@ def test_a_broker_that_cannot_be_used_leaves_the_line(tmp_path: Path) -> None:
     with its:
         its.line("the serial line is used instead")
         its.message(t="hello")
+
+
+def test_a_board_that_listens_by_mqtt_is_interrupted_whatever_was_said_to_its_port(tmp_path: Path) -> None:
+    with board(tmp_path, {"mqtt": {"host": "127.0.0.1", "port": 1, "tls": False}}) as its:
+        its.line("cannot reach the broker")
+        its.write(b"x" * 4200 + b"\x03")  # a terminal holds 4,096
+        its.line("stopped")

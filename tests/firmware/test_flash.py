@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import serial
 
-from edgeagent.errors import Refused, Unreachable, UsageProblem
+from edgeagent.errors import Failed, Refused, Unreachable, UsageProblem
 from edgeagent.firmware import boards, flash, repl
 from edgeagent.firmware.boards import Board
 from edgeagent.firmware.boardsettings import Login
@@ -69,12 +69,16 @@ def test_an_empty_board_gets_it_and_says_hello_and_a_second_time_nothing_is_writ
 
 
 def test_a_board_that_runs_is_interrupted_and_gets_only_what_is_new(tmp_path: Path, firmware: Path) -> None:
-    with Pico(tmp_path, files={"main.py": BUSY, "a/old.mpy": "x", "slot.json": '{"active": "b", "bad": "1"}'}) as pico:
-        assert "main.py" in put(pico, firmware).written
+    had = {"main.py": BUSY, "a/old.mpy": "x", "slot.json": '{"active": "b", "bad": "1"}', "settings.json": " " * 9000}
+    with Pico(tmp_path, files=had) as pico:
+        flashed = put(pico, firmware, settings={"id": "oven"})
+        assert json.loads((pico.flash / "settings.json").read_text()) == {"id": "oven"}, "instead of what no board reads"
+        assert "main.py" in flashed.written and "kept on it as /main.py.old" in flashed.notes[0]
+        assert (pico.flash / "main.py.old").read_text() == BUSY, "maybe it was the wrong board"
         assert not (pico.flash / "a/old.mpy").exists()
         newer = make(tmp_path / "newer", "9.9.2")
         flashed = put(pico, newer)
-        assert flashed.written == ["a/version.py", "a/manifest.json"]
+        assert (flashed.written, flashed.notes) == (["a/version.py", "a/manifest.json"], [])
         assert {each["cause"] for each in pico.happened("boot")[1:]} == {"soft"}
 
 
@@ -138,7 +142,7 @@ def test_an_rp2350_is_flashed_and_said_to_be_untested(tmp_path: Path, firmware: 
 
 
 def test_a_firmware_that_breaks_is_told_with_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flash, "wait_for_hello", lambda port, version, by_mqtt: _hello(port, version, seconds=1.0))
+    monkeypatch.setattr(flash, "wait_for_hello", lambda port, version, **more: _hello(port, version, seconds=1.0))
     broken = make(tmp_path / "broken", app_app="async def main(watchdog):\n    raise RuntimeError('no oven')\n")
     with Pico(tmp_path / "pico") as pico, pytest.raises(Exception, match="RuntimeError: no oven"):
         put(pico, broken)
@@ -163,6 +167,24 @@ def test_a_board_that_never_stops_talking_is_given_up(tmp_path: Path, firmware: 
         Pico(tmp_path, files={"boot.py": TALKS}) as pico,
         pytest.raises(Unreachable, match=r"does not come to|stopped answering"),
     ):
+        put(pico, firmware)
+
+
+#: Whatever it is asked at its prompt, it answers this.
+LIES = """
+import sys
+class Json:
+    @staticmethod
+    def dumps(value):
+        return ANSWER
+sys.modules["json"] = Json
+"""
+
+
+@pytest.mark.parametrize("answer", ["[1, 2]", '["micropython", "x", 5, 0, {}, []]', "[" * 5000])
+def test_a_board_that_answers_nonsense_is_told_of_in_words(tmp_path: Path, firmware: Path, answer: str) -> None:
+    boot = LIES.replace("ANSWER", repr(answer))
+    with Pico(tmp_path, files={"boot.py": boot}) as pico, pytest.raises(Failed, match=r"ask the board at .*: it answered"):
         put(pico, firmware)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.cli.firmware_flash import _targets
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.firmware import bootsel, flash, uf2
 from edgeagent.firmware.boards import Board
@@ -151,6 +152,27 @@ def test_a_board_gets_micropython_and_the_firmware_in_one_command(tmp_path: Path
         assert (ended.returncode, record["version"], record["state"]) == (0, VERSION, "flashed")
         assert [each["event"] for each in pico.events if each["event"] in ("bootsel", "flashed")] == ["bootsel", "flashed"]
         assert pico.happened("flashed") == [{"event": "flashed", "bytes": 200 * 512}]
+
+
+@needs_micropython
+def test_micropython_for_a_board_that_runs_does_not_go_to_another_that_is_in_bootsel_mode(tmp_path: Path) -> None:
+    firmware, other = make(tmp_path / "firmware"), volume(tmp_path / "other")
+    asked = wanted(firmware, uf2=uf2.parse("1.uf2", whole()), volume=other)
+    with Pico(tmp_path / "pico") as pico:
+        with pytest.raises(Refused, match=r"a board is in BOOTSEL mode already, at .*other, and it is not the one at"):
+            flash.flash(Board(str(pico.port)), asked, lambda *_: None)
+        assert not pico.happened("bootsel") and [each.name for each in other.iterdir()] == ["INFO_UF2.TXT"]
+
+
+def test_a_named_volume_is_meant_also_beside_boards_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from serial.tools import list_ports, list_ports_common
+
+    running = list_ports_common.ListPortInfo("/dev/ttyACM0", skip_link_detection=True)
+    running.vid, running.pid, running.serial_number = 0x2E8A, 0x0005, "E66"
+    monkeypatch.setattr(list_ports, "comports", lambda: [running])
+    asked = wanted(make(tmp_path / "firmware"), uf2=uf2.parse("1.uf2", whole()), volume=volume(tmp_path / "v"))
+    assert _targets("", asked, everyone=False) == [Board("")]
+    assert _targets("/dev/ttyACM0", asked, everyone=False) == [Board("/dev/ttyACM0", "E66")]
 
 
 @needs_micropython

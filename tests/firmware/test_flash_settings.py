@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -63,6 +64,11 @@ def test_what_is_no_login_is_refused(tmp_path: Path, changed: dict[str, str], wh
     assert why in str(refused.value) and "s3cret" not in str(refused.value)
 
 
+def test_no_more_is_put_on_a_board_than_it_reads() -> None:
+    said = re.search(r"MAX_BYTES, .* = (\d+),", (source.folder() / "app/config.py").read_text())
+    assert said and int(said[1]) == boardsettings.MAX_BYTES
+
+
 def test_settings_stay_unless_they_are_named_and_mqtt_needs_wifi(tmp_path: Path) -> None:
     assert boardsettings.settings_for(None, None, b"whatever it has") is None
     assert made()["interval_seconds"] == 10
@@ -72,7 +78,7 @@ def test_settings_stay_unless_they_are_named_and_mqtt_needs_wifi(tmp_path: Path)
     assert speaking == [True, False, False, False]
     with pytest.raises(Refused, match=r"have no Wi-Fi. Name a file with --settings"):
         made(None, boardsettings.read_login(login_file(tmp_path)))
-    for text in ("{", "[]", json.dumps({"a": "x" * boardsettings.MAX_BYTES})):
+    for text in ("{", "[]", '{"interval_seconds": NaN}', "[" * 100_000, json.dumps({"a": "x" * boardsettings.MAX_BYTES})):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(UsageProblem, match=r"bad\.json"):
             boardsettings.read(tmp_path / "bad.json")
@@ -155,6 +161,14 @@ def test_a_hello_of_the_version_counts_and_so_does_its_line_where_it_speaks_mqtt
     found = greeting.wait_for_hello(Said(b"MPY: soft reboot\r\n" + hello("1.0")[:9], hello("1.0"), hello("1.1")), "1.1")
     assert found is not None and found.fw == "1.1"
     assert greeting.wait_for_hello(Said(b"edgeagent firmware 1.1, oven on a Pico W\r\n"), "1.1", by_mqtt=True) is None
+
+
+def test_what_the_board_finds_wrong_with_its_settings_is_told(tmp_path: Path) -> None:
+    line, notes = b"settings: color is not known\r\n", list[str]()
+    greeting.wait_for_hello(Said(b"settings: sens", b"or is not known\r\n" + hello("1.1")), "1.1", note=notes.append)
+    first = b"edgeagent firmware 1.1, oven on a Pico W\r\n"
+    greeting.wait_for_hello(Said(first, line, b"Wi-Fi: connected\r\n"), "1.1", by_mqtt=True, note=notes.append)
+    assert notes == ["settings: sensor is not known", "settings: color is not known"]
 
 
 @pytest.mark.parametrize(

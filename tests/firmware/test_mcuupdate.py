@@ -10,7 +10,7 @@ import pytest
 
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.firmware.release import SOURCE, Release, fitting
-from edgeagent.patterns.mcuupdate import Progress, Updated, update
+from edgeagent.patterns.mcuupdate import TRIES, Progress, Updated, update
 from tests.support.updatingboard import UpdatingBoard, release
 
 OLD = release("1.0", lib="x = 1\n" * 900, same="y = 1\n" * 900)
@@ -116,6 +116,34 @@ async def test_a_board_that_answers_nonsense_does_not_keep_anybody(lies: dict[st
     with pytest.raises(Failed):
         await update("oven", command, {SOURCE: NEW}, pause=0.0, away=5.0, trial=5.0)
     assert board.state == {"active": "a"}
+
+
+async def test_a_board_that_takes_a_byte_at_a_time_and_says_much_of_itself(board: UpdatingBoard) -> None:
+    asked: list[str] = []
+
+    async def command(action: str, args: Mapping[str, Any], seconds: float) -> Any:
+        asked.append(action)
+        found = await board.command(action, args, seconds)
+        return {"at": args["at"] + 1} if action == "update.data" else {**found, "version": "1" * 100_000}
+
+    with pytest.raises(Failed):
+        await update("oven", command, {SOURCE: NEW}, pause=0.0, away=5.0, trial=5.0)
+    assert asked.count("update.data") <= TRIES
+    board.cut()
+    assert len((await update("oven", command, {SOURCE: OLD}, pause=0.0)).before) == 32
+
+
+async def test_an_answer_to_the_end_that_is_lost_until_the_version_has_proved_itself(board: UpdatingBoard) -> None:
+    async def command(action: str, args: Mapping[str, Any], seconds: float) -> Any:
+        found = await board.command(action, args, seconds)
+        if action == "update.end":
+            while (await board.command("update.status", {}, seconds)).get("pending"):
+                pass
+            raise Failed("x", "no update is under way")
+        return found
+
+    assert (await update("oven", command, {SOURCE: NEW}, pause=0.0, away=5.0, trial=5.0)).version == "1.1"
+    assert board.asked.count("update.begin") == 1
 
 
 def test_the_build_that_fits() -> None:

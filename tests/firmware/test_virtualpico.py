@@ -12,6 +12,7 @@ import pytest
 import serial
 
 from edgeagent.demo import virtualboard, virtualpico
+from edgeagent.errors import UsageProblem
 from edgeagent.firmware import programs
 from tests.support.micropython import missing
 from tests.support.servers import is_alive
@@ -140,3 +141,11 @@ def test_without_an_interpreter_it_says_what_to_do(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("sys.argv", ["virtualpico", str(tmp_path), str(tmp_path / "link")])
     with pytest.raises(SystemExit, match="pip install"):
         virtualpico.main()
+
+
+def test_a_folder_of_somebody_s_is_no_volume_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious").write_text("x")
+    with pytest.raises(UsageProblem, match="there is something else"):
+        virtualpico.VirtualPico(tmp_path / "f", tmp_path / "link", micropython="", volume=tmp_path / "mine")
+    assert (tmp_path / "mine/precious").exists()

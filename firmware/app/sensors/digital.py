@@ -31,7 +31,7 @@ class Digital:
             self._raw, self._since = raw, now
         if ticks_diff(now, self._since) >= self._debounce_ms:
             self._value = raw
-        if self._value == self._told or ticks_diff(now, self._told_at) < _AGAIN_MS:
+        if self._value == self._told or 0 <= ticks_diff(now, self._told_at) < _AGAIN_MS:  # after 6 days it is negative
             return False
         self._told_at = now
         return True

@@ -106,6 +106,14 @@ async def test_identify_blinks_and_leaves_the_led_as_it_was():
     assert fakemachine.outputs["LED"] == [0, 1, 1, 0, 1, 1] and rig.switches.states() == {"led": 1}
 
 
+async def test_identify_is_one_at_a_time_however_often_it_is_asked_for():
+    rig = Rig()
+    await rig.ask("identify", {"seconds": 60})
+    first = rig.switches._blinking
+    await rig.ask("identify", {"seconds": 0.1})
+    await until(lambda: first.done() and rig.switches._blinking.done())
+
+
 async def test_read_interval_reset():
     rig = Rig(interval_seconds=20)
     assert await rig.ask("read") == (True, {"temperature": 20}, "")

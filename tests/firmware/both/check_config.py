@@ -6,6 +6,7 @@ import fakemachine
 fakemachine.install()
 import config  # noqa: E402
 import intervals  # noqa: E402
+import loader  # noqa: E402
 
 FILE = "settings.json"
 
@@ -196,3 +197,9 @@ def test_a_bad_configuration_leaves_what_was():
     for nonsense in (None, [], 5, {"sensors": 3}, {"sensors": {"light": 3}}, {"interval_seconds": None}):
         each.configure(nonsense)
         assert each.of() == 10
+
+
+def test_a_new_version_has_a_minute_more_than_it_needs_to_prove_itself():
+    most = loader.TRIAL_SECONDS - 60
+    assert config.Settings({"confirm_seconds": most})["confirm_seconds"] == most
+    assert config.Settings({"confirm_seconds": most + 1}).problems

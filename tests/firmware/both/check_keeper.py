@@ -2,6 +2,7 @@ import asyncio
 
 import keeper
 import log
+from ticks import ticks_add
 
 
 class Board:
@@ -123,3 +124,33 @@ async def test_the_supervisor_feeds():
     running = asyncio.create_task(board.keeper.run())
     await until(lambda: board.fed > 3)
     running.cancel()
+
+
+async def test_who_ran_for_a_week_did_not_fail_in_a_row():
+    board, runs = Board(), []
+
+    async def crashes():
+        runs.append(1)
+        board.now = ticks_add(board.now, 7 * 86400000)
+        raise OSError(5)
+
+    board.keeper.start("crashes", crashes)
+    await until(lambda: len(runs) > keeper.FAILURES)
+    board.keeper.stop()
+    assert not board.resets
+
+
+async def test_a_traceback_is_printed_in_one_piece():
+    pieces = []
+
+    class Sys:
+        @staticmethod
+        def print_exception(error, file=None):
+            pieces.append(file)
+
+    real, log.sys = log.sys, Sys
+    try:
+        log.failed("x", OSError(5))
+    finally:
+        log.sys = real
+    assert len(pieces) == 1 and pieces[0] is not None

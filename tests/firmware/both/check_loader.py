@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 
@@ -79,6 +80,44 @@ def test_settings_can_leave_the_watchdog_off_and_a_damaged_file_does_not():
     for text, is_armed in ((b'{"watchdog": false}', False), (b'{"watchdog": fal', True), (b"[]", True), (b"\xff\xfe", True)):
         slots.put(loader.ROOT + "/settings.json", text)
         assert (("watchdog", 8388) in started()) is is_armed, text
+
+
+def test_files_that_are_too_much_for_the_memory_keep_nothing_from_starting():
+    slots.fresh()
+    slots.fill("a", "1", app("1"))
+    slots.say(active="a")
+    slots.put(loader.ROOT + "/settings.json", b"{}")
+    real = json.load
+
+    class Json:
+        dumps = json.dumps
+
+        @staticmethod
+        def load(file):
+            found = real(file)
+            if "files" not in found:
+                raise MemoryError("memory allocation failed")
+            return found
+
+    loader.json = Json
+    try:
+        assert started() == [("watchdog", 8388), ("1", True, True), "fed", "reset"]
+    finally:
+        loader.json = json
+
+
+def test_whatever_fails_the_board_is_reset_and_does_not_stay_at_the_prompt():
+    slots.fresh()
+    shown, (show, pick) = [], (loader._show, loader.pick)
+
+    def fails():
+        raise MemoryError("memory allocation failed")
+
+    loader._show, loader.pick = shown.append, fails
+    try:
+        assert started() == ["reset"] and isinstance(shown[0], MemoryError)
+    finally:
+        loader._show, loader.pick = show, pick
 
 
 def test_ctrl_c_leaves_a_repl_that_nothing_resets():

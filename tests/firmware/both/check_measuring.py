@@ -171,3 +171,24 @@ async def test_it_beats_and_sleeps_until_something_is_due():
     assert board.readings == [{"a": 1}] and board.measuring._pause_ms() == 1000
     board.now = 9900
     assert board.measuring._pause_ms() == 100
+
+
+async def test_it_beats_between_sensors_of_which_each_is_waited_for():
+    beats, seen = [], []
+
+    class Slow(Sensor):
+        async def _answer(self):
+            seen.append(len(beats))
+            return {"": 1}
+
+        def read(self):
+            return self._answer()
+
+    board = Board(Slow("a"), Slow("b"), Slow("c"))
+    running = asyncio.create_task(board.measuring.run(lambda: beats.append(1)))
+    for _ in range(100):
+        if board.readings:
+            break
+        await asyncio.sleep(0.001)
+    running.cancel()
+    assert seen == [2, 3, 4]

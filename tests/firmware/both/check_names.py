@@ -41,6 +41,7 @@ async def test_forged_and_broken_answers_are_not_taken():
         other = bytes([question[0] ^ 1, question[1]])
         return [
             answer(question, ADDRESS, number=other),
+            answer(question, ADDRESS, number=b"\0\0"),
             question,
             b"",
             question[:2],

@@ -3,6 +3,7 @@ import fakemachine
 fakemachine.install()
 import sensors  # noqa: E402
 from checks import fields  # noqa: E402
+from ticks import ticks_add  # noqa: E402
 
 
 def opened(kind, **given):
@@ -76,6 +77,13 @@ def test_what_flutters_is_bounded_and_its_end_is_told():
         if sensor.changed(now + at):
             ends.append(sensor.read()[""])
     assert sensor.read() == {"": 1} and len(ends) <= 1
+
+
+def test_a_change_after_a_week_is_told_at_once():
+    sensor = opened("digital", pin=14, debounce_ms=0)
+    then = ticks_add(sensor._since, 7 * 86400000)
+    fakemachine.inputs[14] = 1 - sensor.read()[""]
+    assert sensor.changed(then) and sensor.read() == {"": fakemachine.inputs[14]}
 
 
 def test_inverted():

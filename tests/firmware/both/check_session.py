@@ -278,3 +278,18 @@ def test_a_hello_that_would_not_fit_names_fewer_commands():
     session.connected()
     (hello,) = session.due(START)
     assert frames.encode(hello) and 3 < len(hello["acts"]) < 32
+
+
+def test_after_a_week_without_a_connection_it_says_hello_at_once():
+    session, _ = connected()
+    session.disconnected()
+    session.connected()
+    assert session.due(ticks_add(START, 7 * 86400000))[0]["t"] == "hello"
+
+
+def test_a_long_reason_is_told_whole():
+    session, _ = connected()
+    why = "there is no command beep; there are " + ", ".join("pin.output%d" % number for number in range(16))
+    session.on_command = lambda command_id, action, args: session.answer(command_id, False, None, why)
+    session.hear({"t": "cmd", "id": "1", "a": "beep"}, START)
+    assert results(session)[0]["why"] == why and 200 < len(why) < 300

@@ -338,3 +338,13 @@ def test_the_age_of_what_was_kept_comes_from_unix_time_or_is_not_said():
         if after:
             two.know_time(after, 77)
         assert two.after(0, 1, 5077)[0][2] == age
+
+
+def test_no_memory_for_a_file_costs_no_reading():
+    def fails(*_):
+        raise MemoryError("memory allocation failed")
+
+    store = filled(made(0, folder()), 70)
+    store._kept._write = fails
+    assert not store.spill(AWAY_MS + 1) and "memory" in store.problem
+    assert [number for _, number, _ in numbers(store)] == list(range(1, 71)) and not store.lost

@@ -107,3 +107,11 @@ async def test_a_radio_that_fails_and_a_board_that_has_none():
 
 def nothing():
     raise ImportError("no module named 'network'")
+
+
+async def test_the_network_of_a_board_with_a_cable_is_no_wifi_and_ends_nothing():
+    class Cable:
+        pass
+
+    async with Kept(Cable(), {"ssid": "lab"}) as kept:
+        await kept.says("this board has none")
