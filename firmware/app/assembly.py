@@ -25,7 +25,7 @@ class Assembly:
         for each in settings.problems:
             log.say(f"settings: {each}")
         self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
-        self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
+        self.store = _store(settings["kept_readings"])
         self.intervals = Intervals(settings)
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
@@ -107,6 +107,13 @@ class Assembly:
             board.reset()
 
 
+def _store(kept_readings):
+    """In memory there is room for twice as much where nothing goes to flash."""
+    if kept_readings:
+        return Store(ticks_ms(), config.KEPT, kept_readings)
+    return Store(ticks_ms(), ring_bytes=24 << 10)
+
+
 def _switches(settings):
     outputs = {name: _output(name, **each) for name, each in settings.outputs.items()}
     return actions.Switches(_opened("the LED", lambda: board.led(settings["led"])), outputs)
@@ -125,12 +132,15 @@ def _opened(what, make):
 
 
 def _loader():
-    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands."""
+    """What started this, None for a program that runs without one. Where there is one there are updates, which are loaded when they are
+    asked for; before a version is confirmed it has to show that it can."""
     try:
         import loader
     except ImportError:
         return None
-    import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
+    commands.later("update", "update.status")
+    if loader.on_trial():
+        import update  # noqa: F401 - when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
 
     return loader
 

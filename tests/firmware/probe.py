@@ -9,7 +9,7 @@ import sys
 from time import ticks_diff, ticks_ms
 
 BEGAN = ticks_ms()
-PATIENCE_MS = 60000
+PATIENCE_MS = 240000
 
 
 def say(name, number):
@@ -88,6 +88,14 @@ async def look(its, dog):
     await asyncio.sleep(12)
     say("pause_ms", dog.longest)
     memory("later")
+    dog.feed()
+    dog.longest = 0
+    for _ in range(3):  # as when the access point was away
+        its.link._wifi.doubt()
+        await until("lost_ms", lambda: not its.link.is_up)
+        await until("again_ms", lambda: its.link.is_up)
+    say("pause_again_ms", dog.longest)
+    memory("again")
     print("figure problem", its.link.problem or "none")
 
 

@@ -111,7 +111,7 @@ def test_memory_is_left_in_one_piece(tmp_path: Path) -> None:
 
 def test_a_version_proves_itself_to_its_loader(tmp_path: Path) -> None:
     """Not before the agent has spoken; and not when no update could be taken after this one."""
-    (tmp_path / "loader.py").write_text("bad = '0.9.0'\ndef confirm(): print('confirmed')\n")
+    (tmp_path / "loader.py").write_text("bad = '0.9.0'\ndef on_trial(): return True\ndef confirm(): print('confirmed')\n")
     (tmp_path / "update.py").write_text("from commands import command\ncommand('update.status')(lambda args: {})\n")
     its = board(tmp_path, {"confirm_seconds": 1})
     its._environment = environment(tmp_path, APP, FOLDER)

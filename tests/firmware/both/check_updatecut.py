@@ -168,11 +168,17 @@ def test_damage_of_the_slot_that_runs_is_found_and_the_other_one_runs():
             break
         starts.append(at)
     assert len(starts) > 100
-    for _ in range(5):
+    found = 0
+    while found < 5:
         restore("new.img")
         flash[random.choice(starts) + 7] ^= 1 << random.randrange(7)
         device = Nor()
         mount(device)
+        with open("/f/b/app.py", "rb") as file:
+            if file.read() == NEW["app.py"]:  # it was a block that the file system has left already
+                unmount(device)
+                continue
+        found += 1
         assert loader.pick() == "a" and loader.bad == "2" and loader.verify("a") == "1"
         assert loader.state() == {"active": "a", "bad": "2"}
         unmount(device)
