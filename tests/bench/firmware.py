@@ -166,7 +166,7 @@ def _only_here() -> Iterator[None]:
             raise ConnectionRefusedError(host)
         return await asyncio.open_connection("127.0.0.1", port)
 
-    class Here(nat.TcpReflector):  # type: ignore[misc, name-defined, unused-ignore]
+    class Here(nat.TcpReflector):
         def __init__(self, *given: Any, **more: Any) -> None:
             super().__init__(*given, **{**more, "connect_fn": connect})
 

@@ -219,7 +219,9 @@ async def test_what_is_seldom_asked_for_is_loaded_then():
     why = await rig.refused("rare.begin")
     assert "rare_module" in why
     with open("rare_module.py", "w") as file:
-        file.write('from commands import command\ncommand("rare.status")(lambda args: 1)\ncommand("rare.begin")(lambda args: 2)\n')
+        file.write(
+            'from commands import command\ncommand("rare.status")(lambda args: 1)\ncommand("rare.begin")(lambda args: 2)\n'
+        )
     sys.path.insert(0, os.getcwd())
     assert await rig.ask("rare.begin") == (True, 2, "")
     assert await rig.ask("rare.status") == (True, 1, "")
