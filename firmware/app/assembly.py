@@ -73,7 +73,7 @@ class Assembly:
             wifi = Wifi(self.settings["wifi"], self.settings["id"], log.say, self.restart)
         else:
             log.say("settings: there is mqtt, and no wifi to reach it by")
-        link = MqttLink(self.settings.values, self.clock, wifi, log.show)
+        link = MqttLink(self.settings.values, self.clock, wifi, log.show, self.restart)
         log.listen(link.say)
         self.session.on_time = self.clock.set
         return link
