@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import ssl
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from edgeagent.leaf.mqtttls import OwnTls
+from edgeagent.mqttsettings import MqttSettings
+from edgeagent.natsserver import ports
 from tests.support import mosquitto, mqttagent, mqttboard, mqttleaf
 from tests.support.micropython import missing
 from tests.support.mosquitto import Other
@@ -20,10 +25,12 @@ READINGS = 300
 
 
 async def test_every_reading_is_at_the_device_once_though_its_leaf_is_killed_and_held_up(tmp_path: Path) -> None:
-    async with (
-        mqttleaf.running(tmp_path / "leaf", mcu_ids=["oven"]) as leaf,
-        mqttboard.running(tmp_path, "oven", leaf.port, count=READINGS, user="oven", password=mqttleaf.PASSWORD) as board,
-    ):
+    login = {"user": "oven", "password": mqttleaf.PASSWORD, "ca": str(tmp_path / "ca.der")}
+    mqtt = MqttSettings(port=ports.pick(), tls="self")
+    async with mqttleaf.running(tmp_path / "leaf", mcu_ids=["oven"], mqtt=mqtt) as leaf, contextlib.AsyncExitStack() as stack:
+        ca = OwnTls(leaf.leaf.options.folder).ca.read_text()
+        (tmp_path / "ca.der").write_bytes(ssl.PEM_cert_to_DER_cert(ca))
+        board = await stack.enter_async_context(mqttboard.running(tmp_path, "oven", leaf.port, count=READINGS, **login))
         await board.is_up()
         pid = leaf.leaf.pid
         assert pid
