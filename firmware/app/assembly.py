@@ -25,7 +25,7 @@ class Assembly:
         self._crash = _crash()
         self._introduce()
         self.keeper = Keeper(watchdog.feed if watchdog else _nothing, self.restart)
-        self.store = Store(ticks_ms(), config.KEPT if settings["kept_readings"] else "", settings["kept_readings"])
+        self.store = _store(settings["kept_readings"])
         self.intervals = Intervals(settings)
         self.switches = _switches(settings)
         self.measuring = Measuring(settings.sensors, self.intervals, self.store.put, self.switches.states)
@@ -84,7 +84,7 @@ class Assembly:
             wifi = Wifi(self.settings["wifi"], self.settings["id"], log.say, self.restart)
         else:
             log.say("settings: there is mqtt, and no wifi to reach it by")
-        link = MqttLink(self.settings.values, self.clock, wifi, log.show)
+        link = MqttLink(self.settings.values, self.clock, wifi, log.show, self.restart)
         self._drain = Unheard().drain
         log.listen(link.say)
         self.session.on_time = self.clock.set
@@ -128,6 +128,13 @@ class Assembly:
             board.reset()
 
 
+def _store(kept_readings):
+    """In memory there is room for twice as much where nothing goes to flash."""
+    if kept_readings:
+        return Store(ticks_ms(), config.KEPT, kept_readings)
+    return Store(ticks_ms(), ring_bytes=24 << 10)
+
+
 def _switches(settings):
     outputs = {name: _output(name, **each) for name, each in settings.outputs.items()}
     return actions.Switches(_opened("the LED", lambda: board.led(settings["led"])), outputs)
@@ -146,7 +153,8 @@ def _opened(what, make):
 
 
 def _loader(save):
-    """What started this, None for a program that runs without one. Where there is one there are updates, which register their commands.
+    """What started this, None for a program that runs without one. Where there is one there are updates, which are loaded when they are
+    asked for; before a version is confirmed it has to show that it can.
 
     save(): readings in memory go to flash before an update restarts the board.
     """
@@ -154,9 +162,13 @@ def _loader(save):
         import loader
     except ImportError:
         return None
-    import update  # when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
 
-    update.before_restart = save
+    def connect(update):
+        update.before_restart = save
+
+    commands.later("update", "update.status", connect)
+    if loader.on_trial():
+        commands.load("update")  # when it can't be loaded nothing is confirmed, so the loader goes back to what could be updated
     return loader
 
 

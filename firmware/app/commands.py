@@ -12,6 +12,7 @@ from checks import fields, shown
 
 MAX_RUNNING, MAX_SECONDS = 4, 25  # the agent waits for 30 s
 _known = {}
+_later = {}  # modules that are loaded for the first of their commands, by the word before the dot
 _running = set()
 
 
@@ -32,6 +33,23 @@ def command(name, switch=None, value=None, takes=None, listed=True):
         return do
 
     return register
+
+
+def later(module, name, loaded):
+    """The module registers its commands, ``name`` and others that begin with the same word, when one is asked for: memory is short.
+
+    loaded(module): called then.
+    """
+    _later[name.partition(".")[0]] = module, loaded
+    command(name)(None)
+
+
+def load(word):
+    """What registers the commands that begin with the word, if it is not loaded yet."""
+    if word in _later:
+        module, loaded = _later[word]
+        loaded(__import__(module))
+        del _later[word]
 
 
 def acts():
@@ -63,7 +81,7 @@ def do(action, args, answer):
 
 
 def _begun(action, args):
-    known = _known.get(action) if isinstance(action, str) else None
+    known = _found(action) if isinstance(action, str) else None
     if known is None:
         names = ", ".join(sorted(name for name, each in _known.items() if each.is_listed))
         raise ValueError(f"there is no command {shown(action)}; there are {names}")
@@ -76,6 +94,11 @@ def _begun(action, args):
     if len(_running) >= MAX_RUNNING:
         raise ValueError(f"{MAX_RUNNING} other commands are being done: ask again")
     return known.do(args)
+
+
+def _found(action):
+    load(action.partition(".")[0])
+    return _known.get(action)
 
 
 async def _finish(action, work, answer):

@@ -45,7 +45,7 @@ _MQTT = {
     "tls": (flag, True),
     "ca": (text(64), None),
     "server_name": (text(253), None),
-    "keepalive_seconds": (whole(5, 3600), 30),
+    "keepalive_seconds": (whole(2, 3600), 30),
 }
 _SENSOR = {"kind": (word, NEEDED), "name": (word, None), "interval_seconds": (interval, None)}
 _OUTPUT = {"pin": (_PIN, NEEDED), "inverted": (flag, False)}

@@ -15,6 +15,8 @@ from ticks import ticks_diff, ticks_ms
 MAX_LINES, MAX_LINE = 20, 400
 #: The Wi-Fi is doubted after so many connections in a row that never were.
 DOUBT_AFTER = 5
+#: The board is started anew when memory was short for so many connections in a row: what lies scattered in it comes together by nothing else.
+SHORT_OF_MEMORY = 10
 #: A Wi-Fi that does not look after itself for so long hangs, in milliseconds.
 WIFI_MS = 60000
 _LOOK_SECONDS = 0.05
@@ -24,17 +26,17 @@ _CLOSED = "the broker ended it"
 
 class MqttLink:
     """settings: of the board: id, mqtt; ntp, if there is a time server to ask. clock: a clock.Clock. wifi: a wifi.Wifi; None: the network is there by
-    itself. Its task has to be allowed 30 s between two beats: connecting has parts that wait that long.
+    itself. reset(): start the board anew. Its task has to be allowed 30 s between two beats: connecting has parts that wait that long.
 
     dropped: lines that nobody heard. malformed: messages that made no sense. problem: why there is no connection; empty: there is one.
     """
 
     name = "link"
 
-    def __init__(self, settings, clock, wifi=None, say=print):
+    def __init__(self, settings, clock, wifi=None, say=print, reset=None):
         self._id, self._settings, self._mqtt = settings["id"], settings, settings["mqtt"]
-        self._clock, self._wifi, self._print = clock, wifi, say
-        self._lines, self._told, self._failures = [], "", 0
+        self._clock, self._wifi, self._print, self._reset = clock, wifi, say, reset
+        self._lines, self._told, self._failures, self._shortages = [], "", 0, 0
         self._session, self._client = None, None
         self._beat = lambda: None
         self._was_up = self._was_good = False
@@ -181,6 +183,9 @@ class MqttLink:
             hint = (": maybe it has no TLS there" if is_tls else ": maybe it wants TLS there") if why == _CLOSED else ""
             self.problem = "cannot reach the broker at %s:%s: %s%s" % (self._mqtt["host"], self._mqtt.get("port", ""), why, hint)
         self._tell(self.problem)
+        self._shortages = self._shortages + 1 if isinstance(error, MemoryError) else 0
+        if self._shortages >= SHORT_OF_MEMORY and self._reset is not None:
+            self._reset()
         if self._wifi is not None and self._failures and self._failures % DOUBT_AFTER == 0:
             self._wifi.doubt()
 

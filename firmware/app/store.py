@@ -28,7 +28,7 @@ class Store:
     left_out: values that were no readings: a bad name, nan, no number.
     """
 
-    def __init__(self, now_ms, folder="", kept_readings=2000, ring_bytes=24 << 10):
+    def __init__(self, now_ms, folder="", kept_readings=2000, ring_bytes=12 << 10):
         self._uptime = Uptime(now_ms)
         self._ring = Ring(ring_bytes)
         self._kept = Kept(folder, kept_readings)

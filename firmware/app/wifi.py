@@ -39,15 +39,16 @@ class Wifi:
         self._is_doubted = True
 
     async def run(self):
-        pauses, good_seconds = Backoff(1, 60), 0
+        pauses, good_seconds, is_first = Backoff(1, 60), 0, True
         while True:
             self.looked = ticks_ms()
             if self.is_up:
                 good_seconds += _LOOK_SECONDS
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
-                await self._pause(pauses.next(good_seconds))
-                good_seconds = 0
+                if not is_first:
+                    await self._pause(pauses.next(good_seconds))
+                good_seconds, is_first = 0, False
                 await self._try()
 
     async def _try(self):

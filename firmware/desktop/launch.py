@@ -4,6 +4,7 @@ What stands in for the board's own modules is loaded first: afterwards only the 
 that it is on a board is in ``sys``, as a board's has it: the port's own can't be changed.
 """
 
+import gc
 import os
 import sys
 
@@ -62,6 +63,7 @@ def _run(name):
     try:
         exec(compile(text, name, "exec"), globals())
     except (Exception, KeyboardInterrupt) as error:
+        gc.collect()  # see machine.py: Ctrl-C may leave the heap locked
         sys.print_exception(error)
 
 

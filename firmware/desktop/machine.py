@@ -5,6 +5,7 @@ What an output becomes is a line of the file ``pins``: ``15 1``.
 """
 
 import _thread
+import gc
 import os
 import time
 
@@ -72,6 +73,7 @@ class _Memory:
         return 0
 
     def __setitem__(self, address, value):
+        gc.collect()  # Ctrl-C may have come in the midst of a collection, as on no board: until another one the heap is locked
         if address == _CTRL and value & _ENABLE:
             world.tell("disarm")
 

@@ -26,6 +26,7 @@ PARTS = (
     "export",
     "sampling",
     "mcus",
+    "firmware",
     "chaos",
 )
 

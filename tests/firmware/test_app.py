@@ -29,7 +29,7 @@ def disarm(disarms=board.disarm):
     try:
         disarms()
     except MemoryError:  # "heap is locked": here the signal may come in the midst of a collection; on a board Ctrl-C waits for its end
-        micropython.heap_unlock()
+        gc.collect()
         disarms()
 board.disarm = disarm
 try:

@@ -1,4 +1,4 @@
-"""Whom the board trusts: real certificates, right ones and wrong ones, in front of a real broker and of the device's own leaf."""
+"""Whom the board trusts: real certificates, right ones and wrong ones, in front of a real broker (of the device's own leaf: test_mqtt_story.py)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeagent import mcus
-from edgeagent.leaf.leaf import Leaf, LeafOptions
-from edgeagent.leaf.mqtttls import OwnTls
-from edgeagent.mqttsettings import MqttSettings
 from edgeagent.natsserver import ports
 from edgeagent.trust.certificates import Pair, make_authority, make_server
 from tests.support import mosquitto, mqttboard
@@ -87,36 +83,21 @@ async def test_it_speaks_only_with_whom_its_authority_vouches_for(tmp_path: Path
     async with served(tmp_path) as broker, contextlib.AsyncExitStack() as stack:
 
         async def board(name: str, **mqtt: object) -> mqttboard.MqttBoard:
-            return await stack.enter_async_context(mqttboard.running("oven", broker.ports[name], ca=broker.ca, **mqtt))
+            folder = tmp_path / (name if "server_name" not in mqtt else "named")
+            return await stack.enter_async_context(mqttboard.running(folder, "oven", broker.ports[name], ca=broker.ca, **mqtt))
 
-        await (await board("right")).is_up()
-        await (await board("of another name", server_name="pi-01")).is_up()
+        right, named = await board("right"), await board("of another name", server_name="pi-01")
+        wrong = {name: await board(name, password="secret", user="oven") for name in WRONG}
         for name, words in WRONG.items():
-            wrong = await board(name, password="secret", user="oven")
-            await wrong.says(words)
-            await wrong.goes_on()
-            assert not wrong.now["up"] and not wrong.has_said("connected"), name
-            wrong.kill()
+            await wrong[name].says(words)
+        await right.is_up()
+        await named.is_up()
+        for name, each in wrong.items():
+            await each.goes_on()
+            assert not each.has_said("connected to the broker"), name
 
 
 async def test_without_tls_a_broker_with_it_is_not_reached(tmp_path: Path) -> None:
-    async with served(tmp_path) as broker, mqttboard.running("oven", broker.ports["right"]) as board:
+    async with served(tmp_path) as broker, mqttboard.running(tmp_path / "board", "oven", broker.ports["right"]) as board:
         await board.says("maybe it wants TLS there")
         await board.goes_on()
-
-
-async def test_the_devices_own_certificate_is_trusted_by_its_authority(tmp_path: Path) -> None:
-    wanted = MqttSettings(port=ports.pick(), tls="self")
-    leaf = Leaf(LeafOptions(device_id="pi-01", server_name="x", folder=tmp_path / "state", port=ports.pick(), mqtt=wanted))
-    leaf.options.folder.mkdir(mode=0o700)
-    mcus.save(leaf.options.mcus_file, {"oven": mcus.Mcu(id="oven", password="secret")})
-    await leaf.start()
-    try:
-        ca = der(OwnTls(leaf.options.folder).ca.read_bytes(), tmp_path / "ca.der")
-        async with mqttboard.running("oven", wanted.port, ca=ca, user="oven", password="secret") as board:
-            await board.is_up()
-            await leaf.restart()
-            await board.is_up(up=False)
-            await board.is_up()
-    finally:
-        await leaf.stop()

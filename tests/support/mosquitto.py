@@ -124,6 +124,7 @@ class Other:
         self.heard: list[tuple[str, bytes, bool]] = []
         self._ready = False
         self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.reconnect_delay_set(1, 1)
         if user:
             self._client.username_pw_set(user, password)
         self._client.on_connect, self._client.on_subscribe, self._client.on_message = (

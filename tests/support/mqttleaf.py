@@ -94,21 +94,24 @@ async def _close(client: Client) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *, mcu_ids: Sequence[str] = (), programs: Sequence[str] = ()) -> AsyncIterator[MqttLeaf]:
-    """Password of all logins: :data:`PASSWORD`."""
+async def running(
+    folder: Path, *, mcu_ids: Sequence[str] = (), programs: Sequence[str] = (), mqtt: MqttSettings | None = None
+) -> AsyncIterator[MqttLeaf]:
+    """Password of all logins: :data:`PASSWORD`, but for microcontrollers that have one there already. mqtt: None: a port without TLS."""
     leaf = Leaf(
         LeafOptions(
             device_id="pi-01",
             server_name="pi-01-x",
             folder=folder,
             port=ports.pick(),
-            mqtt=MqttSettings(port=ports.pick()),
+            mqtt=mqtt or MqttSettings(port=ports.pick()),
             timing=Timing(first_seconds=0.1, cap_seconds=0.5),
         )
     )
     files.make_folder(folder, 0o700)
     apps.save(leaf.options.apps_file, {name: App(name=name, password="x", mqtt_password=PASSWORD) for name in programs})
-    mcus.save(leaf.options.mcus_file, {each: mcus.Mcu(id=each, password=PASSWORD) for each in mcu_ids})
+    made = {each: mcus.Mcu(id=each, password=PASSWORD) for each in mcu_ids}
+    mcus.save(leaf.options.mcus_file, {**made, **mcus.load(leaf.options.mcus_file)})
     async with contextlib.AsyncExitStack() as stack:
         await leaf.start()
         stack.push_async_callback(leaf.stop)
@@ -119,7 +122,7 @@ async def running(folder: Path, *, mcu_ids: Sequence[str] = (), programs: Sequen
         for client in clients:
             stack.push_async_callback(_close, client)
         await localstore.ensure(clients[0], 64 << 20)
-        made = MqttLeaf(leaf, clients[0], clients[1], mcu_ids, programs)
-        await made.begin()
-        stack.push_async_callback(made.end)
-        yield made
+        found = MqttLeaf(leaf, clients[0], clients[1], mcu_ids, programs)
+        await found.begin()
+        stack.push_async_callback(found.end)
+        yield found

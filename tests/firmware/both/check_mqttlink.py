@@ -204,3 +204,21 @@ async def test_no_authority_no_connection():
         await until(lambda: linked.printed)
         assert "cannot read the authority's certificate missing.der" in linked.printed[0]
         assert broker.peers == [] and not linked.link.is_up
+
+
+async def test_a_board_whose_memory_stays_short_starts_anew():
+    resets, errors = [], [MemoryError(), OSError(104)] + [MemoryError()] * mqttlink.SHORT_OF_MEMORY
+
+    class Short:
+        host = server_name = "pi"
+        is_up = False
+
+        async def connection(self, serve):
+            if errors:
+                raise errors.pop(0)
+            await asyncio.sleep(60)
+
+    async with Linked(1) as linked:
+        linked.link._client, linked.link._reset = Short(), lambda: resets.append(len(errors))
+        await until(lambda: resets)
+        assert resets == [0] and linked.has_printed("not enough memory in one piece")
