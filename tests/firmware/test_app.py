@@ -41,6 +41,7 @@ except KeyboardInterrupt:
 
 LOADER = """
 bad = "0.9.0"
+def on_trial(): return True
 def confirm(): print("confirmed")
 def crashed(): return "version 0.9.0 ended with\\nRuntimeError: no oven"
 """

@@ -5,6 +5,7 @@ import fakemachine
 fakemachine.install()
 import app  # noqa: E402
 import assembly  # noqa: E402
+import commands  # noqa: E402
 import config  # noqa: E402
 import loader  # noqa: E402
 import log  # noqa: E402
@@ -28,6 +29,7 @@ async def reset_by_update():
 async def test_an_update_resets_the_board_when_what_was_measured_is_in_flash():
     loader.machine = fakemachine
     board = assembly.Assembly(None)
+    commands.load("update")
     board.store.put({"a": 1}, ticks.ticks_ms())
     assert await reset_by_update()
     found = Store(ticks.ticks_ms(), config.KEPT, ring_bytes=1024)

@@ -222,7 +222,8 @@ async def test_no_more_at_once_than_there_is_memory_for():
 async def test_what_is_seldom_asked_for_is_loaded_then():
     rig = Rig()
     commands._later.clear()
-    commands.later("rare_module", "rare.status")
+    loaded = []
+    commands.later("rare_module", "rare.status", loaded.append)
     assert "rare.status" in commands.acts() and "rare.begin" not in commands.acts()
     why = await rig.refused("rare.begin")
     assert "rare_module" in why
@@ -231,6 +232,6 @@ async def test_what_is_seldom_asked_for_is_loaded_then():
             'from commands import command\ncommand("rare.status")(lambda args: 1)\ncommand("rare.begin")(lambda args: 2)\n'
         )
     sys.path.insert(0, os.getcwd())
-    assert await rig.ask("rare.begin") == (True, 2, "")
+    assert await rig.ask("rare.begin") == (True, 2, "") and len(loaded) == 1
     assert await rig.ask("rare.status") == (True, 1, "")
     assert "there is no command" in await rig.refused("rare.other")
