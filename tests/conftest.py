@@ -21,7 +21,7 @@ _FIRST = [
     *("test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
     *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust", "test_commands_chaos"),
     *("test_config_keys", "test_config_device", "test_config_outages", "test_config_operator", "test_config_followers"),
-    "test_config_refused",
+    *("test_config_refused", "test_mqtt_story", "test_pico_and_agent", "test_app", "test_mqtt_link", "test_flash"),
 ]
 #: How many workers share a core with ``-n auto``, and how many there are at most. One alone leaves the core idle for most of the time, but what a
 #: test waits for are processes of its own, and these must not starve.
