@@ -42,7 +42,6 @@ _SHOWN = {
     "ten_readings_there_ms": ("ten readings, until they are acknowledged", "ms"),
     "pause_connecting_ms": ("longest wait of the watchdog, connecting", "ms"),
     "pause_ms": ("longest wait of the watchdog, connected", "ms"),
-    "pause_again_ms": ("longest wait of the watchdog, connecting again", "ms"),
 }
 _MEMORY = {
     "before": "MicroPython alone",
@@ -51,7 +50,6 @@ _MEMORY = {
     "wifi": "with Wi-Fi",
     "mqtt": "with MQTT by TLS",
     "later": "... after a while of measuring",
-    "again": "... after three more connections",
 }
 
 
