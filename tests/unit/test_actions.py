@@ -56,6 +56,7 @@ def test_the_built_in_actions() -> None:
         "mcu.add",
         "mcu.logs",
         "mcu.rm",
+        "mcu.update",
         "ping",
         "reboot",
         "service.restart",
@@ -72,7 +73,7 @@ def test_a_built_in_action_says_what_it_does(each: Action) -> None:
 
 
 def test_what_people_are_asked_about() -> None:
-    assert {each.name for each in ours() if each.dangerous} == {"exec", "file.push", "reboot", "shutdown"}
+    assert {each.name for each in ours() if each.dangerous} == {"exec", "file.push", "mcu.update", "reboot", "shutdown"}
     assert {each.name for each in ours() if each.supersedes} == {"agent.restart", "reboot", "service.restart"}
     assert not any(each.idempotent for each in ours() if each.name in ("exec", "reboot", "shutdown", "service.restart"))
 
