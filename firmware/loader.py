@@ -41,7 +41,7 @@ def main():
             error = failure
         feed()
         _note(error)
-        for pause in (PAUSE_SECONDS - 1, 1):  # said twice: after a reset a host needs a moment to be there
+        for pause in (PAUSE_SECONDS * 4 // 5, PAUSE_SECONDS // 5):  # said twice: after a reset a host needs a moment to be there
             _show(error)
             feed()
             time.sleep(pause)
