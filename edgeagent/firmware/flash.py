@@ -163,7 +163,7 @@ def _write(repl: Repl, files: dict[str, bytes], progress: Progress) -> None:
     total, before = sum(map(len, files.values())), 0
     for path, data in files.items():
         at = before  # of this file, for what is told while it is written
-        repl.write(path, data, lambda done, path=path, at=at: progress(path.lstrip("/"), at + done, total))  # type: ignore[misc]
+        repl.write(path, data, lambda done, path=path, at=at: progress(path.lstrip("/"), at + done, total))  # type: ignore[misc]  # mypy infers no lambda with defaults
         before += len(data)
 
 

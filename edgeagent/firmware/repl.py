@@ -56,7 +56,7 @@ class About(NamedTuple):
 def check_installed() -> None:
     """Raises UsageProblem when the tools for boards are missing."""
     try:
-        import mpremote.transport_serial  # noqa: F401
+        import mpremote.transport_serial  # noqa: F401 - whether it can be
     except ImportError:
         raise UsageProblem("flash a board", "mpremote is not installed", "`pip install 'edgeagent[flash]'`") from None
 
