@@ -10,11 +10,13 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 __all__ = [
     "CANCEL_AGAIN_SECONDS",
+    "Progress",
     "Tasks",
     "feed_watchdog",
     "jittered",
@@ -148,11 +150,34 @@ def notify_systemd(message: str) -> None:
         out.sendto(message.encode(), address)
 
 
-async def feed_watchdog() -> None:
-    """Tell systemd's watchdog, if it watches us, that the event loop still turns: twice as often as it wants to hear it, for ever."""
+class Progress:
+    """When somebody who must not get stuck says something next. clock: monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._due = clock, float("inf")
+
+    def within(self, seconds: float) -> None:
+        """It goes on within so many seconds, and says the next word then."""
+        self._due = self._clock() + seconds
+
+    def none(self) -> None:
+        """Nobody is at work now."""
+        self._due = float("inf")
+
+    @property
+    def is_late(self) -> bool:
+        return self._clock() > self._due
+
+
+async def feed_watchdog(progress: Progress) -> None:
+    """Tell systemd's watchdog, if it watches us, that the event loop turns and ``progress`` is made: twice as often as it wants to hear it,
+    for ever."""
     microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
     while microseconds:
-        notify_systemd("WATCHDOG=1")
+        if progress.is_late:
+            log.error("the link's probe is stuck: systemd's watchdog is not fed, and restarts this process")
+        else:
+            notify_systemd("WATCHDOG=1")
         await asyncio.sleep(microseconds / 2_000_000)
 
 

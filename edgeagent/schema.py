@@ -123,6 +123,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="How much the agent logs.", extra=LIVE)
     ] = "info"
+    status_led: Annotated[
+        str,
+        Meta(
+            description="An LED of the board that shows how the agent is, as it is called in `/sys/class/leds`: `ACT`. Empty: none. [monitoring.md](monitoring.md#on-the-device-itself)",
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9_:.-]{0,62})?\Z",
+            extra={"form": "a name in /sys/class/leds such as ACT"},
+        ),
+    ] = ""
 
 
 class QuerySettings(Section, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.wire import LinkRepairs
 
 __all__ = [
     "BrokerStatus",
@@ -60,12 +61,14 @@ class LeafStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """up: the hub acknowledged the last heartbeat. since: of this state, RFC 3339. acknowledged: the last time that it did."""
+    """up: the hub acknowledged the last heartbeat. since: of this state, RFC 3339. acknowledged: the last time that it did.
+    repairs: what was done about links that looked up and carried nothing."""
 
     up: bool
     hub: str = ""
     since: str = ""
     acknowledged: str = ""
+    repairs: LinkRepairs = LinkRepairs()
 
 
 class CredentialsStatus(msgspec.Struct, frozen=True, kw_only=True):

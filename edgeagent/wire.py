@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "Facts",
     "Heartbeat",
+    "LinkRepairs",
     "Presence",
     "Query",
     "Report",
@@ -110,6 +111,17 @@ class ConfigState(msgspec.Struct, omit_defaults=True):
     restart: list[str] = []
 
 
+class LinkRepairs(msgspec.Struct, frozen=True):
+    """What an agent did about links that looked up and carried nothing, since it started: the leaf dialled anew, made its remote anew
+    (``reloaded``), was restarted. last: which of these words was the last, and time: when, RFC 3339."""
+
+    dialled: int = 0
+    reloaded: int = 0
+    restarted: int = 0
+    last: str = ""
+    time: str = ""
+
+
 class Report(msgspec.Struct, omit_defaults=True):
     """What a device says about itself when it changed; the hub keeps the newest one.
 
@@ -118,6 +130,7 @@ class Report(msgspec.Struct, omit_defaults=True):
     boot: random id of this boot of the machine.
     instance: random id of this run of the agent.
     heartbeat_seconds: how often to expect a heartbeat.
+    repairs: of its link; None: there were none.
     """
 
     id: str
@@ -126,6 +139,7 @@ class Report(msgspec.Struct, omit_defaults=True):
     instance: str = ""
     heartbeat_seconds: float = 60.0
     config: ConfigState | None = None
+    repairs: LinkRepairs | None = None
     v: int = VERSION
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.brokers import Brokers
 from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.assembly.deviceleaf import ANEW, LeafConnections, LeafMoved, leaf_options, leaf_problem, leaf_status
+from edgeagent.assembly.devicelink import DeviceLink
 from edgeagent.assembly.devicemcus import DeviceMcus
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
@@ -24,17 +25,16 @@ from edgeagent.assembly.devicesampling import DeviceSampling
 from edgeagent.assembly.devicestart import groups_now, lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.devicestore import DeviceStore, store_bytes
-from edgeagent.assembly.linkrepair import LinkDoubt, end_link
 from edgeagent.assembly.liveconfig import LiveSettings
 from edgeagent.assembly.renewer import Renewer, first_credentials
+from edgeagent.assembly.statusled import StatusLed
 from edgeagent.builtin.facts import load_plugins
 from edgeagent.cel import Evaluator
 from edgeagent.config import with_config
 from edgeagent.enrolled import TRUST_FILE
-from edgeagent.errors import EdgeError, Unreachable
+from edgeagent.errors import EdgeError
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
-from edgeagent.leaf.uplink import Uplink
 from edgeagent.machine import Machine
 from edgeagent.natsserver.supervisor import State
 from edgeagent.patterns.appconfig import AppConfig, tables_of
@@ -56,11 +56,19 @@ log = logging.getLogger("edgeagent")
 class Agent:
     """One device's agent. ``async with Agent(settings, stop) as agent: await agent.run()``.
 
-    stop: ends it, also while it starts.
+    stop: ends it, also while it starts. progress: is told when the next heartbeat is to be expected.
     """
 
-    def __init__(self, wanted: Settings, stop: asyncio.Event, machine: Machine | None = None) -> None:
+    def __init__(
+        self,
+        wanted: Settings,
+        stop: asyncio.Event,
+        machine: Machine | None = None,
+        *,
+        progress: runtime.Progress | None = None,
+    ) -> None:
         self.settings, self._stop = wanted, stop
+        self._progress = progress or runtime.Progress()
         self.machine = machine or Machine()
         self.groups: tuple[str, ...] = ()
         self._began_at = ""
@@ -91,10 +99,14 @@ class Agent:
         self._learn_groups()
         self.events = Events(self.identity.id)
         wanted = self._with_configuration()
-        self.status = StatusKeeper(wanted, self.identity.id, list(self.groups))
+        self.led = StatusLed(self.machine, wanted.agent.status_led, wanted.state_folder)
+        enter.callback(self.led.close)
+        self.status = StatusKeeper(wanted, self.identity.id, list(self.groups), self.led.show)
         enter.callback(self.status.close)
         self.tasks = runtime.Tasks()
+        enter.callback(self._progress.none)
         enter.push_async_callback(self.tasks.close)
+        self.tasks.start("status LED", self.led.keep())
         self.tasks.start("status", self.status.keep())
 
         first = first_credentials(wanted, time.time())
@@ -103,7 +115,7 @@ class Agent:
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
 
-        self.links = LeafConnections(self.leaf, self.identity.id, on_back=self._leaf_came_back, on_lost=self.tasks.fail)
+        self.links = LeafConnections(self.leaf, self.identity.id, on_back=lambda: self.link.look(), on_lost=self.tasks.fail)
         enter.push_async_callback(self.links.close)
         await self.links.open()
         self._began_at = self.leaf.url
@@ -171,17 +183,18 @@ class Agent:
             heartbeat_seconds=wanted.agent.heartbeat_seconds,
             facts_seconds=wanted.agent.facts_seconds,
             boot=self.identity.boot,
-            on_link=self._link_tried,
+            on_link=lambda error: self.link.tried(error),
             on_report=self.status.report_tried,
             config=self.configuration.state,
+            repairs=lambda: self.link.repairs,
+            progress=self._progress,
         )
         self.app_config = AppConfig(self.links.local)
         await self.app_config.set(tables_of(self.configuration.values))
         await self.app_config.start()
         self.configuration.on_change = LiveSettings(self, self.settings, wanted).take
         self.configuration.on_state = sampling.on_alerts = self.reporter.facts_changed
-        self.doubt = LinkDoubt()
-        self.uplink = Uplink(self.links.system, self._uplink_changed, self.renewer.link_refused)
+        self.link = DeviceLink(self, on_came=self._link_came)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())
@@ -192,11 +205,12 @@ class Agent:
         self.mcus.start(self.tasks)
         self.brokers.start(self.tasks)
         await obey(self.links.agent, self.leaf, self.mcus.logins_changed)
-        await self.uplink.start()
+        await self.link.start()
 
     async def run(self) -> None:
         """Be the agent until it is stopped; raises what made it impossible to go on."""
         if self._started:
+            self.status.begun()
             runtime.notify_systemd(f"READY=1\nSTATUS={self.identity.id}, local programs at {self.leaf.url}")
             log.info("%s runs; local programs connect to %s", self.identity.id, self.leaf.url)
             await self.tasks.wait(self._stop)
@@ -247,37 +261,6 @@ class Agent:
             self.tasks.fail(LeafMoved("go on", f"the leaf moved from {self._began_at} to {self.leaf.url}"))
         if state is State.FAILED and self.leaf.last_problem is not None:
             self.tasks.fail(self.leaf.last_problem)
-
-    def _leaf_came_back(self) -> None:
-        """The leaf was restarted: it may have linked before we listened again."""
-        self.tasks.start("look at the link", self.uplink.look())
-
-    def _link_tried(self, error: EdgeError | None) -> None:
-        self.status.link_tried(error)
-        if error is None:
-            self.doubt.acknowledged()
-            if not self.uplink.connected:  # the leaf's word that it is linked was sent before we listened
-                self.tasks.start("look at the link", self.uplink.look())
-        elif isinstance(error, Unreachable) and self.uplink.connected and not self.renewer.visiting and self.doubt.failed():
-            self.tasks.start("end the link", self._end_link())
-
-    async def _end_link(self) -> None:
-        try:
-            await end_link(self.links.system)
-        except EdgeError as error:
-            log.error("%s", error)
-
-    def _uplink_changed(self, connected: bool) -> None:
-        self.renewer.link_changed(connected)
-        if self.renewer.visiting:
-            return  # a link that is good for renewing the credentials, and nothing else
-        log.info("the leaf is %s the hub", "linked to" if connected else "cut off from")
-        if connected:
-            self.doubt.came()
-            self.reporter.link_changed()
-            self.tasks.start("link came", self._link_came())
-        else:
-            self.status.link_lost()
 
     async def _link_came(self) -> None:
         before = self.groups

@@ -29,24 +29,25 @@ FIRST_SECONDS, CAP_SECONDS, GOOD_SECONDS = 1.0, 30.0, 60.0
 async def run(wanted: Settings) -> None:
     """Be the agent until SIGTERM, SIGINT or SIGHUP."""
     stop = runtime.stop_on_signals()
+    progress = runtime.Progress()
     beside = [
-        asyncio.create_task(runtime.feed_watchdog(), name="watchdog"),
+        asyncio.create_task(runtime.feed_watchdog(progress), name="watchdog"),
         asyncio.create_task(freememory.keep_giving_back(), name="memory"),
     ]
     try:
-        await _live(wanted, stop)
+        await _live(wanted, stop, progress)
     finally:
         for task in beside:
             task.cancel()
 
 
-async def _live(wanted: Settings, stop: asyncio.Event) -> None:
+async def _live(wanted: Settings, stop: asyncio.Event, progress: runtime.Progress) -> None:
     """One agent after the other, until one is stopped or can't go on."""
     pauses, clock = Backoff(FIRST_SECONDS, CAP_SECONDS, good_seconds=GOOD_SECONDS), asyncio.get_running_loop().time
     while not stop.is_set():
         begun = clock()
         try:
-            async with Agent(wanted, stop) as agent:
+            async with Agent(wanted, stop, progress=progress) as agent:
                 await agent.run()
         except ANEW as reason:
             log.warning("%s; the agent begins anew", reason.why)

@@ -7,11 +7,14 @@ import contextlib
 import os
 from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
+
+from msgspec.structs import replace
 
 from edgeagent import __version__, status
+from edgeagent.assembly.linkproblems import expired, refused
 from edgeagent.assembly.renewal import renew_at
 from edgeagent.assembly.renewer import Renewer, known
+from edgeagent.assembly.statusled import Light
 from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.leaf.linkfailures import LinkFailure, explain_last
 from edgeagent.natsserver import logtail
@@ -29,8 +32,8 @@ from edgeagent.status import (
     SamplingStatus,
     Status,
 )
-from edgeagent.times import duration, rfc3339
-from edgeagent.trust import creds
+from edgeagent.times import rfc3339
+from edgeagent.wire import LinkRepairs
 
 __all__ = ["StatusKeeper"]
 
@@ -46,32 +49,13 @@ def _moment(unix_seconds: float | None) -> str:
     return "" if unix_seconds is None else rfc3339(datetime.fromtimestamp(unix_seconds, timezone.utc))
 
 
-def _refused(what: str, error: EdgeError) -> Problem:
-    return Problem(
-        f"the hub is reached, but does not keep this device's {what}: {error.why}",
-        "a report that is too large has too many or too long labels; for the rest ask whoever runs the hub (`edgeagent hub status`)",
-    )
-
-
-def _bad_credentials(path: Path) -> Problem | None:
-    """What is wrong with the credentials as they are now; the leaf reads them anew at each dial, and so does this."""
-    try:
-        expires_at = creds.peek(path).expires_at
-    except EdgeError as error:
-        return Problem(f"cannot {error.what}: {error.why}", error.remedy)
-    ago = 0.0 if expires_at is None else datetime.now(timezone.utc).timestamp() - expires_at
-    if ago <= 0:
-        return None
-    return Problem(
-        f"the credentials at {path} expired {duration(ago)} ago",
-        "get new ones from whoever runs the hub and put them there; the leaf takes them by itself",
-    )
-
-
 class StatusKeeper:
-    """Writes ``settings.status_file`` whenever something changed."""
+    """Writes ``settings.status_file`` whenever something changed. show: called then with what an LED is to show."""
 
-    def __init__(self, settings: Settings, device_id: str, groups: list[str]) -> None:
+    def __init__(
+        self, settings: Settings, device_id: str, groups: list[str], show: Callable[[Light], None] = lambda light: None
+    ) -> None:
+        self._show, self._has_begun = show, False
         self._settings, self._id, self._started = settings, device_id, _now()
         self._leaf = LeafStatus(mode=settings.leaf.mode, state="starting", wished_port=settings.leaf.port)
         self._leaf_problem: Problem | None = None
@@ -96,6 +80,11 @@ class StatusKeeper:
         self.groups = groups
         self._write()
 
+    def begun(self) -> None:
+        """The agent has started."""
+        self._has_begun = True
+        self._changed.set()
+
     def leaf_changed(self, leaf: LeafStatus, problem: Problem | None) -> None:
         self._leaf, self._leaf_problem = leaf, problem
         self._changed.set()
@@ -106,8 +95,8 @@ class StatusKeeper:
         up = error is None or isinstance(error, Failed)
         since = self._link.since if up == self._link.up else now
         acknowledged = self._link.acknowledged if error else now
-        self._link = LinkStatus(up=up, hub=self._link.hub, since=since, acknowledged=acknowledged)
-        self._link_problem = self._unlinked(error) if not up else _refused("heartbeat", error) if error else None
+        self._link = replace(self._link, up=up, since=since, acknowledged=acknowledged)
+        self._link_problem = self._unlinked(error) if not up else refused("heartbeat", error) if error else None
         notify_systemd(f"STATUS={self._id}, {'linked' if up else 'not linked'} since {since}")
         self._changed.set()
 
@@ -122,7 +111,7 @@ class StatusKeeper:
 
     def report_tried(self, error: EdgeError | None) -> None:
         """The hub has this device's report, or will not keep it."""
-        self._report_problem = _refused("report", error) if error else None
+        self._report_problem = refused("report", error) if error else None
         self._changed.set()
 
     def store_changed(self, problems: list[Problem]) -> None:
@@ -138,8 +127,13 @@ class StatusKeeper:
     def link_lost(self) -> None:
         """The leaf's connection to the hub ended."""
         if self._link.up:
-            self._link = LinkStatus(up=False, hub=self._link.hub, since=_now(), acknowledged=self._link.acknowledged)
+            self._link = replace(self._link, up=False, since=_now())
         self._link_problem = self._unlinked()
+        self._changed.set()
+
+    def link_repaired(self, repairs: LinkRepairs | None) -> None:
+        """What was done about links that looked up and carried nothing, since the agent started."""
+        self._link = replace(self._link, repairs=repairs or LinkRepairs())
         self._changed.set()
 
     def answered(self, state: str) -> None:
@@ -201,7 +195,7 @@ class StatusKeeper:
         found = self._leafs_word()
         why = found.why if found else error.why if error else ""
         remedy = found.remedy if found and found.remedy else "check the network and the hub"
-        return _bad_credentials(path) or Problem(
+        return expired(path) or Problem(
             f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
             f"{remedy}; the leaf's log: {self._leaf_log()}",
         )
@@ -231,6 +225,14 @@ class StatusKeeper:
             return "`journalctl -u edgeagent-leaf`"
         return str(self._settings.state_folder / "leaf.log")
 
+    def _light(self, problems: list[Problem]) -> Light:
+        """What an LED is to show: a link that is merely away is no trouble, for it comes back without anybody."""
+        if any(problem != self._link_problem for problem in problems) or self._kept_out or (self._link.up and problems):
+            return Light.TROUBLE
+        if not self._has_begun:
+            return Light.STARTING
+        return Light.LINKED if self._link.up else Light.UNLINKED
+
     def _problems(self) -> list[Problem]:
         found = (
             self._leaf_problem,
@@ -248,6 +250,8 @@ class StatusKeeper:
         with contextlib.suppress(EdgeError):
             self._commands = self._look_at_commands()
         waiting = {"commands": self._commands.waiting, "results": self._commands.unreported}
+        problems = self._problems()
+        self._show(self._light(problems))
         status.write(
             self._settings.status_file,
             Status(
@@ -267,6 +271,6 @@ class StatusKeeper:
                 mcus=self._look_at_mcus(),
                 forward=self._look_at_forwarding(),
                 brokers=self._look_at_brokers(),
-                problems=self._problems(),
+                problems=problems,
             ),
         )

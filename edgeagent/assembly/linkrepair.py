@@ -1,56 +1,137 @@
-"""Ends a link that looks up but carries no answers, so that the leaf dials the hub anew.
+"""Mends a link that looks up but carries no answers: has the leaf dial anew, then make its remote anew, then begin anew itself.
 
-A server can take a leaf's subscriptions away without closing its link: nats-server 2.15.1 does when another account's exports or
-signing keys change. The leaf then stays connected, and deaf, for as long as nobody acts.
+:mod:`edgeagent.leaf.linkdoubt` decides; the heartbeats are the probe.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timezone
 
-from edgeagent.backoff import delays
+from edgeagent import wire
+from edgeagent.errors import EdgeError, Unreachable
+from edgeagent.leaf.leaf import Leaf
+from edgeagent.leaf.linkdoubt import LinkDoubt, Step
+from edgeagent.leaf.uplink import Uplink
 from edgeagent.link import Client, request
+from edgeagent.times import duration, rfc3339
 
-__all__ = ["LinkDoubt", "end_link"]
+__all__ = ["LinkRepair", "end_link"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("edgeagent")
 
-#: Between two repairs: when the hub itself is ill, dialling does not mend it, and a whole fleet must not do it in step.
-FIRST_SECONDS, CAP_SECONDS = 30.0, 900.0
-#: A link that has worked may be slow for a moment; one that never has is doubted at once.
-FAILURES_OF_A_PROVEN_LINK = 2
+#: What the leaf does, and did.
+_DOES = {Step.DIAL: "dials anew", Step.RELOAD: "makes its remote anew", Step.RESTART: "is restarted"}
+_DID = {Step.DIAL: "dialled anew", Step.RELOAD: "made its remote anew", Step.RESTART: "was restarted"}
 
 
-class LinkDoubt:
-    """Whether the link should be ended, told by heartbeats; pure but for the clock. clock: monotonic, in seconds."""
+class LinkRepair:
+    """Hears how each heartbeat ended, and does what the link needs.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failures, self._proven = 0, False
-        self._not_before = float("-inf")
-        self._delays = delays(FIRST_SECONDS, CAP_SECONDS, jitter=0.5)
+    system: a connection to the leaf's system account. is_visiting: whether the leaf's link is for renewing credentials only.
+    tell: as :meth:`edgeagent.patterns.events.Events.tell`. on_change: called after each step. doubt: decides.
+    """
+
+    def __init__(
+        self,
+        leaf: Leaf,
+        system: Client,
+        uplink: Uplink,
+        *,
+        is_visiting: Callable[[], bool],
+        tell: Callable[..., None],
+        on_change: Callable[[], None],
+        doubt: LinkDoubt | None = None,
+    ) -> None:
+        self._leaf, self._system, self._uplink, self._is_visiting = leaf, system, uplink, is_visiting
+        self._tell, self._on_change, self._doubt = tell, on_change, doubt or LinkDoubt()
+        #: What was done since the agent started; None: nothing.
+        self.repairs: wire.LinkRepairs | None = None
+        self._links, self._answered_pid = 0, 0
+        self._failed = asyncio.Event()
+        self._failing_since: float | None = None
+        self._done: Counter[Step] = Counter()
 
     def came(self) -> None:
         """The leaf connected to the hub."""
-        self._failures, self._proven = 0, False
+        self._links += 1
+        self._doubt.came()
 
-    def acknowledged(self) -> None:
-        """The hub answered."""
-        self._failures, self._proven = 0, True
-        self._not_before = float("-inf")
-        self._delays = delays(FIRST_SECONDS, CAP_SECONDS, jitter=0.5)
+    def tried(self, error: EdgeError | None) -> None:
+        """A heartbeat was acknowledged, or not."""
+        if error is None:
+            self._heal()
+        elif isinstance(error, Unreachable):
+            self._failing_since = time.monotonic() if self._failing_since is None else self._failing_since
+            self._failed.set()
 
-    def failed(self) -> bool:
-        """No answer came over a link that looks up; True when it should be ended now."""
-        self._failures += 1
-        now = self._clock()
-        if self._failures < (FAILURES_OF_A_PROVEN_LINK if self._proven else 1) or now < self._not_before:
-            return False
-        self._not_before = now + next(self._delays)
-        return True
+    async def keep(self) -> None:
+        """Do what is to be done, for ever, one step after the other."""
+        while True:
+            await self._failed.wait()
+            self._failed.clear()
+            step = await self._judge()
+            if step is not None:
+                await self._take(step)
+
+    async def _judge(self) -> Step | None:
+        """What the failed heartbeat asks for, by what the leaf says of its link now."""
+        links = self._links
+        linked = await self._uplink.look()
+        if links != self._links or self._is_visiting() or self._failing_since is None:
+            return None  # it was sent over an older link, or the link is good again
+        if linked is None:
+            return self._doubt.silent() if self._leaf.process_id() == self._answered_pid else None
+        self._answered_pid = self._leaf.process_id() or 0
+        if linked:
+            return self._doubt.unanswered()
+        self._doubt.unlinked()
+        return None
+
+    async def _take(self, step: Step) -> None:
+        log.warning("no heartbeat is acknowledged although the leaf is linked, as far as it says: it %s", _DOES[step])
+        try:
+            if step is Step.DIAL:
+                await end_link(self._system)
+            elif step is Step.RELOAD:
+                await self._leaf.redial(or_restart=False)
+            else:
+                await self._leaf.start_anew()
+        except EdgeError as error:
+            log.error("%s", error)
+            return
+        self._done[step] += 1
+        self._count(step)
+
+    def _count(self, step: Step) -> None:
+        before = self.repairs or wire.LinkRepairs()
+        self.repairs = wire.LinkRepairs(
+            dialled=before.dialled + (step is Step.DIAL),
+            reloaded=before.reloaded + (step is Step.RELOAD),
+            restarted=before.restarted + (step is Step.RESTART),
+            last=step.value,
+            time=rfc3339(datetime.now(timezone.utc)),
+        )
+        self._on_change()
+
+    def _heal(self) -> None:
+        """The link is good; say what it took."""
+        self._doubt.acknowledged()
+        self._answered_pid = self._leaf.process_id() or 0
+        since, self._failing_since = self._failing_since, None
+        done, self._done = self._done, Counter()
+        if not done or since is None:
+            return
+        steps = ", ".join(f"{_DID[step]}{f' {count} times' if count > 1 else ''}" for step, count in done.items())
+        seconds = round(time.monotonic() - since)
+        text = f"the hub acknowledged nothing for {duration(seconds)} over a link that looked good: the leaf {steps}"
+        severity = "warning" if done[Step.RESTART] else "info"
+        self._tell(severity, "link.repaired", text, seconds=seconds, **{step.value: done[step] for step in Step})
 
 
 async def end_link(system: Client) -> None:
@@ -61,6 +142,5 @@ async def end_link(system: Client) -> None:
     answer = await request(system, "$SYS.REQ.SERVER.PING.LEAFZ", b"{}", what="ask the leaf for its link")
     found = json.loads(answer.data)
     for leaf in found.get("data", {}).get("leafs") or []:
-        log.warning("the hub acknowledges nothing although the leaf is linked: the leaf dials it anew")
         body = json.dumps({"cid": leaf["id"]}).encode()
         await request(system, f"$SYS.REQ.SERVER.{found['server']['id']}.KICK", body, what="end the leaf's link")

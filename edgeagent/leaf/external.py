@@ -16,6 +16,7 @@ __all__ = [
     "RELOAD_SECONDS",
     "External",
     "allow_unit",
+    "end_for_restart",
     "end_managed",
     "forbid_unit",
     "knows_account",
@@ -125,6 +126,35 @@ async def signal_reload(launch: process.Launch, unit: str, port: int, server_nam
         for wait in waits:
             wait.cancel()
         child.release()
+
+
+async def end_for_restart(launch: process.Launch, unit: str) -> None:
+    """End the server that ``unit`` runs, as any process of its user may: systemd starts it again (``Restart=always``).
+
+    Raises Refused when it does not run, or not in that unit: nobody would start it again then.
+    """
+    child = process.adopt(launch)
+    try:
+        if child is None or not is_in_unit(child.pid, unit):
+            why = (
+                "it does not run, or as another user"
+                if child is None
+                else f"{unit}.service does not run it, so nobody would start it again"
+            )
+            raise Refused("restart the leaf", why, f"`sudo systemctl restart {unit}`, or end it yourself")
+        await child.terminate()
+    finally:
+        if child is not None:
+            child.release()
+
+
+def is_in_unit(pid: int, unit: str, proc: Path = Path("/proc")) -> bool:
+    """Whether systemd runs the process as a part of this service (cgroups(7), of either version). proc: where /proc is."""
+    try:
+        lines = (proc / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    return any(f"{unit}.service" in line.split(":", 2)[-1].split("/") for line in lines)
 
 
 async def end_managed(launch: process.Launch) -> None:

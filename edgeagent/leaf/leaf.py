@@ -122,17 +122,29 @@ class Leaf(LeafLogins):
         self._supervisor.restart()
         await self.ready(timeout)
 
+    async def start_anew(self) -> None:
+        """End the leaf, whoever runs it, and wait until it can be used again: an external one its unit starts.
+
+        Raises Refused, and ends nothing, when nobody would start it again; EdgeError when it does not come back.
+        """
+        if self.options.mode == "managed":
+            return await self.restart()
+        await external.end_for_restart(self._launch(Path("nats-server")), self.options.unit)
+        return await self.ready()
+
     async def apply(
         self,
         *,
         hub_urls: tuple[str, ...] | None = None,
         credentials: Path | None = None,
         before_restart: Callable[[], Awaitable[None]] | None = None,
+        or_restart: bool = True,
     ) -> None:
         """Link to another hub or with another credentials file, without disturbing local programs. None: as before.
 
         New content of the same credentials file needs no call: it is read at every connect. Logins are read anew, and so is what MQTT
         needs. Only where that is switched on the leaf is restarted; before_restart is awaited then.
+        or_restart: restart a managed leaf that does not take the configuration without.
         Raises UsageProblem when the urls can't be meant, EdgeError when the leaf can't be told.
         """
         self.options = replace(
@@ -144,16 +156,16 @@ class Leaf(LeafLogins):
             raise Closed("change the leaf", f"it is {self.state.value}")
         async with self._applying:
             if await self._write():
-                await self._reload(before_restart)
+                await self._reload(before_restart, or_restart=or_restart)
 
-    async def redial(self) -> None:
+    async def redial(self, *, or_restart: bool = True) -> None:
         """End the link, if there is one, and dial the hub at once with the credentials as they are now. Local programs do not notice.
 
         By itself the leaf dials again ``reconnect_seconds`` after a link ended, and up to twice that after a dial that failed.
-        Raises EdgeError when the leaf can't be told.
+        or_restart: as for :meth:`apply`. Raises EdgeError when the leaf can't be told.
         """
         self._respelled = not self._respelled
-        await self.apply()
+        await self.apply(or_restart=or_restart)
 
     @property
     def state(self) -> State:
@@ -168,6 +180,10 @@ class Leaf(LeafLogins):
     def pid(self) -> int | None:
         """Process id of a managed leaf that runs, else None."""
         return self._supervisor.child.pid if self._supervisor.child else None
+
+    def process_id(self) -> int | None:
+        """Of the leaf that runs now, whoever runs it, as far as it is a process of our user."""
+        return self.pid or process.find_pid(self._launch(Path("nats-server")))
 
     @property
     def restarts(self) -> int:
@@ -225,7 +241,7 @@ class Leaf(LeafLogins):
         return await asyncio.to_thread(self._write_conf)
 
     def _decide_mqtt(self) -> None:
-        self.mqtt.decide(self.agent_password, self.pid or process.find_pid(self._launch(Path("nats-server"))))
+        self.mqtt.decide(self.agent_password, self.process_id())
 
     def _write_conf(self) -> bool:
         """Write the configuration; False, and no write, when it is the same as before (cards wear, disks are full)."""
@@ -246,7 +262,7 @@ class Leaf(LeafLogins):
         head = f"# GOMEMLIMIT={self.options.go_memory_limit_bytes}B\n"
         return (head + render(replace(conf, apps=tuple(known), mqtt=self.mqtt.conf))).encode("utf-8", "surrogateescape")
 
-    async def _reload(self, before_restart: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def _reload(self, before_restart: Callable[[], Awaitable[None]] | None = None, *, or_restart: bool = True) -> None:
         if self.options.mode == "external":
             launch = self._launch(Path("nats-server"))
             await external.signal_reload(launch, self.options.unit, self.port, self.options.server_name)
@@ -266,6 +282,8 @@ class Leaf(LeafLogins):
         try:
             await server.reload(child)
         except EdgeError as error:
+            if not or_restart:
+                raise
             log.warning("%s; it is restarted", error.why)
             await self.restart()
 

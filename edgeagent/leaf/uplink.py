@@ -37,15 +37,16 @@ class Uplink:
             await self._system.subscribe(f"$SYS.ACCOUNT.{ACCOUNT}.{event}", cb=self._heard)
         await self.look()
 
-    async def look(self) -> None:
-        """Ask the leaf now: after we (re)connected to it, events may have been missed."""
+    async def look(self) -> bool | None:
+        """Ask the leaf now whether it is linked: after we (re)connected to it, events may have been missed. None: it does not say."""
         try:
             answer = await request(self._system, "$SYS.REQ.SERVER.PING.LEAFZ", b"{}", what="ask the leaf for its link")
             leafs = json.loads(answer.data).get("data", {}).get("leafs") or []
         except EdgeError as error:
             log.debug("%s", error)
-            return
+            return None
         self._set(bool(leafs))
+        return bool(leafs)
 
     async def _heard(self, message: Any) -> None:
         event = json.loads(message.data)

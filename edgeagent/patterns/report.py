@@ -14,10 +14,10 @@ from typing import Protocol
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.link import Client
 from edgeagent.publish import published
-from edgeagent.runtime import jittered, woken
+from edgeagent.runtime import Progress, jittered, woken
 
 __all__ = ["Reporter"]
 
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 #: After a failed heartbeat on a link that looks connected, try again after this long at first.
 RETRY_SECONDS = 2.0
+#: The longest that a heartbeat may take with the report that may go with it: each of their few requests has a few seconds. In seconds.
+BEAT_SECONDS = 60.0
+#: How late a pause may end, on a busy machine, before the watchdog is told that nothing goes on, in seconds.
+SLACK_SECONDS = 60.0
 
 
 class StableFacts(Protocol):
@@ -37,7 +41,8 @@ class Reporter:
     on_link: called with None when the hub acknowledged a heartbeat, else with the error that says why it did not (Failed: it answered,
     and would not store it).
     on_report: called after each acknowledged heartbeat, with None when the hub has the report, else with the error that says why not.
-    config: gives what to say of the device's configuration.
+    config: gives what to say of the device's configuration. repairs: the same of its link.
+    progress: is told when the next heartbeat is to be expected.
     """
 
     def __init__(
@@ -52,8 +57,11 @@ class Reporter:
         on_link: Callable[[EdgeError | None], None],
         on_report: Callable[[EdgeError | None], None] = lambda error: None,
         config: Callable[[], wire.ConfigState | None] = lambda: None,
+        repairs: Callable[[], wire.LinkRepairs | None] = lambda: None,
+        progress: Progress | None = None,
     ) -> None:
-        self._client, self._id, self._facts, self._config = client, device_id, facts, config
+        self._client, self._id, self._facts, self._config, self._repairs = client, device_id, facts, config, repairs
+        self._progress = progress or Progress()
         self._heartbeat_seconds, self._facts_seconds = heartbeat_seconds, facts_seconds
         self._boot, self._instance = boot, secrets.token_hex(4)
         self._on_link, self._on_report = on_link, on_report
@@ -85,7 +93,7 @@ class Reporter:
         """Send heartbeats for ever."""
         failures = 0
         while True:
-            alive = await self._beat()
+            alive = await self._beat_in_time()
             failures = 0 if alive else failures + 1
             pause = self._heartbeat_seconds if alive else min(self._heartbeat_seconds, RETRY_SECONDS * 2 ** min(failures - 1, 10))
             await self._pause(jittered(pause))
@@ -98,7 +106,21 @@ class Reporter:
                 self._wake.set()
 
     async def _pause(self, seconds: float) -> None:
+        self._progress.within(seconds + SLACK_SECONDS)
         await woken(self._wake, seconds)
+
+    async def _beat_in_time(self) -> bool:
+        """A leaf that hangs takes no byte at some point, and nats-py then waits for it without an end."""
+        self._progress.within(BEAT_SECONDS + SLACK_SECONDS)
+        beating = asyncio.ensure_future(self._beat())
+        try:
+            await asyncio.wait({beating}, timeout=BEAT_SECONDS)
+        finally:
+            beating.cancel()
+        if beating.done():
+            return beating.result()
+        self._on_link(Unreachable("say that this device is alive", f"the leaf took nothing for {BEAT_SECONDS:g} s"))
+        return False
 
     async def _beat(self) -> bool:
         usual = self._heartbeat_seconds == wire.Heartbeat().heartbeat_seconds
@@ -131,6 +153,7 @@ class Reporter:
             instance=self._instance,
             heartbeat_seconds=self._heartbeat_seconds,
             config=self._config(),
+            repairs=self._repairs(),
         )
         if self._hub_has is None:
             self._hub_has = await self._read_back()

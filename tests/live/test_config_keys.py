@@ -103,7 +103,7 @@ async def in_this_process(pi: Configured, machine: Machine) -> AsyncIterator[Non
     try:
         async with Agent(settings.load(pi.device.settings), stop, machine) as agent:
             task = asyncio.create_task(agent.run())
-            await until(lambda: bool(agent.uplink.connected), "it is linked")
+            await until(lambda: bool(agent.link.connected), "it is linked")
             yield
             stop.set()
             await task

@@ -103,7 +103,7 @@ async def test_renewed_when_the_hubs_record_says_so(hub: TrustHub, device: NewDe
     stop = asyncio.Event()
     async with Agent(settings.load(device.settings), stop) as agent:
         running = asyncio.create_task(agent.run())
-        await until(lambda: bool(agent.uplink.connected), "linked")
+        await until(lambda: bool(agent.link.connected), "linked")
         await agent.renewer.record_changed(DeviceRecord(id="pi-1", groups=["berlin"]))
         hub.groups = ["munich"]
         await agent.renewer.record_changed(DeviceRecord(id="pi-1", groups=["munich"]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
-from edgeagent.actions import HOUR, Arguments, Context, Outcome, action, printable
+from edgeagent.actions import HOUR, Arguments, Context, Outcome, action
+from edgeagent.builtin._led import chosen
 from edgeagent.machine import Machine
 
 __all__ = ["RULES", "led_of"]
@@ -63,7 +63,7 @@ def led_of(machine: Machine) -> Path | None:
 async def _blink(context: Context, led: Path, seconds: float) -> Outcome:
     """Take the LED from the kernel, blink, and give it back."""
     trigger, brightness = led / "trigger", led / "brightness"
-    before = _chosen(trigger.read_text())
+    before = chosen(trigger.read_text())
     trigger.write_text("none")
     cancelled = asyncio.ensure_future(context.cancelled.wait())
     try:
@@ -76,9 +76,3 @@ async def _blink(context: Context, led: Path, seconds: float) -> Outcome:
         cancelled.cancel()
         trigger.write_text(before)
     return Outcome("succeeded")
-
-
-def _chosen(triggers: str) -> str:
-    """The kernel lists all triggers, the one that counts in brackets (Documentation/leds/leds-class)."""
-    found = re.search(r"\[([^\]\s]+)\]", triggers)
-    return found.group(1) if found else printable(triggers.strip()) or "none"
