@@ -29,7 +29,7 @@ from edgeagent.runtime import jittered
 from edgeagent.subjects import scopes_of
 from edgeagent.trust.signed import peek
 
-__all__ = ["DeviceStates", "alerts_of", "device_families"]
+__all__ = ["DeviceStates", "alerts_of", "device_families", "repairs_of"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -37,6 +37,8 @@ log = logging.getLogger("edgeagent.hub")
 READ_SECONDS = 300.0
 #: Outcomes that are remembered, so that one that is told twice counts once.
 OUTCOMES = 20_000
+#: The most repairs of a link that are believed.
+MAX_REPAIRS = 1 << 53
 _DAY = 86_400.0
 _CONFIG = subjects.kv(CONFIG_BUCKET, "")
 _ALERT_NAME = re.compile(NAME)
@@ -163,6 +165,9 @@ def device_families(states: DeviceStates, now: datetime) -> Iterator[Metric]:
     there = [known for known in devices if state_of(known, now) is not State.REVOKED]
     raised = [({"device": known.id, "alert": name, "severity": of}, 1.0) for known in there for name, of in alerts_of(known)]
     yield gauge("edgeagent_device_alert_active", "1 for each alert that is raised, as of the device's newest report.", raised)
+    mended = [({"device": known.id, "how": how}, count) for known in there for how, count in repairs_of(known)]
+    text = "Links that looked up and carried nothing, by what mended them, since the device's agent started."
+    yield counter("edgeagent_device_link_repairs_total", text, mended)
     ended = [({"device": device, "state": state}, count) for (device, state), count in list(states.outcomes.items())]
     text = "Commands that ended, by state, as far as this instance of the hub's services heard of it."
     yield counter("edgeagent_device_commands_total", text, ended)
@@ -190,6 +195,13 @@ def alerts_of(known: Known) -> list[tuple[str, str]]:
         return []
     good = (pair for pair in said.items() if _ALERT_NAME.match(pair[0]) and pair[1] in SEVERITIES)
     return list(islice(good, MAX_ALERTS))
+
+
+def repairs_of(known: Known) -> list[tuple[str, float]]:
+    """How often the device says that it mended its link, and how, as far as it is a number that can be."""
+    said = known.report.repairs if known.report else None
+    counts = {how: getattr(said, how) for how in ("dialled", "reloaded", "restarted")} if said else {}
+    return [(how, float(count)) for how, count in counts.items() if 0 <= count <= MAX_REPAIRS]
 
 
 def _days_left(known: Known, now: datetime) -> _Row | None:

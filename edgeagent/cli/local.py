@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RaisedAlert,
         SamplingStatus,
     )
+    from edgeagent.wire import LinkRepairs
 
 __all__ = ["add_to"]
 
@@ -106,6 +107,7 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
     if found.credentials and found.credentials.renewing:
         word = "renewing its credentials"
     lines.append(f"  hub      {was}{word}{heard}{f'  ({link.hub})' if link.hub else ''}")
+    lines += _repairs(link.repairs, now)
     lines += _enrolment(found.credentials, now)
     moved = f", because port {leaf.wished_port} was taken" if leaf.wished_port and leaf.port != leaf.wished_port else ""
     lines.append(
@@ -127,6 +129,12 @@ def describe(found: object, running: bool, now: datetime) -> list[str]:
         if problem.remedy:
             lines.append(f"           {problem.remedy}")
     return lines
+
+
+def _repairs(repairs: LinkRepairs, now: datetime) -> list[str]:
+    counts = {"dialled anew": repairs.dialled, "remote made anew": repairs.reloaded, "leaf restarted": repairs.restarted}
+    said = ", ".join(f"{what} {count} times" if count > 1 else what for what, count in counts.items() if count)
+    return [f"           repaired: {said}; the last {age(parse_rfc3339(repairs.time), now)}"] if said else []
 
 
 def _mqtt(mqtt: MqttStatus) -> str:

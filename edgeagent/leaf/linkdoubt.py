@@ -50,6 +50,7 @@ class LinkDoubt:
         self._failures, self._proven = 0, False
         self._not_before = self._restart_not_before = self._silent_not_before = float("-inf")
         self._questions, self._silent_since = 0, 0.0
+        self._is_first = True  # the next link is, since one was good
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -59,11 +60,13 @@ class LinkDoubt:
     def came(self) -> None:
         """The leaf connected to the hub."""
         self._failures, self._proven = 0, False
-        self._not_before = max(self._not_before, self._clock() + self._draw(0.0, SPREAD_SECONDS))
+        if self._is_first:
+            self._not_before = max(self._not_before, self._clock() + self._draw(0.0, SPREAD_SECONDS))
+        self._is_first = False
 
     def acknowledged(self) -> None:
         """The hub answered."""
-        self._failures, self._questions, self._proven = 0, 0, True
+        self._failures, self._questions, self._proven, self._is_first = 0, 0, True, True
         self._not_before = float("-inf")
         self._begin_anew()
 

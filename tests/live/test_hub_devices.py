@@ -142,6 +142,21 @@ def test_what_is_raised_is_shown_whatever_devices_say_is() -> None:
     assert len([row for row in rows if "many" in row]) == MAX_ALERTS == len(rows) - 2
 
 
+def test_repairs_of_links_are_counted_as_far_as_a_device_can_mean_them() -> None:
+    states, now = DeviceStates(None), datetime.now(timezone.utc)  # type: ignore[arg-type]  # nothing is asked
+    for device, said in {"pi-01": '{"dialled":2,"restarted":1}', "liar": f'{{"dialled":-1,"reloaded":{10**18}}}'}.items():
+        report = wire.decode(f'{{"id":"x","facts":{{}},"repairs":{said}}}'.encode(), wire.Report)
+        states.roster.devices[device] = Known(device, report=report)
+    text = rendered(lambda: device_families(states, now)).decode()
+    rows = [line for line in text.splitlines() if line.startswith("edgeagent_device_link_repairs_total{")]
+    assert rows == [
+        'edgeagent_device_link_repairs_total{device="pi-01",how="dialled"} 2.0',
+        'edgeagent_device_link_repairs_total{device="pi-01",how="reloaded"} 0.0',
+        'edgeagent_device_link_repairs_total{device="pi-01",how="restarted"} 1.0',
+        'edgeagent_device_link_repairs_total{device="liar",how="restarted"} 0.0',
+    ]
+
+
 def test_one_device_that_nobody_thought_of_leaves_out_only_itself() -> None:
     states, now = DeviceStates(None), datetime.now(timezone.utc)  # type: ignore[arg-type]  # nothing is asked
     for device, applied in (("pi-01", 1), ("bad", 1)):

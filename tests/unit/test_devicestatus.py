@@ -8,9 +8,11 @@ import pytest
 
 from edgeagent import settings, status
 from edgeagent.assembly.devicestatus import StatusKeeper
+from edgeagent.assembly.statusled import Light
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.hub.owner import Owner
 from edgeagent.status import CommandsStatus, LeafStatus, Problem, Status
+from edgeagent.wire import LinkRepairs
 
 URL = "nats-leaf://hub.example:7422"
 
@@ -117,6 +119,37 @@ async def test_expired_credentials_are_the_reason(tmp_path: Path, keyring: Owner
     give(tmp_path, keyring)
     kept.keeper.link_lost()
     assert "expired" not in kept.wrong()[0], "new ones were put there"
+
+
+async def test_what_an_led_shows(tmp_path: Path, keyring: Owner) -> None:
+    give(tmp_path, keyring)
+    kept, shown = Kept(tmp_path), list[Light]()
+    kept.keeper = StatusKeeper(kept.settings, "pi-01", [], shown.append)
+
+    def light() -> Light:
+        kept.keeper.close()
+        return shown[-1]
+
+    assert light() is Light.STARTING
+    kept.keeper.begun()
+    assert light() is Light.UNLINKED
+    kept.keeper.link_tried(None)
+    assert light() is Light.LINKED
+    kept.keeper.store_changed([Problem("the store takes nothing")])
+    assert light() is Light.TROUBLE
+    kept.keeper.store_changed([])
+    kept.keeper.link_tried(Failed("store it", "maximum bytes exceeded"))
+    assert light() is Light.TROUBLE, "the hub is there, and does not keep what it is sent"
+    kept.keeper.link_tried(Unreachable("store it", "no answer within 5 s"))
+    assert light() is Light.UNLINKED
+
+
+async def test_repairs_of_the_link_outlive_its_changes(tmp_path: Path) -> None:
+    kept, repairs = Kept(tmp_path), LinkRepairs(dialled=1, last="dialled", time="2026-11-21T11:55:00.000Z")
+    kept.keeper.link_repaired(repairs)
+    for change in (kept.keeper.link_lost, lambda: kept.keeper.link_tried(None), kept.keeper.link_lost):
+        change()
+        assert kept.read().link.repairs == repairs
 
 
 async def test_credentials_that_are_missing_or_none(tmp_path: Path) -> None:

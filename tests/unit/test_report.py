@@ -229,6 +229,36 @@ async def test_failures_are_retried_soon_at_first_and_then_ever_later(rig: Rig, 
     assert pauses == [2, 4, 8, 3600, 2]
 
 
+async def test_a_heartbeat_that_is_stuck_is_a_failed_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over a leaf that hangs and takes no byte: nats-py waits for it without an end."""
+    monkeypatch.setattr(report, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(report, "RETRY_SECONDS", 0.01)
+
+    async def stuck(*_: object) -> int:
+        await asyncio.get_running_loop().create_future()
+        return 0
+
+    monkeypatch.setattr(report, "published", stuck)
+    async with rig.running():
+        await rig.beats(2)
+    assert all(isinstance(error, Unreachable) and "took nothing" in error.why for error in rig.links)
+
+
+async def test_progress_is_expected_of_heartbeats_and_of_pauses(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the hub is away: a device that is offline makes progress, too."""
+    expected: list[float] = []
+    monkeypatch.setattr(rig.reporter._progress, "within", expected.append)
+    rig.reporter.set_intervals(heartbeat_seconds=900, facts_seconds=3600)
+    async with rig.running():
+        await rig.beats(1)
+        await until(lambda: len(expected) >= 2, "it pauses")
+        rig.reporter.link_came()
+        await rig.beats(2)
+    beat, pause, *_ = expected
+    assert beat == report.BEAT_SECONDS + report.SLACK_SECONDS
+    assert 0.9 * 900 <= pause - report.SLACK_SECONDS <= 1.1 * 900
+
+
 async def test_what_a_stream_refuses_is_no_success(rig: Rig) -> None:
     assert await published(rig.client, "edge.from.pi-01.report", b"1") == 1
     await rig.hub.jetstream().update_stream(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import Failed
-from edgeagent.runtime import Tasks, feed_watchdog, jittered, notify_systemd, stop_on_signals, unless
+from edgeagent.runtime import Progress, Tasks, feed_watchdog, jittered, notify_systemd, stop_on_signals, unless
+from tests.support.servers import until
 
 
 async def forever() -> None:
@@ -253,7 +254,7 @@ async def test_the_watchdog_is_fed_as_long_as_the_loop_turns(tmp_path: Path, mon
         systemd.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "20000")
-        feeding = asyncio.create_task(feed_watchdog())
+        feeding = asyncio.create_task(feed_watchdog(Progress()))
         loop = asyncio.get_running_loop()
         try:
             for _ in range(3):
@@ -262,9 +263,35 @@ async def test_the_watchdog_is_fed_as_long_as_the_loop_turns(tmp_path: Path, mon
             feeding.cancel()
 
 
+async def test_the_watchdog_is_not_fed_while_nothing_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    progress = Progress(lambda: now[0])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000")
+        progress.within(10)
+        now[0] = 11.0
+        feeding = asyncio.create_task(feed_watchdog(progress))
+        try:
+            await until(lambda: caplog.text.count("the link's probe is stuck") > 2, "it is said")
+            with pytest.raises(BlockingIOError):
+                systemd.recv(100)
+            progress.within(10)
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(systemd, 100), 60) == b"WATCHDOG=1"
+            now[0] = 99.0
+            progress.none()
+            assert not progress.is_late, "an agent that has not begun, or ended, has no probe"
+        finally:
+            feeding.cancel()
+
+
 async def test_no_watchdog_needs_no_feeding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
-    await asyncio.wait_for(feed_watchdog(), 60)
+    await asyncio.wait_for(feed_watchdog(Progress()), 60)
 
 
 def test_jitter_stays_within_its_part_and_spreads() -> None:

@@ -23,6 +23,7 @@ from edgeagent.status import (
     SamplingStatus,
     Status,
 )
+from edgeagent.wire import LinkRepairs
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -109,6 +110,21 @@ def test_described_for_people() -> None:
         "  groups   berlin, kitchen",
         "  waiting  nothing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("repairs", "line"),
+    [
+        (LinkRepairs(dialled=2, last="dialled", time="2026-11-21T11:55:00.000Z"), "dialled anew 2 times; the last 5m ago"),
+        (
+            LinkRepairs(dialled=1, reloaded=1, restarted=3, last="restarted", time="2026-11-21T10:00:00Z"),
+            "dialled anew, remote made anew, leaf restarted 3 times; the last 2h ago",
+        ),
+    ],
+)
+def test_what_was_done_for_the_link(repairs: LinkRepairs, line: str) -> None:
+    said = describe(made(link=LinkStatus(up=True, since="2026-11-21T11:00:00Z", repairs=repairs)), True, NOW)
+    assert said[2] == f"           repaired: {line}"
 
 
 @pytest.mark.parametrize(
