@@ -43,6 +43,8 @@ PROVED_OTHERWISE = {
     "edgeagent.__main__": "tests/support/fleet.py runs `python -m edgeagent`",
     "edgeagent.assembly.agent": "tests/live/test_device.py runs it as a program",
     "edgeagent.assembly.deviceloop": "tests/live/test_device.py runs it as a program, through edgeagent.assembly.agent",
+    "edgeagent.assembly.devicelink": "tests/live/test_device.py and test_renewal.py, as the link of a real agent",
+    "edgeagent.assembly.linkproblems": "tests/unit/test_devicestatus.py reads its words in the status file",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.mcuactions": "tests/live/test_mcu_fleet.py adds and removes one from afar",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",

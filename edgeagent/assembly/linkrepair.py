@@ -75,26 +75,28 @@ class LinkRepair:
         while True:
             await self._failed.wait()
             self._failed.clear()
-            step = await self._judge()
+            step, why = await self._judge()
             if step is not None:
+                log.warning("%s: it %s", why, _DOES[step])
                 await self._take(step)
 
-    async def _judge(self) -> Step | None:
-        """What the failed heartbeat asks for, by what the leaf says of its link now."""
+    async def _judge(self) -> tuple[Step | None, str]:
+        """What the failed heartbeat asks for, by what the leaf says of its link now, and why."""
         links = self._links
         linked = await self._uplink.look()
         if links != self._links or self._is_visiting() or self._failing_since is None:
-            return None  # it was sent over an older link, or the link is good again
+            return None, ""  # it was sent over an older link, or the link is good again
         if linked is None:
-            return self._doubt.silent() if self._leaf.process_id() == self._answered_pid else None
+            # One that has not answered yet may still be reading its store.
+            is_known = self._leaf.process_id() == self._answered_pid
+            return self._doubt.silent() if is_known else None, "the leaf has long answered nobody"
         self._answered_pid = self._leaf.process_id() or 0
         if linked:
-            return self._doubt.unanswered()
+            return self._doubt.unanswered(), "the hub acknowledges nothing although the leaf is linked"
         self._doubt.unlinked()
-        return None
+        return None, ""
 
     async def _take(self, step: Step) -> None:
-        log.warning("no heartbeat is acknowledged although the leaf is linked, as far as it says: it %s", _DOES[step])
         try:
             if step is Step.DIAL:
                 await end_link(self._system)
@@ -129,7 +131,7 @@ class LinkRepair:
             return
         steps = ", ".join(f"{_DID[step]}{f' {count} times' if count > 1 else ''}" for step, count in done.items())
         seconds = round(time.monotonic() - since)
-        text = f"the hub acknowledged nothing for {duration(seconds)} over a link that looked good: the leaf {steps}"
+        text = f"no heartbeat was acknowledged for {duration(seconds)}, until the leaf {steps}"
         severity = "warning" if done[Step.RESTART] else "info"
         self._tell(severity, "link.repaired", text, seconds=seconds, **{step.value: done[step] for step in Step})
 
