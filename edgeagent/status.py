@@ -30,10 +30,11 @@ __all__ = [
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """what: what is wrong, one sentence. remedy: the next step."""
+    """what: what is wrong, one sentence. remedy: the next step. about: ``link`` or ``leaf`` where it is of one of these; empty: of another part."""
 
     what: str
     remedy: str = ""
+    about: str = ""
 
 
 class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
+
 from edgeagent import __version__, status
 from edgeagent.assembly.renewal import renew_at
 from edgeagent.assembly.renewer import Renewer, known
@@ -187,6 +189,9 @@ class StatusKeeper:
             self._write()
 
     def _unlinked(self, error: EdgeError | None = None) -> Problem:
+        return msgspec.structs.replace(self._why_unlinked(error), about="link")
+
+    def _why_unlinked(self, error: EdgeError | None) -> Problem:
         if not self._settings.hub.urls:
             return Problem("no hub is set: this device stays on its own", "set `hub.urls` in agent.toml and restart the agent")
         path = self._settings.credentials_file
@@ -242,7 +247,10 @@ class StatusKeeper:
             *self._look_at_ways(),
             *self._broker_problems,
         )
-        return list(dict.fromkeys(problem for problem in found if problem))
+        known: dict[str, Problem] = {}
+        for problem in filter(None, found):
+            known.setdefault(problem.what, problem)
+        return list(known.values())
 
     def _write(self) -> None:
         with contextlib.suppress(EdgeError):
