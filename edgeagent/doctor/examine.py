@@ -57,9 +57,8 @@ def _wait(
 ) -> None:
     end, pause = time.monotonic() + limit, 2 * TELL_SECONDS
     while True:
-        left = max(0.0, end - time.monotonic())
-        _, waiting = concurrent.futures.wait(begun.values(), min(pause, left))
-        if not waiting or not left:
+        _, waiting = concurrent.futures.wait(begun.values(), min(pause, max(0.0, end - time.monotonic())))
+        if not waiting or time.monotonic() >= end:
             return
         on_wait([check.name for check in checks if any(begun[read] in waiting for read in check.reads)])
         pause = TELL_SECONDS
