@@ -6,13 +6,16 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeagent import settings
 from edgeagent.cli.findings import show
 from edgeagent.cli.options import SettingsFile
+
+if TYPE_CHECKING:
+    from edgeagent.assembly.findings import Finding
 
 __all__ = ["add_to"]
 
@@ -33,7 +36,17 @@ def doctor(settings_file: SettingsFile = None, as_json: Annotated[bool, typer.Op
 
     with _progress() as tell:
         findings = examine(Patient.load(partial(settings.load, settings_file)), on_wait=tell)
-    show(findings, as_json=as_json)
+    show(findings, as_json=as_json, last=_summary(findings))
+
+
+def _summary(findings: list[Finding]) -> str:
+    levels = [finding.level for finding in findings]
+    wrong, warn, unknown = (levels.count(level) for level in ("wrong", "warn", "unknown"))
+    parts = [f"{wrong} wrong"] if wrong else ["nothing wrong"]
+    parts += [f"{warn} to look at"] if warn else []
+    parts += [f"{unknown} not known: `sudo edgeagent doctor` sees more"] if unknown else []
+    first = "; begin at the top: it is often why the rest is" if wrong > 1 else ""
+    return f"{' · '.join(parts)}{first}"
 
 
 @contextlib.contextmanager

@@ -24,8 +24,8 @@ _COLOURS = {"good": "green", "warn": "yellow", "wrong": "red", "unknown": "cyan"
 _LEVEL, _NAME = 7, 13
 
 
-def show(findings: Sequence[Finding], *, as_json: bool = False) -> None:
-    """Print them, and exit with 1 when something is wrong."""
+def show(findings: Sequence[Finding], *, as_json: bool = False, last: str = "") -> None:
+    """Print them, and exit with 1 when something is wrong. last: a line for people after them; empty: none."""
     if as_json:
         print(json_text([_record(finding) for finding in findings], indent=2))
     else:
@@ -35,6 +35,8 @@ def show(findings: Sequence[Finding], *, as_json: bool = False) -> None:
             typer.echo(typer.style(word[:_LEVEL], fg=_COLOURS[finding.level]) + word[_LEVEL:])
             for line in rest:
                 typer.echo(line)
+        if last:
+            typer.echo(last)
     if any(finding.level == "wrong" for finding in findings):
         raise typer.Exit(1)
 

@@ -62,12 +62,15 @@ class Patient:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that a check may say. text, remedy: with the names of values in braces. means: more about it, for docs/doctor.md."""
+    """One thing that a check may say. text, remedy: with the names of values in braces. For docs/doctor.md are means: more about it; and
+    shown: what stands there in the place of a text that says too little without its values.
+    """
 
     level: Level
     text: str
     remedy: str = ""
     means: str = ""
+    shown: str = ""
 
     def __call__(self, **values: object) -> Finding:
         return Finding(self.level, self.text.format(**values), self.remedy.format(**values))

@@ -19,18 +19,24 @@ from edgeagent.places import is_there
 
 __all__ = ["FILES", "SETTINGS", "File", "Owned", "judge_files", "judge_settings", "read_files", "read_settings"]
 
-GOOD = Case("good", "{id}, by {path}")
-DEFAULTS = Case("good", "{id}, all defaults ({path} is not there)")
+GOOD = Case("good", "this is {id}, by {path}")
+DEFAULTS = Case("good", "this is {id}, all defaults ({path} is not there)")
 NOT_INSTALLED = Case(
     "wrong",
     "edgeagent is not installed on this machine: there is neither {path} nor {state}",
     "`sudo edgeagent install --hub HOST --token TOKEN` makes it a device; on the hub's machine it is `edgeagent hub doctor`",
 )
-BROKEN = Case("wrong", "{what}: {why}", "{remedy}", "The other checks are left out then, but for those that need no settings.")
-NAMELESS = Case("wrong", "{why}", "{remedy}")
+BROKEN = Case(
+    "wrong",
+    "cannot {what}: {why}",
+    "{remedy}",
+    "The other checks are left out then, but for those that need no settings.",
+    shown="agent.toml, or what the enrolment left, can't be used: {why}",
+)
+NAMELESS = Case("wrong", "{why}", "{remedy}", shown="it can't be told which device this is: {why}")
 HIDDEN = Case("unknown", "only root and the agent may read {path}", "`sudo edgeagent doctor`")
 
-OWN = Case("good", "{state} and what is in it is the agent's alone")
+OWN = Case("good", "nobody else can read {state}, or change the settings")
 OPEN = Case(
     "wrong",
     "others on this machine can {do} {path} (mode {mode})",
@@ -82,7 +88,7 @@ def judge_settings(patient: Patient) -> Iterator[Finding]:
     if problem is not None:
         refused = isinstance(problem, Refused)
         path = problem.what.removeprefix("read ")
-        yield HIDDEN(path=path) if refused else BROKEN(what=problem.what, why=problem.why, remedy=problem.remedy)
+        yield HIDDEN(path=path) if refused else _broken(problem)
         return
     if not patient.is_installed:
         yield NOT_INSTALLED(path=own.source, state=own.state_folder)
@@ -94,6 +100,11 @@ def judge_settings(patient: Patient) -> Iterator[Finding]:
         return
     there = own.source is not None and is_there(own.source)
     yield (GOOD if there else DEFAULTS)(id=name, path=own.source)
+
+
+def _broken(problem: EdgeError) -> Finding:
+    """Whatever settings and enrolment need; the first words of the error say which file."""
+    return BROKEN(what=problem.what, why=problem.why, remedy=problem.remedy or "see docs/settings.md")
 
 
 def read_files(patient: Patient) -> Owned:

@@ -66,7 +66,7 @@ TLS_STRANGER = Case(
 TLS_BROKEN = Case(
     "wrong", "{url} does not speak TLS as it should ({why})", "check the address and the port in `hub.urls`: is it the hub's?"
 )
-TLS_UNREADABLE = Case("wrong", "{why}", "{remedy}")
+TLS_UNREADABLE = Case("wrong", "{authorities} can't be used: {why}", "{remedy}")
 
 #: X509_V_ERR_* of OpenSSL (x509_vfy.h).
 _DISTRUST = {9: TLS_EARLY, 10: TLS_EXPIRED, 62: TLS_NAME, 64: TLS_NAME}
@@ -136,7 +136,9 @@ def _distrusted(way: Way, each: Reached) -> Finding:
         error = each.unreadable
         refused = isinstance(error, Refused)
         return (
-            ONLY_ROOT(what=way.authorities) if refused else TLS_UNREADABLE(why=str(error).partition(". ")[0], remedy=error.remedy)
+            ONLY_ROOT(what=way.authorities)
+            if refused
+            else TLS_UNREADABLE(authorities=way.authorities, why=error.why, remedy=error.remedy)
         )
     code, words = each.distrust or (0, "")
     case = _DISTRUST.get(code, TLS_STRANGER if code else TLS_BROKEN)

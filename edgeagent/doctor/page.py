@@ -57,7 +57,8 @@ def _table(cases: list[Case]) -> Iterator[str]:
     yield "| | it says | what to do |\n|---|---|---|"
     for case in cases:
         means = f" {case.means}" if case.means else ""
-        yield f"| {_WORDS[case.level]} | {_shown(case.text)}.{means} | {as_sentence(_shown(case.remedy))}. |"
+        remedy = "What stands with it." if case.remedy == "{remedy}" else f"{as_sentence(_shown(case.remedy))}."
+        yield f"| {_WORDS[case.level]} | {_shown(case.shown or case.text)}.{means} | {remedy} |"
     yield ""
 
 

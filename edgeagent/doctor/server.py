@@ -17,7 +17,7 @@ from edgeagent.natsserver.binary import Binary
 __all__ = ["SERVER", "Program", "judge", "made_for", "read"]
 
 GOOD = Case("good", "{version} at {path}")
-UNUSABLE = Case("wrong", "{what}: {why}", "{remedy}")
+UNUSABLE = Case("wrong", "cannot {what}: {why}", "{remedy}", shown="there is none, or it can't be used: {why}")
 FOREIGN = Case(
     "wrong",
     "{path} is for {theirs}, and this machine is {ours}",

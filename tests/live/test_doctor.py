@@ -365,3 +365,4 @@ def test_the_command_line(device: Doctored) -> None:
     device.settings.chmod(0o644)
     said = cli("doctor", "--settings", str(device.settings))
     assert said.code == 0 and "ok     link         the hub acknowledged just now" in said.out
+    assert said.out.splitlines()[-1].startswith("nothing wrong")

@@ -293,7 +293,7 @@ def test_programs() -> None:
     (foreign,) = server.judge(Program(problem=problem, path=Path("/n"), made_for="x86_64", ours="aarch64"), leaf_runs)
     assert foreign.text == "/n is for x86_64, and this machine is aarch64"
     (other,) = server.judge(Program(problem=problem, path=Path("/n"), made_for="arm", ours="aarch64"), leaf_runs)
-    assert (other.text, other.remedy) == ("run it: Exec format error", "install it")
+    assert (other.text, other.remedy) == ("cannot run it: Exec format error", "install it")
     found = Program(found=server.Binary(path=Path("/n"), version="2.16.0"))
     assert said(server.judge(found, leaf_runs)) == [("warn", "2.16.0 at /n, and the leaf still runs 2.15.1")]
     assert levels(server.judge(found, replace(leaf_runs, server_name="hub"))) == ["good"], "that is another's"
@@ -317,7 +317,7 @@ def test_a_machine_without_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
     broken = SettingsProblem("use agent.toml", ["leaf.port: no number"], "mend it")
     first = examine(patient(tmp_path, problem=broken))[0]
-    assert (first.level, first.text, first.remedy) == ("wrong", "use agent.toml: leaf.port: no number", "mend it")
+    assert (first.level, first.text, first.remedy) == ("wrong", "cannot use agent.toml: leaf.port: no number", "mend it")
     assert examine(patient(tmp_path, problem=Refused("read /etc/a.toml", "permission denied")))[0].level == "unknown"
 
 
