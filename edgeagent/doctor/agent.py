@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from edgeagent.assembly.findings import Finding
-from edgeagent.doctor.check import ONLY_ROOT, Case, Check, Patient
+from edgeagent.doctor.check import ONLY_ROOT, Case, Check, Patient, times
 from edgeagent.doctor.observed import Observed, observed
 from edgeagent.doctor.systemd import Unit, show
 from edgeagent.status import Status
@@ -17,7 +17,7 @@ __all__ = ["ACTIONS", "AGENT", "judge", "judge_actions", "read_actions"]
 ACTIONS_UNIT = "edgeagent-actions.socket"
 
 GOOD = Case("good", "{id} runs edgeagent {version} since {since}")
-NEVER = Case("wrong", "it does not run, and has not since this machine started", "{start}")
+NEVER = Case("wrong", "it does not run", "{start}")
 DOWN = Case("wrong", "it does not run; it was last heard {ago}", "{start}")
 FAILING = Case(
     "wrong",
@@ -26,7 +26,7 @@ FAILING = Case(
 )
 RESTARTED = Case(
     "warn",
-    "it runs, and systemd had to start it anew {count} times",
+    "it runs, and systemd had to start it anew: {times}",
     "`journalctl -u edgeagent | grep -i -e watchdog -e main.process` shows when and why",
     "Systemd starts it anew when it ended, or when it did not answer the watchdog for a minute.",
 )
@@ -76,7 +76,7 @@ def _running(found: Observed, seen: Status) -> Iterator[Finding]:
     if seen.version != found.version:
         worries.append(STALE(running=seen.version, version=found.version))
     if found.agent.restarts:
-        worries.append(RESTARTED(count=found.agent.restarts))
+        worries.append(RESTARTED(times=times(found.agent.restarts)))
     worries += [TROUBLE(what=each.what, remedy=each.remedy) for each in seen.problems if not each.about]
     since = duration((_moment(found) - parse_rfc3339(seen.started)).total_seconds())
     yield from worries or [GOOD(id=seen.id, version=seen.version, since=since)]

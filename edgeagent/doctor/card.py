@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgeagent.assembly.findings import Finding
 from edgeagent.builtin import _block
 from edgeagent.doctor.check import Case, Check, Patient
-from edgeagent.doctor.disk import home_of, read_mounts
+from edgeagent.doctor.disk import read_mounts
 from edgeagent.machine import Machine
 from edgeagent.times import duration
 
@@ -46,6 +46,8 @@ GARBLED = Case(
     "The kernel tries again, so nothing is lost yet. Only root can see it, and only where the kernel counts (debugfs).",
 )
 
+#: Where raspi-config's overlay keeps the card.
+_LOWER = ("/media/root-ro", "/lower")
 _DATA_ERRORS = re.compile(r"^# Data (?:CRC|Timeout)[^:]*:\s*(\d+)", re.MULTILINE)
 
 
@@ -68,11 +70,10 @@ class Card:
 
 def read(patient: Patient) -> Card | None:
     """None where there is no disk behind the state folder, or the kernel does not show it."""
-    folder, mounts, _ = read_mounts(patient)
-    home = home_of(mounts, folder)
+    found = read_mounts(patient)
+    home = found.home
     if home is not None and home.kind == "overlay":
-        lower = next((each for each in mounts if each.point in ("/media/root-ro", "/lower")), None)
-        home = lower or home
+        home = next((each for each in found.mounts if each.point in _LOWER), home)
     machine = patient.machine
     disk = _block.find(machine, home.device, home.source) if home else None
     if home is None or disk is None:

@@ -18,7 +18,7 @@ from edgeagent.machine import Machine
 from edgeagent.places import is_there
 from edgeagent.settings import Settings
 
-__all__ = ["ONLY_ROOT", "Case", "Check", "Patient", "size_of"]
+__all__ = ["ONLY_ROOT", "Case", "Check", "Patient", "size_of", "times"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +104,8 @@ def size_of(count: float) -> str:
     while count >= 1024 and power < len(_UNITS) - 1:
         count, power = count / 1024, power + 1
     return f"{count:.1f} {_UNITS[power]}" if power else f"{count:.0f} B"
+
+
+def times(count: int) -> str:
+    """``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count} times"

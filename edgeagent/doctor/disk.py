@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,20 @@ from edgeagent.leaf import storelimit
 from edgeagent.leaf.storelimit import StoreLimit
 from edgeagent.places import is_there
 
-__all__ = ["DISK", "STORE", "WRITABLE", "Held", "Room", "home_of", "judge_store", "judge_writable", "read", "read_mounts", "room"]
+__all__ = [
+    "DISK",
+    "STORE",
+    "WRITABLE",
+    "Held",
+    "Mounted",
+    "Room",
+    "home_of",
+    "judge_store",
+    "judge_writable",
+    "read",
+    "read_mounts",
+    "room",
+]
 
 #: Below so much nothing useful can be written, in bytes and files; nats-server stops storing at ENOSPC.
 LEAST_BYTES, LEAST_FILES = 8 << 20, 100
@@ -58,6 +71,7 @@ OVERLAY = Case(
     "{folder} is on an overlay whose upper layer can't be seen from here: what is stored may not stay",
     "in a container: put the state folder on a volume",
 )
+_IN_MEMORY = ("tmpfs", "ramfs")
 _OVERLAYROOT = "switch the overlay off (`sudo raspi-config`, Performance Options, Overlay File System), or give {folder} a partition of its own"
 _TMPFS = "mount a disk at {folder}, or set `paths.state` in agent.toml to a folder on one"
 
@@ -98,6 +112,18 @@ class Held:
     hidden: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mounted:
+    """folder: the state folder, with links resolved. home: the mount that it is on; None: not known. upper: the upper layer of an overlay
+    there, empty where it can't be seen from here. command_line: the kernel's."""
+
+    folder: Path
+    mounts: tuple[Mount, ...]
+    home: Mount | None
+    upper: str = ""
+    command_line: str = ""
+
+
 def read(patient: Patient) -> Room:
     folder = nearest(patient.settings.state_folder)
     found = os.statvfs(folder)
@@ -131,41 +157,48 @@ def room(found: Room) -> Iterator[Finding]:
         yield DISK_GOOD(**values)
 
 
-def read_mounts(patient: Patient) -> tuple[Path, list[Mount], str]:
-    """The state folder with links resolved, what is mounted, and the kernel's command line."""
-    folder = nearest(patient.settings.state_folder).resolve()
-    return folder, _mounts.table(patient.machine), patient.machine.text("/proc/cmdline") or ""
+def read_mounts(patient: Patient) -> Mounted:
+    folder, machine = nearest(patient.settings.state_folder).resolve(), patient.machine
+    mounts = _mounts.table(machine)
+    home = home_of(mounts, folder)
+    upper = _upper(home) if home else ""
+    # The path is of whoever mounted it: in a container it means nothing, or something else.
+    seen = upper if upper.startswith("/") and is_there(machine.path(upper)) else ""
+    return Mounted(folder=folder, mounts=tuple(mounts), home=home, upper=seen, command_line=machine.text("/proc/cmdline") or "")
 
 
-def home_of(mounts: list[Mount], folder: Path) -> Mount | None:
+def _upper(mount: Mount) -> str:
+    return next((option.partition("=")[2] for option in mount.options if option.startswith("upperdir=")), "")
+
+
+def home_of(mounts: Sequence[Mount], folder: Path) -> Mount | None:
     """The mount that a folder is on: of the last of those at the nearest point."""
     points = [str(each) for each in (folder, *folder.parents)]
     fitting = [mount for mount in mounts if mount.point in points]
     return max(reversed(fitting), key=lambda mount: len(mount.point), default=None)
 
 
-def judge_writable(found: tuple[Path, list[Mount], str]) -> Iterator[Finding]:
-    folder, mounts, command_line = found
-    home = home_of(mounts, folder)
+def judge_writable(found: Mounted) -> Iterator[Finding]:
+    folder, home = found.folder, found.home
     if home is None:
         return
     if "ro" in home.options:
         yield READ_ONLY(folder=folder, point=home.point, kind=home.kind)
-    elif home.kind in ("tmpfs", "ramfs"):
+    elif home.kind in _IN_MEMORY:
         yield FLEETING(folder=folder, kind=home.kind, remedy=_TMPFS.format(folder=folder))
     elif home.kind == "overlay":
-        yield _overlay(folder, mounts, home, command_line)
+        yield _overlay(found, home)
     else:
         yield STAYS(folder=folder, kind=home.kind)
 
 
-def _overlay(folder: Path, mounts: list[Mount], home: Mount, command_line: str) -> Finding:
-    upper = next((option.partition("=")[2] for option in home.options if option.startswith("upperdir=")), "")
-    below = home_of(mounts, Path(upper)) if upper.startswith("/") else None
-    # raspi-config: overlayroot=tmpfs since Bookworm, boot=overlay before; initramfs then keeps the upper layer out of sight.
-    in_memory = home.point == "/" and ("overlayroot=tmpfs" in command_line or "boot=overlay" in command_line.split())
-    if in_memory or (below is not None and below.kind in ("tmpfs", "ramfs")):
-        return FLEETING(folder=folder, kind="an overlay in memory", remedy=_OVERLAYROOT.format(folder=folder))
+def _overlay(found: Mounted, home: Mount) -> Finding:
+    folder, words = found.folder, found.command_line.split()
+    below = home_of(found.mounts, Path(found.upper)) if found.upper else None
+    # raspi-config: overlayroot=tmpfs since Bookworm, boot=overlay before, when initramfs kept the upper layer out of sight.
+    asked = home.point == "/" and any(word == "boot=overlay" or word.startswith("overlayroot=tmpfs") for word in words)
+    if asked or (below is not None and below.kind in _IN_MEMORY):
+        return FLEETING(folder=folder, kind="an overlay", remedy=_OVERLAYROOT.format(folder=folder))
     if below is None or below == home or below.kind == "overlay":
         return OVERLAY(folder=folder)
     return STAYS(folder=folder, kind=f"an overlay on {below.kind}")

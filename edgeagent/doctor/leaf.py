@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 from edgeagent.assembly.findings import Finding
 from edgeagent.doctor import linkprobe
-from edgeagent.doctor.check import Case, Check
+from edgeagent.doctor.check import Case, Check, times
 from edgeagent.doctor.leafport import Answering, answering
 from edgeagent.doctor.linkprobe import Probed
 from edgeagent.doctor.observed import Observed, observed
@@ -25,7 +25,7 @@ OTHER = Case(
     "end that one, or set another `leaf.port` in agent.toml; then restart the agent and its leaf",
 )
 FAILING = Case("wrong", "its unit does not stay up: {why}", "`journalctl -u edgeagent-leaf -n 50` shows what it said")
-RESTARTED = Case("warn", "it runs, and had to be started anew {count} times", "why it ended: {log}")
+RESTARTED = Case("warn", "it runs, and had to be started anew: {times}", "why it ended: {log}")
 
 LINKED = Case("good", "the hub acknowledged just now, in {milliseconds:.0f} ms")
 SAID = Case("good", "linked since {since}, last acknowledged {ago}")
@@ -49,7 +49,7 @@ def judge(found: Observed, leaf: Answering) -> Iterator[Finding]:
     if leaf.is_ours:
         restarts = found.seen.leaf.restarts if found.seen and found.is_running else 0
         count = restarts or found.leaf.restarts
-        yield RESTARTED(count=count, log=found.log) if count else GOOD(version=leaf.version, url=url)
+        yield RESTARTED(times=times(count), log=found.log) if count else GOOD(version=leaf.version, url=url)
     elif leaf.server_name:
         yield OTHER(name=leaf.server_name, url=url)
     elif found.leaf.is_failing:

@@ -10,6 +10,7 @@ from functools import partial
 from edgeagent.assembly.findings import Finding
 from edgeagent.doctor import aside
 from edgeagent.doctor.check import ONLY_ROOT, Case, Check, Patient
+from edgeagent.doctor.observed import running
 from edgeagent.doctor.probe import Reached, probe
 from edgeagent.errors import Refused
 from edgeagent.times import duration
@@ -85,9 +86,9 @@ class Way:
 def read(patient: Patient) -> Way:
     own = patient.settings
     hidden = not patient.may_look
-    if hidden and not own.hub.urls:
-        return Way(now=patient.now(), hidden=True)
-    urls = list(dict.fromkeys(own.hub.urls))[:MOST_ADDRESSES]
+    seen = running(patient) if hidden and not own.hub.urls else None
+    known = seen.link.hub.split(", ") if seen and seen.link.hub else own.hub.urls
+    urls = list(dict.fromkeys(known))[:MOST_ADDRESSES]
     authorities = None if hidden else own.authorities_file
     begun = [aside.start(partial(probe, url, own.hub.proxy, authorities)) for url in urls]
     tried = tuple(future.result() for future in begun)

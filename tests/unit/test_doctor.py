@@ -66,7 +66,7 @@ def agent_says(**changes: Any) -> list[tuple[str, str]]:
 
 def test_the_agent() -> None:
     assert agent_says() == [("good", "pi-01 runs edgeagent 1.0 since 1d")]
-    assert agent_says(seen=None, is_running=False) == [("wrong", "it does not run, and has not since this machine started")]
+    assert agent_says(seen=None, is_running=False) == [("wrong", "it does not run")]
     assert agent_says(is_running=False) == [("wrong", "it does not run; it was last heard 1m ago")]
     assert agent_says(seen=None, is_running=False, unreadable="/run/x")[0][0] == "unknown"
     assert agent_says(version="2.0") == [("warn", "edgeagent 1.0 runs, and 2.0 is installed")]
@@ -98,7 +98,7 @@ def test_a_unit_that_does_not_stay_up(shown: str, expected: str) -> None:
 
 
 def test_units_that_restarted_or_are_off() -> None:
-    assert agent_says(agent=replace(UNIT, restarts=7)) == [("warn", "it runs, and systemd had to start it anew 7 times")]
+    assert agent_says(agent=replace(UNIT, restarts=7)) == [("warn", "it runs, and systemd had to start it anew: 7 times")]
     assert agent_says(agent=replace(UNIT, enabled="disabled"))[1] == ("warn", "it does not start when the machine does")
     assert not parse("x", "LoadState=not-found\nActiveState=inactive").is_loaded
     assert not parse("x", "").is_loaded and parse("x", "NRestarts=x").restarts == 0
@@ -130,7 +130,7 @@ def test_the_leaf() -> None:
     (external,) = leaf.judge(replace(OBSERVED, external=True), nobody)
     assert "by itself" in managed.remedy and external.remedy.startswith("`sudo systemctl start edgeagent-leaf`")
     restarted = _status(leaf=LeafStatus(mode="managed", state="running", restarts=3))
-    assert said(leaf.judge(replace(OBSERVED, seen=restarted), ours)) == [("warn", "it runs, and had to be started anew 3 times")]
+    assert said(leaf.judge(replace(OBSERVED, seen=restarted), ours)) == [("warn", "it runs, and had to be started anew: 3 times")]
 
 
 def test_the_link() -> None:

@@ -15,6 +15,7 @@ from edgeagent.doctor.check import Patient
 from edgeagent.doctor.probe import Reached
 from edgeagent.errors import Refused
 from edgeagent.leaf.storelimit import StoreLimit
+from edgeagent.schema import PathSettings
 from edgeagent.settings import Settings
 from tests.support import fakeroot
 
@@ -105,15 +106,21 @@ _OVERLAY = "30 1 0:30 / / rw - overlay overlay rw,lowerdir=/low,upperdir={}"
         ("30 1 179:2 / / rw,noatime - ext4 /dev/mmcblk0p2 rw", "good"),
         ("30 1 179:2 / / ro,noatime - ext4 /dev/mmcblk0p2 rw", "wrong"),
         ("30 1 179:2 / / rw,noatime - ext4 /dev/mmcblk0p2 ro,errors=remount-ro", "wrong"),
-        ("30 1 0:30 / / rw - overlay o rw\n31 30 179:3 / /var/lib/edgeagent rw - ext4 /dev/mmcblk0p3 rw", "good"),
+        ("30 1 0:30 / / rw - overlay o rw\n31 30 179:3 / {state} rw - ext4 /dev/mmcblk0p3 rw", "good"),
         (_OVERLAY.format("/media/up") + "\n31 30 0:31 / /media rw - tmpfs tmpfs rw", "wrong"),
         (_OVERLAY.format("/media/up") + "\n31 30 8:1 / /media rw - ext4 /dev/sda1 rw", "good"),
         (_OVERLAY.format("/var/lib/docker/up"), "warn"),
+        (_OVERLAY.format("/tmp/of/the/host") + "\n31 30 0:31 / /tmp rw - tmpfs tmpfs rw", "warn"),
     ],
 )
-def test_where_the_state_folder_is(mounts: str, level: str) -> None:
-    found = (Path("/var/lib/edgeagent"), disk._mounts.parse(mounts), "")
-    assert levels(disk.judge_writable(found)) == [level]
+def test_where_the_state_folder_is(mounts: str, level: str, tmp_path: Path) -> None:
+    state = (tmp_path / "state").resolve()
+    state.mkdir()
+    root = (
+        fakeroot.pi_4(tmp_path / "pi").write("/proc/self/mountinfo", mounts.replace("{state}", str(state))).folder_at("/media/up")
+    )
+    settings = Settings(source=tmp_path / "agent.toml", paths=PathSettings(state="state"))
+    assert levels(disk.judge_writable(disk.read_mounts(Patient(settings=settings, machine=root.machine)))) == [level]
 
 
 CARD = card.Card(now=NOW, disk="mmcblk0", kind="sd", device="mmcblk0p2")
