@@ -11,6 +11,7 @@ from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable
 
 __all__ = [
+    "UNACKNOWLEDGED",
     "BrokerStatus",
     "CollectorStatus",
     "CommandsStatus",
@@ -27,6 +28,10 @@ __all__ = [
     "read",
     "write",
 ]
+
+
+#: How the problem with a link begins of which nothing better is known.
+UNACKNOWLEDGED = "the hub does not acknowledge"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
 from edgeagent.status import (
+    UNACKNOWLEDGED,
     BrokerStatus,
     CommandsStatus,
     CredentialsStatus,
@@ -207,7 +208,7 @@ class StatusKeeper:
         why = found.why if found else error.why if error else ""
         remedy = found.remedy if found and found.remedy else "check the network and the hub"
         return _bad_credentials(path) or Problem(
-            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
+            f"{UNACKNOWLEDGED} ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
             f"{remedy}; the leaf's log: {self._leaf_log()}",
         )
 

@@ -12,7 +12,7 @@ from edgeagent.doctor.leafport import Answering, answering
 from edgeagent.doctor.linkprobe import Probed
 from edgeagent.doctor.observed import Observed, observed
 from edgeagent.natsserver import ports
-from edgeagent.status import LinkStatus
+from edgeagent.status import UNACKNOWLEDGED, LinkStatus
 from edgeagent.times import age, duration, parse_rfc3339
 
 __all__ = ["LEAF", "LINK", "judge", "judge_link"]
@@ -87,10 +87,10 @@ def _unlinked(found: Observed, link: LinkStatus) -> Finding:
 
 
 def _cause(found: Observed) -> tuple[str, str]:
-    """Why, and the remedy: by the leaf's log, else as the agent says; empty: neither knows."""
-    if found.link is not None:
-        return found.link.why, found.link.remedy
+    """Why, and the remedy: as the agent says, where it knows more than that nobody answers, else by the leaf's log; empty: neither knows."""
     told = [each for each in found.seen.problems if each.about == "link"] if found.seen else []
+    if found.link is not None and not (told and not told[0].what.startswith(UNACKNOWLEDGED)):
+        return found.link.why, found.link.remedy
     return (told[0].what, told[0].remedy) if told else ("", "")
 
 

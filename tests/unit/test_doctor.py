@@ -148,6 +148,9 @@ def test_the_link() -> None:
     )
     (logged,) = link(seen=down, link=LinkFailure(why="it does not accept the login"))
     assert logged.text.endswith(": it does not accept the login") and "/x/leaf.log" in logged.remedy
+    revoked = _status(link=LinkStatus(up=False, hub="h"), problems=[Problem("it was revoked", "ask", "link")])
+    (known,) = link(seen=revoked, link=LinkFailure(why="it does not accept the login"))
+    assert known.text.endswith(": it was revoked") and known.remedy == "ask"
     assert link(is_running=False) == [] and link(seen=_status(link=LinkStatus(up=False))) == []
 
 

@@ -110,7 +110,7 @@ _OVERLAY = "30 1 0:30 / / rw - overlay overlay rw,lowerdir=/low,upperdir={}"
         (_OVERLAY.format("/media/up") + "\n31 30 0:31 / /media rw - tmpfs tmpfs rw", "wrong"),
         (_OVERLAY.format("/media/up") + "\n31 30 8:1 / /media rw - ext4 /dev/sda1 rw", "good"),
         (_OVERLAY.format("/var/lib/docker/up"), "warn"),
-        (_OVERLAY.format("/tmp/of/the/host") + "\n31 30 0:31 / /tmp rw - tmpfs tmpfs rw", "warn"),
+        (_OVERLAY.format("/media/of/the/host") + "\n31 30 0:31 / /media rw - tmpfs tmpfs rw", "warn"),
     ],
 )
 def test_where_the_state_folder_is(mounts: str, level: str, tmp_path: Path) -> None:
