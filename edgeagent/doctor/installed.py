@@ -43,6 +43,12 @@ OPEN = Case(
     "`sudo chmod {wanted} {path}`",
     "Whoever has the key in device.creds is this device; whoever can write agent.toml decides what commands may do.",
 )
+LINK = Case(
+    "warn",
+    "{path} is a link",
+    "see where it leads (`ls -l {path}`) before anything is changed; `sudo rm {path}` if it is not yours",
+    "The agent never makes one there, and somebody who took it over could lead root astray with it.",
+)
 FOREIGN = Case(
     "wrong",
     "{path} belongs to {owner}, and the agent runs as {user}",
@@ -57,11 +63,12 @@ NOT_ROOTS = Case(
 
 @dataclass(frozen=True)
 class File:
-    """uid, mode: of the file; mode: the permission bits."""
+    """uid, mode: of the file; mode: the permission bits. is_link: then both are of the link itself."""
 
     path: Path
     uid: int
     mode: int
+    is_link: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +122,7 @@ def read_files(patient: Patient) -> Owned:
         folder=own.state_folder,
         agent=_user(patient, show(patient, AGENT_UNIT)),
         state=_file(own.state_folder),
-        inside=tuple(found for path in sorted(secrets) if (found := _file(path))) if patient.may_look else None,
+        inside=tuple(found for path in sorted(secrets) if (found := _itself(path))) if patient.may_look else None,
         settings=tuple(found for path in settings if (found := _file(path))),
         runtime=_file(own.runtime_folder),
         system=own.is_system,
@@ -145,6 +152,15 @@ def _file(path: Path) -> File | None:
     return File(path, found.st_uid, stat.S_IMODE(found.st_mode))
 
 
+def _itself(path: Path) -> File | None:
+    """The same, not following a link: the folder is the agent's, who can put one there."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return File(path, found.st_uid, stat.S_IMODE(found.st_mode), stat.S_ISLNK(found.st_mode))
+
+
 def judge_files(found: Owned) -> Iterator[Finding]:
     worries = [*_settings(found), *_secrets(found)]
     yield from worries
@@ -166,7 +182,8 @@ def _settings(found: Owned) -> Iterator[Finding]:
 def _secrets(found: Owned) -> Iterator[Finding]:
     if found.state is None:
         return
-    inside = found.inside or ()
+    inside = [each for each in found.inside or () if not each.is_link]
+    yield from (LINK(path=each.path) for each in found.inside or () if each.is_link)
     for each in (found.state, *inside):
         if each.mode & 0o077:
             is_folder = each is found.state
@@ -201,5 +218,5 @@ FILES = Check(
     "Whether the keys in the state folder are the agent's alone, and whether nobody but root can change agent.toml.",
     (read_files,),
     judge_files,
-    (OWN, OPEN, FOREIGN, NOT_ROOTS, ONLY_ROOT),
+    (OWN, OPEN, LINK, FOREIGN, NOT_ROOTS, ONLY_ROOT),
 )

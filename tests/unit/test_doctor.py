@@ -27,6 +27,7 @@ from edgeagent.errors import Failed, Refused, SettingsProblem, Unreachable
 from edgeagent.hub.owner import Owner
 from edgeagent.leaf.linkfailures import LinkFailure
 from edgeagent.machine import Machine
+from edgeagent.schema import PathSettings
 from edgeagent.settings import Settings
 from edgeagent.status import LeafStatus, LinkStatus, Problem, Status
 from edgeagent.times import moment, rfc3339
@@ -209,6 +210,16 @@ def test_files_of_others(changes: dict[str, Any], words: str) -> None:
     assert levels(installed.judge_files(OWNED)) == ["good"]
     (found,) = installed.judge_files(replace(OWNED, **changes))
     assert found.level == "wrong" and found.text.startswith(words) and found.remedy.startswith("`sudo ch")
+
+
+def test_a_link_that_a_stranger_in_the_agent_left_gets_no_remedy_that_follows_it(tmp_path: Path) -> None:
+    precious = tmp_path / "passwd"
+    precious.touch(0o644)
+    (tmp_path / "state").mkdir(0o700)
+    (tmp_path / "state" / "device.creds").symlink_to(precious)
+    settings = Settings(source=tmp_path / "agent.toml", paths=PathSettings(state="state", runtime="run"))
+    (found,) = installed.judge_files(installed.read_files(Patient(settings=settings)))
+    assert found.text.endswith("device.creds is a link") and "chmod" not in found.remedy and "chown" not in found.remedy
 
 
 def test_files_of_a_person_s_own_agent_and_of_roots() -> None:
