@@ -17,7 +17,8 @@ _HEAD = f"""\
 This page is generated from the code (`make docs`).
 
 `edgeagent doctor` looks for what is wrong with the agent of this machine, or soon will be, and says what to do about each thing. It works
-while the agent is down, and where none is installed; it changes nothing (an agent's last heartbeat is sent once more, to try the link), and takes {LIMIT_SECONDS:g} seconds at most. `--json` is for programs.
+while the agent is down, and where none is installed. It changes nothing: all that it sends is the agent's last heartbeat once more, to try
+the link. It takes {LIMIT_SECONDS:g} seconds at most. `--json` is for programs.
 
 ```console
 $ sudo edgeagent doctor
