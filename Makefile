@@ -10,7 +10,7 @@ help:
 	@echo "make test    lint, types and all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the measured figures of the README"
-	@echo "make docs    write docs/settings.md anew from the code"
+	@echo "make docs    write docs/settings.md and docs/doctor.md anew from the code"
 
 $(BIN)/edgeagent: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "edgeagent needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
@@ -38,6 +38,7 @@ bench: $(BIN)/edgeagent
 
 docs: $(BIN)/edgeagent
 	$(BIN)/python -m edgeagent.settingsdoc > docs/settings.md
+	$(BIN)/python -m edgeagent.doctor.page > docs/doctor.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -16,6 +16,7 @@ from edgeagent.errors import Failed, Refused
 __all__ = [
     "AUTHORITIES_FILE",
     "ENROLMENT_FILE",
+    "PRIVATE",
     "RENEWAL_FILE",
     "TRUST_FILE",
     "Enrolment",
@@ -32,7 +33,7 @@ TRUST_FILE = "trust.json"
 AUTHORITIES_FILE = "authorities.pem"
 
 #: What nobody but the agent's user may read or write: keys, passwords, and whom to trust.
-_PRIVATE = ("device.creds", RENEWAL_FILE, "secrets.json", TRUST_FILE, "enrolment.nk")
+PRIVATE = ("device.creds", RENEWAL_FILE, "secrets.json", TRUST_FILE, "enrolment.nk")
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,7 +84,7 @@ def check_private(state_folder: Path, *others: Path) -> None:
 
     others: more files with secrets. What is not there is no danger.
     """
-    for path in (state_folder, *(state_folder / name for name in _PRIVATE), *others):
+    for path in (state_folder, *(state_folder / name for name in PRIVATE), *others):
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:

@@ -12,6 +12,7 @@ from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.wire import LinkRepairs
 
 __all__ = [
+    "UNACKNOWLEDGED",
     "BrokerStatus",
     "CollectorStatus",
     "CommandsStatus",
@@ -30,11 +31,16 @@ __all__ = [
 ]
 
 
+#: How the problem with a link begins of which nothing better is known.
+UNACKNOWLEDGED = "the hub does not acknowledge"
+
+
 class Problem(msgspec.Struct, frozen=True):
-    """what: what is wrong, one sentence. remedy: the next step."""
+    """what: what is wrong, one sentence. remedy: the next step. about: ``link`` or ``leaf`` where it is of one of these; empty: of another part."""
 
     what: str
     remedy: str = ""
+    about: str = ""
 
 
 class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):

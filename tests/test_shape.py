@@ -30,7 +30,7 @@ FLOORS = {
     3: "leaf patterns bridge firmware demo.cable",
     4: "builtin hub",
     5: "fleet",
-    6: "assembly demo settingsdoc",
+    6: "assembly demo doctor settingsdoc",
     7: "cli __main__",
 }
 #: Neighbours that must not know each other: what runs on a device, and what runs on the hub.

@@ -79,7 +79,8 @@ def leaf_problem(leaf: Leaf) -> Problem | None:
     if leaf.state in (State.RUNNING, State.STOPPING, State.STOPPED):
         return leaf.mqtt.problem
     problem = leaf.last_problem
-    return Problem(f"the leaf is {leaf.state.value.replace('_', ' ')}: {problem.why}", problem.remedy) if problem else None
+    what = f"the leaf is {leaf.state.value.replace('_', ' ')}"
+    return Problem(f"{what}: {problem.why}", problem.remedy, "leaf") if problem else None
 
 
 class ConnectionLost(Closed):

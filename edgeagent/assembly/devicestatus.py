@@ -21,6 +21,7 @@ from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
 from edgeagent.settings import Settings
 from edgeagent.status import (
+    UNACKNOWLEDGED,
     BrokerStatus,
     CommandsStatus,
     CredentialsStatus,
@@ -181,6 +182,9 @@ class StatusKeeper:
             self._write()
 
     def _unlinked(self, error: EdgeError | None = None) -> Problem:
+        return replace(self._why_unlinked(error), about="link")
+
+    def _why_unlinked(self, error: EdgeError | None) -> Problem:
         if not self._settings.hub.urls:
             return Problem("no hub is set: this device stays on its own", "set `hub.urls` in agent.toml and restart the agent")
         path = self._settings.credentials_file
@@ -196,7 +200,7 @@ class StatusKeeper:
         why = found.why if found else error.why if error else ""
         remedy = found.remedy if found and found.remedy else "check the network and the hub"
         return expired(path) or Problem(
-            f"the hub does not acknowledge ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
+            f"{UNACKNOWLEDGED} ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
             f"{remedy}; the leaf's log: {self._leaf_log()}",
         )
 
@@ -244,7 +248,10 @@ class StatusKeeper:
             *self._look_at_ways(),
             *self._broker_problems,
         )
-        return list(dict.fromkeys(problem for problem in found if problem))
+        known: dict[str, Problem] = {}
+        for problem in filter(None, found):
+            known.setdefault(problem.what, problem)
+        return list(known.values())
 
     def _write(self) -> None:
         with contextlib.suppress(EdgeError):

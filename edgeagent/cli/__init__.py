@@ -18,6 +18,7 @@ from edgeagent.cli import (
     data,
     demo,
     device,
+    doctor,
     enrol,
     events,
     file,
@@ -70,6 +71,7 @@ events.add_to(app)
 audit.add_to(app)
 enrol.add_to(app)
 local.add_to(app)
+doctor.add_to(app)
 lock.add_to(app)
 put.add_to(app)
 

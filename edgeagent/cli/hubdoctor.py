@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Annotated
 
 import typer
 
 from edgeagent import places
 from edgeagent.cli import running
+from edgeagent.cli.findings import show
 from edgeagent.cli.options import HubDir
 
 __all__ = ["doctor"]
-
-_WORDS = {"good": "ok     ", "warn": "WARN   ", "wrong": "WRONG  "}
 
 
 def doctor(folder: HubDir = None, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
@@ -26,12 +23,4 @@ def doctor(folder: HubDir = None, as_json: Annotated[bool, typer.Option("--json"
     from edgeagent.hub.folder import HubFolder
 
     findings = running.run(examine(HubFolder((folder or places.hub_folder()).absolute())))
-    if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            typer.echo(f"{_WORDS[finding.level]}{finding.text}")
-            if finding.remedy and not finding.good:
-                typer.echo(f"       {finding.remedy}")
-    if any(finding.level == "wrong" for finding in findings):
-        raise typer.Exit(1)
+    show(findings, as_json=as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeagent import settings
+from edgeagent.cli.findings import show
 from edgeagent.cli.options import SettingsFile
 from edgeagent.cli.table import plain
 from edgeagent.interpreter import argv
@@ -50,9 +51,6 @@ def run(settings_file: SettingsFile = None) -> None:
     os.execv(sys.executable, argv("edgeagent.assembly.agent", *named))
 
 
-_LEVELS = {"good": "ok", "warn": "WARN", "wrong": "WRONG"}
-
-
 def check(settings_file: SettingsFile = None) -> None:
     """Check the settings, and everything else that `edgeagent run` needs before it can start.
 
@@ -60,13 +58,7 @@ def check(settings_file: SettingsFile = None) -> None:
     """
     from edgeagent.assembly.checks import check as look
 
-    findings = look(settings.load(settings_file))
-    for finding in findings:
-        typer.echo(f"{_LEVELS[finding.level]:<7}{finding.text}")
-        if finding.remedy and not finding.good:
-            typer.echo(f"       {finding.remedy}")
-    if any(finding.level == "wrong" for finding in findings):
-        raise typer.Exit(1)
+    show(look(settings.load(settings_file)))
 
 
 def status(

@@ -16,7 +16,19 @@ import msgspec
 from edgeagent import files
 from edgeagent.errors import EdgeError
 
-__all__ = ["FILE", "MIN_BYTES", "Disk", "StoreLimit", "choose", "claimed", "decide", "disk_of", "mqtt_bytes", "used_bytes"]
+__all__ = [
+    "FILE",
+    "MIN_BYTES",
+    "Disk",
+    "StoreLimit",
+    "choose",
+    "claimed",
+    "decide",
+    "disk_of",
+    "kept",
+    "mqtt_bytes",
+    "used_bytes",
+]
 
 FILE = "store.json"
 #: Less is of no use: some hours of samples, and two dozen messages of 512 KiB in the stream for those.
@@ -70,28 +82,29 @@ def choose(folder: Path, wished_bytes: int, floor_bytes: int) -> StoreLimit:
     Raises EdgeError when the disk can't be looked at. One that can't be written counts all the same: the disk may be full.
     """
     keep, disk = folder / FILE, disk_of(folder)
-    kept = _kept(keep)
+    last = kept(folder)
     if (
-        kept
-        and not kept.is_too_little
-        and (kept.wished_bytes, kept.floor_bytes, kept.disk_bytes)
+        last
+        and not last.is_too_little
+        and (last.wished_bytes, last.floor_bytes, last.disk_bytes)
         == (
             wished_bytes,
             floor_bytes,
             disk.size,
         )
     ):
-        return kept
+        return last
     decided = decide(wished_bytes, floor_bytes, disk, used_bytes(folder / "js"))
-    if decided != kept:
+    if decided != last:
         with contextlib.suppress(EdgeError):
             files.write_atomic(keep, msgspec.json.encode(decided) + b"\n", 0o600)
     return decided
 
 
-def _kept(keep: Path) -> StoreLimit | None:
+def kept(folder: Path) -> StoreLimit | None:
+    """The limit that was decided last, None where there is none, or it can't be read."""
     with contextlib.suppress(EdgeError, msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.json.decode(files.read_if_there(keep) or b"", type=StoreLimit)
+        return msgspec.json.decode(files.read_if_there(folder / FILE) or b"", type=StoreLimit)
     return None
 
 

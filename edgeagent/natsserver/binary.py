@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeagent.natsserver.failures import Diagnosis, StartFailed
 
-__all__ = ["MINIMUM", "Binary", "find", "parse_version"]
+__all__ = ["MINIMUM", "Binary", "find", "locate", "parse_version"]
 
 #: The oldest nats-server that we claim to work with: the one that the attack and chaos tests pass on.
 MINIMUM = (2, 15, 1)
@@ -38,7 +38,7 @@ def find(named: str | None = None) -> Binary:
     named: path from the settings; it alone counts then. None or empty: the one installed beside our Python, else on PATH.
     Raises StartFailed (hopeless) when there is none, or it does not run, or it is older than :data:`MINIMUM`.
     """
-    path = _named(named) if named else _installed()
+    path = locate(named)
     said = _ask(path)
     version = parse_version(said)
     if version is None:
@@ -48,6 +48,11 @@ def find(named: str | None = None) -> Binary:
         wanted = ".".join(map(str, MINIMUM))
         raise _unusable(f"use {path}", f"it is nats-server {text}, at least {wanted} is needed", _remedy())
     return Binary(path=path, version=text)
+
+
+def locate(named: str | None = None) -> Path:
+    """As :func:`find`, without running it: where it is."""
+    return _named(named) if named else _installed()
 
 
 def parse_version(said: str) -> tuple[tuple[int, int, int], str] | None:

@@ -88,6 +88,11 @@ class Credentials:
         """Unix seconds, None when they never expire."""
         return self._claims.get("exp")
 
+    @property
+    def not_before(self) -> int | None:
+        """Unix seconds from which on they count, None when that is not said."""
+        return self._claims.get("nbf")
+
     def format(self) -> str:
         """The text of a .creds file, as nats-server and every NATS client read it."""
         return (

@@ -20,7 +20,7 @@ from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Unreachable, UsageProblem
 from edgeagent.trust import websockets
 
-__all__ = ["TlsClient", "check_usable", "explain", "inner"]
+__all__ = ["TlsClient", "check_usable", "context", "explain", "inner"]
 
 # nats-py does not tell its streams that they are encrypted, and asyncio warns of that at the end of every connection.
 logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect when using ssl" not in str(record.msg))
@@ -43,7 +43,7 @@ class TlsClient(Client):
     def ssl_context(self) -> ssl.SSLContext:
         """Made for every dial: authorities are exchanged while long-lived programs run."""
         try:
-            self._context = _context(self._authorities)
+            self._context = context(self._authorities)
         except EdgeError:
             if self._context is None:
                 raise
@@ -97,7 +97,8 @@ class _Transport(TcpTransport):
         return True  # else nats-py replaces it
 
 
-def _context(authorities: Path | None) -> ssl.SSLContext:
+def context(authorities: Path | None) -> ssl.SSLContext:
+    """For a client that trusts the authorities in that PEM file; None: the system's. Raises EdgeError."""
     if authorities is None:
         return ssl.create_default_context()
     what = f"use the certificate authorities in {authorities}"
