@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -77,9 +77,8 @@ async def test_a_device_that_was_there_before_and_one_that_comes(hub: Client) ->
     assert 'edgeagent_device_info{device="pi-01",groups="shop",state="online"} 1.0' in shown(states)
     await is_there(hub, "pi-02", {})
     await shows(states, 'edgeagent_device_up{device="pi-02"} 1.0', 'edgeagent_device_credentials_days_left{device="pi-02"} 9.99')
-    await put(
-        hub, "edge_presence", "pi-02", wire.Presence(online=False, since=rfc3339(datetime.now(timezone.utc)), connection="s:1")
-    )
+    gone = datetime.now(timezone.utc) + timedelta(milliseconds=1)  # what is cut off of it must not make it older than the report
+    await put(hub, "edge_presence", "pi-02", wire.Presence(online=False, since=rfc3339(gone), connection="s:1"))
     await shows(states, 'edgeagent_device_up{device="pi-02"} 0.0', 'last_seen_seconds{device="pi-02"}')
 
 
