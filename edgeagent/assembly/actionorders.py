@@ -19,7 +19,7 @@ from edgeagent.actionunits import Transient, limits_of, user_of
 from edgeagent.builtin.actions import load_plugins
 from edgeagent.builtin.actions.plugin import PREFIX, load_folder
 from edgeagent.commandsettings import ActionLimits
-from edgeagent.errors import Failed, Refused
+from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.files import failure
 from edgeagent.machine import Machine
 from edgeagent.patterns.unitrequests import Order, Request, is_id
@@ -54,6 +54,8 @@ def trusted_settings(path: Path = places.SYSTEM_SETTINGS) -> Settings:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return Settings(source=path)
+    except EdgeError:
+        raise
     except OSError as error:
         raise failure(what, error) from None
     with os.fdopen(descriptor, "rb") as file:

@@ -49,7 +49,7 @@ def start(judged: Judged, request: Request, content: int | None, group: int, bel
     except (EdgeError, OSError) as error:
         if not (folder / wire.END).exists() and not runs(request.id):
             shutil.rmtree(folder, ignore_errors=True)
-            raise failure(what, error) if isinstance(error, OSError) else error from None
+            raise error if isinstance(error, EdgeError) else failure(what, error) from None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,187 @@
+"""Actions as units of a real systemd: what agent.toml gives each of them, what an agent that was taken over gets, and how they end."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import Any
+
+import pytest
+
+from edgeagent.natsserver import ports
+from edgeagent.patterns.unitrequests import FOLDER
+from tests.support.actingdebian import SETTINGS, Acting, upload
+from tests.support.debian import Debian
+
+
+@pytest.fixture(scope="module")
+def acting(debian: Debian) -> Acting:
+    return Acting(debian, ports.pick())
+
+
+# ---- what they do ----
+
+
+def test_a_program_runs_as_the_user_whom_agent_toml_names_in_a_unit_of_its_own(acting: Acting) -> None:
+    found = acting.act("exec", {"argv": ["id"]})
+    assert found["state"] == "succeeded" and found["written"].startswith("uid=1000(pi) gid=1000(pi) groups=1000(pi),")
+    assert acting.act("exec", {"argv": ["tee", "/home/pi/was-here"]})["state"] == "succeeded"
+    assert acting.machine.run("stat -c %U /home/pi/was-here").stdout == "pi\n"
+    acting.machine.run("! sudo -u edgeagent test -w /home/pi")
+
+
+def test_its_limits_and_its_own_exit_code(acting: Acting) -> None:
+    machine, name = acting.machine, acting.new_id()
+    asked = acting.ask(do="start", id=name, action="exec", args={"argv": ["/usr/local/bin/works"]})
+    assert asked == {}
+    unit = f"edgeagent-action-{name}.service"
+    shown = machine.run(f"systemctl show -p User,MemoryMax,CPUQuotaPerSecUSec,TasksMax,KillMode,RuntimeMaxUSec {unit}").stdout
+    assert set(shown.split()) == {
+        "User=pi",
+        "MemoryMax=209715200",
+        "CPUQuotaPerSecUSec=500ms",
+        "TasksMax=20",
+        "KillMode=mixed",
+        "RuntimeMaxUSec=1h",
+        "1min",
+        "30s",
+    }
+    assert acting.ask(do="state", id=name) == {"runs": True}
+    machine.run("touch /home/pi/go-on")
+    found = acting.act("exec", {"argv": ["/usr/local/bin/works"]}, id=name)
+    assert (found["state"], found["exit_code"], found["written"]) == ("failed", 3, "worked\n")
+    assert machine.run("wc -l < /home/pi/begun").stdout == "1\n", "it was followed, and not begun again"
+    assert acting.ask(do="forget", id=name) == {} and name not in acting.folders()
+
+
+def test_much_output_is_bounded_and_counted(acting: Acting) -> None:
+    found = acting.act("exec", {"argv": ["seq", "1", "300000"]})
+    assert found["state"] == "succeeded" and found["written"].endswith("\n299999\n300000\n")
+    assert len(found["written"]) == sum(len(str(each)) + 1 for each in range(1, 300001))
+
+
+def test_how_they_end(acting: Acting) -> None:
+    long = acting.act("exec", {"argv": ["sleep", "50"], "timeout_seconds": 1})
+    assert long["state"] == "timed_out" and "longer than 1 s" in long["reason"]
+    stopped = acting.act("exec", {"argv": ["sleep", "50"]}, cancel=0.1)
+    assert stopped["state"] == "cancelled"
+    killed = acting.act("exec", {"argv": ["/usr/local/bin/kills-its-parent"]})
+    assert (killed["state"], killed["reason"], killed["exit_code"]) == ("failed", "it was ended by SIGKILL", 137)
+    assert acting.act("exec", {"argv": ["/usr/local/bin/leaves-a-daemon"]})["state"] == "succeeded"
+    acting.machine.run("! pgrep -f 'sleep (50|987)'")
+
+
+def test_services_and_their_logs(acting: Acting) -> None:
+    before = acting.machine.run("systemctl show -p MainPID --value shop").stdout
+    assert acting.act("service.restart", {"unit": "shop"})["state"] == "succeeded"
+    assert acting.machine.run("systemctl show -p MainPID --value shop").stdout != before
+    assert acting.act("service.status", {"unit": "shop"})["value"]["active"] == "active"
+    assert acting.act("logs", {"unit": "shop"})["written"].count("the shop is open") == 2
+
+
+def test_files(acting: Acting) -> None:
+    content = os.urandom(70_000)
+    args = upload(content, "/srv/shop/menu.json")
+    found = acting.act("file.push", args, content=content)
+    assert found["state"] == "succeeded" and found["value"]["unchanged"] is False, found
+    assert acting.machine.run("stat -c '%U %a %s' /srv/shop/menu.json").stdout == "pi 644 70000\n"
+    assert acting.act("file.push", args, content=b"")["value"]["unchanged"] is True
+    pulled = acting.act("file.pull", {"path": "/srv/shop/menu.json"})
+    assert base64.b64decode(pulled["stored"]) == content and pulled["value"]["bytes"] == len(content)
+    acting.machine.run("echo secret > /srv/shop/roots; chmod 600 /srv/shop/roots")
+    assert "permission denied" in acting.act("file.pull", {"path": "/srv/shop/roots"})["reason"], "pi may not read it"
+
+
+# ---- what an agent that was taken over gets ----
+
+EXEC = {"do": "start", "action": "exec"}
+REFUSED: dict[str, dict[str, Any]] = {
+    "not-allowed": {"do": "start", "action": "shutdown"},
+    "other-words": {**EXEC, "args": {"argv": ["id", "-u"]}},
+    "another-program": {**EXEC, "args": {"argv": ["/bin/sh"]}},
+    "arguments-that-are-none": {**EXEC, "args": {"argv": ["id"], "user": "root"}},
+    "another-unit": {"do": "start", "action": "service.stop", "args": {"unit": "ssh"}},
+    "an-option": {"do": "start", "action": "service.stop", "args": {"unit": "--root=/"}},
+    "another-journal": {"do": "start", "action": "logs", "args": {"unit": "ssh"}},
+    "not-a-unit": {"do": "start", "action": "ping"},
+    "no-action": {"do": "start", "action": "no.such"},
+    "another-folder": {"do": "look", "action": "file.pull", "args": {"path": "/etc/shadow"}},
+    "up": {"do": "look", "action": "file.pull", "args": {"path": "/srv/shop/../../etc/shadow"}},
+    "what-has-no-look": {"do": "look", "action": "exec", "args": {"argv": ["id"]}},
+    "no-unit-for-a-look": {"do": "start", "action": "file.pull", "args": {"path": "/srv/shop/x"}},
+    "a-path": {**EXEC, "id": "../../etc", "args": {"argv": ["id"]}},
+    "a-path-in-an-id": {**EXEC, "id": "01J0000000000000000000000/..", "args": {"argv": ["id"]}},
+    "another-unit-to-stop": {"do": "stop", "id": "shop"},
+    "another-word": {"do": "shell", "id": "01J00000000000000000000000"},
+    "rubbish": {"raw": "{" * 1000},
+}
+
+
+@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED.keys())
+def test_it_gets_no_more_than_agent_toml_gives(acting: Acting, request_: dict[str, Any]) -> None:
+    answer = acting.ask(**{"id": "01J00000000000000000000000", **request_})
+    assert answer["error"] in ("refused", "failed", "usage") and answer["why"]
+    assert "01J00000000000000000000000" not in acting.folders()
+
+
+def test_nobody_else_is_served(acting: Acting) -> None:
+    denied = acting.machine.run("python3 /usr/local/lib/ask.py '{}'", user="pi", check=False)
+    assert "PermissionError" in denied.stderr
+    request = {"do": "start", "id": acting.new_id(), "action": "exec", "args": {"argv": ["id"]}}
+    assert "only the user edgeagent" in acting.ask(user="root", **request)["why"]
+
+
+def test_no_agent_toml_counts_that_others_may_write(acting: Acting) -> None:
+    request: dict[str, Any] = {"do": "start", "action": "exec", "args": {"argv": ["/usr/bin/id"]}}
+    etc = SETTINGS.rpartition("/")[0]
+    for spoil, mend in (
+        (f"chown edgeagent {SETTINGS}", f"chown root {SETTINGS}"),
+        (f"chmod 666 {SETTINGS}", f"chmod 644 {SETTINGS}"),
+        (f"chgrp edgeagent {etc} && chmod g+w {etc}", f"chmod g-w {etc}"),
+        (
+            f"mv {SETTINGS} {etc}/mine && ln -s {etc}/mine {SETTINGS}",
+            f"rm {SETTINGS} && mv {etc}/mine {SETTINGS}",
+        ),
+    ):
+        acting.machine.run(spoil)
+        try:
+            answer = acting.ask(id=acting.new_id(), **request)
+        finally:
+            acting.machine.run(mend)
+        assert answer["error"] == "refused" and "trust" in answer["what"], f"{spoil}: {answer}"
+    assert acting.ask(id=acting.new_id(), **request) == {}
+
+
+def test_nothing_begins_twice_and_what_units_leave_is_read_only(acting: Acting) -> None:
+    name = acting.new_id()
+    request: dict[str, Any] = {"do": "start", "id": name, "action": "exec", "args": {"argv": ["sleep", "60"]}}
+    assert acting.ask(**request) == {} and "started before" in acting.ask(**request)["why"]
+    folder = f"{FOLDER}/{name}"
+    acting.as_agent(f"test -r {folder}/report")
+    for attempt in (f"test -w {folder}/report", f"test -w {folder}", f"test -r {folder}/request", f"rm -rf {folder}"):
+        assert acting.machine.run(f"runuser -u edgeagent -- {attempt}", check=False).returncode != 0, attempt
+        assert acting.machine.run(f"runuser -u pi -- {attempt}", check=False).returncode != 0 or "request" in attempt
+    assert acting.ask(do="forget", id=name) == {}
+    acting.machine.run(f"while [ ! -e {folder}/end ]; do sleep 0.02; done; ! pgrep -f '[s]leep 60'")
+    assert "started before" in acting.ask(**request)["why"], "ended, but what became of it was not taken"
+    assert acting.ask(do="forget", id=name) == {} and name not in acting.folders()
+
+
+def test_what_is_handed_over_is_judged_where_it_is_put(acting: Acting) -> None:
+    """The agent changes the file, or hands over what is none, after it was compared."""
+    args = upload(b"signed", "/srv/shop/swapped")
+    acting.machine.run("runuser -u edgeagent -- sh -c 'echo other! > /var/tmp/spool'")
+    name = acting.new_id()
+    asked = {"do": "start", "id": name, "action": "file.push", "args": args}
+    assert "no plain file" in acting.ask("/dev/null", **asked)["why"]
+    assert acting.ask("/var/tmp/spool", **asked) == {}
+    found = acting.act("file.push", args, id=name, content=b"signed")
+    assert found["state"] == "failed" and "not what was signed" in found["reason"], found
+    acting.machine.run("test ! -e /srv/shop/swapped")
+
+
+def test_there_are_not_too_many(acting: Acting) -> None:
+    acting.machine.run(f"rm -rf {FOLDER}/* && for n in $(seq 32); do mkdir {FOLDER}/$n; done")
+    request: dict[str, Any] = {"do": "start", "id": acting.new_id(), "action": "exec", "args": {"argv": ["id"]}}
+    assert "32 of them" in acting.ask(**request)["why"]
+    acting.machine.run(f"rm -rf {FOLDER}/*")
