@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gpiozero
+
 from edgeagent.command import new_id
 from edgeagent.patterns.unitrequests import FOLDER, SOCKET
 from edgeagent.transfer import PIECE_BYTES, pieces_of
-from tests.support.debian import Debian
+from tests.support.debian import Debian, python
 
-__all__ = ["SETTINGS", "Acting"]
+__all__ = ["PROBE", "SETTINGS", "Acting", "upload"]
 
 UNITS = Path(__file__).parents[2] / "systemd"
 STATE, SETTINGS, PYTHON = "/var/lib/edgeagent", "/etc/edgeagent/agent.toml", "/opt/edgeagent/current/bin/python"
@@ -116,6 +118,70 @@ asyncio.run(main())
 """
 
 
+#: What somebody tries who has taken over the agent, in its unit; leaves ``{what: "no", or how it went}`` in its state folder.
+PROBE = f"""
+import ctypes, errno, json, mmap, os, resource, socket, subprocess
+
+def serial():
+    try:
+        os.close(os.open("/dev/ttyACM9", os.O_RDWR))
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.ENODEV):
+            raise
+
+def call(*words):
+    def run():
+        subprocess.run(words, check=True, capture_output=True, timeout=10)
+    return run
+
+def write(path):
+    return lambda: open(path, "a").close()
+
+def unshare():
+    if ctypes.CDLL(None, use_errno=True).unshare(0x10000000):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+def ask():
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect({SOCKET!r})
+        asking.sendall(b"{{}}\\n")
+        assert b"cannot" not in asking.recv(1 << 16) or True
+
+tried = {{
+    "its state": write("{STATE}/probed"),
+    "a serial port": serial,
+    "a request": ask,
+    "its own limits": lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
+    "a home": write("/home/pi/x"),
+    "the system": write("/etc/x"),
+    "a shared folder": write("/srv/shop/x"),
+    "its settings": write("{SETTINGS}"),
+    "its program": write("/opt/edgeagent/bin/edgeagent"),
+    "a unit's folder": lambda: os.mkdir("{FOLDER}/x"),
+    "another device": lambda: open("/dev/mem", "rb").close(),
+    "the journal": call("/usr/bin/journalctl", "--no-pager", "-n1", "-q", "-u", "systemd-logind", "--grep=New"),
+    "to reboot": call("/usr/bin/systemctl", "--no-ask-password", "reboot"),
+    "a service": call("/usr/bin/systemctl", "--no-ask-password", "restart", "shop"),
+    "a unit": call("/usr/bin/systemd-run", "--no-ask-password", "/bin/true"),
+    "sudo": call("/usr/bin/sudo", "-n", "true"),
+    "to be root": lambda: os.setuid(0),
+    "a namespace": unshare,
+    "code of its own": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC),
+    "the kernel's settings": write("/proc/sys/kernel/hostname"),
+    "an LED": write("/sys/class/leds/ACT/brightness"),
+}}
+found = {{}}
+for name, attempt in tried.items():
+    try:
+        attempt()
+        found[name] = "done"
+    except Exception:
+        found[name] = "no"
+with open("{STATE}/probe.json", "w") as out:
+    json.dump(found, out)
+"""
+
+
 class Acting:
     """Installed on ``machine``, and not enrolled. port: where its leaf is to listen."""
 
@@ -123,7 +189,12 @@ class Acting:
         self.machine = machine
         machine.install_wheel()
         machine.run("useradd --system --home-dir /var/lib/edgeagent --shell /usr/sbin/nologin --groups dialout edgeagent")
-        machine.run("ln -s . /opt/edgeagent/current && install -d /etc/edgeagent /srv/shop && install -d -m 700 -o edgeagent /var/lib/edgeagent && chown pi: /srv/shop")
+        machine.run(
+            "ln -s . /opt/edgeagent/current && install -d /etc/edgeagent /srv/shop && install -d -m 700 -o edgeagent /var/lib/edgeagent && chown pi: /srv/shop"
+        )
+        packages = machine.root / f"opt/edgeagent/lib/python{python()}/site-packages"
+        for folder in Path(str(gpiozero.__file__)).parents[1].glob("*zero*"):  # for its mock pins it wants no other
+            shutil.copytree(folder, packages / folder.name)
         for unit in UNITS.iterdir():
             shutil.copy(unit, machine.root / "etc/systemd/system")
         self.put("/etc/systemd/system/shop.service", SHOP)
@@ -132,6 +203,7 @@ class Acting:
         self.put("/usr/local/lib/act.py", ACT)
         for name, script in PROGRAMS.items():
             self.put(f"/usr/local/bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+        machine.run("mknod -m 660 /dev/ttyACM9 c 166 9 && chgrp dialout /dev/ttyACM9")
         machine.run("systemctl daemon-reload && systemctl enable --now edgeagent-actions.socket && systemctl start shop")
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import os
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from edgeagent.natsserver import ports
 from edgeagent.patterns.unitrequests import FOLDER
-from tests.support.actingdebian import SETTINGS, Acting, upload
+from tests.support.actingdebian import PROBE, SETTINGS, Acting, upload
+from tests.support.commanding import Author, heard, person
 from tests.support.debian import Debian
+from tests.support.servers import kill_leftovers, until
+from tests.support.trusthub import TrustHub
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +156,7 @@ def test_no_agent_toml_counts_that_others_may_write(acting: Acting) -> None:
             answer = acting.ask(id=acting.new_id(), **request)
         finally:
             acting.machine.run(mend)
-        assert answer["error"] == "refused" and "trust" in answer["what"], f"{spoil}: {answer}"
+        assert answer["error"] and "trust" in answer["what"], f"{spoil}: {answer}"
     assert acting.ask(id=acting.new_id(), **request) == {}
 
 
@@ -185,3 +193,77 @@ def test_there_are_not_too_many(acting: Acting) -> None:
     request: dict[str, Any] = {"do": "start", "id": acting.new_id(), "action": "exec", "args": {"argv": ["id"]}}
     assert "32 of them" in acting.ask(**request)["why"]
     acting.machine.run(f"rm -rf {FOLDER}/*")
+
+
+# ---- under the shipped unit ----
+
+DROP_IN = "[Service]\nExecStartPre=/usr/bin/python3 /var/lib/probe.py\nEnvironment=GPIOZERO_PIN_FACTORY=mock\n"
+#: The machine has a boot id of its own mounted over ours, which these options uncover: for the reboot they must go.
+UNCOVERED = "[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n"
+
+
+@pytest_asyncio.fixture
+async def author(acting: Acting, tmp_path: Path) -> AsyncIterator[Author]:
+    """Of a hub to which the device is enrolled, and its agent runs."""
+    async with TrustHub(tmp_path / "hub") as hub:
+        hub.signers = {hub._roles[role].public: role for role in ("operator", "admin")}
+        author = Author(await hub.connect("OPS"), person(hub))
+        process = acting.machine.start(
+            f"runuser -u edgeagent -- /opt/edgeagent/bin/edgeagent enroll --hub 127.0.0.1:{hub.leaf_port} --id pi-1 --token-file -"
+        )
+        out, err = await asyncio.to_thread(process.communicate, hub.token("abcdefgh2345").format())
+        assert process.returncode == 0, f"{out}{err}"
+        acting.put("/var/lib/probe.py", PROBE)
+        acting.put("/etc/systemd/system/edgeagent.service.d/test.conf", DROP_IN)
+        await in_machine(acting, "systemctl daemon-reload && systemctl enable edgeagent && systemctl start --no-block edgeagent")
+        await until(lambda: (acting.machine.root / "var/lib/edgeagent/leaf.external").exists(), "it wants its leaf")
+        await in_machine(acting, "systemctl start edgeagent-leaf")
+        yield author
+    kill_leftovers(tmp_path)
+
+
+async def in_machine(acting: Acting, command: str) -> str:
+    """Run it there, and let our hub go on meanwhile."""
+    done = await asyncio.to_thread(acting.machine.run, command)
+    return done.stdout
+
+
+async def test_an_agent_with_its_hub(acting: Acting, author: Author) -> None:
+    """One story, for one enrolment: what it may not do itself, what goes on without it, and that the machine really goes down."""
+    client = author.client
+    found = await heard(client, await author.send("exec", {"argv": ["id"]}), seconds=60)
+    assert found.state == "succeeded" and found.output.startswith("uid=1000(pi)")
+    probed = json.loads(await in_machine(acting, "cat /var/lib/edgeagent/probe.json"))
+    assert {name for name, how in probed.items() if how != "no"} == {
+        "its state",
+        "a serial port",
+        "a request",
+        "its own limits",
+    }, probed
+    assert (await heard(client, await author.send("gpio.write", {"pin": "lamp", "value": 1}))).value == {
+        "pin": "lamp",
+        "value": 1,
+    }
+
+    acting.put("/etc/systemd/system/edgeagent.service.d/uncovered.conf", UNCOVERED)
+    await in_machine(acting, "systemctl daemon-reload")
+    for how in ("systemctl restart edgeagent", "kill -9 $(systemctl show --property=MainPID --value edgeagent)"):
+        await in_machine(acting, "rm -f /home/pi/begun")
+        command = await author.send("exec", {"argv": ["works"]})
+        await in_machine(acting, "while [ ! -e /home/pi/begun ]; do sleep 0.05; done")
+        await in_machine(acting, how)
+        await in_machine(acting, "touch /home/pi/go-on")
+        found = await heard(client, command, seconds=60)
+        assert (found.state, found.exit_code, found.output) == ("failed", 3, "worked\n"), how
+        assert await in_machine(acting, "wc -l < /home/pi/begun") == "1\n", "it ran once"
+    command = await author.send("exec", {"argv": ["works"]})
+    await in_machine(acting, "while [ $(wc -l < /home/pi/begun) != 2 ]; do sleep 0.05; done; systemctl restart edgeagent")
+    await author.cancel(command)
+    assert (await heard(client, command, seconds=60)).state == "cancelled"
+    await in_machine(acting, f'while [ -n "$(ls {FOLDER})" ]; do sleep 0.05; done')
+
+    command = await author.send("reboot")
+    assert await asyncio.to_thread(acting.machine.until_down)
+    await asyncio.to_thread(acting.machine.boot)
+    found = await heard(client, command, seconds=60)
+    assert found.state == "succeeded", found.reason
