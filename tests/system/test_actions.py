@@ -7,6 +7,7 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,19 @@ def test_much_output_is_bounded_and_counted(acting: Acting) -> None:
 
 
 def test_how_they_end(acting: Acting) -> None:
-    long = acting.act("exec", {"argv": ["sleep", "50"], "timeout_seconds": 1})
+    how: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"argv": ["sleep", "50"], "timeout_seconds": 1}, {}),
+        ({"argv": ["sleep", "50"]}, {"cancel": 0.1}),
+        ({"argv": ["/usr/local/bin/kills-its-parent"]}, {}),
+        ({"argv": ["/usr/local/bin/leaves-a-daemon"]}, {}),
+    ]
+    with ThreadPoolExecutor() as pool:
+        long, stopped, killed, left = pool.map(lambda each: acting.act("exec", each[0], **each[1]), how)
     assert long["state"] == "timed_out" and "longer than 1 s" in long["reason"]
-    stopped = acting.act("exec", {"argv": ["sleep", "50"]}, cancel=0.1)
     assert stopped["state"] == "cancelled"
-    killed = acting.act("exec", {"argv": ["/usr/local/bin/kills-its-parent"]})
     assert (killed["state"], killed["reason"], killed["exit_code"]) == ("failed", "it was ended by SIGKILL", 137)
-    assert acting.act("exec", {"argv": ["/usr/local/bin/leaves-a-daemon"]})["state"] == "succeeded"
-    acting.machine.run("! pgrep -f 'sleep (50|987)'")
+    assert left["state"] == "succeeded"
+    acting.machine.run("! pgrep -f '[s]leep (50|987)'")
 
 
 def test_services_and_their_logs(acting: Acting) -> None:
@@ -125,10 +131,11 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED.keys())
-def test_it_gets_no_more_than_agent_toml_gives(acting: Acting, request_: dict[str, Any]) -> None:
-    answer = acting.ask(**{"id": "01J00000000000000000000000", **request_})
-    assert answer["error"] in ("refused", "failed", "usage") and answer["why"]
+def test_it_gets_no_more_than_agent_toml_gives(acting: Acting) -> None:
+    requests = {name: {"id": "01J00000000000000000000000", **each} for name, each in REFUSED.items()}
+    with ThreadPoolExecutor(4) as pool:
+        answers = dict(zip(requests, pool.map(lambda each: acting.ask(**each), requests.values()), strict=True))
+    assert {name: answer for name, answer in answers.items() if answer.get("error") not in ("refused", "usage")} == {}
     assert "01J00000000000000000000000" not in acting.folders()
 
 
