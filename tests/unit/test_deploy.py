@@ -25,6 +25,7 @@ LEDS = ROOT / "deploy" / "udev" / "70-edgeagent-leds.rules"
 SERIAL = ROOT / "deploy" / "udev" / "71-edgeagent-serial.rules"
 UNIT = ROOT / "systemd" / "edgeagent.service"
 
+
 def rules_without_comments() -> str:
     return re.sub(r"//.*", "", RULES.read_text())
 
