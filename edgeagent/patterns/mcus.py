@@ -229,6 +229,9 @@ class Mcus:
 
     def _hello(self, mcu: Mcu, said: Hello) -> None:
         before, mcu.hello = mcu.hello, said
+        if said.bad not in ("", before.bad) and before != Hello() and mcu.falls.allow():  # at the first hello it may be long ago
+            text = f"the microcontroller {mcu.id} went back from firmware {said.bad} to {said.fw}"
+            self._tell("warning", "mcu.went_back", text, mcu=mcu.id, bad=said.bad)
         changed = (said.fw, said.hw, said.acts, said.bad) != (before.fw, before.hw, before.acts, before.bad)
         mcu.readings.hello(said)
         if said.b != before.b:

@@ -54,6 +54,10 @@ class Session:
     def disconnected(self):
         self.is_up = False
 
+    def tell_bad(self, version):
+        """It is another than hello has said."""
+        self.bad, self._hellos, self._hello_pause = version, 0, 0
+
     def know_time(self, unix_ms, now):
         """It is ``unix_ms`` now, says another clock than the agent's."""
         self._store.know_time(unix_ms, now)

@@ -194,7 +194,11 @@ def test_it_goes_back_from_a_version_that_hangs(bench: Bench, pico: Pico, tmp_pa
     assert [each["cause"] for each in pico.events[seen:] if each["event"] == "boot"] == ["reset"] + ["watchdog"] * 3
     assert slot(pico)["bad"] == "0.3.0" and "pending" not in slot(pico)
     wait_for(lambda: bench.firmware()["state"] == "went back from 0.3.0", "the status says so")
-    assert bench.firmware()["firmware"] == runs
+    assert (bench.firmware()["firmware"], bench.firmware()["bad"]) == (runs, "0.3.0")
+    assert f"`edgeagent mcu send {MCU} dismiss`" in bench.mcu().problem
+    assert bench.send("dismiss") == {"dismissed": "0.3.0"}
+    wait_for(lambda: bench.firmware()["bad"] is None, "it is no longer told")
+    assert (bench.mcu().problem, slot(pico)["bad"]) == ("", "0.3.0")
     bench.more()
 
 

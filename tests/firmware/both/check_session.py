@@ -48,6 +48,16 @@ def test_it_says_who_it_is_and_what_it_has():
     assert not session.answered
 
 
+def test_a_version_that_is_dismissed_is_no_longer_told():
+    session = connected(1)[0]
+    session.bad = "0.2.0"
+    session.on_command = lambda command_id, action, args: session.tell_bad("")
+    session.hear({"t": "cmd", "id": "1", "a": "dismiss"}, START)
+    said = session.due(START)
+    assert [(each["t"], "bad" in each) for each in said if each["t"] != "r"] == [("hello", False)]
+    assert session.due(START) == [], "and that once"
+
+
 def test_a_hello_that_nobody_answers_is_said_again_and_again_later():
     session, _ = made()
     session.connected()
