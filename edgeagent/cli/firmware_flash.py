@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeagent.cli import completion
 from edgeagent.cli.table import Column, Form, emit, plain
 from edgeagent.errors import EdgeError, UsageProblem
 
@@ -34,7 +35,13 @@ def add_to(app: typer.Typer) -> None:
 
 def flash(
     port: Annotated[
-        str, typer.Option("--port", help="The board's port; not needed where only one is plugged in.", metavar="PORT")
+        str,
+        typer.Option(
+            "--port",
+            help="The board's port; not needed where only one is plugged in.",
+            metavar="PORT",
+            autocompletion=completion.boards,
+        ),
     ] = "",
     everyone: Annotated[bool, typer.Option("--all", help="Every board that is plugged in, one after another.")] = False,
     uf2: Annotated[

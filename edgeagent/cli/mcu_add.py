@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import settings
-from edgeagent.cli import mcu_names, running
+from edgeagent.cli import completion, mcu_names, running
 from edgeagent.cli.mcu_names import Name, Target
 from edgeagent.cli.options import ContextName, SettingsFile
 from edgeagent.errors import UsageProblem
@@ -37,7 +37,14 @@ def add(
         ),
     ] = "",
     port: Annotated[
-        str, typer.Option("--port", help="Its port instead, such as /dev/ttyAMA0.", metavar="PATH", rich_help_panel=_WIRED)
+        str,
+        typer.Option(
+            "--port",
+            help="Its port instead, such as /dev/ttyAMA0.",
+            metavar="PATH",
+            rich_help_panel=_WIRED,
+            autocompletion=completion.ports,
+        ),
     ] = "",
     baud: Annotated[int, typer.Option("--baud", help="Bits a second.", rich_help_panel=_WIRED)] = 115200,
     lines: Annotated[
