@@ -234,7 +234,7 @@ class Mcus:
             self._tell("warning", "mcu.went_back", text, mcu=mcu.id, bad=said.bad)
         changed = (said.fw, said.hw, said.acts, said.bad) != (before.fw, before.hw, before.acts, before.bad)
         mcu.readings.hello(said)
-        if said.b != before.b:
+        if said.b != before.b or said.new:
             mcu.asked = float("-inf")
             self._ask(mcu)  # it has begun anew, and knows neither the time nor that somebody listens
         if self._configuration.get(mcu.id):
