@@ -25,7 +25,7 @@ __all__ = ["add_to"]
 _NEXT = {
     "usb": "`edgeagent mcu ls` on the device that it is plugged into shows it, and how to make it one of yours",
     "mqtt": "It speaks by MQTT now, and needs the cable for power only. `edgeagent mcu ls` on the device that has its login shows it when its"
-    " Wi-Fi is up, in half a minute; until then `mpremote connect PORT repl` shows what it prints (Ctrl-X leaves it)",
+    " Wi-Fi is up, in half a minute; until then `mpremote connect {port} repl` shows what it prints (Ctrl-X leaves it)",
 }
 
 
@@ -181,5 +181,5 @@ def _show(records: list[dict[str, Any]], *, as_json: bool) -> None:
     for record in records:
         for note in [*record["notes"], *([record["problem"]] if record["problem"] else [])]:
             typer.echo(f"{plain(record['port'])}: {plain(note)}", err=True)
-    for each in sorted({record["link"] for record in records if record["state"] == "flashed"}):
-        typer.echo(_NEXT[each], err=True)
+    for link, port in sorted({record["link"]: record["port"] for record in records if record["state"] == "flashed"}.items()):
+        typer.echo(_NEXT[link].format(port=plain(port)), err=True)

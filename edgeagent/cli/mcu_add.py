@@ -131,6 +131,7 @@ def _by_mqtt(wanted: Settings, mcu_id: str, out: Path | None, group: str) -> Non
     typer.echo(
         f"Put them into its firmware: host {made.handed.host}, port {made.handed.port}, user and password, topics below mcu/{mcu_id}/"
     )
+    typer.echo(f"A Pico W takes them all: `edgeagent firmware flash --mqtt {made.file} --settings FILE`, with its Wi-Fi in FILE")
     if made.handed.ca:
         typer.echo(f"It must trust the authority in {made.handed.ca} (TLS)")
     if wanted.mqtt.is_loopback:

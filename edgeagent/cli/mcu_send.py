@@ -90,7 +90,7 @@ def send(
 
     \b
     sudo edgeagent mcu send oven settings --args-file oven.json
-    echo '{"wifi.password": "..."}' | sudo edgeagent mcu send oven settings --args-file -
+    pass show lab/wifi.json | sudo edgeagent mcu send oven settings --args-file -
     """
     given = _Given(words or [], textfile.arguments(args_file) if args_file else {})
     wanted = mcu_names.named(target)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.firmware import flash
+from edgeagent.firmware import flash, repl
 from edgeagent.firmware.boards import Board
 from edgeagent.firmware.repl import Repl
 from edgeagent.patterns import mcuupdate
@@ -24,6 +24,18 @@ from tests.support.typed import here
 pytestmark = pytest.mark.timeout(3600)
 #: The milliseconds are the chip's own, which the emulator takes longer for.
 HUNG = b"import machine\nw = machine.WDT(timeout=250)\nprint('armed')\nwhile True:\n    pass\n"
+
+
+_hello = flash.wait_for_hello
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the chip waits for the emulator."""
+    monkeypatch.setattr(repl, "TIMEOUT_SECONDS", SECONDS / 4)
+    monkeypatch.setattr(repl, "STEP_SECONDS", SECONDS * 4)
+    monkeypatch.setattr(mcuupdate, "COMMAND_SECONDS", SECONDS / 4)
+    monkeypatch.setattr(flash, "wait_for_hello", lambda port, version, **more: _hello(port, version, seconds=SECONDS, **more))
 
 
 def test_a_pico_that_hangs_with_its_watchdog_armed_is_flashed(tmp_path: Path) -> None:
@@ -43,16 +55,13 @@ def test_a_pico_that_hangs_with_its_watchdog_armed_is_flashed(tmp_path: Path) ->
             board.run("import machine\nassert machine.reset_cause() != machine.WDT_RESET")
 
 
-_hello = flash.wait_for_hello
 #: Also of readings, each of which is a write to flash here.
 SLOW = {**SETTINGS, "interval_seconds": 0.5}
 #: A version on trial has less time, so that three tries take minutes and not half an hour.
 BITES_SOON = b"import loader\nloader.WATCHDOG_MS = 2000 if loader.state().get('tries', 3) < 3 else 8388\nloader.main()\n"
 
 
-def test_a_pico_from_its_flash_to_a_bad_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flash, "wait_for_hello", lambda port, version, **more: _hello(port, version, seconds=SECONDS, **more))
-    monkeypatch.setattr(mcuupdate, "COMMAND_SECONDS", SECONDS / 4)
+def test_a_pico_from_its_flash_to_a_bad_update(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps(SLOW))
     with EmulatedPico(tmp_path) as pico:
         with Repl(str(pico.port)) as board:
