@@ -63,10 +63,17 @@ class Mcu:
         self.problem = ""
         self.told_lost = False
         self.lines: deque[LogLine] = deque(maxlen=MAX_LINES)
-        self.falls = RateLimit(FALLS_A_SECOND, 1)
+        self._falls = RateLimit(FALLS_A_SECOND, 1)
         self._rate, self._left_out = RateLimit(LINES_A_SECOND, BURST_LINES), 0
         self.results: dict[str, asyncio.Future[Result]] = {}
         self.task: asyncio.Task[None] | None = None
+
+    def falls_back(self, said: Hello) -> str:
+        """What there is to tell of a hello from which it is seen that it just went back from a version; empty: nothing. At the first one that
+        may be long ago."""
+        if said.bad in ("", self.hello.bad) or self.hello == Hello() or not self._falls.allow():
+            return ""
+        return f"the microcontroller {self.id} went back from firmware {said.bad} to {said.fw}"
 
     def printed(self, text: str) -> list[LogLine]:
         """What is kept of a line of its log; none: it prints too fast."""

@@ -228,10 +228,9 @@ class Mcus:
         return mcu
 
     def _hello(self, mcu: Mcu, said: Hello) -> None:
-        before, mcu.hello = mcu.hello, said
-        if said.bad not in ("", before.bad) and before != Hello() and mcu.falls.allow():  # at the first hello it may be long ago
-            text = f"the microcontroller {mcu.id} went back from firmware {said.bad} to {said.fw}"
+        if text := mcu.falls_back(said):
             self._tell("warning", "mcu.went_back", text, mcu=mcu.id, bad=said.bad)
+        before, mcu.hello = mcu.hello, said
         changed = (said.fw, said.hw, said.acts, said.bad) != (before.fw, before.hw, before.acts, before.bad)
         mcu.readings.hello(said)
         if said.b != before.b or said.new:
@@ -280,15 +279,11 @@ class Mcus:
 
     def _look(self, mcu: Mcu, now: float) -> None:
         quiet = now - mcu.spoke
-        if mcu.transport is not None and 0 < mcu.transport.silent_seconds < quiet:
+        silent_seconds = mcu.transport.silent_seconds if mcu.transport is not None else 0.0
+        if 0 < silent_seconds < quiet:
             self._move(mcu, "silent")
             mcu.left = mcu.left or now
-        if (
-            mcu.transport is not None
-            and mcu.transport.silent_seconds
-            and quiet > KNOCK_SECONDS
-            and now - mcu.asked > KNOCK_SECONDS
-        ):
+        if silent_seconds and min(quiet, now - mcu.asked) > KNOCK_SECONDS:
             self._ask(mcu)
         if mcu.state == "online":
             mcu.left = 0.0
