@@ -69,7 +69,7 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     fw, hw: versions of its firmware and of what it runs on. b: random id of this boot, or of the boot whose readings it still keeps.
     seq: the newest reading; o: the oldest that it still has (seq + 1: none), which it has to say. lost: how many of this boot its ring
     dropped. acts: the commands that it knows, each by its name alone if there is no more to say of it. bad: the version of its firmware
-    that did not prove itself, so that it went back to this one; empty: none.
+    that did not prove itself, so that it went back to this one; empty: none. new: it was started, and has not heard ``hi`` since.
     """
 
     id: str = ""
@@ -81,6 +81,7 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     lost: int = 0
     acts: list[str | Act] = []
     bad: str = ""
+    new: bool = False
 
     @property
     def commands(self) -> list[Act]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.roster import Roster
 
-__all__ = ["asked", "assignments", "begun", "contexts", "devices", "groups", "keys", "programs"]
+__all__ = ["asked", "assignments", "begun", "boards", "contexts", "devices", "groups", "keys", "ports", "programs"]
 
 T = TypeVar("T")
 
@@ -66,6 +66,23 @@ def programs(incomplete: str) -> list[str]:
 
         names |= {app.name for app in listed(settings.load(None))}
     return begun(names, incomplete)
+
+
+def ports(incomplete: str) -> list[str]:
+    """Serial ports of this machine, and links to them that say in which socket they are."""
+    from pathlib import Path
+
+    from serial.tools import list_ports
+
+    links = [str(path) for path in Path("/dev/serial/by-path").glob("*")]
+    return begun([*(each.device for each in list_ports.comports()), *links], incomplete)
+
+
+def boards(incomplete: str) -> list[str]:
+    """Ports of boards with MicroPython."""
+    from edgeagent.firmware import boards
+
+    return begun((each.port for each in boards.found()), incomplete)
 
 
 def begun(words: Iterable[str], incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import config_show, config_status, editor
+from edgeagent.cli import config_show, config_status, editor, textfile
 from edgeagent.cli.config_options import (
     Force,
     ForDevice,
@@ -168,8 +168,8 @@ def apply(
     Example: edgeagent config apply -g berlin berlin.toml --dry-run
     """
     scope = scope_of(fleet, group, device, label)
-    text, what = _read(file), f"apply {_named(file)}"
-    tables = _checked(text, what, json=file.endswith(".json") or text.lstrip().startswith("{"))
+    text, what = textfile.read(file), f"apply {textfile.named(file)}"
+    tables = _checked(text, what, json=textfile.is_json(file, text))
     if not (force or dry):
         _check_has_values(tables, what, scope)
 
@@ -180,26 +180,6 @@ def apply(
     config_show.written(made, as_json=as_json, dry=dry)
     if wait and not dry:
         config_status.wait_for(context, timeout, made)
-
-
-def _named(file: str) -> str:
-    return "standard input" if file == "-" else file
-
-
-def _read(file: str) -> str:
-    """The text. Raises UsageProblem where there is no such file or it is no text, like where it is no TOML; else EdgeError."""
-    from edgeagent import files
-
-    what = f"read {_named(file)}"
-    if file != "-" and Path(file).is_dir():
-        raise UsageProblem(what, "it is a folder, not a file", "check the path")
-    data = sys.stdin.buffer.read() if file == "-" else files.read_if_there(Path(file))
-    if data is None:
-        raise UsageProblem(what, "there is no such file", "check the path")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageProblem(what, f"it is not UTF-8 text (byte {error.start})") from None
 
 
 def _check_has_values(tables: Mapping[str, Any], what: str, scope: Scope) -> None:

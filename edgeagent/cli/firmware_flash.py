@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeagent.cli import completion
 from edgeagent.cli.table import Column, Form, emit, plain
 from edgeagent.errors import EdgeError, UsageProblem
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+#: What comes after a flash, by the way in which the board speaks from then on.
+_NEXT = {
+    "usb": "`edgeagent mcu ls` on the device that it is plugged into shows it, and how to make it one of yours",
+    "mqtt": "It speaks by MQTT now, and needs the cable for power only. `edgeagent mcu ls` on the device that has its login shows it when its"
+    " Wi-Fi is up, in half a minute; until then `mpremote connect {port} repl` shows what it prints (Ctrl-X leaves it)",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     app.command("flash")(flash)
@@ -27,7 +35,13 @@ def add_to(app: typer.Typer) -> None:
 
 def flash(
     port: Annotated[
-        str, typer.Option("--port", help="The board's port; not needed where only one is plugged in.", metavar="PORT")
+        str,
+        typer.Option(
+            "--port",
+            help="The board's port; not needed where only one is plugged in.",
+            metavar="PORT",
+            autocompletion=completion.boards,
+        ),
     ] = "",
     everyone: Annotated[bool, typer.Option("--all", help="Every board that is plugged in, one after another.")] = False,
     uf2: Annotated[
@@ -46,6 +60,12 @@ def flash(
         Path | None,
         typer.Option("--mqtt", help="A login by MQTT: the file that `edgeagent mcu add ID` wrote.", metavar="FILE.env"),
     ] = None,
+    lib: Annotated[
+        Path | None,
+        typer.Option(
+            "--lib", help="A folder with modules of your own, such as sensor_tilt.py: they go to its /lib.", metavar="DIR"
+        ),
+    ] = None,
     source: Annotated[
         Path | None, typer.Option("--source", help="A folder with a firmware of your own, which has app/ in it.", metavar="DIR")
     ] = None,
@@ -58,7 +78,7 @@ def flash(
 
     Example: edgeagent firmware flash --settings oven.json
     """
-    wanted = _wanted(uf2, volume, settings, mqtt, source)
+    wanted = _wanted(uf2, volume, settings, mqtt, lib, source)
     if everyone and mqtt:
         raise UsageProblem("flash boards", "--mqtt is the login of one, and --all is every board", "flash them one by one")
     targets = _targets(port, wanted, everyone=everyone)
@@ -74,9 +94,11 @@ def flash(
         raise typer.Exit(max(problem.exit_code for problem in problems))
 
 
-def _wanted(uf2: Path | None, volume: Path | None, settings: Path | None, mqtt: Path | None, source: Path | None) -> Wanted:
+def _wanted(
+    uf2: Path | None, volume: Path | None, settings: Path | None, mqtt: Path | None, lib: Path | None, source: Path | None
+) -> Wanted:
     """All that is named is read before a board is touched."""
-    from edgeagent.firmware import boardsettings, compiling
+    from edgeagent.firmware import boardsettings, compiling, ownfiles
     from edgeagent.firmware.flash import Wanted
     from edgeagent.firmware.repl import check_installed
     from edgeagent.firmware.source import read, read_root
@@ -93,6 +115,7 @@ def _wanted(uf2: Path | None, volume: Path | None, settings: Path | None, mqtt: 
         volume=volume,
         settings=boardsettings.read(settings) if settings else None,
         login=boardsettings.read_login(mqtt) if mqtt else None,
+        own=ownfiles.read(lib) if lib else {},
     )
 
 
@@ -158,5 +181,5 @@ def _show(records: list[dict[str, Any]], *, as_json: bool) -> None:
     for record in records:
         for note in [*record["notes"], *([record["problem"]] if record["problem"] else [])]:
             typer.echo(f"{plain(record['port'])}: {plain(note)}", err=True)
-    if any(record["state"] == "flashed" for record in records):
-        typer.echo("`edgeagent mcu ls` on the device that it is plugged into shows it, and how to make it one of yours", err=True)
+    for link, port in sorted({record["link"]: record["port"] for record in records if record["state"] == "flashed"}.items()):
+        typer.echo(_NEXT[link].format(port=plain(port)), err=True)

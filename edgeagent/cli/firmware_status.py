@@ -81,7 +81,14 @@ def _row(device: str, mcu: McuStatus | DeviceMcu) -> dict[str, Any]:
 
     newest = source.newest()
     state = standing(mcu.firmware, newest, bad=mcu.bad, actions=mcu.actions)
-    return {"device": device, "id": mcu.id, "firmware": mcu.firmware or None, "newest": newest or None, "state": state}
+    return {
+        "device": device,
+        "id": mcu.id,
+        "firmware": mcu.firmware or None,
+        "newest": newest or None,
+        "state": state,
+        "bad": mcu.bad or None,
+    }
 
 
 def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:

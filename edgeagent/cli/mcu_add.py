@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import settings
-from edgeagent.cli import mcu_names, running
+from edgeagent.cli import completion, mcu_names, running
 from edgeagent.cli.mcu_names import Name, Target
 from edgeagent.cli.options import ContextName, SettingsFile
 from edgeagent.errors import UsageProblem
@@ -37,7 +37,14 @@ def add(
         ),
     ] = "",
     port: Annotated[
-        str, typer.Option("--port", help="Its port instead, such as /dev/ttyAMA0.", metavar="PATH", rich_help_panel=_WIRED)
+        str,
+        typer.Option(
+            "--port",
+            help="Its port instead, such as /dev/ttyAMA0.",
+            metavar="PATH",
+            rich_help_panel=_WIRED,
+            autocompletion=completion.ports,
+        ),
     ] = "",
     baud: Annotated[int, typer.Option("--baud", help="Bits a second.", rich_help_panel=_WIRED)] = 115200,
     lines: Annotated[
@@ -124,6 +131,7 @@ def _by_mqtt(wanted: Settings, mcu_id: str, out: Path | None, group: str) -> Non
     typer.echo(
         f"Put them into its firmware: host {made.handed.host}, port {made.handed.port}, user and password, topics below mcu/{mcu_id}/"
     )
+    typer.echo(f"A Pico W takes them all: `edgeagent firmware flash --mqtt {made.file} --settings FILE`, with its Wi-Fi in FILE")
     if made.handed.ca:
         typer.echo(f"It must trust the authority in {made.handed.ca} (TLS)")
     if wanted.mqtt.is_loopback:

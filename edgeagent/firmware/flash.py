@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.errors import Refused
-from edgeagent.firmware import boards, bootsel
+from edgeagent.firmware import boards, bootsel, ownfiles
 from edgeagent.firmware.boards import Board
 from edgeagent.firmware.boardsettings import CA_FILE, MAX_BYTES, Login, settings_for, speaks_mqtt
 from edgeagent.firmware.greeting import wait_for_hello
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class Wanted:
     """builds: of the release, of which the board gets what it reads. root: what stands beside the slots. uf2: MicroPython that is put on it first. volume: where it is mounted then; None: it is found. settings, login: see
-    :func:`edgeagent.firmware.boardsettings.settings_for`."""
+    :func:`edgeagent.firmware.boardsettings.settings_for`. own: see :func:`edgeagent.firmware.ownfiles.read`."""
 
     builds: Builds
     root: dict[str, bytes]
@@ -45,17 +45,19 @@ class Wanted:
     volume: Path | None = None
     settings: dict[str, Any] | None = None
     login: Login | None = None
+    own: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
 class Flashed:
-    """What became of one board. written, same: names of files. notes: what its owner should know."""
+    """What became of one board. link: ``usb`` or ``mqtt``: the way by which it speaks from now on. written, same: names of files. notes: what its owner should know."""
 
     port: str
     serial_number: str = ""
     board: str = ""
     micropython: str = ""
     version: str = ""
+    link: str = ""
     written: list[str] = field(default_factory=list)
     same: int = 0
     notes: list[str] = field(default_factory=list)
@@ -75,6 +77,7 @@ def flash(board: Board, wanted: Wanted, progress: Progress, *, ports: boards.Por
         by_mqtt = speaks_mqtt(settings or on_board)
         if settings and by_mqtt and not about.has_wifi:
             raise Refused("set the board up for MQTT", f"a {about.machine} has no Wi-Fi, or its MicroPython is not for it")
+        flashed.link = "mqtt" if by_mqtt else "usb"
         _put_files(repl, _plan(wanted, release, settings), flashed, progress)
         progress("waiting for it", 0, 0)
         wait_for_hello(repl.soft_reset(), release.version, by_mqtt=by_mqtt, note=notes.append)
@@ -139,6 +142,8 @@ def _put_files(repl: Repl, files: dict[str, bytes], flashed: Flashed, progress: 
     if stale or any(path.startswith(f"{_SLOT}/") for path in changed):
         stale += [_MANIFEST] if have[_MANIFEST] else []  # until the slot is whole again it is no release
         changed.add(_MANIFEST)
+    if any(path.startswith(f"{ownfiles.LIB}/") for path in files):
+        stale += ownfiles.hiding(files, repl.files(ownfiles.LIB))
     repl.remove(stale)
     _write(repl, {path: data for path, data in files.items() if path in changed}, progress)
     flashed.written, flashed.same = [path.lstrip("/") for path in files if path in changed], len(files) - len(changed)
@@ -170,7 +175,7 @@ def _write(repl: Repl, files: dict[str, bytes], progress: Progress) -> None:
 def _plan(wanted: Wanted, release: Release, settings: bytes | None) -> dict[str, bytes]:
     """Paths on the board and their contents, in the order in which they are written."""
     files = {f"{_SLOT}/{name}": data for name, data in release.files.items()}
-    files |= {f"/{name}": data for name, data in wanted.root.items()}
+    files |= {f"/{name}": data for name, data in wanted.root.items()} | wanted.own
     if wanted.login and wanted.login.ca:
         files[f"/{CA_FILE}"] = wanted.login.ca
     if settings is not None:

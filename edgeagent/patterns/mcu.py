@@ -24,6 +24,8 @@ MAX_LINE = 400
 PROMPT_LINES = 20
 #: Lines that are kept of one that prints all the time: so many at once, and a second in the long run; how many were left out is said.
 BURST_LINES, LINES_A_SECOND = 500, 50.0
+#: How often it is an event that it went back from a version: what a board says must not push out the events of others.
+FALLS_A_SECOND = 1 / 60
 
 
 class Transport(Protocol):
@@ -61,9 +63,17 @@ class Mcu:
         self.problem = ""
         self.told_lost = False
         self.lines: deque[LogLine] = deque(maxlen=MAX_LINES)
+        self._falls = RateLimit(FALLS_A_SECOND, 1)
         self._rate, self._left_out = RateLimit(LINES_A_SECOND, BURST_LINES), 0
         self.results: dict[str, asyncio.Future[Result]] = {}
         self.task: asyncio.Task[None] | None = None
+
+    def falls_back(self, said: Hello) -> str:
+        """What there is to tell of a hello from which it is seen that it just went back from a version; empty: nothing. At the first one that
+        may be long ago."""
+        if said.bad in ("", self.hello.bad) or self.hello == Hello() or not self._falls.allow():
+            return ""
+        return f"the microcontroller {self.id} went back from firmware {said.bad} to {said.fw}"
 
     def printed(self, text: str) -> list[LogLine]:
         """What is kept of a line of its log; none: it prints too fast."""
@@ -155,4 +165,7 @@ def _other_name(mcu: Mcu) -> str:
 
 def _went_back(mcu: Mcu) -> str:
     bad = mcu.hello.bad
-    return f"it went back from version {bad}, which did not prove itself: `edgeagent firmware update` tries again" if bad else ""
+    if not bad:
+        return ""
+    remedy = f"`edgeagent firmware update` tries again, `edgeagent mcu send {mcu.id} dismiss` is content with {mcu.hello.fw[:MAX_WORD]}"
+    return f"it went back from version {bad}, which did not prove itself: {remedy}"

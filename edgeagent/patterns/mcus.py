@@ -228,10 +228,12 @@ class Mcus:
         return mcu
 
     def _hello(self, mcu: Mcu, said: Hello) -> None:
+        if text := mcu.falls_back(said):
+            self._tell("warning", "mcu.went_back", text, mcu=mcu.id, bad=said.bad)
         before, mcu.hello = mcu.hello, said
         changed = (said.fw, said.hw, said.acts, said.bad) != (before.fw, before.hw, before.acts, before.bad)
         mcu.readings.hello(said)
-        if said.b != before.b:
+        if said.b != before.b or said.new:
             mcu.asked = float("-inf")
             self._ask(mcu)  # it has begun anew, and knows neither the time nor that somebody listens
         if self._configuration.get(mcu.id):
@@ -277,15 +279,11 @@ class Mcus:
 
     def _look(self, mcu: Mcu, now: float) -> None:
         quiet = now - mcu.spoke
-        if mcu.transport is not None and 0 < mcu.transport.silent_seconds < quiet:
+        silent_seconds = mcu.transport.silent_seconds if mcu.transport is not None else 0.0
+        if 0 < silent_seconds < quiet:
             self._move(mcu, "silent")
             mcu.left = mcu.left or now
-        if (
-            mcu.transport is not None
-            and mcu.transport.silent_seconds
-            and quiet > KNOCK_SECONDS
-            and now - mcu.asked > KNOCK_SECONDS
-        ):
+        if silent_seconds and min(quiet, now - mcu.asked) > KNOCK_SECONDS:
             self._ask(mcu)
         if mcu.state == "online":
             mcu.left = 0.0

@@ -27,6 +27,12 @@ AWAY_SECONDS, TRIAL_SECONDS = 120.0, 1200.0
 PAUSE_SECONDS = 2.0
 #: How often it is begun again after a refusal: in a row without another byte, and in all.
 TRIES, MAX_TRIES = 3, 20
+#: A word of why a board begins no update (firmware/app/update.py), and what helps: readings that are acknowledged leave its flash.
+_NO_ROOM = "no room"
+_ROOM = (
+    "readings that it keeps leave first, as the agent takes them: do it again in some minutes. If it stays so, lower kept_readings in its"
+    " settings, or remove files of yours (`mpremote fs rm`)"
+)
 #: The characters of a version.
 MAX_VERSION = 32
 
@@ -109,7 +115,7 @@ class _Updating:
         failures = 0
         for tries in itertools.count(1):
             sent = self._sent
-            await self._ask("update.begin", _announced(release))  # what it refuses here it would refuse again
+            await self._begin(release)
             try:
                 return await self._send(release)
             except Failed:
@@ -123,6 +129,13 @@ class _Updating:
                     raise
                 await asyncio.sleep(self._pause)  # it was reset, or a file was damaged: it says what it has
         raise AssertionError("unreachable")
+
+    async def _begin(self, release: Release) -> None:
+        """What it refuses here it would refuse again at once."""
+        try:
+            await self._ask("update.begin", _announced(release))
+        except Failed as error:
+            raise Failed(self._what, error.why, _ROOM if _NO_ROOM in error.why else error.remedy) from None
 
     async def _send(self, release: Release) -> Any:
         done = 0

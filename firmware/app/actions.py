@@ -72,6 +72,23 @@ def register_reset(restart, seconds=1):
         return {"seconds": seconds}
 
 
+def register_dismiss(loader, session):
+    """The loader goes on to know the version that it went back from, which it never starts again by itself; it is no longer told of."""
+
+    @command("dismiss", takes={}, listed=False)
+    def dismiss(args):
+        found = loader.state()
+        found["dismissed"] = found.get("bad", "")
+        loader.write(found)
+        session.tell_bad(failed(loader))
+        return {"dismissed": found["dismissed"]}
+
+
+def failed(loader):
+    """The version that it went back from; empty: there is none, or it was dismissed."""
+    return "" if loader.bad == loader.state().get("dismissed") else loader.bad
+
+
 async def _later(seconds, do):
     await asyncio.sleep(seconds)  # for the answer to get out
     do()

@@ -34,7 +34,9 @@ class Assembly:
         self.clock, self.session, self._drain = None, self._session(), _nothing
         self._told = ""  # of what is wrong with the flash
         self.link = self._link()
-        self.session.bad = loader.bad if loader else ""
+        if loader:
+            self.session.bad = actions.failed(loader)
+            actions.register_dismiss(loader, self.session)
         self.settings_trial = SettingsTrial(self.restart, ticks_ms())
         self.trial = Trial(loader.confirm if loader else None, settings["confirm_seconds"])
 

@@ -11,6 +11,8 @@ AGAIN_MS = 800
 PATIENCE = 3
 #: A hello that nobody answers is said again after this long, then twice as long, in milliseconds.
 HELLO_MS, HELLO_MOST_MS = 2000, 60000
+#: What is of before a reset waits so long for the time, from hello on, in milliseconds: who says hello again in it is answered at last.
+TIME_MS = 5000
 #: How late an acknowledgement may be, in milliseconds: one that comes after a hello after that is the answer to this hello.
 LATE_MS = 1000
 #: Commands whose ids and answers are remembered, and the characters of an id.
@@ -34,7 +36,7 @@ class Session:
         self._about = {"id": settings_id[:64], "fw": fw[:64], "hw": hw[:64]}
         self.acts, self._store = acts, store
         self.bad = ""
-        self.answered = self.is_up = self._heard = False
+        self.answered = self.is_up = self._heard = self._greeted = self._waits = False
         self.ignored = 0
         self.on_command = lambda command_id, action, args: self.answer(command_id, False, None, "no such command")
         self.on_config = self.on_time = lambda value: None
@@ -48,11 +50,15 @@ class Session:
 
     def connected(self):
         """A way to the agent is there, and nothing that was said on the one before counts."""
-        self.is_up, self._is_new, self._heard, self._results = True, True, False, []
+        self.is_up, self._is_new, self._heard, self._waits, self._results = True, True, False, True, []
         self._meet()
 
     def disconnected(self):
         self.is_up = False
+
+    def tell_bad(self, version):
+        """It is another than hello has said."""
+        self.bad, self._hellos, self._hello_pause = version, 0, 0
 
     def know_time(self, unix_ms, now):
         """It is ``unix_ms`` now, says another clock than the agent's."""
@@ -67,7 +73,7 @@ class Session:
             self.ignored += 1
             return
         self.answered = self._heard = True
-        if self._hellos and not self._store.is_untold:
+        if self._hellos and not self._store.is_untold and not self._wants_time():
             self._hello_pause = None
 
     def answer(self, command_id, ok, value=None, why=""):
@@ -113,7 +119,7 @@ class Session:
         self._said = self._now
         self._told_all = self._ends
         again = min(HELLO_MS << min(self._hellos - 1, 5), HELLO_MOST_MS)
-        self._hello_pause = again if store.is_untold or not self._heard else None
+        self._hello_pause = again if store.is_untold or self._wants_time() or not self._heard else None
         about = {
             "t": "hello",
             "b": store.boot,
@@ -125,6 +131,8 @@ class Session:
         about.update(self._about)
         if self.bad:
             about["bad"] = self.bad[:64]
+        if not self._greeted:
+            about["new"] = True
         while len(dumps(about)) > MAX_PAYLOAD and about["acts"]:
             about["acts"].pop()  # better than never to be heard
         return about
@@ -137,8 +145,14 @@ class Session:
             self._fruitless += 1
             self._next = oldest
 
+    def _wants_time(self):
+        return self._store.is_undated and not self._greeted
+
     def _readings(self):
         store = self._store
+        if self._waits and self._wants_time() and ticks_diff(self._now, self._since) < TIME_MS:
+            return []
+        self._waits = False
         window = WINDOW if self._fruitless < PATIENCE else 1
         following = max(self._next, store.oldest)
         found = store.after(following - 1, max(0, store.oldest + window - following), self._now)
@@ -149,7 +163,7 @@ class Session:
         return [_reading(self._boot, store.oldest, *each) for each in found]
 
     def _hi(self, message):
-        unix_ms = message.get("u")
+        unix_ms, self._greeted = message.get("u"), True
         if _is_count(unix_ms) and unix_ms > _2020_MS:
             self._store.know_time(unix_ms, self._now)
             self.on_time(unix_ms)

@@ -62,6 +62,11 @@ class Store:
         return self.oldest > self.newest and self._boots[0] is not self._live
 
     @property
+    def is_undated(self):
+        """Whether what is delivered now has a time as soon as it is known what time it is."""
+        return self._boots[0] is not self._live and self._boots[0].zero is not None and self._live.zero is None
+
+    @property
     def problem(self):
         """Why nothing can be kept in flash; empty: it can."""
         return self._kept.problem

@@ -7,6 +7,7 @@ that it is on a board is in ``sys``, as a board's has it: the port's own can't b
 import gc
 import os
 import sys
+import time
 
 import vfs
 
@@ -43,12 +44,35 @@ class _Sys:
         return getattr(self._real, name)
 
 
+class _Time:
+    """A clock that was set to ``seconds`` when the board started, and may be set again by machine.RTC; what counts up is the port's own."""
+
+    def __init__(self, real, seconds):
+        self._real, self._ahead = real, seconds - real.time()
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def time(self):
+        return int(self._real.time() + self._ahead)
+
+    def set(self, seconds):
+        self._ahead = seconds - self._real.time()
+
+    def gmtime(self, seconds=None):
+        return self._real.gmtime(self.time() if seconds is None else seconds)
+
+    localtime = gmtime
+
+
 def _become_board(folder, about):
     vfs.umount("/")
     vfs.mount(boardfs.Flash(folder), "/")
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
     sys.modules["sys"] = _Sys(sys, about)
+    if "clock" in about:
+        sys.modules["time"] = _Time(time, about["clock"])
     if "W" not in about.get("build", "RPI_PICO_W"):
         sys.modules.pop(network.__name__)
     return sys.modules["sys"]

@@ -7,6 +7,7 @@ What an output becomes is a line of the file ``pins``: ``15 1``.
 import _thread
 import gc
 import os
+import sys
 import time
 
 import bmechip
@@ -173,6 +174,18 @@ class WDT:
 
     def feed(self):
         world.tell("feed")
+
+
+class RTC:
+    """The clock, of which only a board that began at another time has one of its own: nobody sets this machine's."""
+
+    def datetime(self, to):
+        year, month, day, _, hour, minute, second, _ = to
+        clock = sys.modules["time"]  # of the board, which came after this module
+        if hasattr(clock, "set"):
+            year, month = (year - 1, month + 12) if month < 3 else (year, month)
+            days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day - 719469
+            clock.set(days * 86400 + hour * 3600 + minute * 60 + second)
 
 
 class Timer:

@@ -40,6 +40,7 @@ except KeyboardInterrupt:
 
 
 LOADER = """
+state = dict
 bad = "0.9.0"
 def on_trial(): return True
 def confirm(): print("confirmed")

@@ -82,6 +82,21 @@ def test_a_board_that_runs_is_interrupted_and_gets_only_what_is_new(tmp_path: Pa
         assert {each["cause"] for each in pico.happened("boot")[1:]} == {"soft"}
 
 
+def test_modules_of_one_s_own_go_to_its_lib_and_what_else_is_there_stays(tmp_path: Path, firmware: Path) -> None:
+    lib = tmp_path / "lib"
+    (lib / "drivers").mkdir(parents=True)
+    (lib / "sensor_tilt.py").write_text("x = 1\n")
+    (lib / "drivers" / "bno.py").write_text("y = 1\n")
+    with Pico(tmp_path / "pico", files={"lib/sensor_tilt.mpy": "older", "lib/other.py": "mine"}) as pico:
+        code, record, _ = run(pico, firmware, "--lib", lib)
+        assert code == 0 and {"lib/sensor_tilt.py", "lib/drivers/bno.py"} <= set(record["written"]) and record["link"] == "usb"
+        there = sorted(path.relative_to(pico.flash / "lib").as_posix() for path in (pico.flash / "lib").rglob("*.*py"))
+        assert there == ["drivers/bno.py", "other.py", "sensor_tilt.py"]
+        (lib / "sensor_tilt.py").write_text("x = 2\n")
+        assert run(pico, firmware, "--lib", lib)[1]["written"] == ["lib/sensor_tilt.py"]
+        assert (pico.flash / "lib" / "sensor_tilt.py").read_text() == "x = 2\n"
+
+
 def test_a_board_that_hangs_is_saved_from_its_watchdog_which_else_resets_it_in_the_middle(tmp_path: Path, firmware: Path) -> None:
     twice_as_long = "import time\ntime.sleep_ms(500)"
     with Pico(tmp_path, files={"main.py": HUNG}) as pico:
@@ -216,7 +231,8 @@ def test_a_login_by_mqtt_is_put_on_a_board_with_wifi_only(tmp_path: Path, capfd:
         assert {"ca.der", "settings.json"} <= set(put(pico, firmware, **how).written)
         assert (pico.flash / "ca.der").read_bytes() == b"DER"
         assert json.loads((pico.flash / "settings.json").read_text()) == {"wifi": {"ssid": "x"}, "mqtt": LOGIN, "id": "oven"}
-        assert put(pico, firmware).written == []  # it goes on to speak MQTT
+        again = put(pico, firmware)
+        assert (again.written, again.link) == ([], "mqtt")  # it goes on to speak MQTT
     with Pico(tmp_path / "plain", machine="Raspberry Pi Pico with RP2040", build="RPI_PICO") as pico:
         with pytest.raises(Refused, match="Raspberry Pi Pico with RP2040 has no Wi-Fi"):
             put(pico, firmware, **how)

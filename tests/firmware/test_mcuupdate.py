@@ -11,6 +11,7 @@ import pytest
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.firmware.release import SOURCE, Release, fitting
 from edgeagent.patterns.mcuupdate import TRIES, Progress, Updated, update
+from tests.support.micropython import APP
 from tests.support.updatingboard import UpdatingBoard, release
 
 OLD = release("1.0", lib="x = 1\n" * 900, same="y = 1\n" * 900)
@@ -62,6 +63,14 @@ async def test_a_version_that_does_not_start_is_given_up(board: UpdatingBoard) -
     assert board.state == {"active": "a", "bad": "1.1"}
     assert sum("RuntimeError: no oven" in line for line in board.printed) == 6, "three tries, and each says it twice"
     assert (await updated(board, NEW)).version == "1.1" and board.state == {"active": "b"}, "and the next one is taken"
+
+
+async def test_a_flash_that_is_full_of_readings_is_told_with_what_helps(tmp_path: Path) -> None:
+    full = release("1.0", update=(APP / "update.py").read_text() + "\nfree_bytes = lambda: 40000\n")
+    with UpdatingBoard(tmp_path / "full", full) as board:
+        with pytest.raises(Failed, match=r"cannot update oven: .*40000 bytes are free.*\. Readings that it keeps leave first"):
+            await updated(board)
+        assert board.state == {"active": "a"} and board.asked == ["update.status", "update.begin"]
 
 
 async def test_a_version_that_never_confirms(board: UpdatingBoard) -> None:

@@ -38,7 +38,7 @@ def flashed(folder: Path, port: int, pico: Pico) -> None:
     (folder / "oven.json").write_text(json.dumps(settings))
     options = ["--mqtt", str(folder / "oven.env"), "--settings", str(folder / "oven.json")]
     done = cli("firmware", "flash", "--port", str(pico.port), *options)
-    assert done.code == 0, done
+    assert done.code == 0 and "It speaks by MQTT now" in done.err, done
 
 
 def newer(release: Release, version: str, app: str = "") -> Release:

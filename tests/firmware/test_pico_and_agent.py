@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import binascii
 import json
 import os
@@ -18,58 +17,26 @@ import serial
 
 from edgeagent import mcumessages
 from edgeagent.bridge.frames import encode
-from edgeagent.firmware import source
-from edgeagent.link import connect
-from edgeagent.localsubjects import LOCAL_METRICS
 from edgeagent.natsserver import ports
 from edgeagent.patterns import mcuupdate
-from edgeagent.patterns.locallog import LocalLog
-from edgeagent.sample import parse
-from edgeagent.status import McuStatus
-from edgeagent.subjects import agent_inbox
-from tests.support.fleet import STEADY, LiveFleet, Said
+from tests.support.fleet import STEADY, LiveFleet
 from tests.support.micropython import missing
-from tests.support.servers import is_alive, kill
+from tests.support.picobench import COUNT, DEVICE, HANGS, MCU, SETTINGS, Bench, version
 from tests.support.typed import here
 from tests.support.virtualpico import Pico, wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
-DEVICE, MCU = "pi-01", "pico"
-#: Its numbers go on over a reset: each is measured once.
-COUNT = """
-from sensors import kind
-@kind("count")
-class Count:
-    def __init__(self):
-        try:
-            self.n = int(open("/n").read())
-        except OSError:
-            self.n = 0
-    def read(self):
-        self.n += 1
-        with open("/n.new", "w") as file:
-            file.write(str(self.n))
-        import os
-        os.rename("/n.new", "/n")
-        return {"": self.n}
-"""
-SETTINGS = {"interval_seconds": 0.1, "confirm_seconds": 1, "sensors": [{"kind": "count", "name": "n"}], "outputs": {"lamp": 15}}
-HANGS = "while True:\n    pass\n"
 NEVER_CONFIRMS = "class Trial:\n    def __init__(self, confirm, seconds): pass\n    def look(self, is_well, now): pass\n"
-
-
-def version(folder: Path, name: str, **files: str) -> Path:
-    """A folder with the firmware as it is, as version ``name``, and with some files of its app replaced."""
-    shutil.copytree(source.folder(), folder / name)
-    for module, text in {"version": f'VERSION = "{name}"\n', **files}.items():
-        (folder / name / "app" / f"{module}.py").write_text(text)
-    return folder / name
 
 
 def copy(pico: Pico, folder: Path) -> None:
     """Its flash, for another one in ``folder``, without what it has measured."""
     shutil.copytree(pico.flash, folder / "flash", ignore=shutil.ignore_patterns("n", "n.new", "kept"))
+
+
+def measured(pico: Pico) -> int:
+    return int((pico.flash / "n").read_text())
 
 
 def slot(pico: Pico) -> dict[str, Any]:
@@ -81,63 +48,6 @@ class Board(NamedTuple):
 
     pico: Pico
     update: str
-
-
-class Bench:
-    def __init__(self, fleet: LiveFleet, pico: Pico) -> None:
-        self.fleet, self.pico = fleet, pico
-
-    def kill_agent(self) -> None:
-        """With SIGKILL; it is started again."""
-        before = self.fleet.pid(DEVICE)
-        kill(before)
-        wait_for(lambda: not is_alive(before) and self.fleet.status(DEVICE).pid != before, "another agent runs")
-        self.wait("online")
-
-    def run(self, *words: object) -> Said:
-        return here(*map(str, words), "--settings", str(self.fleet.layout.settings(DEVICE)))
-
-    def send(self, *words: object) -> Any:
-        said = self.run("mcu", "send", MCU, *words, "--json")
-        assert said.code == 0, said
-        return json.loads(said.out)["value"]
-
-    def firmware(self, mcu_id: str = MCU) -> dict[str, Any]:
-        rows = json.loads(self.run("firmware", "status", "--json").out)
-        return next(dict(row) for row in rows if row["id"] == mcu_id)
-
-    def mcu(self, mcu_id: str = MCU) -> McuStatus:
-        return next((each for each in self.fleet.status(DEVICE).mcus if each.id == mcu_id), McuStatus(id=mcu_id, state=""))
-
-    def wait(self, state: str, mcu_id: str = MCU) -> None:
-        wait_for(lambda: self.mcu(mcu_id).state == state, f"{mcu_id} is {state}")
-
-    @property
-    def numbers(self) -> list[int]:
-        """In the leaf's store, as they came."""
-        return asyncio.run(self._numbers())
-
-    async def _numbers(self) -> list[int]:
-        login = json.loads((self.fleet.layout.device(DEVICE) / "secrets.json").read_text())["agent"]
-        client = await connect(
-            self.fleet.leaf_url(DEVICE), what="x", name="test", inbox_prefix=agent_inbox(DEVICE), password=("agent", login)
-        )
-        try:
-            messages = (await LocalLog(client, LOCAL_METRICS).read(1, count=5000, max_bytes=8 << 20)).messages
-        finally:
-            await client.close()
-        samples = [sample for each in messages for sample in parse(each.subject, each.data)]
-        return [int(sample.value) for sample in samples if sample.metric == "mcu.n"]
-
-    @property
-    def measured(self) -> int:
-        return int((self.pico.flash / "n").read_text())
-
-    def more(self, count: int = 3) -> list[int]:
-        """All numbers, when so many more have come."""
-        before = len(self.numbers)
-        wait_for(lambda: len(self.numbers) >= before + count, "it goes on measuring")
-        return self.numbers
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +65,7 @@ def pico(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pico]:
 def bench(tmp_path_factory: pytest.TempPathFactory, pico: Pico) -> Iterator[Bench]:
     text = '[commands]\nallow = ["mcu.update"]\n'
     with LiveFleet(tmp_path_factory.mktemp("fleet"), 1, STEADY, more=lambda device: text) as fleet, fleet.borrowed():
-        made = Bench(fleet, pico)
+        made = Bench(fleet)
         said = made.run("mcu", "add", MCU, "--port", pico.port)
         assert said.code == 0, said
         made.wait("online")
@@ -167,9 +77,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcuupdate, "PAUSE_SECONDS", 0.1)
 
 
-def test_it_does_what_it_is_told(bench: Bench) -> None:
+def test_it_does_what_it_is_told(bench: Bench, pico: Pico) -> None:
     assert bench.send("led", "on=1") == {"led": 1} and bench.send("pin.lamp", "on=1") == {"lamp": 1}
-    assert (bench.pico.world / "pins").read_text().splitlines()[-2:] == ["LED 1", "15 1"]
+    assert (pico.world / "pins").read_text().splitlines()[-2:] == ["LED 1", "15 1"]
     read = bench.send("read")
     assert (read["led"], read["lamp"]) == (1, 1)
     assert bench.send("interval") == {"seconds": 0.1} and bench.send("interval", "seconds=0.3") == {"seconds": 0.3}
@@ -206,49 +116,51 @@ def test_nothing_that_it_is_sent_runs_at_its_prompt(tmp_path: Path) -> None:
         assert said.count(b"SyntaxError") == len(CODE) and not (bare.flash / "p").exists()
 
 
-def test_each_reading_is_stored_once_though_it_is_unplugged_and_the_agent_is_killed(bench: Bench) -> None:
+def test_each_reading_is_stored_once_though_it_is_unplugged_and_the_agent_is_killed(bench: Bench, pico: Pico) -> None:
     found = bench.more()
     assert found == list(range(1, found[-1] + 1))
     bench.kill_agent()
     found = bench.more(10)
     assert found == list(range(1, found[-1] + 1)), "all that it measured meanwhile is there"
 
-    bench.pico.tell("unplug")
+    pico.tell("unplug")
     bench.wait("offline")
     assert "plugged" in bench.mcu().problem
-    cut_at = bench.measured
-    bench.pico.tell("plug")
+    cut_at = measured(pico)
+    pico.tell("plug")
     bench.wait("online")
     found = bench.more(5)
     assert found == sorted(set(found)) and found[-1] > cut_at
     assert set(range(1, found[-1] + 1)) - set(found) <= {cut_at - 1, cut_at}, "what was on its way when its power went, at most"
 
 
-def test_the_configuration_of_the_fleet_reaches_it(bench: Bench) -> None:
+def test_the_configuration_of_the_fleet_reaches_it(bench: Bench, pico: Pico) -> None:
     said = here("config", "set", "-d", DEVICE, f"mcu.{MCU}.interval_seconds=0.2")
     assert said.code == 0, said
     wait_for(lambda: bench.send("interval") == {"seconds": 0.2}, "it is told")
-    bench.pico.tell("reset")
-    bench.pico.wait("reset")
+    pico.tell("reset")
+    pico.wait("reset")
     bench.wait("offline")
     bench.wait("online")
     wait_for(lambda: bench.send("interval") == {"seconds": 0.2}, "it is told again")
 
 
-def test_it_is_updated_and_no_reading_is_lost_though_nobody_takes_any_when_it_restarts(bench: Bench, tmp_path: Path) -> None:
+def test_it_is_updated_and_no_reading_is_lost_though_nobody_takes_any_when_it_restarts(
+    bench: Bench, pico: Pico, tmp_path: Path
+) -> None:
     source_folder, agent = version(tmp_path, "0.2.0"), bench.fleet.pid(DEVICE)
     before = bench.more()
     with ThreadPoolExecutor() as aside:
         update = aside.submit(bench.run, "firmware", "update", MCU, "--source", source_folder)
-        wait_for(lambda: "pending" in slot(bench.pico), "it has all of it, and restarts in a second")
+        wait_for(lambda: "pending" in slot(pico), "it has all of it, and restarts in a second")
         os.kill(agent, signal.SIGSTOP)
         try:
-            bench.pico.wait("reset")
+            pico.wait("reset")
         finally:
             os.kill(agent, signal.SIGCONT)
         said = update.result()
     assert said.code == 0 and said.out.startswith("pico: 0.1.0 -> 0.2.0, "), said
-    assert slot(bench.pico) == {"active": "b"}
+    assert slot(pico) == {"active": "b"}
     assert (bench.firmware()["firmware"], bench.firmware()["state"]) == ("0.2.0", "newer")
     found = bench.more()
     assert found[len(before) :] == list(range(before[-1] + 1, found[-1] + 1))
@@ -282,7 +194,11 @@ def test_it_goes_back_from_a_version_that_hangs(bench: Bench, pico: Pico, tmp_pa
     assert [each["cause"] for each in pico.events[seen:] if each["event"] == "boot"] == ["reset"] + ["watchdog"] * 3
     assert slot(pico)["bad"] == "0.3.0" and "pending" not in slot(pico)
     wait_for(lambda: bench.firmware()["state"] == "went back from 0.3.0", "the status says so")
-    assert bench.firmware()["firmware"] == runs
+    assert (bench.firmware()["firmware"], bench.firmware()["bad"]) == (runs, "0.3.0")
+    assert f"`edgeagent mcu send {MCU} dismiss`" in bench.mcu().problem
+    assert bench.send("dismiss") == {"dismissed": "0.3.0"}
+    wait_for(lambda: bench.firmware()["bad"] is None, "it is no longer told")
+    assert (bench.mcu().problem, slot(pico)["bad"]) == ("", "0.3.0")
     bench.more()
 
 

@@ -26,6 +26,7 @@ switches = actions.Switches(None, {})
 actions.register_measuring(None, None)
 actions.register_reset(None)
 actions.register_settings(settings[0])
+actions.register_dismiss(None, None)
 switches.register(None)
 tilt = config.Settings({"sensors": [{"kind": "tilt", "pin": 3}]})
 print(json.dumps({

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serial.tools import list_ports, list_ports_common
 
 from edgeagent import context
 from edgeagent.cli import completion
@@ -56,6 +57,22 @@ def silent(tmp_path: Path) -> Iterator[None]:
 def test_a_hub_that_says_nothing_is_no_error(silent: None) -> None:
     assert offered("device", "revoke", "pi-") == []
     assert offered("fleet", "ls", "--context", "m") == ["mute"]
+
+
+def test_ports_and_boards(monkeypatch: pytest.MonkeyPatch) -> None:
+    def port(path: str, vid: int, pid: int) -> list_ports_common.ListPortInfo:
+        found = list_ports_common.ListPortInfo(path, skip_link_detection=True)
+        found.vid, found.pid = vid, pid
+        return found
+
+    there = [port("/dev/ttyACM1", 0x2E8A, 0x0005), port("/dev/ttyUSB0", 0x1A86, 0x7523)]
+    monkeypatch.setattr(list_ports, "comports", lambda: there)
+    assert {"/dev/ttyACM1", "/dev/ttyUSB0"} <= set(completion.ports("/dev/")) and completion.ports("/dev/ttyU") == [
+        "/dev/ttyUSB0"
+    ]
+    assert completion.boards("") == ["/dev/ttyACM1"] and completion.boards("/dev/ttyU") == []
+    offered("firmware", "flash", "--port", "/dev/")
+    offered("mcu", "add", "oven", "--port", "/dev/")
 
 
 def test_keys() -> None:

@@ -82,6 +82,21 @@ async def test_it_does_what_it_is_told(rig: Rig) -> None:
     assert (await rig.said("send", "oven", "Beep")).out == "oven: done\n", "on the device its firmware's words count"
 
 
+async def test_what_no_list_of_processes_shall_show_is_in_a_file(rig: Rig) -> None:
+    said = await rig.said("send", "oven", "settings", "id=oven", "--args-file", "-", input='{"wifi.password": "12345678"}')
+    assert said.code == 0 and rig.oven.done[-1][1:] == ("settings", {"wifi.password": "12345678", "id": "oven"}), said
+    (rig.folder / "new.toml").write_text('led = false\n"mqtt.port" = 1884\n')
+    assert (await rig.said("send", "oven", "settings", "--args-file", str(rig.folder / "new.toml"))).code == 0
+    assert rig.oven.done[-1][2] == {"led": False, "mqtt.port": 1884}
+    refused = {'{"on": 1}': "'on' is in the file, and in words too", "on = ": "it is not valid TOML", "{": "it is not valid JSON"}
+    for text, why in refused.items():
+        said = await rig.said("send", "oven", "led", "on=1", "--args-file", "-", input=text)
+        assert said.code == 2 and why in said.err, (text, said)
+    assert len(rig.oven.done) == 2
+    said = await rig.said("send", "oven", "led", "--args-file", str(rig.folder / "none.json"))
+    assert said.code == 2 and "there is no such file" in said.err
+
+
 REFUSALS: dict[str, tuple[list[str], str]] = {
     "unknown": (["ofen", "led"], "there is no such microcontroller here"),
     "too-long": (["oven", "led", f"text={'x' * 1100}"], "its arguments are too long"),

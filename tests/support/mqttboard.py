@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class MqttBoard:
         self.said: list[str] = []
         self.process: asyncio.subprocess.Process
         self.killed = False
+        self._before: list[tuple[asyncio.subprocess.Process, asyncio.Task[None]]] = []
 
     def make(self, settings: dict[str, Any]) -> None:
         """Its flash and its world."""
@@ -67,10 +69,18 @@ class MqttBoard:
         self.process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT, env=environment
         )
+        self._reading = asyncio.create_task(self._read(self.process.stdout))
 
-    async def read(self) -> None:
-        assert self.process.stdout
-        async for line in self.process.stdout:
+    async def end(self) -> None:
+        for process, reading in [(self.process, self._reading), *self._before]:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            await reading
+
+    async def _read(self, stdout: asyncio.StreamReader | None) -> None:
+        assert stdout
+        async for line in stdout:
             self.said.append(line.decode().rstrip())
 
     @property
@@ -103,6 +113,12 @@ class MqttBoard:
         """up, noap: no access point is there, badpw: it has another password."""
         (self.world / "radio").write_text(radio)
 
+    async def restart(self) -> None:
+        """As after a reset: what is not in its flash is lost, and nobody ends its connection, which stands until it comes again."""
+        self.process.send_signal(signal.SIGSTOP)
+        self._before.append((self.process, self._reading))
+        await self.start()
+
     def kill(self) -> None:
         self.killed = True
         self.process.kill()
@@ -116,25 +132,34 @@ class MqttBoard:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, mcu_id: str, port: int, *, count: int = 1_000_000, radio: str = "up", ca: str = "", **mqtt: object
+    folder: Path,
+    mcu_id: str,
+    port: int,
+    *,
+    count: int = 1_000_000,
+    radio: str = "up",
+    ca: str = "",
+    clock: int = 0,
+    sensor: str = COUNTING,
+    **mqtt: object,
 ) -> AsyncIterator[MqttBoard]:
     """count: how many readings it measures, one each 10 ms. radio: see :meth:`MqttBoard.be_on_air`. ca: the file with the authority's
-    certificate in DER form; empty: no TLS. mqtt: more settings of the link."""
+    certificate in DER form; empty: no TLS. clock: what its clock says at each start, in Unix seconds; 0: as this machine's. sensor: the
+    program that measures. mqtt: more settings of the link."""
     made = {"host": "127.0.0.1", "port": port, "tls": bool(ca), "keepalive_seconds": 2, **mqtt}
-    sensor = {"kind": "counter", "name": "n", "most": count}
+    sensors = [{"kind": "counter", "name": "n", "most": count}]
     board = MqttBoard(folder)
-    board.make({"id": mcu_id, "interval_seconds": 86400, "sensors": [sensor], "wifi": WIFI, "mqtt": made})
+    board.make({"id": mcu_id, "interval_seconds": 86400, "sensors": sensors, "wifi": WIFI, "mqtt": made})
+    (board.flash / COUNTER).write_text(sensor)
+    if clock:
+        (board.world / "board.json").write_text(json.dumps({"clock": clock}))
     if ca:
         (board.flash / "ca.der").write_bytes(Path(ca).read_bytes())
     board.be_on_air(radio)
     await board.start()
-    reading = asyncio.create_task(board.read())
     try:
         yield board
         assert board.killed or board.process.returncode is None, f"the board ended; it said {board.said}"
         assert not any(each in line for line in board.said for each in ("Traceback", WIFI["password"])), board.said
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            board.process.kill()
-        await board.process.wait()
-        await reading
+        await board.end()

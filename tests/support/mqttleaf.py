@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -45,7 +46,11 @@ class MqttLeaf:
     async def begin(self) -> None:
         """A life of the agent."""
         self.tasks = Tasks()
-        self.mcus = Mcus(self._client, tell=lambda severity, kind, text, **data: self.told.append(kind))
+        self.mcus = Mcus(
+            self._client,
+            tell=lambda severity, kind, text, **data: self.told.append(kind),
+            unix_ms=lambda: int(time.time() * 1000),
+        )
         self.mcus.know(self._mcu_ids)
         self.mcus.start(self.tasks)
         conf = self.leaf.mqtt.conf

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +21,7 @@ from edgeagent.leaf.storelimit import MQTT_MIN_BYTES, mqtt_bytes
 from edgeagent.mcus import Mcu
 from edgeagent.mqttsettings import MqttSettings
 from edgeagent.natsserver import ports
+from edgeagent.patterns.mcus import Mcus
 from edgeagent.settings import parse
 from tests.support.mqtting import listening
 
@@ -93,3 +96,26 @@ def test_the_port_that_was_told_is_told_again_whoever_has_it_now(tmp_path: Path)
         assert told != wanted.port, "it was taken before anybody was told"
     with listening(told):
         assert port_to_tell(tmp_path, wanted) == told, "our own leaf may have it"
+
+
+def test_a_version_that_it_went_back_from_is_an_event_when_it_happens() -> None:
+    told: list[tuple[str, str, str]] = []
+    register = Mcus(cast("Any", None), tell=lambda severity, kind, text, **data: told.append((severity, kind, text)))
+
+    def hello(firmware: str, boot: str, bad: str = "") -> None:
+        register.heard("oven", json.dumps({"t": "hello", "fw": firmware, "b": boot, "bad": bad}).encode())
+
+    hello("0.1.0", "a", "0.0.9")
+    assert told == [], "it went back before this agent began, and who knows when"
+    for each in (
+        ("0.1.0", "a"),
+        ("0.1.0", "b", "0.2.0"),
+        ("0.1.0", "c", "0.2.0"),
+        ("0.1.0", "d", "lies"),
+        ("0.1.0", "e", "0.2.0"),
+    ):
+        hello(*each)
+    assert told == [("warning", "mcu.went_back", "the microcontroller oven went back from firmware 0.2.0 to 0.1.0")]
+    assert "`edgeagent mcu send oven dismiss` is content with 0.1.0" in register.status()[0].problem
+    hello("0.1.0", "e")
+    assert register.status()[0].problem == "" and len(told) == 1

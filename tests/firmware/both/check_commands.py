@@ -235,3 +235,26 @@ async def test_what_is_seldom_asked_for_is_loaded_then():
     assert await rig.ask("rare.begin") == (True, 2, "") and len(loaded) == 1
     assert await rig.ask("rare.status") == (True, 1, "")
     assert "there is no command" in await rig.refused("rare.other")
+
+
+async def test_the_version_that_it_went_back_from_is_told_until_it_is_dismissed():
+    class Loader:
+        bad, found = "0.2.0", {"active": "a", "bad": "0.2.0"}
+
+        def state(self):
+            return dict(self.found)
+
+        def write(self, found):
+            self.found = found
+
+    class Session:
+        told = []
+        tell_bad = told.append
+
+    rig, loader = Rig(), Loader()
+    assert actions.failed(loader) == "0.2.0"
+    actions.register_dismiss(loader, Session)
+    assert await rig.ask("dismiss") == (True, {"dismissed": "0.2.0"}, "") and Session.told == [""]
+    assert loader.found == {"active": "a", "bad": "0.2.0", "dismissed": "0.2.0"}, "the loader knows what not to start"
+    loader.bad = loader.found["bad"] = "0.3.0"
+    assert actions.failed(loader) == "0.3.0", "another one is news"

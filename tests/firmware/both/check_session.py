@@ -42,10 +42,56 @@ def test_it_says_who_it_is_and_what_it_has():
     session.connected()
     hello, first = session.due(START)[:2]
     assert hello == {
-        "t": "hello", "id": "oven", "fw": "0.1.0", "hw": "Pico", "acts": ["led"], "b": store.boot, "seq": 3, "o": 1, "lost": 0, "bad": "0.2.0",
+        "t": "hello", "id": "oven", "fw": "0.1.0", "hw": "Pico", "acts": ["led"], "b": store.boot, "seq": 3, "o": 1, "lost": 0, "bad": "0.2.0", "new": True,
     }  # fmt: skip
     assert first == {"t": "r", "b": store.boot, "s": 1, "o": 1, "v": {"n": 1}, "a": 0}
     assert not session.answered
+
+
+def restarted(count, folder):
+    """One with readings of before its reset, of which it knows the time as soon as it knows what time it is."""
+    before = Store(START, folder)
+    for number in range(1, count + 1):
+        before.put({"n": number}, START)
+    before.know_time(1700000000000, START)
+    assert before.save()
+    session = Session("oven", "0.1.0", "Pico", ["led"], Store(START, folder), START)
+    session.connected()
+    return session
+
+
+def after(session, ms):
+    return [(each["t"], each.get("a")) for each in session.due(ticks_add(START, ms))]
+
+
+def test_what_it_kept_waits_for_the_time():
+    session = restarted(2, "few")
+    assert after(session, 0) == [("hello", None)] and after(session, 1900) == []
+    session.hear({"t": "cfg", "v": {}}, START)
+    assert after(session, 2100) == [("hello", None)], "nobody has told it the time yet"
+    session.hear({"t": "hi", "u": 1700000060000}, ticks_add(START, 2200))
+    assert after(session, 2200) == [("hello", None), ("r", 60000), ("r", 60000)]
+
+
+def test_and_is_delivered_at_last_to_who_does_not_know_it():
+    session = restarted(40, "many")
+    assert len(after(session, 0)) == 1 and len(after(session, 4900)) == 1
+    assert after(session, 5000) == [("r", None)] * 16
+    session.hear({"t": "ack", "b": session._store.boot, "s": 16}, ticks_add(START, 5100))
+    assert after(session, 5100) == [("r", None)] * 16, "that pause was the only one"
+    session = restarted(16, "some")
+    session.hear({"t": "hi"}, START)
+    assert after(session, 0) == [("hello", None)] + [("r", None)] * 16, "an agent that does not know it either"
+
+
+def test_a_version_that_is_dismissed_is_no_longer_told():
+    session = connected(1)[0]
+    session.bad = "0.2.0"
+    session.on_command = lambda command_id, action, args: session.tell_bad("")
+    session.hear({"t": "cmd", "id": "1", "a": "dismiss"}, START)
+    said = session.due(START)
+    assert [(each["t"], "bad" in each) for each in said if each["t"] != "r"] == [("hello", False)]
+    assert session.due(START) == [], "and that once"
 
 
 def test_a_hello_that_nobody_answers_is_said_again_and_again_later():
