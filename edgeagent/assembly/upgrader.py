@@ -28,7 +28,7 @@ from edgeagent.upgrade.keeper import Keeper
 from edgeagent.upgrade.manifest import Manifest, Wheel
 from edgeagent.upgrade.places import Places, Trial, own_platform
 from edgeagent.upgrade.spool import Spool
-from edgeagent.upgrade.units import Units, program_of
+from edgeagent.upgrade.units import Units
 
 __all__ = ["Machinery", "main", "prepared", "run"]
 
@@ -171,19 +171,18 @@ class Machinery(Units):
         found = _said(self._status)
         return found.pid == pid and found.version == version and found.link.up
 
-    def server_differs(self, pid: int, environment: Path) -> bool:
-        """By what is in it: it is the agent's user's process, and what that runs is nothing for root to start."""
+    def servers_differ(self, one: Path, other: Path) -> bool:
         try:
-            return not filecmp.cmp(program_of(pid), environment / "bin" / "nats-server", shallow=False)
+            return not filecmp.cmp(one / "bin" / "nats-server", other / "bin" / "nats-server", shallow=False)
         except OSError:
             return False
 
 
-class _Link(msgspec.Struct):
+class _Link(msgspec.Struct, frozen=True):
     up: bool = False
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, frozen=True):
     """What counts here of ``status.json``, whose other fields may be another version's."""
 
     pid: int = 0

@@ -113,8 +113,22 @@ def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: s
 
     options = EnrolOptions(hub=hub, token=ClaimToken.parse(text), device_id=device_id, proxy=proxy, force=force)
     if own.is_system:
+        _stay_behind(own)
         become(AGENT_USER, own.state_folder)
     return running.run(enrol(own, options, lambda line: typer.echo(line, err=True)))
+
+
+def _stay_behind(own: settings.Settings) -> None:
+    """As root: have a second process go on, and take over from it whom this device follows, when it has been enrolled."""
+    from edgeagent.assembly.rootpins import take_over
+    from edgeagent.places import is_root
+
+    if not is_root() or (child := os.fork()) == 0:
+        return
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0:
+        take_over(own, anew=True)
+    raise typer.Exit(code if code >= 0 else 128 - code)
 
 
 def _next(own: settings.Settings, found: Enrolment) -> list[str]:

@@ -17,7 +17,7 @@ from edgeagent import files
 from edgeagent.errors import Failed
 from edgeagent.upgrade.manifest import Manifest, Wheel, installed, normal, site_packages
 
-__all__ = ["MARK", "check_room", "is_whole", "make", "version_of"]
+__all__ = ["MARK", "check_room", "is_whole", "make"]
 
 #: In the folder of an environment that is whole: the sha256 of the manifest that it was made from.
 MARK = "release.json"
@@ -161,15 +161,6 @@ def _complaints(environment: Path) -> set[str]:
     if done.returncode and "No module named pip" in done.stderr:
         raise Failed(f"look over {environment}", "it has no pip", f"on the device: `sudo {_python(environment)} -m ensurepip`")
     return set(done.stdout.splitlines()) if done.returncode else set()
-
-
-def version_of(server: Path) -> str:
-    """What ``nats-server --version`` says; empty when it can't be started."""
-    try:
-        done = _do([str(server), "--version"], "ask nats-server", seconds=30.0)
-    except Failed:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _run(argv: Sequence[str], what: str) -> str:

@@ -38,8 +38,8 @@ class Services(Protocol):
     def is_linked(self, pid: int, version: str) -> bool:
         """Whether the agent with this process id says that the hub acknowledged it, and that it is of this version."""
 
-    def server_differs(self, pid: int, environment: Path) -> bool:
-        """Whether a process runs another nats-server than the environment has."""
+    def servers_differ(self, one: Path, other: Path) -> bool:
+        """Whether these environments have not the same nats-server."""
 
 
 class Keeper:
@@ -74,7 +74,8 @@ class Keeper:
         return self._kept(msgspec.structs.replace(trial, begun=trial.begun + 1))
 
     def _tried(self, trial: Trial) -> Trial:
-        verdict = self._try_agent(trial) if trial.phase == "agent" else self._try_leaf()
+        verdict = self._try_agent(trial) if trial.phase == "agent" else self._try_leaf(trial)
+        trial = self._places.trial() or trial
         if not verdict.good:
             return self._next(trial, "back", verdict.why)
         return self._next(trial, "leaf" if trial.phase == "agent" else "done")
@@ -110,22 +111,21 @@ class Keeper:
         linked = unit.pid != 0 and self._services.is_linked(unit.pid, version)
         return Look(self._clock(), unit.pid, unit.restarts, linked)
 
-    def _try_leaf(self) -> Verdict:
+    def _try_leaf(self, trial: Trial) -> Verdict:
         """A leaf with another nats-server than before is begun anew with it; one that does not come up is none."""
-        if not self._leaf_is_to_begin_anew():
+        if not self._has_other_server(trial):
             return Verdict(True)
+        self._kept(msgspec.structs.replace(trial, leaf=True))
         self._restart(LEAF)
         judge = Judge(alive_seconds=LEAF_SECONDS, link_seconds=self._link)
         while (verdict := judge.see(self._leaf_look())) is None:
             self._sleep(LOOK_SECONDS)
         return verdict if verdict.good else Verdict(False, "its nats-server does not come up")
 
-    def _leaf_is_to_begin_anew(self) -> bool:
-        """Whether it runs another nats-server than it should, or none although it is to run."""
-        leaf = self._services.show(LEAF)
-        if leaf.active == "active" and leaf.pid:
-            return self._services.server_differs(leaf.pid, self._places.current.resolve())
-        return leaf.active not in ("", "inactive")  # where the agent has its own leaf this service is off
+    def _has_other_server(self, trial: Trial) -> bool:
+        """Whether the leaf's service is to run another nats-server; it is off where the agent has its own leaf."""
+        one, other = (self._places.folder / each for each in (trial.before, trial.to))
+        return self._services.servers_differ(one, other) and self._services.show(LEAF).active not in ("", "inactive")
 
     def _leaf_look(self) -> Look:
         unit = self._services.show(LEAF)
@@ -145,7 +145,7 @@ class Keeper:
         self._places.point(self._places.current, trial.before)
         with contextlib.suppress(EdgeError):  # what can't be started again now is started at the next boot
             self._restart(AGENT)
-            if self._leaf_is_to_begin_anew():
+            if (trial.leaf or trial.begun > 1) and self._has_other_server(trial):  # it may run the other one
                 self._restart(LEAF)
         return self.failed(trial, "failed", trial.why)
 
@@ -167,6 +167,6 @@ class Keeper:
             self._places.proven.resolve(),
             (self._places.folder / self._places.standing().kept).resolve(),
         }
-        for each in self._places.releases.glob("*"):
+        for each in (*self._places.releases.glob("*"), *self._places.folder.glob(".wheels-*")):
             if each.resolve() not in used:
                 shutil.rmtree(each, ignore_errors=True)

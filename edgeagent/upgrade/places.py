@@ -39,7 +39,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """``trial.json``: an upgrade that has begun and has not ended.
 
     id: the command's. to, before: the environments, relative to the folder. was: the version before. begun: how often it was begun.
-    why: why it goes back.
+    leaf: the leaf was begun anew with its nats-server. why: why it goes back.
     """
 
     id: str
@@ -49,6 +49,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     before: str = "."
     was: str = ""
     begun: int = 0
+    leaf: bool = False
     why: str = ""
 
 

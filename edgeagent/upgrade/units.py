@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent import files
@@ -62,8 +61,3 @@ def shown(text: str) -> Unit:
 
 def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
-
-
-def program_of(pid: int) -> Path:
-    """The program that a process runs, also one that has been replaced since."""
-    return Path(f"/proc/{pid}/exe")

@@ -123,8 +123,8 @@ class Pi:
             return False
         return pid == self.pid and (self.runs == OLD or (self.links and version == "2.0"))
 
-    def server_differs(self, pid: int, environment: Path) -> bool:
-        return self.server != "same" and (environment.name == "2.0") != (self.leaf_runs == NEW)
+    def servers_differ(self, one: Path, other: Path) -> bool:
+        return self.server != "same"
 
     def keeper(self) -> Keeper:
         return Keeper(
