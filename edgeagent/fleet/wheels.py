@@ -6,11 +6,12 @@ for wheels, and what each needs is read here. What the devices have already is t
 
 from __future__ import annotations
 
+import contextlib
 import email
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,7 @@ from edgeagent.upgrade.manifest import PROJECT, normal, platform_key
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
+    from packaging.tags import Tag
 
 __all__ = ["Platform", "collect"]
 
@@ -44,6 +46,15 @@ class Platform(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.python} {self.machine}"
+
+    @property
+    def tags(self) -> list[str]:
+        """What a wheel may be built for, the best first. pip takes each literally: glibc 2.17 is none for ``manylinux_2_35``."""
+        older = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+        found = []
+        for minor in range(GLIBC, 4, -1):
+            found += [f"manylinux_2_{minor}_{self.machine}"] + ([f"{older[minor]}_{self.machine}"] if minor in older else [])
+        return [*found, f"linux_{self.machine}"]
 
     @property
     def markers(self) -> dict[str, str]:
@@ -120,64 +131,73 @@ def _version(wheel: Path) -> str:
     return wheel.name.split("-", 2)[1].replace("_", "+")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Search:
-    """Asks pip. had: what it has been asked for before, so that nothing is fetched twice."""
+    """Where wheels are looked for. fetched: what pip was asked for before."""
 
     platform: Platform
     into: Path
     wheels: Path | None
     prefer: Mapping[str, str]
-    had: dict[str, Path] = field(default_factory=dict)
+    fetched: set[str] = field(default_factory=set)
 
     def fetch(self, wanted: Mapping[str, SpecifierSet]) -> dict[str, Path]:
         """A wheel of each: of the version that is preferred if it may be that, else of the newest that there is."""
-        liked = {name: f"{name}=={self.prefer[name]}" for name, rule in wanted.items() if self._fits(name, rule)}
-        plain = {name: f"{name}{rule}" for name, rule in wanted.items()}
+        liked = {name: f"=={self.prefer[name]}" for name, rule in wanted.items() if self._fits(name, rule)}
+        plain = {name: str(rule) for name, rule in wanted.items()}
         try:
-            return self._fetch({**plain, **liked})
+            return self._fetched({**plain, **liked})
         except Failed:
             if not liked:
                 raise
-            return self._fetch(plain)  # one of them is not to be had (any more)
+            return self._fetched(plain)  # one of them is not to be had (any more)
 
     def _fits(self, name: str, rule: SpecifierSet) -> bool:
         return name != PROJECT and name in self.prefer and rule.contains(self.prefer[name], True)
 
-    def _fetch(self, wanted: Mapping[str, str]) -> dict[str, Path]:
-        missing = [text for text in wanted.values() if text not in self.had]
-        if missing:
-            before = {path: path.stat().st_mtime_ns for path in self.into.glob("*.whl")}
-            self._pip(missing)
-            self._note(missing, before)
-        return {name: self.had[text] for name, text in wanted.items()}
+    def _fetched(self, wanted: Mapping[str, str]) -> dict[str, Path]:
+        if self.wheels is None:
+            texts = [f"{name}{rule}" for name, rule in wanted.items()]
+            self._pip([text for text in texts if text not in self.fetched])
+            self.fetched.update(texts)
+        return {name: self._best(name, rule) for name, rule in wanted.items()}
 
-    def _note(self, texts: Iterable[str], before: Mapping[Path, int]) -> None:
-        from packaging.requirements import Requirement
+    def _best(self, name: str, rule: str) -> Path:
+        """The newest wheel in the folder that is of this project, version and platform, and of several the one that fits best."""
+        from packaging.specifiers import SpecifierSet
+        from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-        for text in texts:
-            need = Requirement(text)
-            fitting = [
-                path
-                for path in self.into.glob("*.whl")
-                if normal(path.name.split("-", 1)[0]) == normal(need.name) and need.specifier.contains(_version(path), True)
-            ]
-            newest = sorted(fitting, key=lambda path: (path not in before, path.stat().st_mtime_ns))
-            if not newest:
-                raise Failed(f"find {text}", "pip has brought something else")
-            self.had[text] = newest[-1]
+        order, fitting = self._tags(), []
+        for path in (self.wheels or self.into).glob("*.whl"):
+            with contextlib.suppress(InvalidWheelFilename):
+                project, version, build, tags = parse_wheel_filename(path.name)
+                places = [order[tag] for tag in tags if tag in order]
+                if project == name and places and SpecifierSet(rule).contains(version, True):
+                    fitting.append((version, -min(places), build, path))
+        if not fitting:
+            folder = f"; {self.wheels} has none" if self.wheels else ""
+            remedy = "put it there" if self.wheels else "name a folder that has them all with --wheels"
+            raise Failed(f"find the wheels for {self.platform}", f"there is no wheel of {name}{rule} for it{folder}", remedy)
+        return max(fitting)[-1]
+
+    def _tags(self) -> dict[Tag, int]:
+        from packaging import tags
+
+        version = tuple(int(part) for part in self.platform.python.split("."))
+        names = self.platform.tags
+        found = [
+            *tags.cpython_tags(version, platforms=names),
+            *tags.compatible_tags(version, f"cp{version[0]}{version[1]}", names),
+        ]
+        return {tag: place for place, tag in reversed(list(enumerate(found)))}
 
     def _pip(self, texts: Sequence[str]) -> None:
-        arch = self.platform.machine
-        # pip takes each platform literally: a wheel for glibc 2.17 is none for "manylinux_2_35".
-        tags = [f"manylinux_2_{minor}_{arch}" for minor in range(GLIBC, 4, -1)]
-        tags += [f"manylinux2014_{arch}", f"manylinux2010_{arch}", f"manylinux1_{arch}", f"linux_{arch}"]
-        source = ["--no-index", f"--find-links={self.wheels.resolve()}"] if self.wheels else []
+        if not texts:
+            return
         argv = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"),
             *("--only-binary=:all:", "--implementation=cp", f"--python-version={self.platform.python}", f"--dest={self.into}"),
-            *(f"--platform={tag}" for tag in tags),
-            *source,
+            *(f"--platform={tag}" for tag in self.platform.tags),
             *texts,
         ]
         try:
@@ -190,7 +210,8 @@ class _Search:
     def _problem(self, said: str) -> Exception:
         what = f"find the wheels for {self.platform}"
         if "No module named pip" in said:
-            return UsageProblem(what, "this Python has no pip", f"`{sys.executable} -m ensurepip`")
+            return UsageProblem(
+                what, "this Python has no pip", f"`{sys.executable} -m ensurepip`, or name a folder with --wheels"
+            )
         lines = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR")]
-        remedy = f"put it into {self.wheels}" if self.wheels else "name a folder that has them all with --wheels"
-        return Failed(what, "; ".join(lines)[:500] or "pip failed", remedy)
+        return Failed(what, "; ".join(lines)[:500] or "pip failed", "name a folder that has them all with --wheels")

@@ -30,7 +30,7 @@ SECONDS = 1800.0
 #: Without what belongs to whoever started us. Nothing is fetched, whatever pip's settings on this machine say.
 _CLEAN = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1", "HOME": "/nonexistent"}
 #: With these the agent and the command line start.
-_MODULES = "import edgeagent.assembly.agent, edgeagent.assembly.device, edgeagent.assembly.upgrader, edgeagent.cli"
+_MODULES = "import edgeagent.assembly.agent, edgeagent.assembly.deviceloop, edgeagent.assembly.upgrader, edgeagent.cli"
 
 
 def is_whole(environment: Path, sha256: str) -> bool:
@@ -69,7 +69,8 @@ def make(
 
     wheels: of the manifest those that ``present`` does not have; they are in ``folder``. sha256: of the manifest. say: is told of each step.
     """
-    complaints = _complaints(present)
+    if "pip" not in installed(present):
+        raise Failed(f"look over {present}", "it has no pip", f"on the device: `sudo {_python(present)} -m ensurepip`")
     if target.exists():
         shutil.rmtree(target)
     target.parent.mkdir(mode=0o755, exist_ok=True)
@@ -85,7 +86,7 @@ def make(
         paths = [str(folder / wheel.file) for wheel in wheels]
         _run([_python(target), "-I", "-m", "pip", "install", *_OFFLINE, *paths], "install the release")
     say("looks it over")
-    _look_over(target, manifest, wheels, complaints)
+    _look_over(present, target, manifest, wheels)
     os.sync()
     files.write_atomic(target / MARK, sha256.encode())
 
@@ -140,14 +141,14 @@ def _carry_server(present: Path, target: Path) -> None:
 # ---- looked over ----
 
 
-def _look_over(target: Path, manifest: Manifest, wheels: Sequence[Wheel], before: set[str]) -> None:
+def _look_over(present: Path, target: Path, manifest: Manifest, wheels: Sequence[Wheel]) -> None:
     """Raise Failed unless it has exactly what was signed, fits together, and its programs start."""
     what, there = f"use edgeagent {manifest.version}", installed(target)
     wrong = [wheel.file for wheel in wheels if there.get(wheel.name) != wheel.version]
     if wrong:
         raise Failed(what, f"pip has not installed {', '.join(wrong)}")
-    new = sorted(_complaints(target) - before)
-    if new:
+    complaints = _complaints(target)
+    if complaints and (new := sorted(complaints - _complaints(present))):
         raise Failed(what, f"its packages do not fit together: {'; '.join(new)[:500]}")
     _run([_python(target), "-I", "-c", _MODULES], what)
     said = _run([str(target / "bin" / "edgeagent"), "--version"], what).split()
@@ -158,8 +159,6 @@ def _look_over(target: Path, manifest: Manifest, wheels: Sequence[Wheel], before
 def _complaints(environment: Path) -> set[str]:
     """What pip says of packages that lack others, or have others of a wrong version."""
     done = _do([_python(environment), "-I", "-m", "pip", "check"], f"look over {environment}")
-    if done.returncode and "No module named pip" in done.stderr:
-        raise Failed(f"look over {environment}", "it has no pip", f"on the device: `sudo {_python(environment)} -m ensurepip`")
     return set(done.stdout.splitlines()) if done.returncode else set()
 
 

@@ -6,15 +6,17 @@ import base64
 import hashlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeagent import __version__
 
-__all__ = ["released"]
+__all__ = ["released", "tiny"]
 
 
-def released(wheel: Path, version: str, into: Path, *, instead: Mapping[str, str] | None = None, after: Mapping[str, str] | None = None) -> Path:
+def released(
+    wheel: Path, version: str, into: Path, *, instead: Mapping[str, str] | None = None, after: Mapping[str, str] | None = None
+) -> Path:
     """A wheel of edgeagent ``version`` in the folder ``into``. instead: module file -> its text. after: what stands at the end of a module."""
     target = into / f"edgeagent-{version}-py3-none-any.whl"
     records = []
@@ -42,3 +44,38 @@ def _changed(name: str, data: bytes, version: str, instead: Mapping[str, str], a
     if name == "edgeagent/__init__.py":
         return data.replace(f'__version__ = "{__version__}"'.encode(), f'__version__ = "{version}"'.encode())
     return data
+
+
+def tiny(
+    into: Path,
+    name: str,
+    version: str,
+    *,
+    needs: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
+    tag: str = "py3-none-any",
+    entry: str = "",
+) -> Path:
+    """A wheel of next to nothing in the folder ``into``. needs: as Requires-Dist has it. entry: a console script, as ``name = module:function``."""
+    folder, target = f"{name}-{version}.dist-info", into / f"{name}-{version}-{tag}.whl"
+    content = {
+        **(files or {f"{name}.py": f"version = {version!r}\n"}),
+        f"{folder}/METADATA": "\n".join(
+            [
+                "Metadata-Version: 2.1",
+                f"Name: {name}",
+                f"Version: {version}",
+                *(f"Requires-Dist: {need}" for need in needs),
+                "",
+                "",
+            ]
+        ),
+        f"{folder}/WHEEL": f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        **({f"{folder}/entry_points.txt": f"[console_scripts]\n{entry}\n"} if entry else {}),
+    }
+    lines = [f"{file},," for file in content]
+    content[f"{folder}/RECORD"] = "\n".join([*lines, f"{folder}/RECORD,,", ""])
+    with zipfile.ZipFile(target, "w") as archive:
+        for file, text in content.items():
+            archive.writestr(file, text)
+    return target

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.debian import Debian
-from tests.support.fleet import Said, cli
+from tests.support.fleet import cli
 from tests.support.hub import Hub, new_hub, started
 from tests.support.releases import released
 from tests.support.servers import kill_leftovers, until
@@ -53,33 +50,47 @@ def install(debian: Debian, hub: Hub, port: int) -> None:
     token = cli("token", "create", "--groups", "berlin").out
     (debian.root / "root/token").write_text(token)
     debian.run(f"/opt/edgeagent/bin/edgeagent enroll --hub 127.0.0.1:{hub.leaf_port} --id pi-1 --token-file /root/token")
-    debian.run("systemctl daemon-reload; systemctl enable edgeagent edgeagent-leaf; systemctl start --no-block edgeagent; systemctl enable --now edgeagent-upgrade.path; systemctl enable edgeagent-upgrade")
+    debian.run(
+        "systemctl daemon-reload; systemctl enable edgeagent edgeagent-leaf; systemctl start --no-block edgeagent; systemctl enable --now edgeagent-upgrade.path; systemctl enable edgeagent-upgrade"
+    )
     debian.run("until [ -e /var/lib/edgeagent/leaf.external ]; do sleep 0.1; done; systemctl start edgeagent-leaf")
 
 
 def test_by_hand(debian: Debian, hub: Hub, tmp_path: Path) -> None:
     from edgeagent.natsserver import ports
-    t=time.time()
+
+    t = time.time()
     port = ports.pick()
     install(debian, hub, port)
-    print("installed", time.time()-t)
-    print(debian.run("systemctl status edgeagent edgeagent-leaf edgeagent-upgrade.path; cat /opt/edgeagent/signers.json", check=False).stdout)
+    print("installed", time.time() - t)
+    print(
+        debian.run(
+            "systemctl status edgeagent edgeagent-leaf edgeagent-upgrade.path; cat /opt/edgeagent/signers.json", check=False
+        ).stdout
+    )
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     from tests.support.debian import wheels as shared
+
     (tmp_path / "x").mkdir()
     for folder in shared(tmp_path / "x").values():
         for each in folder.glob("*.whl"):
             (wheels / each.name).symlink_to(each)
     own = next((tmp_path / "x").glob("*.whl"))
     released(own, "0.1.1", wheels)
-    t=time.time()
+    t = time.time()
     said = cli("fleet", "upgrade", "0.1.1", "-d", "pi-1", "--wheels", str(wheels), "--wait", timeout=100)
-    print(time.time()-t, said.code, said.out, said.err)
+    print(time.time() - t, said.code, said.out, said.err)
     print(debian.journal("edgeagent-upgrade.service"))
-    print(debian.run("ls -la /opt/edgeagent /opt/edgeagent/releases; cat /opt/edgeagent/upgrade.json; du -sh /opt/edgeagent/releases/*; du -sh /opt/edgeagent; systemctl status edgeagent", check=False).stdout)
+    print(
+        debian.run(
+            "ls -la /opt/edgeagent /opt/edgeagent/releases; cat /opt/edgeagent/upgrade.json; du -sh /opt/edgeagent/releases/*; du -sh /opt/edgeagent; systemctl status edgeagent",
+            check=False,
+        ).stdout
+    )
     print(cli("fleet", "ls", "--json").out)
     import os
+
     if os.environ.get("STAY"):
         print(debian._leader, flush=True)
         time.sleep(600)
