@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -64,6 +65,10 @@ def _environment(base: Path, own: Path, found: Path, arch: str, python: str) -> 
     """A virtual environment (PEP 405) as it will be at /opt/edgeagent, with that system's Python."""
     packages = base / f"lib/python{python}/site-packages"
     wheels.place(own, ["flash"], found, packages, arch, python)
+    # pip makes the environments of upgrades (docs/upgrade.md); it is the same for every machine.
+    ours = Path(sysconfig.get_path("purelib"))
+    for folder in (ours / "pip", *ours.glob("pip-*.dist-info")):
+        shutil.copytree(folder, packages / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     (base / "bin").mkdir()
     for name in PROGRAMS:
         program = packages / "bin" / name

@@ -136,7 +136,7 @@ def _run(options: InstallOptions, made: Installed, tell: Tell, say: Callable[[st
     elif not (own.hub.urls or _is_enrolled()):
         return
     again = Command(f"{live.AGENT} runs anew", ("systemctl", "restart", live.AGENT), lambda: False)
-    steps: list[Step] = [live.leaf_anew()]
+    steps: list[Step] = [live.RootsPins(own), live.leaf_anew()]
     if was_active and (reloaded or fresh or live.runs_other_version(own)):
         steps.append(again)
     steps.append(live.started(path.name for path in wanted_units() if path.name not in STARTED_BY))

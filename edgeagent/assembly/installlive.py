@@ -10,14 +10,16 @@ from pathlib import Path
 
 from edgeagent import __version__, enrolled, status
 from edgeagent.assembly.installsteps import Command, run
+from edgeagent.assembly.rootpins import take_over
 from edgeagent.enrolled import Enrolment
 from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
 from edgeagent.interpreter import argv
 from edgeagent.settings import Settings
 from edgeagent.status import Status
+from edgeagent.upgrade.places import Places
 
-__all__ = ["AGENT", "LEAF", "Enrol", "is_active", "leaf_anew", "runs_other_version", "started", "until_linked"]
+__all__ = ["AGENT", "LEAF", "Enrol", "RootsPins", "is_active", "leaf_anew", "runs_other_version", "started", "until_linked"]
 
 AGENT, LEAF = "edgeagent.service", "edgeagent-leaf.service"
 _LOOK_SECONDS = 0.2
@@ -50,6 +52,21 @@ class Enrol:
             *_, last = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             what, colon, why = last.removeprefix("edgeagent: cannot ").partition(": ")
             raise Failed(what, why) if colon else Failed("enrol this device", last)
+
+
+class RootsPins:
+    """Whom the device follows, kept once more by root, for upgrades."""
+
+    what = "root knows who may upgrade it"
+
+    def __init__(self, own: Settings) -> None:
+        self._own = own
+
+    def is_done(self) -> bool:
+        return Places().signers.exists()
+
+    def do(self) -> None:
+        take_over(self._own)
 
 
 def is_active(unit: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeagent import files, places
 from edgeagent.assembly import shipped
 from edgeagent.assembly.enrolfiles import AGENT_USER
-from edgeagent.assembly.installplace import ENVIRONMENT, Place
+from edgeagent.assembly.installplace import BASE, ENVIRONMENT, Place
 from edgeagent.assembly.installsteps import Command, File, Folder, Link, Step
 from edgeagent.assembly.natsrelease import NatsRelease
 from edgeagent.cel.semver import precedence_key
@@ -19,7 +19,7 @@ __all__ = ["LINKED_FROM", "STARTED_BY", "Planned", "placed", "plan", "unit_folde
 #: Where people find the program: a folder of sudo's secure_path.
 LINKED_FROM = "/usr/local/bin/edgeagent"
 #: A unit that something else starts, which is therefore only enabled: the path unit, and the agent's Wants= after a boot.
-STARTED_BY = {"edgeagent-leaf.service": "edgeagent-leaf.path"}
+STARTED_BY = {"edgeagent-leaf.service": "edgeagent-leaf.path", "edgeagent-upgrade.service": "edgeagent-upgrade.path"}
 #: What an administrator installs without a package manager (file-hierarchy(7)); what is edited in /etc goes before it.
 _LOCAL = "/usr/local/lib"
 _GROUPS = ("dialout", "gpio")
@@ -39,7 +39,7 @@ def plan(place: Place, release: NatsRelease | None = None) -> list[Planned]:
     udev = [*_udev(place)]
     wanted = [_enabled(place, path) for path in wanted_units()]
     server = list(release.steps(place)) if release else []
-    steps: list[Step] = [_current(place), *server, *units, *udev, *_others(place), _users(place), _state(place)]
+    steps: list[Step] = [*_environments(place), *server, *units, *udev, *_others(place), _users(place), _state(place)]
     steps += [Folder(place.path(f"/etc/edgeagent/{name}")) for name in ("collectors.d", "actions.d")]
     steps += [_settings(place, release)]
     steps += [] if place.is_packaged else [Link(place.path(LINKED_FROM), f"{ENVIRONMENT}/bin/edgeagent")]
@@ -83,8 +83,8 @@ def _others(place: Place) -> Iterator[File]:
             yield File(place.path(f"{_LOCAL}/{folder}/{path.name}"), path.read_bytes())
 
 
-def _current(place: Place) -> Link:
-    """The environment that counts: that of the installation, unless a newer one came beside it since."""
+def _environments(place: Place) -> Iterator[Link]:
+    """The environment that counts, and the one that carries upgrades out: that of the installation, unless a newer one came beside it since."""
 
     def newer(target: str) -> bool:
         try:
@@ -92,7 +92,8 @@ def _current(place: Place) -> Link:
         except ValueError:
             return False
 
-    return Link(place.path(ENVIRONMENT), ".", stays=newer)
+    for name in ("current", "proven"):
+        yield Link(place.path(f"{BASE}/{name}"), ".", stays=newer)
 
 
 def _in_root(place: Place) -> tuple[str, ...]:

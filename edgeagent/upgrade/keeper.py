@@ -137,8 +137,8 @@ class Keeper:
         end = Ended(id=trial.id, version=trial.version, state="succeeded")
         self._places.keep(Standing(before=trial.was, kept=trial.before, last=end))
         self._places.point(self._places.proven, trial.to)
-        self._places.forget_trial()
         self.tidy()
+        self._places.forget_trial()
         return end
 
     def _gone_back(self, trial: Trial) -> Ended:
@@ -156,8 +156,8 @@ class Keeper:
         standing = self._places.standing()
         failed = failure if end.state == "failed" else standing.failed
         self._places.keep(msgspec.structs.replace(standing, failed=failed, last=end))
-        self._places.forget_trial()
         self.tidy()
+        self._places.forget_trial()
         return end
 
     def tidy(self) -> None:

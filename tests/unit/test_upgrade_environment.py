@@ -16,7 +16,6 @@ from edgeagent.upgrade.manifest import Manifest, Wheel, installed, site_packages
 from tests.support.releases import tiny
 
 STUBS = {f"edgeagent/assembly/{name}.py": "" for name in ("__init__", "agent", "deviceloop", "upgrader")}
-PIP = next(site_packages(Path(sys.prefix)).glob("pip-*.dist-info/RECORD"))
 
 
 def own(into: Path, version: str, *, needs: tuple[str, ...] = ("lib>=1",), **more: str) -> Path:
@@ -35,7 +34,7 @@ def present(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation: edgeagent 1.0, what it needs, a plugin of the owner's, and a nats-server that a person put there."""
     folder = tmp_path_factory.mktemp("opt")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    environment._carry(Path(sys.prefix), folder, PIP)
+    environment._carry(Path(sys.prefix), folder, set(installed(Path(sys.prefix))) - {"pip"})
     wheels = [
         own(folder, "1.0"),
         tiny(folder, "lib", "1.0"),
