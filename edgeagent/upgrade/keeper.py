@@ -27,7 +27,7 @@ __all__ = ["Keeper", "Services"]
 #: How often a trial may begin: once, and once more when it was broken off.
 MAX_BEGUN = 2
 #: How often it looks, and how long a nats-server has to go on before it counts as one that came up, in seconds.
-LOOK_SECONDS, LEAF_SECONDS = 1.0, 20.0
+LOOK_SECONDS, LEAF_SECONDS = 0.5, 20.0
 
 
 class Services(Protocol):

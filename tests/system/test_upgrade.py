@@ -118,9 +118,9 @@ UNDER_SYSTEMD = "\nimport os, threading\nif 'NOTIFY_SOCKET' in os.environ:\n    
 NEVER = "\nasync def _never(self):\n    import asyncio\n    await asyncio.Event().wait()\nReporter._beat = _never\n"
 BAD = {
     "0.3.0": ({"assembly__deviceloop": "\nimport nothing_of_this_name\n"}, {}, "No module named 'nothing_of_this_name'"),
-    "0.3.1": ({"patterns__report": NEVER}, {"link": 3}, "has not reached the hub within 3 s"),
+    "0.3.1": ({"patterns__report": NEVER}, {"link": 2}, "has not reached the hub within 2 s"),
     "0.3.2": (
-        {"assembly__deviceloop": f"{UNDER_SYSTEMD}threading.Timer(3, os._exit, [3]).start()\n"},
+        {"assembly__deviceloop": f"{UNDER_SYSTEMD}threading.Timer(2, os._exit, [3]).start()\n"},
         {"trial": 60},
         "its agent ended after",
     ),

@@ -98,7 +98,7 @@ class Pi:
 
     def sleep(self, seconds: float) -> None:
         self.step()
-        self.time += 20 * seconds
+        self.time += 40 * seconds
 
     # ---- as the keeper sees it ----
 
