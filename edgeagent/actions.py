@@ -19,6 +19,7 @@ import msgspec
 
 from edgeagent import commandlock
 from edgeagent.actionlines import described, printable
+from edgeagent.actionunits import Transient, Units
 from edgeagent.command import CANCEL, State
 from edgeagent.errors import Unreachable, UsageProblem
 from edgeagent.machine import Machine
@@ -33,6 +34,8 @@ __all__ = [
     "Microcontrollers",
     "NoArguments",
     "Outcome",
+    "Transient",
+    "Units",
     "action",
     "arguments",
     "described",
@@ -40,6 +43,7 @@ __all__ = [
     "family",
     "find",
     "is_allowed",
+    "not_allowed",
     "printable",
     "refusal",
     "register",
@@ -118,6 +122,7 @@ class Context:
     stored last, None when there is nothing. store: at the hub, as this device: (what stands after ``edge.from.<id>.``, data, headers,
     seconds) -> the sequence. All three raise EdgeError, Unreachable while the link is away. id: the command's. mcus: None where there are none.
     signed: the command's envelope, for an action that declares that it wants it. profile: what ``agent.profile`` is now.
+    units: where what touches the machine runs outside the agent; None: here. content: in such a unit, what the agent handed over, open.
     """
 
     device_id: str
@@ -133,6 +138,8 @@ class Context:
     mcus: Microcontrollers | None = None
     signed: bytes = b""
     profile: str = "normal"
+    units: Units | None = None
+    content: int | None = None
 
 
 Run = Callable[[Context, Any], Awaitable[Outcome]]
@@ -157,7 +164,7 @@ class Action:
     concurrent: it does not wait for others. dangerous: for more than one device it asks first. supersedes: of queued ones with equal
     arguments only the newest runs. signed: it is given what was signed, for somebody else on the device who checks it again.
     recover: what became of it when the agent ended while it ran; before_boot: the boot id then; None: can't be known.
-    refuse: what agent.toml would have to say for it, empty when it says so.
+    refuse: what agent.toml would have to say for it, empty when it says so. unit: how it runs outside the agent; None: it does not.
     """
 
     name: str
@@ -174,6 +181,18 @@ class Action:
     signed: bool = False
     recover: Recover = _unknown
     refuse: Refuse = _welcome
+    unit: Transient | None = None
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether all of it runs as a unit, where units are to be had."""
+        return self.unit is not None and self.unit.is_whole
+
+    def begin(self, context: Context, args: Any) -> Awaitable[Outcome]:
+        """Run it, here or as a unit."""
+        if context.units is not None and self.is_unit:
+            return context.units.run(context, self.name, msgspec.to_builtins(args))
+        return self.run(context, args)
 
 
 _actions: dict[str, Action] = {}
@@ -253,6 +272,11 @@ def refusal(settings: Settings, name: str, args: Mapping[str, Any] | msgspec.Str
     locked = commandlock.read(settings.state_folder)
     if locked is not None:
         return f"{printable(str(locked))} (`sudo edgeagent unlock` on the device ends it)"
+    return not_allowed(settings, name, args)
+
+
+def not_allowed(settings: Settings, name: str, args: Mapping[str, Any] | msgspec.Struct) -> str:
+    """Like :func:`refusal`, but for the lock: by the settings alone."""
     found = find(name)
     if found is None:
         return f"there is no action {printable(name)!r} on this device"

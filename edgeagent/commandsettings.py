@@ -11,7 +11,7 @@ from msgspec import Meta, field
 
 from edgeagent.sections import Section
 
-__all__ = ["CommandSettings", "ExecSettings", "FileSettings", "LogSettings", "ServiceSettings"]
+__all__ = ["ActionLimits", "ActionsSettings", "CommandSettings", "ExecSettings", "FileSettings", "LogSettings", "ServiceSettings"]
 
 #: Nothing that is meant has a control character; one in a path or a name is an attempt to say something else than it shows.
 _PLAIN = r"^[^\x00-\x1f\x7f]+\Z"
@@ -44,6 +44,44 @@ class CommandSettings(Section, frozen=True, kw_only=True):
             description="Actions that commands may ask for, `*` for any characters: `service.*`, `plugin.backup`, `app.doors.*`. Some need their own section besides. [actions.md](actions.md)"
         ),
     ] = field(default_factory=lambda: ["ping", "identify", "logs", "service.status"])
+
+
+class ActionLimits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    user: Annotated[
+        _User,
+        Meta(
+            description="Who it runs as, where it does not say so itself (`exec.user`, a plugin's manifest). Empty: root for `service.*`, `reboot`, `shutdown`, `identify` and `logs`, which may do nothing else, else the agent's user."
+        ),
+    ] = ""
+    memory_max: Annotated[
+        str,
+        Meta(
+            description='The memory of all that it starts, `"200M"` or `"10%"`: whoever takes more is killed. Empty: no limit.',
+            pattern=r"^([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?\Z",
+            extra={"form": "a size such as 200M, or a part such as 10%"},
+        ),
+    ] = ""
+    cpu_quota: Annotated[
+        str,
+        Meta(
+            description='The time of processors that it gets, `"50%"` is half of one. Empty: no limit.',
+            pattern=r"^([1-9][0-9]{0,4}%)?\Z",
+            extra={"form": "a part of one processor such as 50%"},
+        ),
+    ] = ""
+    tasks_max: Annotated[int, Meta(description="How many processes and threads it may have. 0: no limit.", ge=0, le=1 << 20)] = 0
+    timeout_seconds: Annotated[
+        float, Meta(description="It is ended when it takes longer. 0: as long as the action itself may.", ge=0, le=365 * 86400)
+    ] = 0.0
+
+
+ActionsSettings = Annotated[
+    dict[_Pattern, ActionLimits],
+    Meta(
+        description='What an action may take of the machine, by its name or a pattern as in `commands.allow`; its own name counts first, then the longest pattern: `[actions.exec]`, `[actions."plugin.*"]`. It counts where actions run as units of their own, as on every installed device. [actions.md](actions.md)',
+        max_length=64,
+    ),
+]
 
 
 class ExecSettings(Section, frozen=True, kw_only=True):

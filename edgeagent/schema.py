@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from edgeagent.alertsettings import AlertSettings
-from edgeagent.commandsettings import CommandSettings, ExecSettings, FileSettings, LogSettings, ServiceSettings
+from edgeagent.commandsettings import (
+    ActionsSettings,
+    CommandSettings,
+    ExecSettings,
+    FileSettings,
+    LogSettings,
+    ServiceSettings,
+)
 from edgeagent.gpiosettings import GpioSettings
 from edgeagent.leafsettings import HubSettings, LeafSettings
 from edgeagent.metricsettings import ForwardSettings, SamplingSettings
@@ -186,4 +193,4 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 #: Sections of any words: the type of the whole table of each. Its metadata are those of one key.
-OPEN_SECTIONS: dict[str, Any] = {"alert": AlertSettings}
+OPEN_SECTIONS: dict[str, Any] = {"alert": AlertSettings, "actions": ActionsSettings}

@@ -81,7 +81,7 @@ def _section(name: str, shape: Any, table: Any, problems: list[str]) -> Any:
     if get_origin(shape) is Annotated:
         found = check(name, table, shape)
         problems += found
-        return {} if found else table
+        return {} if found else msgspec.convert(table, shape)
     if not isinstance(table, dict):
         problems.append(f"{name}: write it as a section [{name}] with keys of its own")
         return shape()

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from edgeagent import enrolled, places
+from edgeagent.commandsettings import ActionLimits
 from edgeagent.enrolled import AUTHORITIES_FILE, Enrolment
 from edgeagent.files import read_text
 from edgeagent.mqttsettings import MqttSettings
@@ -43,7 +44,7 @@ __all__ = ["Settings", "load", "load_own", "parse"]
 class Settings(Section, frozen=True, kw_only=True):
     """One device's settings. ``source`` is the file they came from (None: all defaults).
 
-    alert: rules by their names (:mod:`edgeagent.alertrules`). given: the dotted names of what stands in the file.
+    alert: rules by their names (:mod:`edgeagent.alertrules`). actions: limits by names of actions and patterns of them. given: the dotted names of what stands in the file.
     enrolment: what ``edgeagent enroll`` left behind, and what :func:`load` took the device's id, the hub's addresses and the proxy from
     where the file leaves them out; None: nothing.
     """
@@ -66,6 +67,7 @@ class Settings(Section, frozen=True, kw_only=True):
     upgrade: UpgradeSettings = UpgradeSettings()
     paths: PathSettings = PathSettings()
     alert: dict[str, str] = {}
+    actions: dict[str, ActionLimits] = {}
     given: frozenset[str] = frozenset()
     source: Path | None = None
     enrolment: Enrolment | None = None

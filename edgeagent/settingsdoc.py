@@ -71,6 +71,7 @@ def _open_sections() -> Iterator[str]:
         yield "| key | default | from the hub | what it does |\n|---|---|---|---|"
         yield f"| `<name>` | | {_from_hub(name)} | {_description(hint)} |"
         yield ""
+        yield from _sections(_tables("", {name: hint}), from_hub=True)
 
 
 def _tables(section: str, hints: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _tables(section: str, hints: Mapping[str, Any]) -> dict[str, Any]:
     inner = {key: get_args(hint)[0] if get_origin(hint) is Annotated else hint for key, hint in hints.items()}
     items = {key: get_args(hint)[1] for key, hint in inner.items() if get_origin(hint) is dict}
     lists = {key: get_args(hint)[0] for key, hint in inner.items() if get_origin(hint) is list}
-    found = {f"{section}.{key}.<name>": item for key, item in items.items()} | {
+    found = {f"{section}.{key}.<name>".removeprefix("."): item for key, item in items.items()} | {
         f"[[{section}.{key}]]": item for key, item in lists.items()
     }
     return {name: item for name, item in found.items() if hasattr(item, "__struct_fields__")}

@@ -6,7 +6,7 @@ Whether systemd lets it reboot and manage units can't be seen: polkit's rules ar
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from edgeagent.assembly.findings import Finding
@@ -14,21 +14,31 @@ from edgeagent.builtin.actions import identify
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.machine import Machine
 from edgeagent.patterns import gpio
+from edgeagent.patterns.unitactions import UnitActions
 from edgeagent.settings import Settings
 
 __all__ = ["JOURNAL_GROUP", "lacking"]
+
+Look = Callable[[Settings, Machine], "EdgeError | None"]
 
 JOURNAL_GROUP = "sudo usermod -aG systemd-journal edgeagent"
 
 
 def lacking(settings: Settings, machine: Machine) -> Iterator[Finding]:
     """A hint for each action that is allowed, and would fail for the rights of the user who asks."""
-    looks: dict[str, Callable[[Settings, Machine], EdgeError | None]] = {
+    if UnitActions().usable():  # what is left runs outside the agent, with the rights that it needs
+        yield from _lacking(settings, machine, {"gpio.write": _pins})
+        return
+    looks: dict[str, Look] = {
         "gpio.write": _pins,
         "identify": _led,
         "logs": _journal,
         "reboot": _systemctl,
     }
+    yield from _lacking(settings, machine, looks)
+
+
+def _lacking(settings: Settings, machine: Machine, looks: Mapping[str, Look]) -> Iterator[Finding]:
     for name, look in looks.items():
         if any(fnmatchcase(name, pattern) for pattern in settings.commands.allow) and (error := look(settings, machine)):
             yield Finding("warn", f"{error.what}: {error.why}", error.remedy)

@@ -36,6 +36,7 @@ from edgeagent.patterns.localrun import LocalRuns
 from edgeagent.patterns.signedtimes import FILE as SIGNED_FILE
 from edgeagent.patterns.signedtimes import SignedTimes
 from edgeagent.patterns.turn import Turn
+from edgeagent.patterns.unitactions import UnitActions
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks, jittered, woken
 from edgeagent.settings import Settings
@@ -122,12 +123,20 @@ class DeviceCommands:
             look_at_signers=look_at_signers,
             refuse=self._refuse,
         )
-        turn = Turn()
+        turn, self._units = Turn(), UnitActions()
         #: Has an action run that somebody on this side of the hub asks for.
         self.ask = LocalRuns(settings, self._context, turn).run
         self._results = Results(client, device_id, self._journal, on_claimed=lambda: self._queue.wake(), tell=events.tell)
         self._queue = CommandQueue(
-            device_id, self._journal, self._results, self._time, settings=settings, boot=boot, context=self._context, turn=turn
+            device_id,
+            self._journal,
+            self._results,
+            self._time,
+            settings=settings,
+            boot=boot,
+            context=self._context,
+            turn=turn,
+            units=self._units if self._units.usable() else None,
         )
 
     @property
@@ -212,6 +221,7 @@ class DeviceCommands:
             mcus=self.mcus,
             signed=self._journal.envelope(command_id),
             profile=self._profile(),
+            units=self._units if self._units.usable() else None,
         )
 
     async def _ask(self, subject: str, body: bytes, seconds: float) -> bytes:

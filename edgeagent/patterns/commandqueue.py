@@ -14,7 +14,7 @@ import msgspec
 
 from edgeagent import actions
 from edgeagent.actions import Context, Outcome
-from edgeagent.command import Result
+from edgeagent.command import Result, is_final
 from edgeagent.errors import EdgeError, UsageProblem
 from edgeagent.journal import Journal
 from edgeagent.journalrows import Command
@@ -23,6 +23,7 @@ from edgeagent.patterns.commandresults import Results
 from edgeagent.patterns.commandrun import Run
 from edgeagent.patterns.knowntime import KnownTime
 from edgeagent.patterns.turn import Turn
+from edgeagent.patterns.unitactions import UnitActions
 from edgeagent.runtime import Tasks, woken
 from edgeagent.settings import Settings
 
@@ -49,7 +50,7 @@ def part_of(device_id: str, command_id: str, splay_seconds: float) -> float:
 
 class CommandQueue:
     """Runs what the journal holds. settings: of agent.toml. boot: id of this boot of the machine. turn: shared with whoever else has actions
-    run; None: nobody has."""
+    run; None: nobody has. units: that go on while the agent is away; None: there are none."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class CommandQueue:
         boot: str,
         context: MakeContext,
         turn: Turn | None = None,
+        units: UnitActions | None = None,
     ) -> None:
         self._id, self._journal, self._results, self._time = device_id, journal, results, time
         self._settings, self._boot, self._context = settings, boot, context
@@ -71,6 +73,7 @@ class CommandQueue:
         self._busy = False
         self._turn = turn or Turn()
         self._turn.on_left = self.wake
+        self._units = units
         self._tasks = Tasks()
 
     def wake(self) -> None:
@@ -106,10 +109,40 @@ class CommandQueue:
         """Judge what ran when the agent before this one ended, and have the hub asked again about what had not begun. Raises Failed
         when the journal can't be written; True otherwise."""
         for command in self._journal.running():
-            self._journal.write(self._recovered(command))
+            if not self._resumed(command):
+                self._journal.write(self._recovered(command))
         self._journal.unclaim()
         self._results.wake()
+        self._tasks.start("tidy units", self._tidy())
         return True
+
+    def _resumed(self, command: Command) -> bool:
+        """Whether it went on while there was no agent, or ended then: it is followed to its end. One that shares the work with the agent
+        is not; it begins again, and finds its part that was done."""
+        action = actions.find(command.result.action)
+        if command.id in self._runs:  # the journal could not be written before
+            return True
+        if self._units is None or action is None or not action.is_unit or not self._units.is_there(command.id):
+            return False
+        log.info("goes on: command %s (%s)", command.id, command.result.action)
+        run = Run(action, command, self._results, self._journal, self._boot, goes_on=True)
+        if command.cancelled_by:
+            run.cancel()
+        self._follow(run, command._replace(concurrent=command.concurrent or self._turn.taken))
+        return True
+
+    async def _tidy(self) -> None:
+        """Have nothing lie about that units left whose end is in the journal, or that nobody asked for."""
+        if self._units is not None:
+            await self._units.tidy(self._is_open)
+
+    def _is_open(self, command_id: str) -> bool:
+        """Whether the command has not ended, or that can't be seen."""
+        try:
+            command = self._journal.command(command_id)
+        except EdgeError:
+            return True
+        return command_id in self._runs or (command is not None and not is_final(command.result.state))
 
     def _recovered(self, command: Command) -> Result:
         action = actions.find(command.result.action)
@@ -202,6 +235,9 @@ class CommandQueue:
         run = Run(action, command, self._results, self._journal, self._boot)
         run.note()
         self._due.pop(command.id, None)
+        self._follow(run, command)
+
+    def _follow(self, run: Run, command: Command) -> None:
         self._runs[command.id] = run
         if not command.concurrent:
             self._turn.take()
@@ -218,6 +254,8 @@ class CommandQueue:
                 self._turn.leave()
             self._results.wake()
             self._wake.set()
+        if run.action.unit is not None:
+            await self._tidy()
 
     async def _outcome(self, run: Run, command: Command) -> Outcome:
         try:

@@ -54,12 +54,15 @@ class Output:
 
 
 class Run:
-    """One command while it runs. cancelled: set when it is to end. boot: id of this boot of the machine."""
+    """One command while it runs. cancelled: set when it is to end. boot: id of this boot of the machine. goes_on: it began before."""
 
-    def __init__(self, action: Action, command: Command, results: Results, journal: Journal, boot: str) -> None:
+    def __init__(
+        self, action: Action, command: Command, results: Results, journal: Journal, boot: str, *, goes_on: bool = False
+    ) -> None:
         self.action, self.output, self.cancelled = action, Output(), asyncio.Event()
         self._command, self._results, self._journal, self._boot = command, results, journal, boot
-        self._result = msgspec.structs.replace(command.result, state="running", started=rfc3339(datetime.now(timezone.utc)))
+        started = command.result.started if goes_on else rfc3339(datetime.now(timezone.utc))
+        self._result = msgspec.structs.replace(command.result, state="running", started=started)
         self._timed_out = False
 
     def note(self) -> None:
@@ -74,7 +77,7 @@ class Run:
 
     async def outcome(self, context: Context, args: Any) -> Outcome:
         """Run it to its end. When this itself is cancelled, so is the action, and the journal goes on saying that it runs."""
-        work = asyncio.ensure_future(self.action.run(context, args))
+        work = asyncio.ensure_future(self.action.begin(context, args))
         telling = asyncio.ensure_future(self._tell())
         try:
             await self._waited(work)

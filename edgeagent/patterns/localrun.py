@@ -61,7 +61,7 @@ class LocalRuns:
 
     async def _ended(self, action: Action, args: Any) -> Outcome:
         cancelled = asyncio.Event()
-        work = asyncio.ensure_future(action.run(self._context("", lambda data: None, cancelled), args))
+        work = asyncio.ensure_future(action.begin(self._context("", lambda data: None, cancelled), args))
         try:
             done, _ = await asyncio.wait({work}, timeout=action.timeout_seconds)
             if not done:

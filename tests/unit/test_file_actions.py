@@ -18,7 +18,7 @@ from edgeagent.builtin.actions import _place, _target
 from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.subjects import file_piece
 from edgeagent.transfer import PIECE_BYTES, PIECE_HEADER, UPLOAD_HEADER, pieces_of
-from tests.support.acting import Board
+from tests.support.acting import ME, Board
 from tests.support.servers import until
 
 assert builtin_actions.__path__  # has them registered
@@ -256,9 +256,12 @@ async def test_cancelled_while_it_is_put_in_place_nothing_is_renamed(shop: Shop)
     whole = shop.put("/var/whole", "")
     whole.write_bytes(CONTENT)
     wanted, said = _place.Wanted(len(CONTENT), args["sha256"], None), iter([False, True])
-    assert target and not _place.put(target, wanted, whole, ".tmp", lambda: next(said, True))
+    with whole.open("rb") as source:
+        assert target and not _place.put(target, wanted, source, ".tmp", lambda: next(said, True))
     assert file.read_text() == "old" and list(shop.shop.iterdir()) == [file]
-    assert _place.put(target, wanted, whole, ".tmp", lambda: False) and file.read_bytes() == CONTENT
+    with whole.open("rb") as source:
+        assert _place.put(target, wanted, source, ".tmp", lambda: False)
+    assert file.read_bytes() == CONTENT
 
 
 async def test_a_disk_without_room_is_said_before_anything_is_fetched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +274,7 @@ async def test_a_folder_that_may_not_be_written_is_said_before_anything_is_fetch
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_place.os, "access", lambda *words, **more: False)  # root may write everywhere
-    assert "the agent may not write in its folder" in await shop.failure("file.push", **shop.upload(CONTENT))
+    assert f"{ME} may not write in its folder" in await shop.failure("file.push", **shop.upload(CONTENT))
     assert shop.reads == []
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from edgeagent import places
+from edgeagent.actionunits import AGENT
+from edgeagent.assembly import actionhelper
 from edgeagent.leaf import external
 from edgeagent.leaf.options import LeafOptions
+from edgeagent.patterns.unitrequests import FOLDER, SOCKET
 
 UNITS = Path(__file__).parents[2] / "systemd"
 STATE = places.state_folder(True)
@@ -22,12 +25,42 @@ def values(unit: str, key: str) -> list[str]:
     return [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
 
 
+def installed(folder: Path) -> None:
+    """The units there, with programs that there are."""
+    for unit in UNITS.iterdir():
+        text = unit.read_text()
+        for place in ("/opt/edgeagent/current/bin", "/opt/edgeagent/bin"):
+            text = text.replace(place, str(Path(sys.executable).parent))
+        (folder / unit.name).write_text(text)
+
+
+#: The most that `systemd-analyze security` may find open: 0 is a program that can do nothing, 10 one that can do everything.
+EXPOSURE = {"edgeagent.service": 2.0, "edgeagent-actions@.service": 2.5}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+@pytest.mark.parametrize(("unit", "most"), EXPOSURE.items(), ids=EXPOSURE)
+def test_how_much_is_open_to_whoever_takes_one_over(tmp_path: Path, unit: str, most: float) -> None:
+    installed(tmp_path)
+    instance = (tmp_path / unit).rename(tmp_path / unit.replace("@.", "@1."))  # of a template there is none to be judged
+    argv = ["systemd-analyze", "security", "--offline=true", f"--threshold={round(most * 10)}", "--no-pager", instance]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_agent_alone_may_ask_for_actions() -> None:
+    assert values("edgeagent-actions.socket", "ListenStream") == [SOCKET]
+    assert values("edgeagent-actions.socket", "SocketMode") == ["0660"]
+    assert values("edgeagent-actions.socket", "SocketGroup") == values("edgeagent.service", "User") == [AGENT]
+    assert values("edgeagent-actions@.service", "RuntimeDirectory") == [Path(FOLDER).name]
+    assert values("edgeagent-actions@.service", "ExecStart")[0].split()[-1] == actionhelper.__name__
+    assert "edgeagent-actions.socket" in values("edgeagent.service", "Wants")[0].split()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
 def test_systemd_accepts_them(tmp_path: Path) -> None:
     """With the programs of this virtual environment: it wants those that are named to be there."""
-    for unit in UNITS.glob("*.service"):
-        text = unit.read_text().replace("/opt/edgeagent/bin", str(Path(sys.executable).parent))
-        (tmp_path / unit.name).write_text(text)
+    installed(tmp_path)
     done = subprocess.run(["systemd-analyze", "verify", *tmp_path.iterdir()], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -38,7 +71,7 @@ def test_the_leafs_unit_runs_what_the_agent_takes_for_its_leaf() -> None:
     assert command.split()[1:] == ["-c", str(options.config_file)]
     assert values("edgeagent-leaf.service", "ConditionPathExists") == [str(options.config_file), str(STATE / external.MARK)]
     assert values("edgeagent-leaf.service", "Environment") == [f"GOMEMLIMIT={options.go_memory_limit_bytes >> 20}MiB"]
-    assert f"{options.unit}.service" in values("edgeagent.service", "Wants")
+    assert f"{options.unit}.service" in values("edgeagent.service", "Wants")[0].split()
 
 
 def test_both_are_one_user_with_the_folders_of_the_machines_own_installation() -> None:

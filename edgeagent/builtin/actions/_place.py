@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from edgeagent.builtin.actions._target import Target
 from edgeagent.errors import Failed
 from edgeagent.transfer import new_digest
 
-__all__ = ["Wanted", "check_room", "is_there", "put"]
+__all__ = ["Wanted", "check_free", "check_room", "is_there", "is_whole", "put"]
 
 #: So much of a disk is left for the rest of the device: a full disk stops its leaf.
 RESERVE_BYTES = 32 << 20
@@ -70,18 +72,29 @@ def check_room(target: Target, wanted: Wanted, store: Path, to_fetch: int) -> No
     finally:
         os.close(folder)
     if not may_write:
-        remedy = "its user needs the right, and the service needs the folder in `ReadWritePaths` (docs/actions.md)"
-        raise Failed(f"write {target.path}", "the agent may not write in its folder", remedy)
+        who = pwd.getpwuid(os.geteuid()).pw_name
+        remedy = f'give {who} the right, or name another user in `[actions."file.push"]` (docs/actions.md)'
+        raise Failed(f"write {target.path}", f"{who} may not write in its folder", remedy)
     needs = [(there, wanted.size + (to_fetch if one_disk else 0), str(target.root))]
     needs += [] if one_disk else [(here, to_fetch, str(store))]
     for disk, size, where in needs:
-        free = disk.f_bavail * disk.f_frsize
-        if free < size + RESERVE_BYTES:
-            why = f"the disk of {where} has {free:,} bytes free, and {size + RESERVE_BYTES:,} are needed for a while"
-            raise Failed(f"write {target.path}", why, "free some space: `df -h` shows which disk is full")
+        check_free(disk, where, size, target.path)
 
 
-def put(target: Target, wanted: Wanted, source: Path, temporary: str, stop: Callable[[], bool]) -> bool:
+def check_free(disk: os.statvfs_result, where: str, size: int, path: str) -> None:
+    """Raise Failed when it has no room for so many bytes more. where: what it is called. path: what is to be written."""
+    free = disk.f_bavail * disk.f_frsize
+    if free < size + RESERVE_BYTES:
+        why = f"the disk of {where} has {free:,} bytes free, and {size + RESERVE_BYTES:,} are needed for a while"
+        raise Failed(f"write {path}", why, "free some space: `df -h` shows which disk is full")
+
+
+def is_whole(source: BinaryIO, wanted: Wanted, stop: Callable[[], bool]) -> bool:
+    """Whether the content, from here on, is what is wanted; False also when ``stop()`` said so."""
+    return _copied(source, lambda data: None, wanted, stop)
+
+
+def put(target: Target, wanted: Wanted, source: BinaryIO, temporary: str, stop: Callable[[], bool]) -> bool:
     """Make the content of ``source`` the target's; False when that is not what is wanted, or ``stop()`` said so: nothing has changed then.
 
     temporary: the name under which it is written beside the target. Raises Failed; then too nothing has changed.
@@ -95,7 +108,7 @@ def put(target: Target, wanted: Wanted, source: Path, temporary: str, stop: Call
         os.close(folder)
 
 
-def _put(target: Target, wanted: Wanted, source: Path, temporary: str, stop: Callable[[], bool], folder: int) -> bool:
+def _put(target: Target, wanted: Wanted, source: BinaryIO, temporary: str, stop: Callable[[], bool], folder: int) -> bool:
     found = target.stat(folder)
     mode = wanted.mode if wanted.mode is not None else stat.S_IMODE(found.st_mode) & 0o777 if found else _DEFAULT_MODE
     with contextlib.suppress(FileNotFoundError):
@@ -119,12 +132,11 @@ def _put(target: Target, wanted: Wanted, source: Path, temporary: str, stop: Cal
     return True
 
 
-def _copied(source: Path, write: Callable[[bytes], object], wanted: Wanted, stop: Callable[[], bool]) -> bool:
+def _copied(source: BinaryIO, write: Callable[[bytes], object], wanted: Wanted, stop: Callable[[], bool]) -> bool:
     """Copy it; whether it was all there and what was signed."""
     digest, size = new_digest(), 0
-    with source.open("rb") as stream:
-        while (chunk := stream.read(_CHUNK_BYTES)) and not stop():
-            digest.update(chunk)
-            write(chunk)
-            size += len(chunk)
+    while (chunk := source.read(_CHUNK_BYTES)) and not stop() and size <= wanted.size:
+        digest.update(chunk)
+        write(chunk)
+        size += len(chunk)
     return size == wanted.size and digest.hexdigest() == wanted.sha256

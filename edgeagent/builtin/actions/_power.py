@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from edgeagent.actions import Context, Outcome
+from edgeagent.actions import Context, Outcome, Transient
+from edgeagent.actionunits import CLOSED
 from edgeagent.builtin.actions._outcome import carried_out
 from edgeagent.patterns.programs import Program
 
-__all__ = ["CANCELLED_SECONDS", "GOING_SECONDS", "TIMEOUT_SECONDS", "ask", "goes_down", "is_up_again"]
+__all__ = ["CANCELLED_SECONDS", "GOING_SECONDS", "TIMEOUT_SECONDS", "ask", "goes_down", "is_up_again", "unit_of"]
 
 #: How long systemctl may take to pass it on, and how long until the agent is gone: services may take 90 s to stop, in seconds.
 ASK_SECONDS, GOING_SECONDS = 60.0, 300.0
@@ -19,9 +20,24 @@ CANCELLED_SECONDS = 15.0
 TIMEOUT_SECONDS = ASK_SECONDS + GOING_SECONDS + 10
 
 
-async def ask(context: Context, verb: str) -> Outcome:
+def unit_of(verb: str) -> Transient:
+    """Where systemd is asked."""
+
+    async def there(context: Context, args: Any) -> Outcome:
+        return await _told(context, verb)
+
+    return Transient(run=there, user="root", properties=CLOSED)
+
+
+async def ask(context: Context, action: str, verb: str) -> Outcome:
     """``systemctl reboot`` or ``poweroff``; succeeded: it is on its way. It is not ended when the command is cancelled: nobody could say
     then whether systemd had heard of it."""
+    if context.units is not None:
+        return await context.units.run(replace(context, cancelled=asyncio.Event()), action, {})
+    return await _told(context, verb)
+
+
+async def _told(context: Context, verb: str) -> Outcome:
     path = context.settings.service.systemctl
     argv = (path, "--no-ask-password", verb)
     deaf = replace(context, cancelled=asyncio.Event())

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edgeagent.actions import Arguments, Context, Outcome, action
+from edgeagent.actions import Arguments, Context, Outcome, Transient, action
 from edgeagent.builtin.actions._outcome import carried_out
 from edgeagent.errors import EdgeError
 from edgeagent.patterns.programs import Program, check_file
@@ -44,6 +44,7 @@ def _refuse(settings: Settings, args: Exec) -> str:
     timeout_seconds=3660,
     dangerous=True,
     refuse=_refuse,
+    unit=Transient(named=lambda settings: settings.exec.user),
 )
 async def run(context: Context, args: Exec) -> Outcome:
     argv = matched(args.argv, context.settings.exec.allow)

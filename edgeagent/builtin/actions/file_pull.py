@@ -10,9 +10,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgeagent.actions import DAY, Arguments, Context, Outcome, action
+from edgeagent.actions import DAY, Arguments, Context, Outcome, Transient, action
 from edgeagent.builtin.actions._target import Target, found_below, target_of
 from edgeagent.errors import Failed
+from edgeagent.machine import Machine
 from edgeagent.patterns.pieces import moved
 from edgeagent.runtime import unless
 from edgeagent.settings import Settings
@@ -39,6 +40,19 @@ def _refuse(settings: Settings, args: Pull) -> str:
     return "" if found_below(args.path, settings.file.pull) else f"a folder of `{args.path}` in `file.pull`"
 
 
+def _look(settings: Settings, machine: Machine, args: Pull) -> int:
+    """A descriptor of the file. Raises Failed when it cannot be handed over."""
+    target = target_of(machine, args.path, settings.file.pull)
+    assert target is not None  # else it had been refused
+    descriptor = _opened(target)
+    size, most = os.fstat(descriptor).st_size, settings.file.max_bytes
+    if size > most:
+        os.close(descriptor)
+        why = f"it has {size:,} bytes, and this device hands over {most:,} at most"
+        raise Failed(f"read {args.path}", why, f"agent.toml would need `file.max_bytes = {size}`")
+    return descriptor
+
+
 @action(
     "file.pull",
     arguments=Pull,
@@ -48,12 +62,18 @@ def _refuse(settings: Settings, args: Pull) -> str:
     timeout_seconds=TIMEOUT_SECONDS,
     idempotent=True,
     refuse=_refuse,
+    unit=Transient(look=_look),
 )
 async def pull(context: Context, args: Pull) -> Outcome:
-    target = target_of(context.machine, args.path, context.settings.file.pull)
-    if target is None:
-        return Outcome("refused", f"not allowed here: agent.toml would need {_refuse(context.settings, args)}")
-    reading = _Reading(_opened(target), context.settings.file.max_bytes, args.path)
+    if missing := _refuse(context.settings, args):
+        return Outcome("refused", f"not allowed here: agent.toml would need {missing}")
+    if context.units is None:
+        reading = _Reading(_look(context.settings, context.machine, args))
+    else:
+        found = await context.units.look(context, "file.pull", msgspec.to_builtins(args))
+        if not isinstance(found, int):
+            return found or Outcome("failed", "nothing was handed over")
+        reading = _Reading(found)
     try:
         if not await unless(context.cancelled, _hand_over(context, reading)):
             return Outcome("cancelled")
@@ -81,14 +101,10 @@ def _opened(target: Target) -> int:
 class _Reading:
     """A file while it is read, once and in order: it may grow or shrink meanwhile, and what was read counts."""
 
-    def __init__(self, descriptor: int, most: int, path: str) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._file, self._digest, self._bytes = descriptor, new_digest(), 0
         self._size = os.fstat(descriptor).st_size
         self.upload, self.first = new_upload(), 0
-        if self._size > most:
-            os.close(descriptor)
-            why = f"it has {self._size:,} bytes, and this device hands over {most:,} at most"
-            raise Failed(f"read {path}", why, f"agent.toml would need `file.max_bytes = {self._size}`")
 
     def close(self) -> None:
         os.close(self._file)

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
-from edgeagent.actions import HOUR, Arguments, Context, Outcome, action, printable
+from edgeagent.actions import HOUR, Arguments, Context, Outcome, Transient, action, printable
+from edgeagent.actionunits import CLOSED
 from edgeagent.machine import Machine
 
 __all__ = ["RULES", "led_of"]
@@ -28,6 +30,11 @@ class Identify(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seconds: Annotated[float, Meta(description="How long it blinks.", ge=1, le=300)] = 10.0
 
 
+async def _in_unit(context: Context, args: Identify) -> Outcome:
+    led = led_of(context.machine)
+    return await _blinked(context, led, args.seconds) if led else Outcome("failed", "the activity LED is gone")
+
+
 @action(
     "identify",
     arguments=Identify,
@@ -37,6 +44,7 @@ class Identify(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True)
     timeout_seconds=310,
     idempotent=True,
     concurrent=True,
+    unit=Transient(run=_in_unit, user="root", properties=CLOSED),
 )
 async def identify(context: Context, args: Identify) -> Outcome:
     led = led_of(context.machine)
@@ -46,11 +54,9 @@ async def identify(context: Context, args: Identify) -> Outcome:
         return Outcome("succeeded", value={"already": True})
     _blinking.add(led)
     try:
-        return await _blink(context, led, args.seconds)
-    except OSError as error:
-        return Outcome(
-            "failed", f"cannot blink: {error.strerror} ({led}): give the agent's user the right to write there ({RULES} does)"
-        )
+        if context.units is not None:
+            return await context.units.run(context, "identify", msgspec.to_builtins(args))
+        return await _blinked(context, led, args.seconds)
     finally:
         _blinking.discard(led)
 
@@ -58,6 +64,15 @@ async def identify(context: Context, args: Identify) -> Outcome:
 def led_of(machine: Machine) -> Path | None:
     """The folder of the LED that blinks, None when the board has none."""
     return next((machine.path(led) for led in _LEDS if machine.path(f"{led}/brightness").exists()), None)
+
+
+async def _blinked(context: Context, led: Path, seconds: float) -> Outcome:
+    try:
+        return await _blink(context, led, seconds)
+    except OSError as error:
+        return Outcome(
+            "failed", f"cannot blink: {error.strerror} ({led}): give the agent's user the right to write there ({RULES} does)"
+        )
 
 
 async def _blink(context: Context, led: Path, seconds: float) -> Outcome:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edgeagent.actions import Arguments, Context, Outcome, action
+from edgeagent.actions import Arguments, Context, Outcome, Transient, action
+from edgeagent.actionunits import CLOSED
 from edgeagent.builtin.actions._outcome import carried_out
 from edgeagent.builtin.actions._units import Unit, full, is_listed
 from edgeagent.patterns.programs import Program
@@ -37,6 +38,7 @@ def _refuse(settings: Settings, args: Logs) -> str:
     idempotent=True,
     concurrent=True,
     refuse=_refuse,
+    unit=Transient(user="root", properties=CLOSED),
 )
 async def logs(context: Context, args: Logs) -> Outcome:
     path = context.settings.logs.journalctl

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from edgeagent import actions, files
-from edgeagent.actions import Action, AnyArguments, Context, Outcome, family
+from edgeagent.actions import Action, AnyArguments, Context, Outcome, Transient, family
 from edgeagent.builtin.actions._manifest import Manifest, arguments_of, read
 from edgeagent.builtin.actions._outcome import MAX_ANSWER_BYTES, answered, ended_as, question
 from edgeagent.errors import EdgeError
@@ -62,7 +62,10 @@ def _action(path: Path) -> Action:
         if name not in ("arguments", "user", "timeout_seconds")
     }
     seconds = manifest.timeout_seconds + 10  # ours goes first, and says more
-    return Action(name=f"{PREFIX}{path.stem}", run=start, arguments=arguments_of(manifest), timeout_seconds=seconds, **shared)
+    unit = Transient(named=lambda settings: manifest.user)
+    return Action(
+        name=f"{PREFIX}{path.stem}", run=start, arguments=arguments_of(manifest), timeout_seconds=seconds, unit=unit, **shared
+    )
 
 
 def _check(file: Path, *, runs: bool = True) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from edgeagent import files
 from edgeagent.actions import HOUR, Context, NoArguments, Outcome, action
-from edgeagent.builtin.actions._power import TIMEOUT_SECONDS, ask, goes_down, is_up_again
+from edgeagent.builtin.actions._power import TIMEOUT_SECONDS, ask, goes_down, is_up_again, unit_of
 from edgeagent.errors import EdgeError
 
 __all__ = ["FILE", "recent"]
@@ -24,6 +24,7 @@ FILE, MAX_PER_HOUR = "reboots.json", 3
     dangerous=True,
     supersedes=True,
     recover=is_up_again,
+    unit=unit_of("reboot"),
 )
 async def reboot(context: Context, args: NoArguments) -> Outcome:
     path = context.settings.state_folder / FILE
@@ -36,7 +37,7 @@ async def reboot(context: Context, args: NoArguments) -> Outcome:
         _note(path, [*before, now])  # before it is asked: there may be no later
     except EdgeError as error:
         return Outcome("failed", str(error))
-    outcome = await ask(context, "reboot")
+    outcome = await ask(context, "reboot", "reboot")
     if outcome.state == "succeeded":
         return await goes_down(context, "reboot")
     _note(path, before)

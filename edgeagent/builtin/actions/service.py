@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgeagent.actions import Action, Arguments, Context, Outcome, register
+from edgeagent.actions import Action, Arguments, Context, Outcome, Transient, register
+from edgeagent.actionunits import CLOSED
 from edgeagent.builtin.actions._outcome import MAX_ANSWER_BYTES, carried_out, ended_as
 from edgeagent.builtin.actions._units import Unit, full, is_listed
 from edgeagent.errors import EdgeError
@@ -24,6 +25,8 @@ _SHOWN = {
     "NRestarts": "restarts",
     "UnitFileState": "enabled",
 }
+
+_UNIT = Transient(user="root", properties=CLOSED)
 
 
 class Service(Arguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +63,7 @@ def _add(verb: str, description: str, *, idempotent: bool) -> None:
             idempotent=idempotent,
             supersedes=verb == "restart",
             refuse=_refuse,
+            unit=_UNIT,
         )
     )
 
@@ -99,5 +103,6 @@ register(
         idempotent=True,
         concurrent=True,
         refuse=_refuse_status,
+        unit=_UNIT,
     )
 )

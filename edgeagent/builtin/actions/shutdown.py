@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeagent.actions import Context, NoArguments, Outcome, action
-from edgeagent.builtin.actions._power import TIMEOUT_SECONDS, ask, goes_down, is_up_again
+from edgeagent.builtin.actions._power import TIMEOUT_SECONDS, ask, goes_down, is_up_again, unit_of
 
 __all__: list[str] = []
 
@@ -14,7 +14,8 @@ __all__: list[str] = []
     timeout_seconds=TIMEOUT_SECONDS,
     dangerous=True,
     recover=is_up_again,
+    unit=unit_of("poweroff"),
 )
 async def shutdown(context: Context, args: NoArguments) -> Outcome:
-    outcome = await ask(context, "poweroff")
+    outcome = await ask(context, "shutdown", "poweroff")
     return await goes_down(context, "shut down") if outcome.state == "succeeded" else outcome
