@@ -11,10 +11,11 @@ import pytest
 
 from edgeagent import places
 from edgeagent.actionunits import AGENT
-from edgeagent.assembly import actionhelper
+from edgeagent.assembly import actionhelper, upgrader
 from edgeagent.leaf import external
 from edgeagent.leaf.options import LeafOptions
 from edgeagent.patterns.unitrequests import FOLDER, SOCKET
+from edgeagent.upgrade.places import OPT, REQUEST_FILE, SPOOL, Places
 
 UNITS = Path(__file__).parents[2] / "systemd"
 STATE = places.state_folder(True)
@@ -29,13 +30,13 @@ def installed(folder: Path) -> None:
     """The units there, with programs that there are."""
     for unit in UNITS.iterdir():
         text = unit.read_text()
-        for place in ("/opt/edgeagent/current/bin", "/opt/edgeagent/bin"):
+        for place in ("/opt/edgeagent/current/bin", "/opt/edgeagent/proven/bin", "/opt/edgeagent/bin"):
             text = text.replace(place, str(Path(sys.executable).parent))
         (folder / unit.name).write_text(text)
 
 
 #: The most that `systemd-analyze security` may find open: 0 is a program that can do nothing, 10 one that can do everything.
-EXPOSURE = {"edgeagent.service": 2.0, "edgeagent-actions@.service": 2.5}
+EXPOSURE = {"edgeagent.service": 2.0, "edgeagent-actions@.service": 2.5, "edgeagent-upgrade.service": 2.0}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
@@ -46,6 +47,14 @@ def test_how_much_is_open_to_whoever_takes_one_over(tmp_path: Path, unit: str, m
     argv = ["systemd-analyze", "security", "--offline=true", f"--threshold={round(most * 10)}", "--no-pager", instance]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_upgrades_begin_where_the_agent_asks_for_them_and_go_on_after_a_boot() -> None:
+    request = str(STATE / SPOOL / REQUEST_FILE)
+    assert values("edgeagent-upgrade.path", "PathExists") == [request]
+    assert values("edgeagent-upgrade.service", "ConditionPathExists") == [f"|{OPT}/trial.json", f"|{request}"]
+    assert values("edgeagent-upgrade.service", "ExecStart") == [f"{Places().proven}/bin/python -I -m {upgrader.__name__}"]
+    assert all(values(f"edgeagent-upgrade.{kind}", "WantedBy") == ["multi-user.target"] for kind in ("path", "service"))
 
 
 def test_the_agent_alone_may_ask_for_actions() -> None:
