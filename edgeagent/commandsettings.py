@@ -56,7 +56,7 @@ class ActionLimits(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     memory_max: Annotated[
         str,
         Meta(
-            description='The memory of all that it starts, `"200M"` or `"10%"`: whoever takes more is killed. Empty: no limit.',
+            description='The memory of all that it starts, `"200M"` or `"10%"`: whoever takes more is killed. Raspberry Pi OS limits memory only with `cgroup_enable=memory` in cmdline.txt. Empty: no limit.',
             pattern=r"^([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?\Z",
             extra={"form": "a size such as 200M, or a part such as 10%"},
         ),

@@ -26,6 +26,8 @@ JOURNAL_GROUP = "sudo usermod -aG systemd-journal edgeagent"
 
 def lacking(settings: Settings, machine: Machine) -> Iterator[Finding]:
     """A hint for each action that is allowed, and would fail for the rights of the user who asks."""
+    if (unlimited := _memory(settings, machine)) is not None:
+        yield Finding("warn", f"{unlimited.what}: {unlimited.why}", unlimited.remedy)
     if UnitActions().usable():  # what is left runs outside the agent, with the rights that it needs
         yield from _lacking(settings, machine, {"gpio.write": _pins})
         return
@@ -69,3 +71,13 @@ def _systemctl(settings: Settings, machine: Machine) -> EdgeError | None:
     if machine.path(program).is_file():
         return None
     return Failed("reboot", f"there is no {program}", "name it in `service.systemctl`")
+
+
+def _memory(settings: Settings, machine: Machine) -> EdgeError | None:
+    """Raspberry Pi OS keeps the kernel's controller of memory off unless its command line asks for it."""
+    controllers = machine.text("/sys/fs/cgroup/cgroup.controllers")
+    limited = [name for name, limits in settings.actions.items() if limits.memory_max]
+    if not limited or controllers is None or "memory" in controllers.split():
+        return None
+    remedy = "add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and reboot"
+    return Failed(f"limit the memory of {', '.join(limited)}", "the kernel's memory controller is switched off", remedy)

@@ -136,7 +136,7 @@ class DeviceCommands:
             boot=boot,
             context=self._context,
             turn=turn,
-            units=self._units if self._units.usable() else None,
+            units=self._units,
         )
 
     @property

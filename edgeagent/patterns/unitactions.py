@@ -75,6 +75,8 @@ class UnitActions:
 
     async def tidy(self, is_open: Callable[[str], bool]) -> None:
         """Remove what units left, but for what is followed now and ``is_open``; a unit that nobody wants any more is stopped."""
+        if not self.usable():
+            return
         with contextlib.suppress(OSError):
             for folder in self._folder.iterdir():
                 if wire.is_id(folder.name) and folder.name not in self._followed and not is_open(folder.name):

@@ -81,7 +81,7 @@ with socket.socket(socket.AF_UNIX) as asking:
 ACT = """
 import asyncio, base64, json, sys
 from edgeagent import actions
-from edgeagent.builtin import actions as builtin
+from edgeagent.builtin.actions.plugin import load_folder
 from edgeagent.actions import Context
 from edgeagent.machine import Machine
 from edgeagent.patterns.unitactions import UnitActions
@@ -90,6 +90,7 @@ from edgeagent.subjects import file_piece
 
 name, args, more = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 stored, written, units = [], bytearray(), UnitActions()
+load_folder(Machine())
 assert units.usable()
 
 async def read(stream, subject, seconds):
@@ -201,6 +202,8 @@ class Acting:
         self.put(SETTINGS, AGENT_TOML.format(port=port))
         self.put("/usr/local/lib/ask.py", ASK)
         self.put("/usr/local/lib/act.py", ACT)
+        self.put("/etc/edgeagent/actions.d/hello.toml", 'description = "Say hello."\nuser = "pi"\n')
+        self.put("/etc/edgeagent/actions.d/hello", '#!/bin/sh\nid -un >&2\necho \'{"value": "hello"}\'\n', 0o755)
         for name, script in PROGRAMS.items():
             self.put(f"/usr/local/bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
         machine.run("mknod -m 660 /dev/ttyACM9 c 166 9 && chgrp dialout /dev/ttyACM9")

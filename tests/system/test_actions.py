@@ -36,7 +36,8 @@ def test_a_program_runs_as_the_user_whom_agent_toml_names_in_a_unit_of_its_own(a
     assert found["state"] == "succeeded" and found["written"].startswith("uid=1000(pi) gid=1000(pi) groups=1000(pi),")
     assert acting.act("exec", {"argv": ["tee", "/home/pi/was-here"]})["state"] == "succeeded"
     assert acting.machine.run("stat -c %U /home/pi/was-here").stdout == "pi\n"
-    acting.machine.run("! sudo -u edgeagent test -w /home/pi")
+    found = acting.act("plugin.hello")
+    assert (found["state"], found["value"], found["written"]) == ("succeeded", "hello", "pi\n"), found
 
 
 def test_its_limits_and_its_own_exit_code(acting: Acting) -> None:

@@ -57,3 +57,12 @@ def test_a_program_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert hints(board, monkeypatch) == ["reboot: there is no /usr/bin/systemctl"]
     board.systemctl()
     assert hints(board, monkeypatch) == []
+
+
+def test_a_limit_of_memory_that_the_kernel_does_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(tmp_path, '[commands]\nallow = []\n[actions.exec]\nmemory_max = "100M"')
+    assert hints(board, monkeypatch) == [], "nothing is known"
+    board.put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n")
+    assert hints(board, monkeypatch) == ["limit the memory of exec: the kernel's memory controller is switched off"]
+    board.put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
+    assert hints(board, monkeypatch) == []

@@ -11,7 +11,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text(encoding="utf-8")
-FILE = r"(?:(?:live|unit|firmware)/test_\w+|firmware/both/check_\w+)\.py"
+FILE = r"(?:(?:live|unit|firmware|system)/test_\w+|firmware/both/check_\w+)\.py"
 NAMED = sorted(set(re.findall(rf"\b({FILE})::(test_\w+)", PAGE)))
 ROW = re.compile(r"^\| (?!proved by|role \||-)(.+) \|$", re.MULTILINE)
 
