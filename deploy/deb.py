@@ -94,7 +94,6 @@ def _files(root: Path) -> None:
         shutil.copytree(TREE / source, root / target)
     for name in ("collectors.d", "actions.d"):
         (root / "etc/edgeagent" / name).mkdir(parents=True)
-    shutil.copy(TREE / "deploy/agent.toml", root / "etc/edgeagent")
     (root / "usr/bin").mkdir()
     (root / "usr/bin/edgeagent").symlink_to("/opt/edgeagent/current/bin/edgeagent")
     (root / "usr/share/doc/edgeagent").mkdir(parents=True)
@@ -120,7 +119,7 @@ def _control(root: Path, arch: str, python: str, upstream: str) -> None:
         text = re.sub(r"@([A-Z]+)@", lambda match: words[match[1]], source.read_text())
         target = root / "DEBIAN" / source.name
         target.write_text(text)
-        target.chmod(0o644 if source.name in ("control", "conffiles") else 0o755)
+        target.chmod(0o644 if source.name == "control" else 0o755)
 
 
 if __name__ == "__main__":

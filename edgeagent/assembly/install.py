@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgeagent import settings
+from edgeagent import __version__, settings
 from edgeagent.assembly import installlive as live
 from edgeagent.assembly import natsrelease
 from edgeagent.assembly.installplace import Place
 from edgeagent.assembly.installplan import STARTED_BY, Planned, plan, unit_folder, wanted_units
-from edgeagent.assembly.installsteps import Command, Step
+from edgeagent.assembly.installsteps import Step
 from edgeagent.assembly.natsrelease import NatsRelease
 from edgeagent.errors import EdgeError, Refused, UsageProblem
+from edgeagent.identity import INSTANCE_FILE
 from edgeagent.places import SYSTEM_SETTINGS
 
 __all__ = ["InstallOptions", "Installed", "State", "carry_out", "install"]
@@ -118,7 +119,7 @@ def _notes(place: Place) -> list[str]:
                 f"{earlier} goes before the one that belongs to this edgeagent; unless it is meant, `sudo rm {earlier}` and install again"
             )
     if place.is_image:
-        names = ("instance.json", "device.creds", "enrolment.json")
+        names = (INSTANCE_FILE, "device.creds", "enrolment.json")
         if any(place.path(f"/var/lib/edgeagent/{name}").exists() for name in names):
             notes.append(
                 f"{place.path('/var/lib/edgeagent')} has the identity of a device: every card of this image would be that one. Empty it"
@@ -128,22 +129,20 @@ def _notes(place: Place) -> list[str]:
 
 def _run(options: InstallOptions, made: Installed, tell: Tell, say: Callable[[str], None], *, reloaded: bool) -> None:
     own = settings.load_own(SYSTEM_SETTINGS)
-    was_active = live.is_active(live.AGENT)
     fresh = False
     if options.token:
         enrol = live.Enrol(own, options.hub, options.token, options.proxy, options.device_id)
         fresh = bool(carry_out([Planned(enrol)], tell, dry_run=options.dry_run))
     elif not (own.hub.urls or _is_enrolled()):
         return
-    again = Command(f"{live.AGENT} runs anew", ("systemctl", "restart", live.AGENT), lambda: False)
-    steps: list[Step] = [live.RootsPins(own), live.leaf_anew()]
-    if was_active and (reloaded or fresh or live.runs_other_version(own)):
-        steps.append(again)
+    before = live.running(own)
+    ends = before is not None and (reloaded or fresh or before.version != __version__)
+    steps: list[Step] = [live.RootsPins(own), live.leaf_anew(), *([live.anew()] if ends else [])]
     steps.append(live.started(path.name for path in wanted_units() if path.name not in STARTED_BY))
     carry_out([Planned(step) for step in steps], tell, dry_run=options.dry_run)
     if options.dry_run:
         return
-    found, enrolment = live.until_linked(own, options.wait_seconds, say)
+    found, enrolment = live.until_linked(own, options.wait_seconds, say, gone=before.pid if before and ends else 0)
     made.linked, made.id, made.hub = True, found.id, enrolment.hub if enrolment else found.link.hub
 
 

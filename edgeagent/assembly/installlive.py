@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from edgeagent import __version__, enrolled, status
+from edgeagent import enrolled, status
 from edgeagent.assembly.installsteps import Command, run
 from edgeagent.assembly.rootpins import take_over
 from edgeagent.enrolled import Enrolment
@@ -19,7 +19,7 @@ from edgeagent.settings import Settings
 from edgeagent.status import Status
 from edgeagent.upgrade.places import Places
 
-__all__ = ["AGENT", "LEAF", "Enrol", "RootsPins", "is_active", "leaf_anew", "runs_other_version", "started", "until_linked"]
+__all__ = ["AGENT", "LEAF", "Enrol", "RootsPins", "anew", "is_active", "leaf_anew", "running", "started", "until_linked"]
 
 AGENT, LEAF = "edgeagent.service", "edgeagent-leaf.service"
 _LOOK_SECONDS = 0.2
@@ -74,22 +74,27 @@ def is_active(unit: str) -> bool:
 
 
 def started(units: Iterable[str]) -> Command:
-    """Start them."""
+    """Start them, without waiting: the agent is started only when it has its leaf."""
     names = tuple(units)
     return Command(
         f"{', '.join(names)} run{'s' if len(names) == 1 else ''}",
-        ("systemctl", "start", *names),
+        ("systemctl", "start", "--no-block", *names),
         lambda: all(map(is_active, names)),
     )
 
 
-def runs_other_version(own: Settings) -> bool:
-    """Whether the agent runs, and was started with another edgeagent than this one."""
+def anew() -> Command:
+    """Start the agent again."""
+    return Command(f"{AGENT} runs anew", ("systemctl", "restart", "--no-block", AGENT), lambda: False)
+
+
+def running(own: Settings) -> Status | None:
+    """What the agent that runs now says of itself; None when there is none."""
     try:
         found = status.read(own.status_file)
     except EdgeError:
-        return False
-    return status.is_running(found) and found.version != __version__
+        return None
+    return found if status.is_running(found) else None
 
 
 def leaf_anew() -> Command:
@@ -106,15 +111,16 @@ def leaf_anew() -> Command:
     return Command("the leaf runs the nats-server that is there", ("systemctl", "restart", LEAF), done)
 
 
-def until_linked(own: Settings, seconds: float, say: Callable[[str], None]) -> tuple[Status, Enrolment | None]:
-    """Wait until the agent says that it is linked. say: told of each change.
+def until_linked(own: Settings, seconds: float, say: Callable[[str], None], *, gone: int = 0) -> tuple[Status, Enrolment | None]:
+    """Wait until the agent says that it is linked. say: told of each change. gone: the pid of one that is being ended.
 
     Raises Unreachable with what the agent, or its unit, says is wrong, when it is not within ``seconds``.
     """
     began, told = time.monotonic(), ""
     while True:
-        found = _status(own)
-        if found is not None and found.link.up and found.version == __version__:
+        found = running(own)
+        found = found if found and found.pid != gone else None
+        if found is not None and found.link.up:
             return found, enrolled.read(own.state_folder)
         now = _shown(found)
         if now != told:
@@ -123,15 +129,6 @@ def until_linked(own: Settings, seconds: float, say: Callable[[str], None]) -> t
         if time.monotonic() - began > seconds:
             raise _not_linked(found, seconds)
         time.sleep(_LOOK_SECONDS)
-
-
-def _status(own: Settings) -> Status | None:
-    """Of an agent that runs."""
-    try:
-        found = status.read(own.status_file)
-    except EdgeError:
-        return None
-    return found if status.is_running(found) else None
 
 
 def _shown(found: Status | None) -> str:

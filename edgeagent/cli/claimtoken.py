@@ -18,7 +18,10 @@ __all__ = ["DeviceId", "Hidden", "Proxy", "Token", "TokenFile", "begin_anew", "r
 VARIABLE = "EDGEAGENT_TOKEN"
 
 Token = Annotated[
-    str, typer.Option(help="The claim token. Others on this machine may see it for a moment; --token-file is safer.")
+    str,
+    typer.Option(
+        help="The claim token. Others on this machine may see it for a moment, and sudo logs it; --token-file is safer."
+    ),
 ]
 TokenFile = Annotated[
     str,

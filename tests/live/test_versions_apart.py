@@ -51,7 +51,9 @@ async def test_hub_and_agent_one_version_apart_work_together(tmp_path: Path, oth
     with new_hub(tmp_path) as hub, started(start_cli("hub", "up", "--dir", str(hub.place.path), env=of_hub)):
         await until(hub.answers, "the hub is up")
         token = (await typed("token", "create", "--groups", "berlin")).out
-        device = NewDevice(tmp_path / "device", more="[sampling]\ninterval_seconds = 1\nflush_seconds = 1\n[forward]\nseconds = 1\n")
+        device = NewDevice(
+            tmp_path / "device", more="[sampling]\ninterval_seconds = 1\nflush_seconds = 1\n[forward]\nseconds = 1\n"
+        )
         said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", "--id", "pi-1", token=token, **of_agent)
         assert said.code == 0, said
         with device.running(**of_agent):
