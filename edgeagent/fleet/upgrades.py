@@ -100,9 +100,14 @@ class Upgrades:
 
     async def _present(self, order: Order) -> dict[str, dict[str, str]]:
         """What the environments of those devices have that answer now."""
-        ids = {known.id for known in order.devices}
-        own = self._fleet.login.groups
-        outcome = await self._fleet.query(select=[PACKAGES], groups=own)
+        ids, scopes, target = {known.id for known in order.devices}, order.aim.scopes, order.aim.target
+        outcome = await self._fleet.query(
+            target.where,
+            select=[PACKAGES],
+            labels=[f"{key}={value}" for key, value in target.labels.items()],
+            groups=[scope.name for scope in scopes if scope.kind == "group"],
+            devices=[scope.name for scope in scopes if scope.kind == "device"],
+        )
         found = {row.id: (row.facts or {}).get(PACKAGES) for row in outcome.answered if row.id in ids}
         return {device: has for device, has in found.items() if isinstance(has, dict)}
 

@@ -151,6 +151,8 @@ def _look_over(present: Path, target: Path, manifest: Manifest, wheels: Sequence
     if complaints and (new := sorted(complaints - _complaints(present))):
         raise Failed(what, f"its packages do not fit together: {'; '.join(new)[:500]}")
     _run([_python(target), "-I", "-c", _MODULES], what)
+    if (server := target / "bin" / "nats-server").is_file():
+        _run([str(server), "--version"], what)
     said = _run([str(target / "bin" / "edgeagent"), "--version"], what).split()
     if manifest.version not in said:
         raise Failed(what, f"it says that it is {' '.join(said)[:100]}")

@@ -61,7 +61,10 @@ class Pi:
         return self.hub.get(subject) if stream == FILES else b"who may sign"
 
     async def run(self, args: Upgrade, profile: str = "normal") -> Outcome:
-        context = Context(
+        return await agent_upgrade.upgrade(self.context(profile), args)
+
+    def context(self, profile: str = "normal") -> Context:
+        return Context(
             device_id="pi-1",
             settings=Settings(paths=PathSettings(state=str(self.state))),
             machine=Machine(self.root),
@@ -73,7 +76,6 @@ class Pi:
             signed=b"the envelope",
             profile=profile,
         )
-        return await agent_upgrade.upgrade(context, args)
 
     @property
     def request(self) -> Path:
@@ -123,6 +125,9 @@ async def test_after_the_agent_was_started_anew_it_waits_for_the_end(pi: Pi) -> 
     assert await running == Outcome("failed", "its agent ended after 60 s")
     assert pi.asked == [], "nothing is fetched again"
     assert await pi.run(args) == Outcome("failed", "its agent ended after 60 s"), "also when it is asked once more"
+    assert agent_upgrade._recalled(pi.context(), args, "b") == Outcome("failed", "its agent ended after 60 s")
+    pi.places.keep(Trial(id=ID, version="2.0", phase="back"))
+    assert agent_upgrade._recalled(pi.context(), args, "b") is None
 
 
 async def test_what_is_there_already_is_left_as_it_is(pi: Pi) -> None:

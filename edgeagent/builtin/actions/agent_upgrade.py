@@ -22,7 +22,7 @@ from edgeagent.subjects import SIGNERS, TRUST_BUCKET, document
 from edgeagent.upgrade import manifest
 from edgeagent.upgrade.gather import Gathered, is_right
 from edgeagent.upgrade.manifest import MAX_MANIFEST_BYTES, Manifest
-from edgeagent.upgrade.places import Ended, Places, Request, own_platform
+from edgeagent.upgrade.places import OPT, Ended, Places, Request, own_platform
 
 __all__ = ["Upgrade"]
 
@@ -53,6 +53,13 @@ class Upgrade(Uploaded, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"a manifest has at most {MAX_MANIFEST_BYTES:,} bytes, and not {self.bytes:,}")
 
 
+def _recalled(context: Context, args: Upgrade, before_boot: str) -> Outcome | None:
+    """What root has written down of it; None as long as that is nothing: then it waits once more."""
+    places = Places(context.machine.path(str(OPT)))
+    last = places.standing().last
+    return _outcome(last, args) if last is not None and last.id == context.id and places.trial() is None else None
+
+
 @action(
     "agent.upgrade",
     arguments=Upgrade,
@@ -63,19 +70,26 @@ class Upgrade(Uploaded, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idempotent=True,
     dangerous=True,
     signed=True,
+    recover=_recalled,
 )
 async def upgrade(context: Context, args: Upgrade) -> Outcome:
-    places = Places(context.machine.path("/opt/edgeagent"))
+    places = Places(context.machine.path(str(OPT)))
     if not places.are_there:
         why = "this edgeagent was not installed as a service of the machine, so nothing could go back to it"
         return Outcome("refused", f"{why} (`sudo edgeagent install`)")
-    if places.standing().last is None or places.standing().last.id != context.id:  # type: ignore[union-attr]
-        trial = places.trial()
-        if trial is None or trial.id != context.id:
-            refused = await _asked(context, args, places)
-            if refused is not None:
-                return refused
-    return await _ended(context, args, places)
+    if not _is_known(places, context.id):
+        refused = await _asked(context, args, places)
+        if refused is not None:
+            return refused
+    outcome = await _ended(context, args, places)
+    Gathered(context.settings.state_folder).keep_only(())
+    return outcome
+
+
+def _is_known(places: Places, command_id: str) -> bool:
+    """Whether root has it, or has ended it: this is not its first run."""
+    last, trial = places.standing().last, places.trial()
+    return (last is not None and last.id == command_id) or (trial is not None and trial.id == command_id)
 
 
 async def _asked(context: Context, args: Upgrade, places: Places) -> Outcome | None:
