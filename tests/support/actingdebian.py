@@ -83,6 +83,7 @@ import asyncio, base64, json, sys
 from edgeagent import actions
 from edgeagent.builtin.actions.plugin import load_folder
 from edgeagent.actions import Context
+from edgeagent.errors import EdgeError
 from edgeagent.machine import Machine
 from edgeagent.patterns.unitactions import UnitActions
 from edgeagent.settings import load_own
@@ -111,7 +112,7 @@ async def main():
     try:
         found = await action.begin(context, actions.arguments(action, args))
         said = {"state": found.state, "reason": found.reason, "exit_code": found.exit_code, "value": found.value}
-    except actions.UsageProblem.__mro__[1] as error:
+    except EdgeError as error:
         said = {"state": type(error).__name__, "reason": str(error), "value": None}
     print(json.dumps({**said, "written": written.decode(), "stored": base64.b64encode(b"".join(stored)).decode()}))
 
@@ -146,7 +147,7 @@ def ask():
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect({SOCKET!r})
         asking.sendall(b"{{}}\\n")
-        assert b"cannot" not in asking.recv(1 << 16) or True
+        assert asking.recv(1 << 16)
 
 tried = {{
     "its state": write("{STATE}/probed"),
