@@ -69,7 +69,7 @@ def uninstall(place: Place, tell: Callable[[str], None], *, purge: bool) -> None
 
 
 def _unit_links(place: Place, name: str) -> list[Path]:
-    return [path for path in place.path(_WANTS).glob(f"*.wants/{name}") if path.is_symlink()]
+    return [folder / name for folder in place.path(_WANTS).glob("*.wants") if (folder / name).is_symlink()]
 
 
 def _remove_file(path: Path, tell: Callable[[str], None]) -> None:

@@ -185,11 +185,11 @@ def test_a_package_that_is_not_older_than_what_came_from_afar_counts(site: Site)
 
 def test_a_hub_runs_as_a_locked_down_service(site: Site) -> None:
     port, leaf_port = ports.pick(), ports.pick()
-    site.typed("sudo install -d -m 0700 -o edgeagent-hub -g edgeagent-hub /var/lib/edgeagent-hub")
     made = f"--dir /var/lib/edgeagent-hub --name home --client-port {port} --leaf-port {leaf_port} --store-bytes 268435456"
     site.typed(f"sudo edgeagent hub init {made} --tls-self --no-passphrase --admin olga")
-    if site.typed("sudo systemctl enable --now edgeagent-hub", check=False).returncode:
-        raise AssertionError(site.debian.journal("edgeagent-hub"))
+    assert site.typed("sudo systemctl enable --now edgeagent-hub", check=False).returncode == 0, site.debian.journal(
+        "edgeagent-hub"
+    )
     assert "home" in site.typed("sudo edgeagent hub status --dir /var/lib/edgeagent-hub").stdout
     site.typed("sudo edgeagent token create --groups berlin")
     site.typed("sudo systemctl disable --now edgeagent-hub")

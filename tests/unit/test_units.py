@@ -11,7 +11,7 @@ import pytest
 
 from edgeagent import places
 from edgeagent.actionunits import AGENT
-from edgeagent.assembly import actionhelper, upgrader
+from edgeagent.assembly import actionhelper, shipped, upgrader
 from edgeagent.leaf import external
 from edgeagent.leaf.options import LeafOptions
 from edgeagent.patterns.unitrequests import FOLDER, SOCKET
@@ -74,6 +74,15 @@ def test_systemd_accepts_them(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+@pytest.mark.parametrize(("unit", "most"), [("edgeagent-leaf.service", 2.0), (shipped.HUB_UNIT, 2.0)])
+def test_little_is_left_to_who_takes_a_service_over(unit: str, most: float) -> None:
+    """systemd's own measure of it, from 0 to 10; below 2 is the best that a service with a network is given."""
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={int(most * 10)}", str(UNITS / unit)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_leafs_unit_runs_what_the_agent_takes_for_its_leaf() -> None:
     options = LeafOptions(device_id="pi-1", server_name="pi-1-x", folder=STATE)
     (command,) = values("edgeagent-leaf.service", "ExecStart")
@@ -81,6 +90,11 @@ def test_the_leafs_unit_runs_what_the_agent_takes_for_its_leaf() -> None:
     assert values("edgeagent-leaf.service", "ConditionPathExists") == [str(options.config_file), str(STATE / external.MARK)]
     assert values("edgeagent-leaf.service", "Environment") == [f"GOMEMLIMIT={options.go_memory_limit_bytes >> 20}MiB"]
     assert f"{options.unit}.service" in values("edgeagent.service", "Wants")[0].split()
+
+
+def test_the_first_configuration_starts_the_leaf() -> None:
+    options = LeafOptions(device_id="pi-1", server_name="pi-1-x", folder=STATE)
+    assert values("edgeagent-leaf.path", "PathChanged") == [str(options.config_file)]
 
 
 def test_both_are_one_user_with_the_folders_of_the_machines_own_installation() -> None:
