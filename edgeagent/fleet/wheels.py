@@ -83,8 +83,12 @@ def collect(
     wheels: a folder to take them from; None: from where pip takes packages. prefer: project -> the version to take where it fits.
     Raises UsageProblem when there is no pip or no ``packaging``, Failed when a wheel is not to be had.
     """
-    from packaging.requirements import Requirement
-    from packaging.version import Version
+    try:
+        from packaging.requirements import Requirement
+        from packaging.version import Version
+    except ModuleNotFoundError:
+        remedy = "`pip install 'edgeagent[operator]'`"
+        raise UsageProblem(f"find the wheels for {platform}", "this Python has no `packaging`", remedy) from None
 
     search, chosen = _Search(platform, into, wheels, prefer or {}), dict[str, Path]()
     wanted: dict[str, SpecifierSet] = {PROJECT: Requirement(f"{PROJECT}=={version}").specifier}

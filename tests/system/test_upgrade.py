@@ -132,7 +132,9 @@ def test_a_bad_release_is_gone_back_from_and_named(device: Device, version: str)
     broken, settings, why = BAD[version]
     device.set(**settings)  # type: ignore[arg-type]
     leaf = device.shown("edgeagent-leaf")
-    found, _ = device.upgraded(device.release(version, **broken))
+    found, sent = device.upgraded(device.release(version, **broken))
+    (size,) = re.findall(r"of which ([\d.]+) MB are not at the hub yet", sent.err)
+    assert float(size) < 2, "the other wheels are there since the first upgrade"
     assert found["state"] == "failed" and why in found["reason"], (found, device.debian.journal("edgeagent-upgrade"))
     assert device.current() == "releases/0.2.0" and not (device.debian.root / "opt/edgeagent/releases" / version).exists()
     facts = device.facts()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, UsageProblem
 from edgeagent.fleet.states import Known
 from edgeagent.fleet.upgrades import platforms_of
 from edgeagent.fleet.wheels import Platform, collect
@@ -75,6 +76,15 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         names(PI, tmp_path, "2.1")
     (tmp_path / "lib-4-py3-none-any.whl").write_text("no wheel at all")
     with pytest.raises(Failed, match="it is no wheel"):
+        names(PI, tmp_path)
+
+
+def test_what_an_operator_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Failed, match="pip failed"):
+        collect("2.0", PI, tmp_path)
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    with pytest.raises(UsageProblem, match=r"edgeagent\[operator\]"):
         names(PI, tmp_path)
 
 
