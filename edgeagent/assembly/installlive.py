@@ -10,14 +10,13 @@ from pathlib import Path
 
 from edgeagent import enrolled, status
 from edgeagent.assembly.installsteps import Command, run
-from edgeagent.assembly.rootpins import take_over
+from edgeagent.assembly.rootpins import lacks, take_over
 from edgeagent.enrolled import Enrolment
 from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
 from edgeagent.interpreter import argv
 from edgeagent.settings import Settings
 from edgeagent.status import Status
-from edgeagent.upgrade.places import Places
 
 __all__ = ["AGENT", "LEAF", "Enrol", "RootsPins", "anew", "is_active", "leaf_anew", "running", "started", "until_linked"]
 
@@ -63,7 +62,7 @@ class RootsPins:
         self._own = own
 
     def is_done(self) -> bool:
-        return Places().signers.exists()
+        return not lacks(self._own)
 
     def do(self) -> None:
         take_over(self._own)

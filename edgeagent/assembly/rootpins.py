@@ -7,12 +7,22 @@ import time
 
 from edgeagent import enrolled
 from edgeagent.enrolled import TRUST_FILE
+from edgeagent.errors import EdgeError
 from edgeagent.settings import Settings
 from edgeagent.trust.pins import load
 from edgeagent.upgrade import authority
 from edgeagent.upgrade.places import Places
 
-__all__ = ["take_over"]
+__all__ = ["lacks", "take_over"]
+
+
+def lacks(own: Settings, places: Places | None = None) -> bool:
+    """Whether root has no pins although the device has some. Where one may not look, it does not."""
+    try:
+        pins = load(own.state_folder / TRUST_FILE)
+        return not (places or Places()).signers.exists() and bool(pins.signers) and enrolled.read(own.state_folder) is not None
+    except EdgeError:
+        return False
 
 
 def take_over(own: Settings, places: Places | None = None, *, anew: bool = False) -> bool:

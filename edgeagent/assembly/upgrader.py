@@ -37,16 +37,23 @@ MAX_STATUS_BYTES = 4 << 20
 
 
 def main() -> None:
-    places = Places()
+    problem: EdgeError | None = None
     try:
-        run(places, _settings(folders.SYSTEM_SETTINGS))
+        own = _settings(folders.SYSTEM_SETTINGS)
+    except EdgeError as error:  # a trial goes on all the same, and nothing new is begun
+        own, problem = Settings(source=folders.SYSTEM_SETTINGS), error
+    try:
+        run(Places(), own, problem)
     except EdgeError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
 
 
-def run(places: Places, settings: Settings) -> None:
-    """Go on with the trial that there is, or begin the one that the agent asks for. Raises EdgeError when it has to be tried again."""
+def run(places: Places, settings: Settings, problem: EdgeError | None = None) -> None:
+    """Go on with the trial that there is, or begin the one that the agent asks for. Raises EdgeError when it has to be tried again.
+
+    problem: why nothing new may be begun, for the settings can't be followed; None: they can.
+    """
     limits = settings.upgrade
     services = Machinery(settings)
     keeper = Keeper(places, services, alive_seconds=limits.trial_seconds, link_seconds=limits.link_seconds, say=_say)
@@ -55,7 +62,7 @@ def run(places: Places, settings: Settings) -> None:
         places.forget_trial()
         trial = None
     if trial is None:
-        trial = _begun(places, settings, keeper)
+        trial = _begun(places, settings, keeper, problem)
     if trial is not None:
         end = keeper.go_on(trial)
         _say(f"{end.version} {end.state}{f': {end.why}' if end.why else ''}")
@@ -77,7 +84,7 @@ def _settings(path: Path) -> Settings:
     return load_own(path)
 
 
-def _begun(places: Places, settings: Settings, keeper: Keeper) -> Trial | None:
+def _begun(places: Places, settings: Settings, keeper: Keeper, problem: EdgeError | None) -> Trial | None:
     """The trial of what the agent asks for; None when there is nothing to try. Why not is kept for the agent."""
     with Spool(settings.state_folder) as spool:
         request = spool.request()
@@ -85,6 +92,8 @@ def _begun(places: Places, settings: Settings, keeper: Keeper) -> Trial | None:
             return None
         trial = Trial(id=_claimed(request.signed), version="")
         try:
+            if problem is not None:
+                raise problem
             order = _ordered(places, request.signed.encode(), request.trust)
             trial = Trial(id=order.id, version=str(order.args.get("version", ""))[:64])
             places.keep(trial)

@@ -19,7 +19,7 @@ from edgeagent.cli.upgradelines import lines
 from edgeagent.command import Entry, new_id
 from edgeagent.commandsettings import CommandSettings
 from edgeagent.enrolled import Enrolment, write
-from edgeagent.errors import Refused
+from edgeagent.errors import EdgeError, Refused
 from edgeagent.schema import PathSettings
 from edgeagent.settings import Settings
 from edgeagent.subjects import FLEET_ALL
@@ -53,8 +53,8 @@ class Root:
         )
         authority.adopt(self.places, "pi-1", Pins(signers={ROLE.public: "operator"}), time.time() - 60)
 
-    def asked(self, version: str = "2.0", *, has: str = "") -> dict[str, Any]:
-        """Have the agent ask, signed, and root do it: what root says. has: version that the release has in truth."""
+    def asked(self, version: str = "2.0", *, has: str = "", problem: EdgeError | None = None) -> dict[str, Any]:
+        """Have the agent ask, signed, and root do it: what root says. has: version that the release has in truth. problem: with agent.toml."""
         file = f"edgeagent-{has or version}-py3-none-any.whl"
         wheel = Wheel(file=file, bytes=1, sha256="a" * 64, upload="0" * 32)
         data = encode(Manifest(version=has or version, wheels=[wheel], sets={own_platform(): [file]}))
@@ -69,7 +69,7 @@ class Root:
         body = msgspec.json.encode(entry)
         signed = sign(Credentials(token, USER.seed), kind="command", scope=FLEET_ALL, number=1, at=now, body=body)
         self.gathered.ask(Request(signed=signed.decode()))
-        upgrader.run(self.places, self.settings)
+        upgrader.run(self.places, self.settings, problem)
         last = self.places.standing().last
         assert last is not None and last.id == entry.id and not self.gathered.is_asked
         return msgspec.to_builtins(last)  # type: ignore[no-any-return]
@@ -84,6 +84,11 @@ def test_what_is_there_already_needs_no_trial(tmp_path: Path) -> None:
 def test_root_reads_for_itself_what_the_device_allows(tmp_path: Path) -> None:
     said = Root(tmp_path, "ping").asked()
     assert said["state"] == "refused" and "`agent.upgrade` in `commands.allow`" in said["why"]
+
+
+def test_settings_that_cannot_be_followed_begin_nothing_and_are_named(tmp_path: Path) -> None:
+    said = Root(tmp_path, "agent.upgrade").asked(problem=Refused("upgrade", "others than root may write it"))
+    assert (said["state"], said["why"]) == ("refused", "others than root may write it")
 
 
 def test_a_release_of_another_version_than_was_signed_is_refused(tmp_path: Path) -> None:
@@ -138,10 +143,12 @@ def test_root_takes_the_pins_of_an_enrolment_when_a_person_makes_one(tmp_path: P
     root = Root(tmp_path)
     root.places.signers.unlink()
     assert not rootpins.take_over(root.settings, root.places), "it is nobody's device"
+    assert not rootpins.lacks(root.settings, root.places)
     pins = Pins(signers={ROLE.public: "admin"})
     write(root.state, Enrolment(id="pi-9", hub="berlin", urls=["tls://hub"]))
     (root.state / "trust.json").write_bytes(msgspec.json.encode(pins))
-    assert rootpins.take_over(root.settings, root.places)
+    assert rootpins.lacks(root.settings, root.places)
+    assert rootpins.take_over(root.settings, root.places) and not rootpins.lacks(root.settings, root.places)
     assert (authority.load(root.places).id, authority.load(root.places).pins) == ("pi-9", pins)
     assert not rootpins.take_over(root.settings, root.places), "later the file may be anybody's"
     assert rootpins.take_over(root.settings, root.places, anew=True)
