@@ -112,7 +112,7 @@ def _say(release: Release) -> None:
     if release.fetched:
         most = max(release.fetched.values())
         typer.echo(f"of the devices that answer now, each fetches {_mb(most)} at most", err=True)
-    if any(" armv" in f" {platform.split()[1]}" for platform in release.manifest.sets):
+    if any(" armv" in platform for platform in release.manifest.sets):
         typer.echo("on 32-bit systems nats-server stays as it is: there are no wheels of it", err=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ __all__ = ["Release", "Upgrades", "platforms_of"]
 WHAT = "upgrade"
 #: What is asked of the devices that answer: what their environments have.
 PACKAGES = "packages"
+_PYTHON, _MACHINE = re.compile(r"3\.\d{1,3}(\.|\Z)"), re.compile(r"[a-z0-9_]{1,32}\Z")
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,37 @@ class Upgrades:
             raise UsageProblem(WHAT, f"{version!r} is no version", "a version is such as 0.2.0")
         found = platforms_of(order.devices)
         present = {} if newest else await self._present(order)
-        sets: dict[str, list[str]] = {}
-        paths: dict[str, Path] = {}
+        paths: dict[Platform, list[Path]] = {}
         for platform in sorted(set(found.values())):
             has = [present[device] for device, other in found.items() if other == platform and device in present]
-            wanted = await asyncio.to_thread(_collect, version, platform, folder, wheels_folder, has)
-            sets[str(platform)] = [path.name for path in wanted]
-            paths.update({path.name: path for path in wanted})
-        return await self._release(version, sets, paths, order, {device: (found[device], present[device]) for device in present})
+            paths[platform] = await asyncio.to_thread(_collect, version, platform, folder, wheels_folder, has)
+        day = order.roster.time.date().isoformat()
+        sources = {path.name: await _of_the_day(path, day) for path in {path for each in paths.values() for path in each}}
+        sets = {str(platform): [path.name for path in each] for platform, each in paths.items()}
+        return await self._release(version, sources, sets, folder / "release.json", present, found)
+
+    async def _release(
+        self,
+        version: str,
+        sources: Mapping[str, Source],
+        sets: dict[str, list[str]],
+        file: Path,
+        present: Mapping[str, dict[str, str]],
+        found: Mapping[str, Platform],
+    ) -> Release:
+        manifest = Manifest(version=version, wheels=[_wheel(source) for source in sources.values()], sets=sets)
+        file.write_bytes(encode(manifest))
+        return Release(
+            manifest=manifest,
+            file=await filesource.read(file),
+            sources=sources,
+            there={name: await pieces_there(self._fleet.client, source.upload) for name, source in sources.items()},
+            fetched={
+                device: sum(wheel.bytes for wheel in manifest.lacking(str(found[device]), has))
+                for device, has in present.items()
+                if device in found
+            },
+        )
 
     async def _present(self, order: Order) -> dict[str, dict[str, str]]:
         """What the environments of those devices have that answer now."""
@@ -110,30 +135,6 @@ class Upgrades:
         )
         found = {row.id: (row.facts or {}).get(PACKAGES) for row in outcome.answered if row.id in ids}
         return {device: has for device, has in found.items() if isinstance(has, dict)}
-
-    async def _release(
-        self,
-        version: str,
-        sets: dict[str, list[str]],
-        paths: Mapping[str, Path],
-        order: Order,
-        present: Mapping[str, tuple[Platform, dict[str, str]]],
-    ) -> Release:
-        day = order.roster.time.date().isoformat()
-        sources = {name: await _of_the_day(path, day) for name, path in paths.items()}
-        manifest = Manifest(version=version, wheels=[_wheel(source) for source in sources.values()], sets=sets)
-        path = next(iter(paths.values())).with_name("release.json")
-        path.write_bytes(encode(manifest))
-        return Release(
-            manifest=manifest,
-            file=await filesource.read(path),
-            sources=sources,
-            there={name: await pieces_there(self._fleet.client, source.upload) for name, source in sources.items()},
-            fetched={
-                device: sum(wheel.bytes for wheel in manifest.lacking(str(platform), has))
-                for device, (platform, has) in present.items()
-            },
-        )
 
     async def upload(self, release: Release, progress: Callable[[int, int], None]) -> None:
         """Store what the hub does not have. progress: is told how many bytes are over, of how many. Errors as :meth:`Files.upload`."""
@@ -183,10 +184,10 @@ def platforms_of(devices: Iterable[Known]) -> dict[str, Platform]:
     found: dict[str, Platform] = {}
     for known in devices:
         facts = known.facts or {}
-        python, machine = facts.get("versions", {}).get("python"), facts.get("architecture")
-        if isinstance(python, str) and isinstance(machine, str):
-            bits = facts.get("userland_bits")
-            found[known.id] = Platform.of(python, machine, bits if isinstance(bits, int) else None)
+        versions, machine, bits = facts.get("versions"), facts.get("architecture"), facts.get("userland_bits")
+        python = str(versions.get("python")) if isinstance(versions, dict) else ""
+        if _PYTHON.match(python) and _MACHINE.match(str(machine)):  # a device says what it likes
+            found[known.id] = Platform.of(python, str(machine), bits if isinstance(bits, int) else None)
     if not found:
         raise Failed(WHAT, "none of the devices has reported what it runs on", "wait for one of them, or choose others")
     return found

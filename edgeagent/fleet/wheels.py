@@ -157,7 +157,12 @@ class _Search:
             return self._fetched(plain)  # one of them is not to be had (any more)
 
     def _fits(self, name: str, rule: SpecifierSet) -> bool:
-        return name != PROJECT and name in self.prefer and rule.contains(self.prefer[name], True)
+        if name == PROJECT or name not in self.prefer:
+            return False
+        try:
+            return rule.contains(self.prefer[name], True)
+        except ValueError:  # it is no version: a device says what it likes
+            return False
 
     def _fetched(self, wanted: Mapping[str, str]) -> dict[str, Path]:
         if self.wheels is None:

@@ -43,7 +43,7 @@ class Services(Protocol):
 
 
 class Keeper:
-    """alive_seconds, link_seconds: as of :class:`~edgeagent.upgrade.trial.Judge`. clock: monotonic. sleep, now: for tests."""
+    """alive_seconds, link_seconds: as of :class:`~edgeagent.upgrade.trial.Judge`. say: is told of each phase. clock: monotonic."""
 
     def __init__(
         self,

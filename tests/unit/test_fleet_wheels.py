@@ -56,6 +56,7 @@ def test_what_the_devices_have_is_taken_again_where_it_fits(tmp_path: Path) -> N
     assert names(PI, tmp_path)[1].startswith("lib-3-")
     assert names(PI, tmp_path, lib="2")[1].startswith("lib-2-")
     assert names(PI, tmp_path, lib="1")[1].startswith("lib-3-"), "it does not fit any more"
+    assert names(PI, tmp_path, lib="2 or so")[1].startswith("lib-3-"), "it is no version"
     assert names(PI, tmp_path, lib="2.5", edgeagent="1.0")[1].startswith("lib-3-"), "it is not to be had any more"
 
 
@@ -94,6 +95,10 @@ def test_what_devices_run_on_stands_in_their_reports() -> None:
 
     pi = known("pi-1", versions={"python": "3.11.2"}, architecture="aarch64", userland_bits=64)
     half = known("pi-2", versions={"python": "3.11.2"}, architecture="aarch64", userland_bits=32)
-    assert platforms_of([pi, half, known("pi-3"), Known("pi-4")]) == {"pi-1": PI, "pi-2": Platform("3.11", "armv7l")}
+    odd = [
+        known("pi-5", versions="3.11", architecture="aarch64"),
+        known("pi-6", versions={"python": "3.x"}, architecture="--x y"),
+    ]
+    assert platforms_of([pi, half, known("pi-3"), Known("pi-4"), *odd]) == {"pi-1": PI, "pi-2": Platform("3.11", "armv7l")}
     with pytest.raises(EdgeError, match="none of the devices has reported"):
         platforms_of([Known("pi-4")])
