@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench docs deb check-wheels clean
 
 help:
 	@echo "make demo    a hub and three devices on this machine; Ctrl-C ends it"
@@ -11,6 +11,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the measured figures of the README"
 	@echo "make docs    write docs/settings.md and docs/doctor.md anew from the code"
+	@echo "make deb     dist/edgeagent_*.deb for 64-bit Raspberry Pi OS; ARCH=x86_64 and RELEASE_PYTHON=3.13 for others"
+	@echo "make check-wheels   whether everything installs there without a compiler"
 
 $(BIN)/edgeagent: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "edgeagent needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
@@ -39,6 +41,16 @@ bench: $(BIN)/edgeagent
 docs: $(BIN)/edgeagent
 	$(BIN)/python -m edgeagent.settingsdoc > docs/settings.md
 	$(BIN)/python -m edgeagent.doctor.page > docs/doctor.md
+
+# For Debian 12 and Raspberry Pi OS that is made of it; 3.13 is Debian 13.
+ARCH           ?= aarch64
+RELEASE_PYTHON ?= 3.11
+
+deb: $(BIN)/edgeagent
+	@$(BIN)/python deploy/deb.py --into dist --arch $(ARCH) --python $(RELEASE_PYTHON)
+
+check-wheels: $(BIN)/edgeagent
+	@$(BIN)/python deploy/wheels.py check
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

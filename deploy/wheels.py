@@ -59,16 +59,28 @@ def build(into: Path) -> Path:
     return own
 
 
+def place(own: Path, extras: Sequence[str], found: Path, into: Path, arch: str, python: str) -> None:
+    """Unpack edgeagent and all that it needs into a folder of packages, out of the wheels in ``found``; programs go into its ``bin``."""
+    where = ("--no-index", f"--find-links={found}", f"--target={into}", "--no-compile", "--no-warn-conflicts")
+    subprocess.run([*_pip("install", arch, python), *where, _wanted(own, extras)], check=True)
+
+
 def _download(own: Path, extras: Sequence[str], into: Path, arch: str, python: str) -> list[str]:
+    return [*_pip("download", arch, python), f"--dest={into}", _wanted(own, extras)]
+
+
+def _pip(verb: str, arch: str, python: str) -> list[str]:
     # pip takes each platform literally: a wheel for glibc 2.17 is none for "manylinux_2_36".
     tags = [f"manylinux_2_{minor}_{arch}" for minor in range(GLIBC, 4, -1)] + [f"manylinux2014_{arch}", f"linux_{arch}"]
-    wanted = f"{own}[{','.join(extras)}]" if extras else str(own)
     return [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(into)),
+        *(sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check"),
         *("--only-binary=:all:", "--implementation=cp", f"--python-version={python}"),
         *(f"--platform={tag}" for tag in tags),
-        wanted,
     ]
+
+
+def _wanted(own: Path, extras: Sequence[str]) -> str:
+    return f"{own}[{','.join(extras)}]" if extras else str(own)
 
 
 def check() -> int:

@@ -121,6 +121,7 @@ class Context:
     same way). ask: request on the leaf: (subject, body, seconds) -> the answer. read: of the hub: (stream, subject, seconds) -> what was
     stored last, None when there is nothing. store: at the hub, as this device: (what stands after ``edge.from.<id>.``, data, headers,
     seconds) -> the sequence. All three raise EdgeError, Unreachable while the link is away. id: the command's. mcus: None where there are none.
+    signed: the command's envelope, for an action that declares that it wants it. profile: what ``agent.profile`` is now.
     units: where what touches the machine runs outside the agent; None: here. content: in such a unit, what the agent handed over, open.
     """
 
@@ -135,6 +136,8 @@ class Context:
     store: Callable[[str, bytes, Mapping[str, str], float], Awaitable[int]] = _store_nothing
     id: str = ""
     mcus: Microcontrollers | None = None
+    signed: bytes = b""
+    profile: str = "normal"
     units: Units | None = None
     content: int | None = None
 
@@ -159,7 +162,7 @@ class Action:
     description: one or two sentences for ``cmd actions``. default_expiry_seconds, max_expiry_seconds: how long after it was issued it may
     begin. timeout_seconds: the longest that it may run. idempotent: to run twice does no harm, so it runs again after a crash.
     concurrent: it does not wait for others. dangerous: for more than one device it asks first. supersedes: of queued ones with equal
-    arguments only the newest runs.
+    arguments only the newest runs. signed: it is given what was signed, for somebody else on the device who checks it again.
     recover: what became of it when the agent ended while it ran; before_boot: the boot id then; None: can't be known.
     refuse: what agent.toml would have to say for it, empty when it says so. unit: how it runs outside the agent; None: it does not.
     """
@@ -175,6 +178,7 @@ class Action:
     concurrent: bool = False
     dangerous: bool = False
     supersedes: bool = False
+    signed: bool = False
     recover: Recover = _unknown
     refuse: Refuse = _welcome
     unit: Transient | None = None

@@ -130,6 +130,8 @@ class Journal:
                 result.state,
             ),
         )
+        if new.envelope and not is_final(result.state):
+            self._db.execute("INSERT OR REPLACE INTO envelopes VALUES (?, ?)", (result.id, new.envelope))
 
     def _cancelled_before(self, scope: str, new: New) -> Result:
         """The new command's result: cancelled, when that was asked for before it came."""
@@ -160,6 +162,11 @@ class Journal:
     def command(self, command_id: str) -> Command | None:
         """None: it was never accepted, or is long expired."""
         return next(iter(self._commands("id = ?", command_id)), None)
+
+    def envelope(self, command_id: str) -> bytes:
+        """What was signed, where the command's action wants it and it has not ended; else empty."""
+        found = self._all("SELECT data FROM envelopes WHERE id = ?", command_id)
+        return bytes(found[0][0]) if found else b""
 
     def unclaimed(self, limit: int) -> list[Command]:
         """Those that the hub must be told of before they may run, in order."""
@@ -258,6 +265,8 @@ class Journal:
             "UPDATE commands SET state = ?, result = ?, args = iif(?, '{}', args) WHERE id = ?",
             (result.state, msgspec.json.encode(result), is_final(result.state), result.id),
         )
+        if is_final(result.state):
+            self._db.execute("DELETE FROM envelopes WHERE id = ?", (result.id,))
 
     def _commands(self, where: str, *values: Any, args: bool = True) -> list[Command]:
         columns = COLUMNS if args else WITHOUT_ARGS

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from edgeagent.journalrows import SCHEMA
+from edgeagent.journalrows import ENVELOPES, SCHEMA
 
 __all__ = ["opened", "set_aside"]
 
@@ -33,6 +33,7 @@ def opened(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"it is of version {version} of its tables, and this agent writes {_VERSION}")
         if not version:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        db.execute(ENVELOPES)
     except BaseException:
         db.close()
         raise

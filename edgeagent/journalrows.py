@@ -13,6 +13,7 @@ from edgeagent.command import Result
 
 __all__ = [
     "COLUMNS",
+    "ENVELOPES",
     "SCHEMA",
     "WITHOUT_ARGS",
     "Cancel",
@@ -53,6 +54,9 @@ COLUMNS = (
 #: The same for whoever needs no arguments, which may be large.
 WITHOUT_ARGS = COLUMNS.replace(" args,", " '{}',")
 
+#: Of each command whose action wants it. It came later, and an older agent goes on beside it: so it is no other version of the tables.
+ENVELOPES = "CREATE TABLE IF NOT EXISTS envelopes (id TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -74,6 +78,7 @@ class New(NamedTuple):
     """A command to accept, or to note as ended without having run: ``result`` says which.
 
     args: as :func:`args_text`. mark: as :func:`mark_of`. key: the signer's public key. taken: the time, Unix seconds; 0 when it is not known. concurrent: it waits for no other.
+    envelope: what was signed, where its action wants that.
     """
 
     result: Result
@@ -84,6 +89,7 @@ class New(NamedTuple):
     splay_seconds: float = 0.0
     concurrent: bool = False
     taken: float = 0.0
+    envelope: bytes = b""
 
 
 class Cancel(NamedTuple):

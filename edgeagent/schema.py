@@ -25,6 +25,7 @@ from edgeagent.mqttsettings import MqttSettings
 from edgeagent.sections import LIVE, Section
 from edgeagent.serialsettings import SerialSettings
 from edgeagent.subjects import ID_RULE
+from edgeagent.upgradesettings import UpgradeSettings
 
 __all__ = [
     "LABEL_KEY",
@@ -47,6 +48,7 @@ __all__ = [
     "Section",
     "SerialSettings",
     "ServiceSettings",
+    "UpgradeSettings",
 ]
 
 #: How a setting's word for a label looks; the value is free text. Kept narrow so that ``labels.<key>`` always reads in CEL, which
@@ -191,6 +193,7 @@ SECTIONS: dict[str, type[Section]] = {
     "service": ServiceSettings,
     "logs": LogSettings,
     "file": FileSettings,
+    "upgrade": UpgradeSettings,
     "gpio": GpioSettings,
     "mqtt": MqttSettings,
     "serial": SerialSettings,

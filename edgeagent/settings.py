@@ -34,6 +34,7 @@ from edgeagent.schema import (
     Section,
     SerialSettings,
     ServiceSettings,
+    UpgradeSettings,
 )
 from edgeagent.sections import names_in, parse_sections
 
@@ -63,6 +64,7 @@ class Settings(Section, frozen=True, kw_only=True):
     mqtt: MqttSettings = MqttSettings()
     serial: SerialSettings = SerialSettings()
     file: FileSettings = FileSettings()
+    upgrade: UpgradeSettings = UpgradeSettings()
     paths: PathSettings = PathSettings()
     alert: dict[str, str] = {}
     actions: dict[str, ActionLimits] = {}

@@ -139,6 +139,7 @@ class Agent:
             heartbeat_seconds=lambda: with_config(self.settings, self.configuration.values).agent.heartbeat_seconds,
             look_at_signers=lambda: self.word.look_at_signers(),
             room=lambda: self.store.refusal(),
+            profile=lambda: with_config(self.settings, self.configuration.values).agent.profile,
         )
         enter.callback(self.commands.close)
         self.store = DeviceStore(self.links.agent, self.leaf, self.identity, wanted, self.commands, self.events)

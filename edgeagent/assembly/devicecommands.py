@@ -57,7 +57,7 @@ class DeviceCommands:
 
     settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. local: among its programs. boot: id of this
     boot. labels,
-    heartbeat_seconds: give what they are now. look_at_signers: reads who may sign now, from the hub. room: as for
+    heartbeat_seconds, profile: give what they are now. look_at_signers: reads who may sign now, from the hub. room: as for
     :class:`~edgeagent.patterns.commandjudge.Here`. Raises Failed when the journal can't be opened.
     """
 
@@ -77,13 +77,14 @@ class DeviceCommands:
         heartbeat_seconds: Callable[[], float],
         look_at_signers: Callable[[], Awaitable[None]],
         room: Callable[[], str] = lambda: "",
+        profile: Callable[[], str] = lambda: "normal",
     ) -> None:
         load_plugins()
         load_folder(machine)
         for error in Pins(settings, machine).begin():
             events.tell("error", "gpio.not_set", str(error))
         self._client, self._id, self._settings, self._machine, self._boot = client, device_id, settings, machine, boot
-        self._local, self._heartbeat_seconds = local, heartbeat_seconds
+        self._local, self._heartbeat_seconds, self._profile = local, heartbeat_seconds, profile
         #: What actions may tell the microcontrollers of this device; whoever keeps these sets it.
         self.mcus: Microcontrollers | None = None
         #: Asks a program that speaks MQTT, as :meth:`LeafMqtt.ask`; the same.
@@ -218,6 +219,8 @@ class DeviceCommands:
             store=self._store,
             id=command_id,
             mcus=self.mcus,
+            signed=self._journal.envelope(command_id),
+            profile=self._profile(),
             units=self._units if self._units.usable() else None,
         )
 

@@ -25,6 +25,7 @@ from edgeagent.cli import (
     firmware,
     fleet,
     hub,
+    install,
     local,
     lock,
     mcu,
@@ -70,6 +71,7 @@ shortforms.add_to(app)
 events.add_to(app)
 audit.add_to(app)
 enrol.add_to(app)
+install.add_to(app)
 local.add_to(app)
 doctor.add_to(app)
 lock.add_to(app)

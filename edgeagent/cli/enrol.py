@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeagent import settings
-from edgeagent.cli import running
+from edgeagent.cli import claimtoken, running
+from edgeagent.cli.claimtoken import DeviceId, Hidden, Proxy, Token, TokenFile
 from edgeagent.cli.options import SettingsFile
-from edgeagent.errors import UsageProblem
-from edgeagent.interpreter import argv
 
 if TYPE_CHECKING:
     from edgeagent.enrolled import Enrolment
 
 __all__ = ["add_to"]
-
-#: Where a token may stand, so that provisioning tools need no file.
-TOKEN_VARIABLE = "EDGEAGENT_TOKEN"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,34 +26,13 @@ def enroll(
     hub: Annotated[
         str, typer.Option(help="The hub: a host, host:port, or an address such as wss://hub.example:443.", metavar="HOST|URL")
     ],
-    token: Annotated[
-        str, typer.Option(help="The claim token. Others on this machine may see it for a moment; --token-file is safer.")
-    ] = "",
-    token_file: Annotated[
-        str,
-        typer.Option(
-            "--token-file", help=f"File with the claim token; - for standard input. Else ${TOKEN_VARIABLE}.", metavar="FILE"
-        ),
-    ] = "",
-    device_id: Annotated[
-        str, typer.Option("--id", help="The id that this device shall have, where the token leaves it open.", metavar="ID")
-    ] = "",
-    proxy: Annotated[
-        str,
-        typer.Option(
-            help="HTTP proxy to the hub, e.g. http://proxy.example:3128. Others may see a password in it for a moment; "
-            "`hub.proxy` in agent.toml is safer.",
-            metavar="URL",
-        ),
-    ] = "",
+    token: Token = "",
+    token_file: TokenFile = "",
+    device_id: DeviceId = "",
+    proxy: Proxy = "",
     settings_file: SettingsFile = None,
     force: Annotated[bool, typer.Option("--force", help="Give up the hub that this device is enrolled with.")] = False,
-    proxy_follows: Annotated[
-        bool,
-        typer.Option(
-            "--proxy-follows", help="For `edgeagent` itself: the proxy is the second line of the token's file.", hidden=True
-        ),
-    ] = False,
+    proxy_follows: Hidden = False,
 ) -> None:
     """Make this device one of a hub's, with a claim token that `edgeagent token create` made there.
 
@@ -68,42 +41,19 @@ def enroll(
 
     Example: sudo edgeagent enroll --hub hub.example --token-file token.txt
     """
-    shown = token or ("" if token_file else os.environ.get(TOKEN_VARIABLE, ""))
+    shown = claimtoken.shown(token, token_file)
     if shown or "@" in proxy:
         words = ["--hub", hub, "--id", device_id, *(["--force"] if force else [])]
         words += ["--settings", str(settings_file)] if settings_file else []
-        _begin_anew(shown or _read_token(token_file), proxy, words)
+        claimtoken.begin_anew("enroll", shown or claimtoken.read(token_file), proxy, words)
     own = settings.load_own(settings_file)
-    text = _read_token(token_file)
+    text = claimtoken.read(token_file)
     if proxy_follows:
         text, _, proxy = text.partition("\n")
     found = _enrol(own, hub, text, device_id, proxy, force=force)
     typer.echo(f"enrolled as {found.id} with hub {found.hub} over {found.urls[0]}")
     for line in _next(own, found):
         typer.echo(line)
-
-
-def _begin_anew(token: str, proxy: str, words: list[str]) -> None:
-    """Become the same command with the token, and the proxy with its password, in memory only.
-
-    Everybody on the machine can read the words of a process for as long as it runs, and whoever it starts inherits its environment;
-    nobody else can read an unnamed file.
-    """
-    memory = os.memfd_create("token", 0)
-    os.write(memory, "\n".join((token.strip(), proxy)).encode())
-    os.lseek(memory, 0, os.SEEK_SET)
-    os.environ.pop(TOKEN_VARIABLE, None)
-    os.execv(sys.executable, argv("edgeagent", "enroll", *words, "--proxy-follows", "--token-file", f"/dev/fd/{memory}"))
-
-
-def _read_token(source: str) -> str:
-    from edgeagent.files import read_text
-
-    if not source:
-        raise UsageProblem(
-            "enrol this device", "there is no claim token", f"give --token-file FILE (or -), or set ${TOKEN_VARIABLE}"
-        )
-    return sys.stdin.read() if source == "-" else read_text(Path(source))
 
 
 def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: str, *, force: bool) -> Enrolment:
@@ -113,8 +63,22 @@ def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: s
 
     options = EnrolOptions(hub=hub, token=ClaimToken.parse(text), device_id=device_id, proxy=proxy, force=force)
     if own.is_system:
+        _stay_behind(own)
         become(AGENT_USER, own.state_folder)
     return running.run(enrol(own, options, lambda line: typer.echo(line, err=True)))
+
+
+def _stay_behind(own: settings.Settings) -> None:
+    """As root: have a second process go on, and take over from it whom this device follows, when it has been enrolled."""
+    from edgeagent.assembly.rootpins import take_over
+    from edgeagent.places import is_root
+
+    if not is_root() or (child := os.fork()) == 0:
+        return
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0:
+        take_over(own, anew=True)
+    raise typer.Exit(code if code >= 0 else 128 - code)
 
 
 def _next(own: settings.Settings, found: Enrolment) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import rows, running, show
+from edgeagent.cli import fleet_upgrade, rows, running, show
 from edgeagent.cli.harmless import json_text
 from edgeagent.cli.options import Cached, ContextName, Devices, Groups, Json, Labels, Output, Strict, Timeout, Where
 from edgeagent.cli.table import Column, Form, emit, sort_rows
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Ask the whole fleet at once.\n\nExample: edgeagent fleet ls -l site=berlin")
+
+fleet_upgrade.add_to(app)
 
 First = Annotated[bool, typer.Option("--first", help="End at the first match.")]
 Stream = Annotated[bool, typer.Option("--stream", help="Print each answer as it comes, unsorted.")]

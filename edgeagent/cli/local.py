@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeagent import settings
+from edgeagent.cli import upgradelines
 from edgeagent.cli.findings import show
 from edgeagent.cli.options import SettingsFile
 from edgeagent.cli.table import plain
+from edgeagent.errors import EdgeError
 from edgeagent.interpreter import argv
 from edgeagent.places import SYSTEM_SETTINGS, is_there
 from edgeagent.times import age, duration, moment, parse_rfc3339
@@ -76,10 +78,21 @@ def status(
     if as_json:
         sys.stdout.write(path.read_text())
     else:
-        for line in describe(found, running, datetime.now(timezone.utc)):
+        now = datetime.now(timezone.utc)
+        for line in (*describe(found, running, now), *_upgrades(now)):
             typer.echo(line)
     if not running:
         raise typer.Exit(1)
+
+
+def _upgrades(now: datetime) -> list[str]:
+    from edgeagent.upgrade.places import Places
+
+    places = Places()
+    try:
+        return upgradelines.lines(places.standing(), places.trial(), now)
+    except EdgeError as error:
+        return [f"  wrong    {error}"]
 
 
 def describe(found: object, running: bool, now: datetime) -> list[str]:

@@ -76,6 +76,7 @@ def listing(label_columns: Sequence[str]) -> list[Column]:
         Column("architecture", wide=True, fact="architecture"),
         Column("addresses", wide=True, fact="addresses"),
         Column("labels", wide=True, fact="labels"),
+        Column("upgrade_failed", wide=True, fact="upgrade.failed.version"),
     ]
     return [column for column in columns if column.name not in labels or column is labels[column.name]]
 

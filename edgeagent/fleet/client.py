@@ -27,6 +27,7 @@ from edgeagent.fleet.rolekeys import RoleKeys
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.selector import Selector
 from edgeagent.fleet.suspects import Suspects
+from edgeagent.fleet.upgrades import Upgrades
 from edgeagent.fleet.watch import Change, watch
 from edgeagent.link import Client, connect
 from edgeagent.registry import Field
@@ -180,6 +181,11 @@ class Fleet:
     def files(self) -> Files:
         """Files that devices are given, or hand over."""
         return Files(self)
+
+    @property
+    def upgrades(self) -> Upgrades:
+        """Other versions of edgeagent for the devices."""
+        return Upgrades(self)
 
     @property
     def metrics(self) -> Metrics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from edgeagent.fleet.commandrun import Running
 from edgeagent.fleet.commandstatus import Row
 from edgeagent.fleet.filefetch import Download, handed_over
 from edgeagent.fleet.filesource import Source
+from edgeagent.transfer import length_of
 
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
@@ -52,21 +53,21 @@ class Files:
         await self.upload(source, progress)
         return await self._fleet.commands.send(order.renewed())
 
-    async def upload(self, source: Source, progress: Progress = _nobody) -> None:
-        """Store its pieces at the hub, where they stay for 8 days.
+    async def upload(self, source: Source, progress: Progress = _nobody, there: Collection[int] = frozenset()) -> None:
+        """Store its pieces at the hub, where they stay for 8 days. there: numbers of those that it has already.
 
         Raises Refused when the login may not, Failed when the hub has no room or the file changed meanwhile, Unreachable.
         """
         what, client = f"upload {source.path.name}", self._fleet.client
-        await fileroom.check(client, source.size)
+        await fileroom.check(client, source.size - sum(length_of(number, source.size) for number in there))
         name = self._fleet.login.name
         refusal = Refused(
             what,
             f"the login {name} may not store files for devices",
             "ask whoever made it; a login from before there were files is renewed with `edgeagent operator add`",
         )
-        first = source.subject(1)
-        await unless_forbidden(client, first, filesource.store(client, source, lambda done: progress(done, source.size)), refusal)
+        first, storing = source.subject(1), filesource.store(client, source, lambda done: progress(done, source.size), there)
+        await unless_forbidden(client, first, storing, refusal)
 
     async def pull(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,11 +72,15 @@ def _read(path: Path) -> Source:
     return Source(path, size, digest.hexdigest())
 
 
-async def store(client: Client, source: Source, progress: Callable[[int], None]) -> None:
-    """Store every piece, acknowledged. progress: is told how many bytes are there. Raises Failed when the file is another one now."""
+async def store(client: Client, source: Source, progress: Callable[[int], None], there: Collection[int] = frozenset()) -> None:
+    """Store every piece, acknowledged. progress: is told how many bytes are there. there: numbers of pieces that the hub has already.
+
+    Raises Failed when the file is another one now.
+    """
 
     async def piece(item: tuple[int, bytes], seconds: float) -> int:
-        await _store_piece(client, source, *item, seconds)
+        if item[0] not in there:
+            await _store_piece(client, source, *item, seconds)
         return len(item[1])
 
     done, digest = 0, hashlib.sha256()

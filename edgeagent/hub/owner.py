@@ -34,6 +34,8 @@ __all__ = ["PERSON_SECONDS", "Owner", "Remembered", "check_person"]
 
 #: How long a person's credentials are good unless told otherwise: short, because a laptop may be stolen.
 PERSON_SECONDS = 30 * DAY_SECONDS
+#: The actions for which people upload something.
+_UPLOADING = ("agent.upgrade", "file.push", "mcu.update")
 _ACTION = re.compile(r"[a-z0-9._*-]{1,64}\Z")
 
 
@@ -210,8 +212,8 @@ def _old(role: roles.Role) -> str:
 
 
 def _may_push(actions: Sequence[str]) -> bool:
-    """Whether a login that is limited to these actions may give the command that uploads are for."""
-    return not actions or any(fnmatchcase("file.push", pattern) for pattern in actions)
+    """Whether a login that is limited to these actions may give a command that uploads are for."""
+    return not actions or any(fnmatchcase(name, pattern) for name in _UPLOADING for pattern in actions)
 
 
 def check_person(name: str, role: str, groups: Sequence[str] = (), actions: Sequence[str] = ()) -> None:

@@ -90,7 +90,7 @@ async def examine(here: Here, pins: Pins, scope: Scope, number: int, data: bytes
         _check(found, entry)
     except EdgeError as error:
         return Step(number, mark, min(found.at + _KEEP_SECONDS, _MAX_MOMENT)), str(error)
-    return Step(number, mark, _not_after(found, entry), await _asked(here, found, entry, last_try)), ""
+    return Step(number, mark, _not_after(found, entry), await _asked(here, found, entry, last_try, data)), ""
 
 
 def _check(found: Signature, entry: Entry) -> None:
@@ -111,7 +111,7 @@ def _not_after(found: Signature, entry: Entry) -> int:
     return min(entry.not_after, found.at + math.ceil(action.max_expiry_seconds if action else _KEEP_SECONDS))
 
 
-async def _asked(here: Here, found: Signature, entry: Entry, last_try: bool) -> New | Cancel | None:
+async def _asked(here: Here, found: Signature, entry: Entry, last_try: bool, data: bytes) -> New | Cancel | None:
     if entry.action == CANCEL:
         wanted = entry.args.get("id")
         return Cancel(str(wanted), found.signer, found.actions, found.key) if is_id(wanted) else None
@@ -126,7 +126,7 @@ async def _asked(here: Here, found: Signature, entry: Entry, last_try: bool) -> 
         reason = f"its filter could not be evaluated here in time: {error.why}"
     except (UsageProblem, Refused) as error:
         reason = f"its filter cannot be evaluated here: {actions.printable(error.why, _MAX_REASON)}"
-    return _new(here, found, entry, reason)
+    return _new(here, found, entry, reason, data)
 
 
 async def _is_meant(here: Here, target: Target) -> bool:
@@ -153,7 +153,7 @@ def _refusal(here: Here, found: Signature, entry: Entry) -> str:
     return actions.refusal(here.settings, entry.action, entry.args) or here.room()
 
 
-def _new(here: Here, found: Signature, entry: Entry, reason: str) -> New:
+def _new(here: Here, found: Signature, entry: Entry, reason: str, data: bytes) -> New:
     action, now = actions.find(entry.action), here.now()
     not_after, args = _not_after(found, entry), args_text(entry.args)
     state: State = "refused" if reason else "accepted"
@@ -172,7 +172,9 @@ def _new(here: Here, found: Signature, entry: Entry, reason: str) -> New:
         signer=found.signer,
     )
     concurrent = action is not None and action.concurrent
-    return New(result, args, mark_of(entry.action, args), found.key, not_after, entry.splay_seconds, concurrent, now or 0.0)
+    envelope = data if action is not None and action.signed else b""
+    mark = mark_of(entry.action, args)
+    return New(result, args, mark, found.key, not_after, entry.splay_seconds, concurrent, now or 0.0, envelope)
 
 
 def expired_reason(not_after: int) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -236,6 +237,9 @@ def pi_4(folder: Path, hostname: str = "shop-07") -> FakeRoot:
     _sd_card(root, "emmc2bus/fe340000.mmc", "SC32G")
     _wired(root, "eth0", "dc:a6:32:01:02:03", "platform/scb/fd580000.ethernet", "192.168.1.20")
     _wireless(root, "dc:a6:32:01:02:04")
+    failed = {"version": "0.3.0", "why": "its agent ended after 60 s", "at": "2026-11-22T10:00:00Z"}
+    root.write("/opt/edgeagent/upgrade.json", json.dumps({"before": "0.1.0", "failed": failed}))
+    root.write("/opt/edgeagent/trial.json", json.dumps({"id": "01J", "version": "0.4.0"}))
     return root
 
 

@@ -45,6 +45,7 @@ FAN = Action(name="fan.set", description="Set a fan.", run=nothing, arguments=Fa
 def test_the_built_in_actions() -> None:
     assert [each.name for each in ours()] == [
         "agent.restart",
+        "agent.upgrade",
         "exec",
         "file.pull",
         "file.push",
@@ -73,7 +74,14 @@ def test_a_built_in_action_says_what_it_does(each: Action) -> None:
 
 
 def test_what_people_are_asked_about() -> None:
-    assert {each.name for each in ours() if each.dangerous} == {"exec", "file.push", "mcu.update", "reboot", "shutdown"}
+    assert {each.name for each in ours() if each.dangerous} == {
+        "agent.upgrade",
+        "exec",
+        "file.push",
+        "mcu.update",
+        "reboot",
+        "shutdown",
+    }
     assert {each.name for each in ours() if each.supersedes} == {"agent.restart", "reboot", "service.restart"}
     assert not any(each.idempotent for each in ours() if each.name in ("exec", "reboot", "shutdown", "service.restart"))
 

@@ -74,7 +74,9 @@ def test_what_changes_by_itself_is_volatile() -> None:
         "link_quality",
         "uptime_seconds",
     )
-    wrong = [field.name for field in _fields() if field.volatile != field.name.endswith(by_itself)]
+    too_long = {"packages"}  # for every report
+    fields = [field for field in _fields() if field.name not in too_long]
+    wrong = [field.name for field in fields if field.volatile != field.name.endswith(by_itself)]
     assert wrong == []
 
 

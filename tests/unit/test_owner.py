@@ -148,8 +148,8 @@ def test_actions_are_tags(owner: Owner) -> None:
     assert claims["nats"]["tags"] == ["action:service.*", "action:ping"]
 
 
-@pytest.mark.parametrize("allowed", [["file.push"], ["ping", "file.*"], ["*"], ["f*.push"]])
-def test_who_may_push_files_may_upload_them(owner: Owner, allowed: list[str]) -> None:
+@pytest.mark.parametrize("allowed", [["file.push"], ["ping", "file.*"], ["*"], ["f*.push"], ["agent.*"], ["mcu.update"]])
+def test_who_may_give_a_command_with_a_file_may_upload_it(owner: Owner, allowed: list[str]) -> None:
     claims = jwt.claims(owner.operator_credentials("olga", "operator", actions=allowed).jwt)
     assert claims["nats"]["tags"][-1] == "upload:*"
 
