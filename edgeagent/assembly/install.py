@@ -136,13 +136,14 @@ def _run(options: InstallOptions, made: Installed, tell: Tell, say: Callable[[st
     elif not (own.hub.urls or _is_enrolled()):
         return
     before = live.running(own)
-    ends = before is not None and (reloaded or fresh or before.version != __version__)
-    steps: list[Step] = [live.RootsPins(own), live.leaf_anew(), *([live.anew()] if ends else [])]
+    ends = before is not None and (reloaded or before.version != __version__)
+    begun: list[Step] = [live.Renamed(own)] if fresh else [live.leaf_anew(), *([live.anew()] if ends else [])]
+    steps: list[Step] = [live.RootsPins(own), *begun]
     steps.append(live.started(path.name for path in wanted_units() if path.name not in STARTED_BY))
     carry_out([Planned(step) for step in steps], tell, dry_run=options.dry_run)
     if options.dry_run:
         return
-    found, enrolment = live.until_linked(own, options.wait_seconds, say, gone=before.pid if before and ends else 0)
+    found, enrolment = live.until_linked(own, options.wait_seconds, say, gone=before.pid if before and (ends or fresh) else 0)
     made.linked, made.id, made.hub = True, found.id, enrolment.hub if enrolment else found.link.hub
 
 

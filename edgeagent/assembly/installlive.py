@@ -18,7 +18,7 @@ from edgeagent.interpreter import argv
 from edgeagent.settings import Settings
 from edgeagent.status import Status
 
-__all__ = ["AGENT", "LEAF", "Enrol", "RootsPins", "anew", "is_active", "leaf_anew", "running", "started", "until_linked"]
+__all__ = ["AGENT", "LEAF", "Enrol", "Renamed", "RootsPins", "anew", "is_active", "leaf_anew", "running", "started", "until_linked"]
 
 AGENT, LEAF = "edgeagent.service", "edgeagent-leaf.service"
 _LOOK_SECONDS = 0.2
@@ -85,6 +85,25 @@ def started(units: Iterable[str]) -> Command:
 def anew() -> Command:
     """Start the agent again."""
     return Command(f"{AGENT} runs anew", ("systemctl", "restart", "--no-block", AGENT), lambda: False)
+
+
+class Renamed:
+    """End an agent, and its leaf, that ran under another name before the enrolment: nats-server takes up a new one at its start only.
+
+    Without the old configuration the leaf waits for the new one.
+    """
+
+    what = f"{AGENT} and {LEAF} begin anew under the device's name"
+
+    def __init__(self, own: Settings) -> None:
+        self._conf = own.state_folder / "leaf.conf"
+
+    def is_done(self) -> bool:
+        return not self._conf.exists()
+
+    def do(self) -> None:
+        run(("systemctl", "stop", AGENT, LEAF), what=self.what)
+        self._conf.unlink(missing_ok=True)
 
 
 def running(own: Settings) -> Status | None:

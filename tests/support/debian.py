@@ -149,6 +149,7 @@ def booted(folder: Path, shared: Mapping[str, Path] | None = None) -> Iterator[D
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, folder / "root"], check=True)
     machine = Debian(folder, shared or {})
     (machine.root / "etc/pip.conf").write_text(_PIP)
+    (machine.root / "etc/dpkg/dpkg.cfg.d/unsafe").write_text("force-unsafe-io\n")  # it flushes every file else
     (machine.root / "etc/hostname").write_text(f"{NAME}\n")
     (machine.root / "etc/hosts").write_text(f"127.0.0.1 localhost {NAME}\n")
     try:

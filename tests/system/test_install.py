@@ -26,11 +26,12 @@ TREE = Path(__file__).parents[2]
 
 @dataclass
 class Site:
-    """A machine and a hub that it may become a device of. port: what its leaf listens at, for the machine shares our network."""
+    """A machine and a hub that it may become a device of. port, mqtt_port: where its leaf listens, for the machine shares our network."""
 
     debian: Debian
     hub: Hub
     port: int
+    mqtt_port: int
 
     def typed(self, line: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """As the user pi."""
@@ -50,6 +51,7 @@ class Site:
     def take_port(self) -> None:
         """Have the leaf listen where no other test's does."""
         self.typed(f"sudo sed -i 's/^mode = .*/&\\nport = {self.port}/' /etc/edgeagent/agent.toml")
+        self.typed(f"printf '[mqtt]\\nport = {self.mqtt_port}\\n' | sudo tee -a /etc/edgeagent/agent.toml")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         started(hub.up()),
     ):
         asyncio.run(until(hub.answers, "the hub answers"))
-        yield Site(debian, hub, ports.pick())
+        yield Site(debian, hub, ports.pick(), ports.pick())
 
 
 def test_from_a_virtual_environment_to_fleet_ls(site: Site) -> None:
@@ -80,9 +82,10 @@ def test_from_a_virtual_environment_to_fleet_ls(site: Site) -> None:
     assert "next: `sudo edgeagent install --hub" in site.typed("sudo edgeagent install").stdout
     assert site.typed("systemctl is-active edgeagent", check=False).stdout == "inactive\n", "it is nobody's device yet"
     site.take_port()
-    said = site.typed(f"sudo edgeagent install --hub {site.address} --token {site.token()}")
-    assert "pi-1 is linked to hub berlin" in said.stdout
-    assert site.online() == ["pi-1"]
+    site.typed("sudo systemctl start edgeagent")  # as a boot would: it is on its own, by another name
+    said = site.typed(f"echo {site.token()} | sudo edgeagent install --hub {site.address} --token-file - --id oven-7")
+    assert "oven-7 is linked to hub berlin" in said.stdout
+    assert site.online() == ["oven-7"]
     for unit in ("edgeagent.service", "edgeagent-leaf.service", "edgeagent-leaf.path"):
         assert site.typed(f"systemctl is-active {unit}; systemctl is-enabled {unit}").stdout == "active\nenabled\n", unit
 
@@ -91,7 +94,7 @@ def test_a_second_time_there_is_nothing_to_do(site: Site) -> None:
     pids = site.typed("systemctl show --property=MainPID edgeagent edgeagent-leaf").stdout
     said = site.typed(f"sudo edgeagent install --hub {site.address} --token {site.token()} --json")
     found = json.loads(said.stdout)
-    assert (found["changed"], found["linked"], found["id"], found["hub"]) == (False, True, "pi-1", "berlin")
+    assert (found["changed"], found["linked"], found["id"], found["hub"]) == (False, True, "oven-7", "berlin")
     assert {step["state"] for step in found["steps"]} == {"done"}
     assert site.typed("systemctl show --property=MainPID edgeagent edgeagent-leaf").stdout == pids
     assert "nothing to do" in site.typed("sudo edgeagent install").stdout
@@ -103,8 +106,15 @@ def test_the_leaf_outlives_its_agent_and_both_come_back_after_a_boot(site: Site)
     assert site.typed("systemctl show --property=MainPID --value edgeagent-leaf").stdout == before
     site.debian.pull_the_plug()
     site.debian.boot()
-    assert "pi-1 is linked" in site.typed("sudo edgeagent install").stdout
-    assert site.online() == ["pi-1"]
+    assert "oven-7 is linked" in site.typed("sudo edgeagent install").stdout
+    assert site.online() == ["oven-7"]
+
+
+async def test_the_agent_sees_what_its_locked_down_leaf_has_open(site: Site) -> None:
+    site.typed("sudo edgeagent mcu add oven", check=False)  # it says that the leaf must be restarted
+    site.typed("sudo systemctl restart edgeagent-leaf")
+    shown = f"mqtt://127.0.0.1:{site.mqtt_port}"
+    await until(lambda: shown in site.typed("edgeagent status", check=False).stdout, "the agent sees the leaf's port for MQTT")
 
 
 def test_a_link_that_does_not_come_is_said_with_its_remedy(site: Site) -> None:
@@ -151,6 +161,7 @@ def test_whoever_takes_a_service_over_gets_nothing_of_the_machine(site: Site, un
 
 
 def test_uninstall_keeps_the_device_and_says_where(site: Site) -> None:
+    site.typed("sudo cp -al /opt/edgeagent /srv/environment")
     asked = site.typed("sudo edgeagent uninstall --purge", check=False)
     assert asked.returncode == 2 and "--yes" in asked.stderr
     said = site.typed("sudo edgeagent uninstall").stdout
@@ -169,7 +180,7 @@ def left_in(root: Path) -> list[str]:
 def test_the_debian_package_finds_it_again(site: Site) -> None:
     site.typed("sudo apt-get install -qy /srv/deb/edgeagent.deb")
     said = site.typed("sudo edgeagent install").stdout
-    assert "pi-1 is linked to hub berlin" in said and site.online() == ["pi-1"]
+    assert "oven-7 is linked to hub berlin" in said and site.online() == ["oven-7"]
     assert "nothing to do" in site.typed("sudo edgeagent install").stdout
     refused = site.typed("sudo edgeagent uninstall", check=False)
     assert refused.returncode == 2 and "sudo apt remove edgeagent" in refused.stderr
@@ -180,7 +191,7 @@ def test_a_package_that_is_not_older_than_what_came_from_afar_counts(site: Site)
     for release, left in (("releases/99.0.0", "releases/99.0.0"), ("releases/0.0.1", ".")):
         site.typed(f"sudo ln -sfn {release} /opt/edgeagent/current && sudo /var/lib/dpkg/info/edgeagent.postinst configure ''")
         assert str(current.readlink()) == left
-    assert site.online() == ["pi-1"]
+    assert site.online() == ["oven-7"]
 
 
 def test_a_hub_runs_as_a_locked_down_service(site: Site) -> None:
@@ -204,10 +215,12 @@ def test_apt_remove_keeps_the_device_and_purge_does_not(site: Site) -> None:
 
 
 def test_what_user_data_does_at_the_first_boot(site: Site) -> None:
-    """Its script as cloud-init would run it, with the token where it puts that."""
+    """Its script as cloud-init would run it, with the token where it puts that; the environment is that of the first test."""
+    site.typed("sudo mkdir -p /opt && sudo mv /srv/environment /opt/edgeagent")
     token = site.token()
     text = (TREE / "deploy/cloud-init/user-data").read_text()
     given = text.replace("content: TOKEN", f"content: {token}").replace("hub.example", site.address)
+    assert "python3 -m venv /opt/edgeagent\n" in text and "/opt/edgeagent/bin/pip install edgeagent\n" in text
     assert text.count("TOKEN") == 1 and given.count(site.address) == 1
     script = textwrap.dedent(re.search(r"per-boot/edgeagent\n.*?content: \|\n(.*)\Z", given, re.S)[1])  # type: ignore[index]
     root = site.debian.root
