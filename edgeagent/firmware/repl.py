@@ -113,6 +113,10 @@ class Repl:
         """The paths of all files below it; none if it is not there."""
         return self._ask(f"{programs.LIST}\nprint(json.dumps(l({folder!r})))", list[str])
 
+    def image(self) -> set[str]:
+        """What is frozen in its MicroPython: lines of :mod:`edgeagent.firmware.frozen`; none where that is the one from micropython.org."""
+        return self._ask(programs.IMAGE, set[str])
+
     def read(self, path: str, most: int) -> bytes | None:
         """None: there is no such file. Raises Failed when it has more than ``most`` bytes."""
         with self._told():

@@ -15,6 +15,7 @@ sys.path.append(__file__.rsplit("/", 1)[0])
 import json
 
 import boardfs
+import image
 import machine  # noqa: F401
 import network
 import rp2  # noqa: F401
@@ -48,6 +49,7 @@ def _become_board(folder, about):
     vfs.mount(boardfs.Flash(folder), "/")
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
+    image.freeze()
     sys.modules["sys"] = _Sys(sys, about)
     if "W" not in about.get("build", "RPI_PICO_W"):
         sys.modules.pop(network.__name__)
