@@ -134,7 +134,8 @@ def test_one_module_of_another_firmware_goes_into_the_slot_before_that_of_the_im
 @needs_micropython
 def test_a_file_that_poses_as_the_table_of_the_image_is_not_believed(pico: Pico, firmware: Path) -> None:
     exchange(pico, None)
-    lines = [frozen.line(name, data) for name, data in source.read(firmware).files.items()]
+    builds = compiling.builds(source.read(firmware)).values()
+    lines = [frozen.line(name, data) for build in builds for name, data in build.files.items()]
     for folder in ("", "lib", "a"):
         (pico.flash / folder).mkdir(exist_ok=True)
         (pico.flash / folder / "frozen_app.py").write_text(f"FILES = {lines!r}\n")
