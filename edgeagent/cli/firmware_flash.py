@@ -32,7 +32,9 @@ def flash(
     everyone: Annotated[bool, typer.Option("--all", help="Every board that is plugged in, one after another.")] = False,
     uf2: Annotated[
         Path | None,
-        typer.Option("--uf2", help="Put MicroPython on the board first: its file from micropython.org, or your own.", metavar="FILE"),
+        typer.Option(
+            "--uf2", help="Put MicroPython on the board first: its file from micropython.org, or your own.", metavar="FILE"
+        ),
     ] = None,
     volume: Annotated[
         Path | None,
@@ -157,7 +159,9 @@ def _show(records: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     for record in records:
         if record["in_image"]:
-            typer.echo(f"{plain(record['port'])}: {record['in_image']} files of the firmware are in its MicroPython already", err=True)
+            typer.echo(
+                f"{plain(record['port'])}: {record['in_image']} files of the firmware are in its MicroPython already", err=True
+            )
         for note in [*record["notes"], *([record["problem"]] if record["problem"] else [])]:
             typer.echo(f"{plain(record['port'])}: {plain(note)}", err=True)
     if any(record["state"] == "flashed" for record in records):

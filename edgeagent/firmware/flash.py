@@ -144,7 +144,7 @@ def _put_files(repl: Repl, files: dict[str, bytes], flashed: Flashed, progress: 
     if _is_same_slot(repl.read(_SLOTS, MAX_BYTES)):
         changed.discard(_SLOTS)
     _keep_program(repl, have, flashed)
-    stale = [path for path in repl.files(_SLOT) if path not in files]  # a name.py would hide a name.mpy, and any file one in the image
+    stale = [path for path in repl.files(_SLOT) if path not in files]  # a name.py would hide a name.mpy, and both what is frozen
     if stale or any(path.startswith(f"{_SLOT}/") for path in changed):
         stale += [_MANIFEST] if have[_MANIFEST] else []  # until the slot is whole again it is no release
         changed.add(_MANIFEST)
