@@ -239,14 +239,7 @@ class Repl:
             if error.errno == errno.ENOSPC:
                 raise _refused_by_board(what, "ENOSPC") from None
             raise Unreachable(what, "it was unplugged, or reset", "plug it in and repeat: nothing is lost") from None
-        except (
-            TransportError,
-            struct.error,
-            ValueError,
-            TypeError,
-            SyntaxError,
-            RecursionError,
-        ) as error:  # mpremote believes it all
+        except (TransportError, struct.error, ValueError, TypeError, SyntaxError, RecursionError) as error:  # it believes all
             why = "it does not come to MicroPython's prompt" if "raw repl" in str(error) else "it stopped answering"
             raise Unreachable(what, why, _STUCK) from None
 

@@ -1,6 +1,6 @@
 """`edgeagent firmware freeze`, and flashing a board whose MicroPython has the modules frozen in it: only the rest goes into its slot.
 
-What is frozen on a virtual Pico lies in a folder of its world; test_flash_emulated.py meets a real image.
+What is frozen on a virtual Pico lies in a folder of its world; test_frozen_emulated.py meets a real image.
 """
 
 from __future__ import annotations
