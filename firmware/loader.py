@@ -1,6 +1,7 @@
 """Decides which of the two slots runs, and goes back from a version that never proves itself. No update replaces this file.
 
-/slot.json: {"active": "a", "pending": "b", "tries": 0, "bad": "0.2.0", "crashes": 1}. A slot is whole when each file has the sha256 of its manifest.
+/slot.json: {"active": "a", "pending": "b", "tries": 0, "bad": "0.2.0", "crashes": 1}. A slot is whole when each file has the sha256 of its manifest;
+one that is not there may be frozen in MicroPython's own image instead, from where it runs without taking memory.
 """
 
 import binascii
@@ -27,6 +28,7 @@ CRASHES = 5  # in a row, and a version that had proved itself gives way to the o
 ROOT = ""  # where the board's files are; tests have another
 running = None  # the slot that runs
 bad = ""  # the version that it went back from
+image = None  # what is frozen in MicroPython's image, as lines "name sha256"; None: not looked at yet
 watchdog = None
 _timer = None
 
@@ -66,7 +68,7 @@ def run(slot):
     global running
     running = slot
     arm()
-    sys.path.insert(0, ROOT + "/" + slot)
+    sys.path[:0] = [ROOT + "/" + slot, ".frozen"] if image else [ROOT + "/" + slot]  # before what lies about in /
     import asyncio
 
     import app
@@ -191,11 +193,42 @@ def verify(slot):
         if not is_app or not isinstance(version, str):
             return None
         for name in files:
-            if sha256_of(ROOT + "/" + slot + "/" + name) != files[name]:
+            if not _has(ROOT + "/" + slot + "/" + name, name, files[name]):
                 return None
         return version
     except Exception:  # whatever a damaged file leads to: this slot is not to be run
         return None
+
+
+def _has(path, name, sha256):
+    """Whether this is what would be imported: a file in the slot goes before one in the image."""
+    try:
+        os.stat(path)
+    except OSError:
+        return in_image(name, sha256)
+    return sha256_of(path) == sha256
+
+
+def in_image(name, sha256):
+    """Whether this file of a release is frozen in MicroPython's image."""
+    global image
+    if image is None:
+        image = _image()
+    return "%s %s" % (name, sha256) in image
+
+
+def _image():
+    """Asked of the image alone: no file in flash can speak for it."""
+    path = sys.path[:]
+    sys.path[:] = [".frozen"]
+    try:
+        from frozen_app import FILES
+
+        return FILES
+    except ImportError:  # MicroPython as it is downloaded
+        return ()
+    finally:
+        sys.path[:] = path
 
 
 def version_of(slot):

@@ -18,7 +18,19 @@ from edgeagent.interpreter import argv
 from edgeagent.settings import Settings
 from edgeagent.status import Status
 
-__all__ = ["AGENT", "LEAF", "Enrol", "Renamed", "RootsPins", "anew", "is_active", "leaf_anew", "running", "started", "until_linked"]
+__all__ = [
+    "AGENT",
+    "LEAF",
+    "Enrol",
+    "Renamed",
+    "RootsPins",
+    "anew",
+    "is_active",
+    "leaf_anew",
+    "running",
+    "started",
+    "until_linked",
+]
 
 AGENT, LEAF = "edgeagent.service", "edgeagent-leaf.service"
 _LOOK_SECONDS = 0.2

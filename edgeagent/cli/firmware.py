@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgeagent.cli import firmware_flash, firmware_status, firmware_update
+from edgeagent.cli import firmware_flash, firmware_freeze, firmware_status, firmware_update
 
 __all__ = ["app"]
 
@@ -14,5 +14,5 @@ app = typer.Typer(
     "ID is one on this device, DEVICE/ID one of the fleet.\n\nExample: edgeagent firmware status --all",
 )
 
-for part in (firmware_flash, firmware_update, firmware_status):
+for part in (firmware_flash, firmware_update, firmware_status, firmware_freeze):
     part.add_to(app)

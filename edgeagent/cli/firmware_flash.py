@@ -46,7 +46,9 @@ def flash(
     everyone: Annotated[bool, typer.Option("--all", help="Every board that is plugged in, one after another.")] = False,
     uf2: Annotated[
         Path | None,
-        typer.Option("--uf2", help="Put MicroPython on the board first: its file from micropython.org.", metavar="FILE"),
+        typer.Option(
+            "--uf2", help="Put MicroPython on the board first: its file from micropython.org, or your own.", metavar="FILE"
+        ),
     ] = None,
     volume: Annotated[
         Path | None,
@@ -179,6 +181,10 @@ def _show(records: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         return
     for record in records:
+        if record["in_image"]:
+            typer.echo(
+                f"{plain(record['port'])}: {record['in_image']} files of the firmware are in its MicroPython already", err=True
+            )
         for note in [*record["notes"], *([record["problem"]] if record["problem"] else [])]:
             typer.echo(f"{plain(record['port'])}: {plain(note)}", err=True)
     for link, port in sorted({record["link"]: record["port"] for record in records if record["state"] == "flashed"}.items()):

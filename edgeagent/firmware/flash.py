@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeagent.errors import Refused
-from edgeagent.firmware import boards, bootsel, ownfiles
+from edgeagent.firmware import boards, bootsel, frozen, ownfiles
 from edgeagent.firmware.boards import Board
 from edgeagent.firmware.boardsettings import CA_FILE, MAX_BYTES, Login, settings_for, speaks_mqtt
 from edgeagent.firmware.greeting import wait_for_hello
@@ -50,7 +50,8 @@ class Wanted:
 
 @dataclass
 class Flashed:
-    """What became of one board. link: ``usb`` or ``mqtt``: the way by which it speaks from now on. written, same: names of files. notes: what its owner should know."""
+    """What became of one board. link: ``usb`` or ``mqtt``: the way by which it speaks from now on. written: names of files. same, in_image: how many
+    it had already, as files or in its MicroPython. notes: what its owner should know."""
 
     port: str
     serial_number: str = ""
@@ -60,6 +61,7 @@ class Flashed:
     link: str = ""
     written: list[str] = field(default_factory=list)
     same: int = 0
+    in_image: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,7 +80,9 @@ def flash(board: Board, wanted: Wanted, progress: Progress, *, ports: boards.Por
         if settings and by_mqtt and not about.has_wifi:
             raise Refused("set the board up for MQTT", f"a {about.machine} has no Wi-Fi, or its MicroPython is not for it")
         flashed.link = "mqtt" if by_mqtt else "usb"
-        _put_files(repl, _plan(wanted, release, settings), flashed, progress)
+        in_slot = _lacking(repl, wanted, release)
+        flashed.in_image = len(release.files) - len(in_slot)
+        _put_files(repl, _plan(wanted, release, in_slot, settings), flashed, progress)
         progress("waiting for it", 0, 0)
         wait_for_hello(repl.soft_reset(), release.version, by_mqtt=by_mqtt, note=notes.append)
     return flashed
@@ -132,13 +136,18 @@ def _check(about: About) -> list[str]:
     return [f"the {RP2350} is untested"] if chip == RP2350 else []
 
 
+def _lacking(repl: Repl, wanted: Wanted, release: Release) -> Mapping[str, bytes]:
+    """The files of the release that have to be in the slot: all but what its MicroPython has, if its loader will know that."""
+    return frozen.not_in(repl.image(), release.files) if frozen.knows_images(wanted.root["loader.py"]) else release.files
+
+
 def _put_files(repl: Repl, files: dict[str, bytes], flashed: Flashed, progress: Progress) -> None:
     have = repl.hashes(list(files))
     changed = {path for path, data in files.items() if have[path] != hashlib.sha256(data).hexdigest()}
     if _is_same_slot(repl.read(_SLOTS, MAX_BYTES)):
         changed.discard(_SLOTS)
     _keep_program(repl, have, flashed)
-    stale = [path for path in repl.files(_SLOT) if path not in files]  # a name.py would hide a name.mpy
+    stale = [path for path in repl.files(_SLOT) if path not in files]  # a name.py would hide a name.mpy, and both what is frozen
     if stale or any(path.startswith(f"{_SLOT}/") for path in changed):
         stale += [_MANIFEST] if have[_MANIFEST] else []  # until the slot is whole again it is no release
         changed.add(_MANIFEST)
@@ -172,9 +181,9 @@ def _write(repl: Repl, files: dict[str, bytes], progress: Progress) -> None:
         before += len(data)
 
 
-def _plan(wanted: Wanted, release: Release, settings: bytes | None) -> dict[str, bytes]:
+def _plan(wanted: Wanted, release: Release, in_slot: Mapping[str, bytes], settings: bytes | None) -> dict[str, bytes]:
     """Paths on the board and their contents, in the order in which they are written."""
-    files = {f"{_SLOT}/{name}": data for name, data in release.files.items()}
+    files = {f"{_SLOT}/{name}": data for name, data in in_slot.items()}
     files |= {f"/{name}": data for name, data in wanted.root.items()} | wanted.own
     if wanted.login and wanted.login.ca:
         files[f"/{CA_FILE}"] = wanted.login.ca

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ABOUT", "DISARM", "HASHES", "LIST"]
+__all__ = ["ABOUT", "DISARM", "HASHES", "IMAGE", "LIST"]
 
 #: CTRL of the watchdog, at the address that clears bits; its bit 30 is ENABLE (data sheets of both chips: Watchdog, list of registers).
 DISARM = """
@@ -40,6 +40,18 @@ def h(p):
    if not n:
     return ''.join('%02x' % x for x in s.digest())
    s.update(m[:n])
+"""
+#: What its image says that is frozen in it; no file in flash can speak for it.
+IMAGE = """
+import sys, json
+p = sys.path[:]
+sys.path[:] = ['.frozen']
+try:
+ from frozen_app import FILES
+except ImportError:
+ FILES = ()
+sys.path[:] = p
+print(json.dumps(FILES))
 """
 #: Defines ``l``, the paths of all files below a folder.
 LIST = """

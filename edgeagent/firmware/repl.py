@@ -113,6 +113,10 @@ class Repl:
         """The paths of all files below it; none if it is not there."""
         return self._ask(f"{programs.LIST}\nprint(json.dumps(l({folder!r})))", list[str])
 
+    def image(self) -> set[str]:
+        """What is frozen in its MicroPython: lines of :mod:`edgeagent.firmware.frozen`; none where that is the one from micropython.org."""
+        return self._ask(programs.IMAGE, set[str])
+
     def read(self, path: str, most: int) -> bytes | None:
         """None: there is no such file. Raises Failed when it has more than ``most`` bytes."""
         with self._told():
@@ -235,14 +239,7 @@ class Repl:
             if error.errno == errno.ENOSPC:
                 raise _refused_by_board(what, "ENOSPC") from None
             raise Unreachable(what, "it was unplugged, or reset", "plug it in and repeat: nothing is lost") from None
-        except (
-            TransportError,
-            struct.error,
-            ValueError,
-            TypeError,
-            SyntaxError,
-            RecursionError,
-        ) as error:  # mpremote believes it all
+        except (TransportError, struct.error, ValueError, TypeError, SyntaxError, RecursionError) as error:  # it believes all
             why = "it does not come to MicroPython's prompt" if "raw repl" in str(error) else "it stopped answering"
             raise Unreachable(what, why, _STUCK) from None
 

@@ -77,7 +77,7 @@ class Receiver:
             raise ValueError("%s is more than what was begun: %d files, %d bytes" % (name, self.count, self.bytes))
         self.named = named
         path = self.folder + "/" + name
-        if _is_there(path, size, sha256) or self._copied(name, size, sha256):
+        if _in_image(path, name, sha256) or _is_there(path, size, sha256) or self._copied(name, size, sha256):
             return {"have": True}
         return self._open(path, name, size, sha256)
 
@@ -225,6 +225,15 @@ def _is_there(path, size, sha256):
         return os.stat(path)[6] == size and loader.sha256_of(path) == sha256
     except OSError:
         return False
+
+
+def _in_image(path, name, sha256):
+    """Whether MicroPython's image has it. What was in its place is removed, for it would go before. An older loader knows no images."""
+    ask = getattr(loader, "in_image", None)
+    if not ask or not ask(name, sha256):
+        return False
+    _remove(path)
+    return True
 
 
 def _json(path):

@@ -16,6 +16,7 @@ sys.path.append(__file__.rsplit("/", 1)[0])
 import json
 
 import boardfs
+import image
 import machine  # noqa: F401
 import network
 import rp2  # noqa: F401
@@ -70,6 +71,7 @@ def _become_board(folder, about):
     vfs.mount(boardfs.Flash(folder), "/")
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
+    image.freeze()
     sys.modules["sys"] = _Sys(sys, about)
     if "clock" in about:
         sys.modules["time"] = _Time(time, about["clock"])

@@ -1,7 +1,8 @@
 """Whether the firmware fits into a Pico W: its size, its memory with Wi-Fi and TLS, its times, on an emulated chip with MicroPython's own file.
 
-``make bench ONLY=firmware EDGEAGENT_UF2=FILE``: FILE is MicroPython for the Pico W (https://micropython.org/download/RPI_PICO_W/), and
-``pip install rp2040py[fs]`` the emulator. Times are the chip's own as far as the emulator knows them; it takes some minutes for them.
+``make bench ONLY=firmware EDGEAGENT_UF2=FILE``: FILE is MicroPython for the Pico W (https://micropython.org/download/RPI_PICO_W/), or an image of
+your own with the firmware frozen in it; ``pip install rp2040py[fs]`` is the emulator. Times are the chip's own as far as the emulator knows them; it
+takes some minutes for them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeagent.firmware import compiling, source
+from edgeagent.firmware import compiling, frozen, programs, source
 from edgeagent.firmware.release import SOURCE
 from edgeagent.natsserver import ports
 from edgeagent.trust.certificates import make_authority, make_server
@@ -73,7 +74,7 @@ def _missing() -> str:
 
 def _show(found: Mapping[str, str]) -> None:
     print("  size")
-    for name in ("py_bytes", "mpy_bytes", "flash_free_bytes"):
+    for name in ("py_bytes", "mpy_bytes", "in_slot_bytes", "flash_free_bytes"):
         print(f"    {name.replace('_', ' '):<46} {int(found[name]):>9,} bytes")
     print("  memory free, and the longest piece of it")
     for name, words in _MEMORY.items():
@@ -96,7 +97,7 @@ async def _measured(uf2: Path) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name, _only_here():
         folder = Path(name)
         async with _broker(folder) as (port, authority):
-            files, found = _files(port, authority)
+            files, found = _files(port, authority, await _image(spec))
             found["flash_free_bytes"] = str(_make_image(folder / "flash.img", files, spec.layout))
             async with MicroPythonDevice(board=spec, filesystem=folder / "flash.img") as device:
                 began = time.monotonic()
@@ -111,7 +112,16 @@ async def _measured(uf2: Path) -> dict[str, str]:
     return found
 
 
-def _files(port: int, authority: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
+async def _image(spec: Any) -> set[str]:
+    """What is frozen in it."""
+    from rp2040py.device.mp_device import MicroPythonDevice
+
+    async with MicroPythonDevice(board=spec) as device:
+        out, _ = await device.aexec(programs.IMAGE, timeout=SECONDS)
+    return set(json.loads(out))
+
+
+def _files(port: int, authority: bytes, image: set[str]) -> tuple[dict[str, bytes], dict[str, str]]:
     """What is on the board after a flash, by path, and how large it is."""
     builds = compiling.builds(source.read())
     release = next(builds[name] for name in builds if name != SOURCE)
@@ -123,10 +133,12 @@ def _files(port: int, authority: bytes) -> tuple[dict[str, bytes], dict[str, str
         "wifi": {"ssid": "RP2040PY-GUEST", "password": "12345678", "country": "DE"},
         "mqtt": link,
     }
-    files = {f"a/{name}": data for name, data in {**release.files, "manifest.json": release.manifest}.items()}
+    in_slot = frozen.not_in(image, release.files)
+    files = {f"a/{name}": data for name, data in {**in_slot, "manifest.json": release.manifest}.items()}
     files |= {**source.read_root(), "settings.json": json.dumps(settings).encode(), "ca.der": authority}
     files |= {"slot.json": b'{"active": "a"}', "probe.py": PROBE.read_bytes()}
-    return files, {"py_bytes": str(builds[SOURCE].size), "mpy_bytes": str(release.size)}
+    sizes = {"py_bytes": builds[SOURCE].size, "mpy_bytes": release.size, "in_slot_bytes": sum(map(len, in_slot.values()))}
+    return files, {name: str(size) for name, size in sizes.items()}
 
 
 def _make_image(path: Path, files: Mapping[str, bytes], layout: Any) -> int:

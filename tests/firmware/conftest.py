@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import os
 
-collect_ignore = [] if os.environ.get("EDGEAGENT_UF2") else ["test_flash_emulated.py"]
+collect_ignore = [] if os.environ.get("EDGEAGENT_UF2") else ["test_flash_emulated.py", "test_frozen_emulated.py"]

@@ -223,6 +223,52 @@ def test_a_damaged_slot_is_left_for_the_other():
     assert ran(started()) == ["2"] and loader.state() == {"active": "b", "bad": "1"}
 
 
+def test_what_is_not_in_the_slot_may_be_frozen_in_the_image():
+    slots.fresh()
+    files = app("1")
+    slots.fill("a", "1", files)
+    slots.say(active="a")
+    os.remove(loader.ROOT + "/a/helper.py")
+    assert loader.verify("a") is None
+    slots.freeze({"helper.py": files["helper.py"]})
+    assert loader.verify("a") == "1" and loader.pick() == "a"
+    slots.freeze({"helper.py": b"VERSION = 'another'\n"})
+    assert loader.verify("a") is None
+    slots.freeze({"app.py": files["helper.py"], "help.py": files["helper.py"]})
+    assert loader.verify("a") is None, "the same content, by another name"
+
+
+def test_a_file_in_the_slot_goes_before_the_image_so_it_has_to_be_right():
+    slots.fresh()
+    slots.fill("a", "1", app("1"))
+    slots.freeze(app("1"))
+    slots.put(loader.ROOT + "/a/helper.py", b"VERSION = 'stale'\n")
+    assert loader.verify("a") is None
+    os.remove(loader.ROOT + "/a/helper.py")
+    os.mkdir(loader.ROOT + "/a/helper.py")
+    assert loader.verify("a") is None
+    os.rmdir(loader.ROOT + "/a/helper.py")
+    assert loader.verify("a") == "1"
+
+
+def test_what_is_frozen_is_looked_for_right_behind_the_slot():
+    slots.fresh()
+    slots.fill("a", "1", app("1"))
+    slots.say(active="a")
+    started()
+    assert sys.path[0] == loader.ROOT + "/a" and sys.path[1] != ".frozen", "as always where nothing is frozen"
+    slots.freeze({"other.py": b""})
+    assert ran(started()) == ["1"] and sys.path[:2] == [loader.ROOT + "/a", ".frozen"]
+
+
+def test_no_file_in_flash_speaks_for_the_image():
+    slots.fresh()
+    slots.put(loader.ROOT + "/frozen_app.py", b"FILES = ('app.py 1',)\n")
+    sys.path.insert(0, loader.ROOT)
+    before = sys.path[:]
+    assert loader._image() == () and sys.path == before and "frozen_app" not in sys.modules
+
+
 def test_what_is_pending_and_not_whole_is_never_run():
     slots.fresh()
     slots.fill("a", "1", app("1"))

@@ -65,6 +65,56 @@ def test_a_release_comes_and_only_what_has_changed_is_sent():
     assert sorted(os.listdir(loader.ROOT + "/a")) == ["app.py", "begun.json", "lib.py", "manifest.json", "sensors"]
 
 
+def test_what_the_image_has_is_neither_sent_nor_written():
+    board()
+    frozen = slots.freeze({"lib.py": OLD["lib.py"], "app.py": NEW["app.py"]})
+    os.remove(loader.ROOT + "/a/lib.py")
+    assert restarted() == "a"
+    assert slots.send("2", NEW) == len(NEW["more/new.py"]) and loader.verify("b") == "2"
+    assert not set(frozen) & set(os.listdir(loader.ROOT + "/b"))
+    assert restarted() == "b"
+    loader.confirm()
+    assert slots.send("1", OLD) == len(OLD["app.py"]) and restarted() == "a", "and back: what it has no more is sent"
+    loader.confirm()
+    slots.freeze({})
+    assert loader.verify("b") is None and slots.send("2", NEW) == sum([len(NEW[name]) for name in ("app.py", "lib.py")])
+
+
+def test_a_piece_of_a_file_that_the_image_has_now_does_not_stay_before_it():
+    board()
+    slots.begin("2", NEW)
+    data = NEW["app.py"]
+    slots.told("file", name="app.py", bytes=len(data), sha256=slots.sha256(data))
+    slots.told("data", at=0, d="eHh4")
+    slots.freeze(NEW)
+    restarted()
+    assert slots.send("2", NEW) == 0 and restarted() == "b", "MicroPython was exchanged in between"
+
+
+def test_an_attacker_names_what_is_in_the_image():
+    board()
+    slots.freeze(NEW)
+    slots.begin("2", NEW)
+    refused(slots.told("file", name="../a/app.py", bytes=3, sha256=slots.sha256(NEW["app.py"])), "name has to be")
+    data = b"evil"
+    digest = slots.sha256(NEW["lib.py"])
+    assert slots.told("file", name="app.py", bytes=len(data), sha256=digest) == {"at": 0}, "of that name it has another"
+    refused(slots.told("data", at=0, d=binascii.b2a_base64(data).decode()), "does not have the sha256")
+    assert loader.state() == {"active": "a"} and loader.verify("b") is None
+
+
+def test_an_older_loader_knows_no_images_and_gets_every_file():
+    board()
+    slots.freeze(NEW)
+    ask, verify = loader.in_image, loader._has
+    del loader.in_image
+    loader._has = lambda path, name, sha256: loader.sha256_of(path) == sha256
+    try:
+        assert slots.send("2", NEW) == len(NEW["app.py"]) + len(NEW["more/new.py"]) and restarted() == "b"
+    finally:
+        loader.in_image, loader._has = ask, verify
+
+
 def test_it_goes_on_where_it_was_after_a_reset():
     board()
     data = NEW["app.py"]

@@ -48,4 +48,4 @@ class Flash:
 
     def _fail(self):
         self.left = -1  # nothing more reaches the flash
-        raise OSError(5)
+        return -5  # an exception would leave littlefs in the middle, and the next call may never end

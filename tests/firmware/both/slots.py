@@ -114,6 +114,12 @@ def fill(slot, version, files):
     put("%s/%s/manifest.json" % (loader.ROOT, slot), manifest(version, files))
 
 
+def freeze(files):
+    """MicroPython's image has these, as far as anybody can ask it; returns their names."""
+    loader.image = tuple(["%s %s" % (name, sha256(files[name])) for name in files])
+    return list(files)
+
+
 def say(**state):
     put(loader.ROOT + "/slot.json", json.dumps(state).encode())
 
@@ -125,7 +131,7 @@ def fresh():
     """Another flash, empty, and a machine that was just switched on."""
     global _count
     _count += 1
-    loader.ROOT = "flash%d" % _count
+    loader.ROOT, loader.image = "flash%d" % _count, ()
     os.mkdir(loader.ROOT)
     return power_on()
 
@@ -136,6 +142,8 @@ def power_on():
     for name in ("app", "helper"):
         sys.modules.pop(name, None)
     sys.path[:] = [each for each in sys.path if not each.startswith("flash")]
+    if sys.path[0] == ".frozen":  # as the loader has put it
+        sys.path.pop(0)
     if sys.implementation.name == "cpython":
         import importlib
 
