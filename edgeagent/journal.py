@@ -261,12 +261,12 @@ class Journal:
 
     def _set(self, result: Result) -> None:
         """The arguments of what has ended are of no use any more."""
+        if is_final(result.state):
+            self._db.execute("DELETE FROM envelopes WHERE id = ?", (result.id,))
         self._db.execute(
             "UPDATE commands SET state = ?, result = ?, args = iif(?, '{}', args) WHERE id = ?",
             (result.state, msgspec.json.encode(result), is_final(result.state), result.id),
         )
-        if is_final(result.state):
-            self._db.execute("DELETE FROM envelopes WHERE id = ?", (result.id,))
 
     def _commands(self, where: str, *values: Any, args: bool = True) -> list[Command]:
         columns = COLUMNS if args else WITHOUT_ARGS

@@ -225,7 +225,7 @@ def test_label_columns_show_labels_also_where_a_column_has_their_name() -> None:
 def test_what_is_asked_for_is_what_is_shown() -> None:
     table = rows.fields_of(rows.listing(["floor"]), Form.table)
     assert {"labels.site", "labels.floor", "model", "versions.agent", "uptime_seconds", "temperature_celsius"} == set(table)
-    assert {"os.pretty", "architecture", "addresses", "labels", "alerts"} == set(
+    assert {"os.pretty", "architecture", "addresses", "labels", "alerts", "upgrade.failed.version"} == set(
         rows.fields_of(rows.listing([]), Form.csv)
     ) - set(table)
 
