@@ -189,6 +189,7 @@ def test_it_goes_back_from_a_version_that_hangs(bench: Bench, pico: Pico, tmp_pa
     pico.put(
         "main.py", "import loader\nloader.WATCHDOG_MS = 100 if loader.state().get('tries', 3) < 3 else 8388\nloader.main()\n"
     )
+    before = bench.more()
     said = bench.run("firmware", "update", MCU, "--source", version(tmp_path, "0.3.0", trial=HANGS))
     assert said.code == 1 and f"version 0.3.0 did not prove itself, and it runs {runs} again" in said.err, said
     assert [each["cause"] for each in pico.events[seen:] if each["event"] == "boot"] == ["reset"] + ["watchdog"] * 3
@@ -199,7 +200,8 @@ def test_it_goes_back_from_a_version_that_hangs(bench: Bench, pico: Pico, tmp_pa
     assert bench.send("dismiss") == {"dismissed": "0.3.0"}
     wait_for(lambda: bench.firmware()["bad"] is None, "it is no longer told")
     assert (bench.mcu().problem, slot(pico)["bad"]) == ("", "0.3.0")
-    bench.more()
+    found = bench.more()
+    assert found[len(before) :] == list(range(before[-1] + 1, found[-1] + 1)), "what it kept meanwhile is there"
 
 
 def test_it_goes_back_from_a_version_that_never_confirms(bench: Bench, mute: Board) -> None:

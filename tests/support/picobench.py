@@ -99,7 +99,7 @@ class Bench:
         finally:
             await client.close()
         samples = [sample for each in messages for sample in parse(each.subject, each.data)]
-        return [int(sample.value) for sample in samples if sample.metric == "mcu.n"]
+        return [int(each.value) for each in samples if each.metric == "mcu.n" and each.attributes["mcu"] == MCU]
 
     def more(self, count: int = 3) -> list[int]:
         """All numbers, when so many more have come."""
