@@ -20,6 +20,7 @@ __all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_f
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
+#: How long to wait for the hub's answer where nothing else is said, in seconds.
 TIMEOUT_SECONDS = 5.0
 
 
@@ -74,13 +75,14 @@ async def get_last(
     *,
     prefix: str = subjects.API_PREFIX,
     marks: bool = False,
-    timeout: float = TIMEOUT_SECONDS,
+    timeout: float | None = None,
 ) -> Stored | None:
     """The newest message on ``subject``, None when there is none (or only the mark of a deletion, unless ``marks`` are wanted too).
 
-    timeout: how long to wait for it, in seconds. Raises EdgeError.
+    timeout: how long to wait for it, in seconds; None: :data:`TIMEOUT_SECONDS`. Raises EdgeError.
     """
-    message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=timeout)
+    seconds = TIMEOUT_SECONDS if timeout is None else timeout
+    message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=seconds)
     status = _status(message)
     if status == "404":
         return None
@@ -204,7 +206,7 @@ async def read_first(
     It has one answer, so it needs no inbox of its own. Raises EdgeError.
     """
     body = json.dumps({"seq": first, "next_by_subj": subject}).encode()
-    message = await request(client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}")
+    message = await request(client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}", timeout=TIMEOUT_SECONDS)
     status = _status(message)
     if status == "404":
         return None

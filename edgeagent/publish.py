@@ -12,7 +12,7 @@ from edgeagent.wire import decode
 
 __all__ = ["MAX_SEQUENCE", "TooLarge", "published", "published_if"]
 
-#: How long to wait for the hub's acknowledgement, in seconds.
+#: How long to wait for the hub's acknowledgement where nothing else is said, in seconds.
 ACK_TIMEOUT_SECONDS = 5.0
 #: nats-server's words (``err_code``) for a fence that did not hold, and for a message beyond the stream's ``max_msg_size``.
 _WRONG_LAST_SEQUENCE, _TOO_LARGE = 10071, 10054
@@ -43,11 +43,12 @@ async def published(
     *,
     what: str = "",
     headers: Mapping[str, str] | None = None,
-    timeout: float = ACK_TIMEOUT_SECONDS,
+    timeout: float | None = None,
 ) -> int:
     """Publish to a stream of the hub; the sequence it was stored under.
 
-    what: as for :class:`EdgeError`; empty: to store the subject. timeout: how long to wait for the hub's word, in seconds.
+    what: as for :class:`EdgeError`; empty: to store the subject. timeout: how long to wait for the hub's word, in seconds;
+    None: :data:`ACK_TIMEOUT_SECONDS`.
     Raises EdgeError when it was not stored.
     """
     what = what or f"store {subject}"
@@ -55,7 +56,7 @@ async def published(
 
 
 async def published_if(
-    client: Client, subject: str, data: bytes, sequence: int, *, what: str, timeout: float = ACK_TIMEOUT_SECONDS
+    client: Client, subject: str, data: bytes, sequence: int, *, what: str, timeout: float | None = None
 ) -> int | None:
     """The same if the last message on ``subject`` has ``sequence`` (0: there is none); None when it has not, so nothing was stored.
 
@@ -68,8 +69,11 @@ async def published_if(
     return _sequence(ack, what)
 
 
-async def _ack(client: Client, subject: str, data: bytes, what: str, headers: dict[str, str], timeout: float) -> _PubAck:
-    answer = await request(client, subject, data, what=what, timeout=timeout, headers=headers or None)
+async def _ack(
+    client: Client, subject: str, data: bytes, what: str, headers: dict[str, str], timeout: float | None
+) -> _PubAck:
+    seconds = ACK_TIMEOUT_SECONDS if timeout is None else timeout
+    answer = await request(client, subject, data, what=what, timeout=seconds, headers=headers or None)
     return decode(answer.data, _PubAck)
 
 
