@@ -112,6 +112,8 @@ REFUSED = {
     "no-unit": Request("start", ID, "ping"),
     "unknown": Request("start", ID, "no.such"),
     "arguments": Request("start", ID, "reboot", {"now": True}),
+    "no-device": Request("start", ID, "exec", {"argv": ["id"]}, "$(reboot)"),
+    "a-path-as-device": Request("start", ID, "exec", {"argv": ["id"]}, "../../etc"),
     "a-plugin-that-is-not-there": Request("start", ID, "plugin.backup"),
 }
 
@@ -120,6 +122,12 @@ REFUSED = {
 def test_what_is_refused(request_: Request) -> None:
     with pytest.raises(Refused):
         judged(settings(), request_, actions.find)
+
+
+def test_a_program_may_take_a_year() -> None:
+    assert "RuntimeMaxSec=31536000" in order(
+        "exec", TEXT.replace("timeout_seconds = 90", "timeout_seconds = 31536000"), argv=["id"]
+    )
 
 
 def test_what_a_unit_is_told_is_what_was_judged() -> None:
