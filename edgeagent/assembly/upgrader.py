@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent import actions, files
+from edgeagent import actions, files, status
 from edgeagent import places as folders
 from edgeagent.builtin.actions.agent_upgrade import Upgrade
 from edgeagent.command import entry_of
@@ -31,9 +31,6 @@ from edgeagent.upgrade.spool import Spool
 from edgeagent.upgrade.units import Units
 
 __all__ = ["Machinery", "main", "prepared", "run"]
-
-#: No agent's status is so large.
-MAX_STATUS_BYTES = 4 << 20
 
 
 def main() -> None:
@@ -116,9 +113,12 @@ def _claimed(envelope: str) -> str:
 
 
 def _ordered(places: Places, envelope: bytes, trust: str) -> Order:
-    """Raises Refused unless it was signed for this device, by somebody who may, now."""
+    """Raises Refused unless it was signed for this device, by somebody who may, now, and has not ended yet: whoever has the agent may ask
+    for the last one again, when a person has gone back from it by hand."""
     ours = authority.renewed(authority.load(places), trust) if trust else authority.load(places)
     order = authority.ordered(ours, envelope, time.time())
+    if order.id == places.standing().done:
+        raise Refused("upgrade", "it was carried out already")
     authority.keep(places, msgspec.structs.replace(ours, last=order.at))
     return order
 
@@ -202,10 +202,8 @@ class _Status(msgspec.Struct, frozen=True):
 def _said(path: Path) -> _Status:
     """What the agent says; nothing, where it says nothing that can be read. The folder is its user's."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            return msgspec.json.decode(stream.read(MAX_STATUS_BYTES), type=_Status)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(files.read_plain(path, status.MAX_BYTES), type=_Status)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Status()
 
 
