@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import stat
 import sys
 import tempfile
 import time
@@ -17,10 +16,11 @@ import msgspec
 
 from edgeagent import actions, files, status
 from edgeagent import places as folders
+from edgeagent.assembly.actionorders import trusted_settings
 from edgeagent.builtin.actions.agent_upgrade import Upgrade
 from edgeagent.command import entry_of
 from edgeagent.errors import EdgeError, Refused, UsageProblem
-from edgeagent.settings import Settings, load_own
+from edgeagent.settings import Settings
 from edgeagent.trust.signed import peek
 from edgeagent.upgrade import authority, environment, manifest
 from edgeagent.upgrade.authority import ACTION, Order
@@ -36,7 +36,7 @@ __all__ = ["Machinery", "main", "prepared", "run"]
 def main() -> None:
     problem: EdgeError | None = None
     try:
-        own = _settings(folders.SYSTEM_SETTINGS)
+        own = trusted_settings()
     except EdgeError as error:  # a trial goes on all the same, and nothing new is begun
         own, problem = Settings(source=folders.SYSTEM_SETTINGS), error
     try:
@@ -67,18 +67,6 @@ def run(places: Places, settings: Settings, problem: EdgeError | None = None) ->
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _settings(path: Path) -> Settings:
-    """The device's own, and root's: whoever else could write there would decide what is allowed."""
-    for each in (path, path.parent):
-        try:
-            found = each.stat()
-        except FileNotFoundError:
-            continue
-        if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise Refused("upgrade", f"others than root may write {each}", f"`sudo chown root: {each} && sudo chmod go-w {each}`")
-    return load_own(path)
 
 
 def _begun(places: Places, settings: Settings, keeper: Keeper, problem: EdgeError | None) -> Trial | None:

@@ -30,6 +30,7 @@ from edgeagent.patterns import unitrequests as wire
 from edgeagent.patterns.unitactions import UnitActions
 from edgeagent.patterns.unitrequests import Request
 from edgeagent.settings import Settings, parse
+from edgeagent.upgradesettings import UpgradeSettings
 
 assert builtin_actions.__path__  # has them registered
 assert actionunit.main and actionhelper.main
@@ -154,8 +155,9 @@ def test_agent_toml_is_roots_or_does_not_count(tmp_path: Path, monkeypatch: pyte
     tmp_path.chmod(0o755)
     file = tmp_path / "agent.toml"
     assert trusted_settings(file) == Settings(source=file)
-    file.write_text(TEXT)
+    file.write_text(f"{TEXT}[upgrade]\ntrial_seconds = 5\n")
     assert trusted_settings(file).exec.user == "pi"
+    assert trusted_settings(file).upgrade == UpgradeSettings(trial_seconds=5), "upgrades trust it as actions do"
     for spoil in (lambda: file.chmod(0o666), lambda: os.chown(file, 1, 0), lambda: tmp_path.chmod(0o775)):
         spoil()
         with pytest.raises(Refused):

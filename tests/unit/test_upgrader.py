@@ -33,7 +33,6 @@ from edgeagent.upgrade import authority
 from edgeagent.upgrade.gather import Gathered
 from edgeagent.upgrade.manifest import Manifest, Wheel, encode
 from edgeagent.upgrade.places import Failure, Places, Request, Standing, Trial, own_platform
-from edgeagent.upgradesettings import UpgradeSettings
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is root")
 ROLE, USER = KeyPair.generate("account"), KeyPair.generate("user")
@@ -123,16 +122,6 @@ def test_without_a_request_there_is_nothing_to_do(tmp_path: Path) -> None:
     root.places.keep(Trial(id="x", version="2.0"))
     upgrader.run(root.places, root.settings)
     assert root.places.trial() is None and root.places.standing() == Standing(), "the agent asks again"
-
-
-@needs_root
-def test_settings_that_others_may_write_are_not_followed(tmp_path: Path) -> None:
-    file = tmp_path / "agent.toml"
-    file.write_text("[upgrade]\ntrial_seconds = 5\n")
-    assert upgrader._settings(file).upgrade == UpgradeSettings(trial_seconds=5)
-    file.chmod(0o666)
-    with pytest.raises(Refused, match="others than root may write"):
-        upgrader._settings(file)
 
 
 def test_the_agent_is_linked_when_this_very_process_says_so(tmp_path: Path) -> None:
