@@ -32,6 +32,8 @@ RENEWAL_FILE = "renewal.creds"
 TRUST_FILE = "trust.json"
 AUTHORITIES_FILE = "authorities.pem"
 
+#: No enrolment is so large.
+MAX_BYTES = 4 << 20
 #: What nobody but the agent's user may read or write: keys, passwords, and whom to trust.
 PRIVATE = ("device.creds", RENEWAL_FILE, "secrets.json", TRUST_FILE, "enrolment.nk")
 
@@ -56,12 +58,12 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def read(state_folder: Path) -> Enrolment | None:
     """None when this device was not enrolled. Raises EdgeError when the file can't be read or understood."""
     path = state_folder / ENROLMENT_FILE
-    data = files.read_if_there(path)
+    data = files.read_if_there(path, MAX_BYTES)
     if data is None:
         return None
     try:
         return msgspec.json.decode(data, type=Enrolment)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(f"read {path}", f"it is damaged ({error})", "enrol this device again: `edgeagent enroll --force`") from None
 
 

@@ -20,7 +20,17 @@ from types import TracebackType
 
 from edgeagent.errors import EdgeError, Failed, Refused
 
-__all__ = ["Lock", "failure", "folders_owner", "make_folder", "read_bytes", "read_if_there", "read_text", "write_atomic"]
+__all__ = [
+    "Lock",
+    "failure",
+    "folders_owner",
+    "make_folder",
+    "read_bytes",
+    "read_if_there",
+    "read_plain",
+    "read_text",
+    "write_atomic",
+]
 
 #: What the usual errors of a disk mean for its owner: errno -> (why, remedy).
 _MEANINGS = {
@@ -63,10 +73,31 @@ def read_text(path: Path) -> str:
         raise Failed(f"read {path}", f"it is not UTF-8 text (byte {error.start})") from None
 
 
-def read_if_there(path: Path) -> bytes | None:
-    """The file's content, None when there is no such file; raise EdgeError when it is there and can't be read."""
+def read_plain(path: Path, most: int) -> bytes:
+    """The content of a file that its folder's owner may have exchanged while root reads it: no link is followed, for a pipe nothing is
+    waited. Raises OSError, also when it is no plain file or has more than ``most`` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return path.read_bytes()
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.ELOOP, "it is no file")
+        with os.fdopen(descriptor, "rb", closefd=False) as source:
+            data = source.read(most + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+    return data
+
+
+def read_if_there(path: Path, most: int | None = None) -> bytes | None:
+    """The file's content, None when there is no such file; raise EdgeError when it is there and can't be read.
+
+    most: read it as :func:`read_plain`.
+    """
+    try:
+        return path.read_bytes() if most is None else read_plain(path, most)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -29,6 +29,8 @@ NAME = "edgeagent"
 SYSTEM_SETTINGS = Path("/etc/edgeagent/agent.toml")
 #: What that agent keeps. A device that was enrolled needs no settings.
 SYSTEM_STATE = Path("/var/lib/edgeagent")
+#: A hub that is root's, or runs as edgeagent-hub.service.
+SYSTEM_HUB = Path("/var/lib/edgeagent-hub")
 
 #: Its programs that measure, unless its settings name another folder.
 COLLECTORS = Path("/etc/edgeagent/collectors.d")
@@ -82,11 +84,14 @@ def runtime_folder(system: bool) -> Path:
 
 
 def hub_folder() -> Path:
-    """The hub's keys, configuration and store, unless ``--dir`` names another folder."""
+    """The hub's keys, configuration and store, unless ``--dir`` names another folder.
+
+    Not below the state folder of the agent, whose user could put another in its place, and which goes when a device is purged.
+    """
     named = os.environ.get("EDGEAGENT_HUB_DIR")
     if named:
         return Path(named)
-    return Path("/var/lib/edgeagent/hub") if is_root() else _own().user_state_path / "hub"
+    return SYSTEM_HUB if is_root() else _own().user_state_path / "hub"
 
 
 def contexts_folder() -> Path:

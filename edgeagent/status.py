@@ -12,6 +12,7 @@ from edgeagent.errors import EdgeError, Failed, Unreachable
 from edgeagent.wire import LinkRepairs
 
 __all__ = [
+    "MAX_BYTES",
     "UNACKNOWLEDGED",
     "BrokerStatus",
     "CollectorStatus",
@@ -33,6 +34,8 @@ __all__ = [
 
 #: How the problem with a link begins of which nothing better is known.
 UNACKNOWLEDGED = "the hub does not acknowledge"
+#: No agent's status is so large.
+MAX_BYTES = 4 << 20
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -237,7 +240,7 @@ def write(path: Path, status: Status) -> None:
 def read(path: Path) -> Status:
     """Raises Unreachable when there is none: the agent never ran here."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Status)
+        return msgspec.json.decode(files.read_plain(path, MAX_BYTES), type=Status)
     except FileNotFoundError:
         raise Unreachable(
             "read the agent's status", f"there is no {path}: the agent has not run here", "start it: `edgeagent run`"
@@ -246,7 +249,7 @@ def read(path: Path) -> Status:
         raise Unreachable("read the agent's status", f"you may not read {path}", "ask its owner, or use sudo") from None
     except OSError as error:
         raise files.failure("read the agent's status", error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(
             "read the agent's status", f"{path} is damaged ({error})", "restart the agent; it writes a new one"
         ) from None

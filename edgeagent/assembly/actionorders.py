@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edgeagent import actions, places
+from edgeagent import actions, places, subjects
 from edgeagent.actions import Action
 from edgeagent.actionunits import Transient, limits_of, user_of
 from edgeagent.builtin.actions import load_plugins
@@ -90,6 +90,8 @@ def judged(settings: Settings, request: Request, find: Callable[[str], Action | 
     what = f"run {actions.printable(request.action)}"
     if not is_id(request.id):
         raise Refused(what, f"{actions.printable(request.id)!r} is no id of a command")
+    if request.device and not subjects.is_id(request.device):  # programs of the owner's, root's too, are told it
+        raise Refused(what, f"{actions.printable(request.device)!r} is no id of a device")
     action = find(request.action)
     if action is None or action.unit is None:
         raise Refused(what, "it is no action that runs as a unit")
@@ -108,7 +110,7 @@ def properties(judged: Judged) -> list[str]:
     seconds = limits.timeout_seconds or judged.action.timeout_seconds + MARGIN_SECONDS
     found = [
         f"User={judged.user}",
-        f"RuntimeMaxSec={seconds:g}",
+        f"RuntimeMaxSec={seconds:.15g}",
         f"TimeoutStopSec={STOP_SECONDS}",
         "KillMode=mixed",
         "UMask=0022",

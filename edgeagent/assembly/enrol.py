@@ -45,10 +45,17 @@ class EnrolOptions:
     force: bool = False
 
 
-async def enrol(own: Settings, options: EnrolOptions, say: Callable[[str], None], machine: Machine | None = None) -> Enrolment:
+async def enrol(
+    own: Settings,
+    options: EnrolOptions,
+    say: Callable[[str], None],
+    machine: Machine | None = None,
+    admitted: Callable[[Admission], None] | None = None,
+) -> Enrolment:
     """Enrol this device, as whose user we run.
 
-    own: the settings without an enrolment (:func:`edgeagent.settings.load_own`). say: told of each step.
+    own: the settings without an enrolment (:func:`edgeagent.settings.load_own`). say: told of each step. admitted: told what the hub has
+    answered, before anything of it is written; not where an earlier enrolment only had to be tidied up.
     Raises EdgeError; what was written by then does no harm, and a second try goes on with it.
     """
     own_id = _wished_id(own, options)
@@ -66,6 +73,8 @@ async def enrol(own: Settings, options: EnrolOptions, say: Callable[[str], None]
         claimant = _Claimant(own, options, own_id, proxy, place.key(), machine or Machine(), say)
         url, admission = await claimant.first_of(urls)
         claimant.check(admission)
+        if admitted:
+            admitted(admission)
         made = Enrolment(
             id=admission.id,
             hub=admission.hub,

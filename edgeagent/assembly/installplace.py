@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,13 @@ class Place:
         return max((path.name.removeprefix("edgeagent-").removesuffix(".dist-info") for path in found), default="")
 
     def check(self) -> None:
-        """Raise UsageProblem unless edgeagent is where the units look for it, and is this one."""
+        """Raise UsageProblem unless edgeagent is where the units look for it, and is this one; Refused where it is not root's."""
         if not self.path(f"{BASE}/bin/edgeagent").exists():
             sudo = "" if self.is_image else "sudo "
             how = f"`{sudo}python3 -m venv {BASE} && {sudo}{BASE}/bin/pip install edgeagent`"
             here = f"{how} in it, or install the .deb into it" if self.is_image else how
             raise UsageProblem(_WHAT, f"there is none at {self.path(BASE)}, where its units look for it", here)
+        self._check_roots()
         if self.is_image:
             if self.version != __version__:
                 why = f"it has edgeagent {self.version or 'of no version'}, and this is {__version__}"
@@ -68,3 +70,14 @@ class Place:
                 f"this edgeagent is at {sys.prefix}, and its units start the one at {BASE}",
                 f"`sudo {BASE}/bin/edgeagent install`",
             )
+
+    def _check_roots(self) -> None:
+        """Raise Refused where others than root may change what root will run."""
+        if os.geteuid() != 0:
+            return
+        for each in (BASE, f"{BASE}/bin", f"{BASE}/lib"):
+            found = self.path(each).stat()
+            if found.st_uid != 0 or found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0):
+                why = f"others than root may change {self.path(each)}, and root runs what is there"
+                remedy = f"`sudo chown -R root: {self.path(BASE)} && sudo chmod -R go-w {self.path(BASE)}`"
+                raise Refused(_WHAT, why, remedy)

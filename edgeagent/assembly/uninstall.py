@@ -15,11 +15,14 @@ from edgeagent.assembly.installplace import BASE, Place
 from edgeagent.assembly.installplan import LINKED_FROM, placed, wanted_units
 from edgeagent.assembly.installsteps import run
 from edgeagent.errors import Refused, UsageProblem
+from edgeagent.patterns.unitrequests import FOLDER
 
 __all__ = ["check", "kept", "uninstall"]
 
 WHAT = "uninstall edgeagent"
 _WANTS = "/etc/systemd/system"
+#: What commands have begun, and what was asked of the helper for them: units of nobody's folder, which would outlive the agent.
+ACTIONS = "edgeagent-action*.service"
 
 
 def check(place: Place, *, purge: bool) -> None:
@@ -52,6 +55,9 @@ def uninstall(place: Place, tell: Callable[[str], None], *, purge: bool) -> None
                 what="edgeagent's services",
             )
         tell(f"stopped  {', '.join(there)}")
+    if place.is_live and not _is_action():
+        run(("systemctl", "stop", ACTIONS), what="the end of its actions")
+        _remove_folder(Path(FOLDER), tell)
     gone = [*placed(place), place.path(natsrelease.DROP_IN), place.path(natsrelease.TARGET)]
     for path in gone:
         _remove_file(path, tell)
@@ -66,6 +72,11 @@ def uninstall(place: Place, tell: Callable[[str], None], *, purge: bool) -> None
         _remove_user(place, tell)
     if not place.path(f"{_WANTS}/multi-user.target.wants/{shipped.HUB_UNIT}").is_symlink():
         _remove_folder(place.path(BASE), tell)  # last, for it is what runs
+
+
+def _is_action() -> bool:
+    """Whether a command from afar had this very thing done: its unit has to go on to the end."""
+    return "/edgeagent-action-" in files.read_text(Path("/proc/self/cgroup"))
 
 
 def _unit_links(place: Place, name: str) -> list[Path]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import stat
 import sys
 import tempfile
 import time
@@ -15,12 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent import actions, files
+from edgeagent import actions, files, status
 from edgeagent import places as folders
+from edgeagent.assembly.actionorders import trusted_settings
 from edgeagent.builtin.actions.agent_upgrade import Upgrade
 from edgeagent.command import entry_of
 from edgeagent.errors import EdgeError, Refused, UsageProblem
-from edgeagent.settings import Settings, load_own
+from edgeagent.settings import Settings
 from edgeagent.trust.signed import peek
 from edgeagent.upgrade import authority, environment, manifest
 from edgeagent.upgrade.authority import ACTION, Order
@@ -32,14 +32,11 @@ from edgeagent.upgrade.units import Units
 
 __all__ = ["Machinery", "main", "prepared", "run"]
 
-#: No agent's status is so large.
-MAX_STATUS_BYTES = 4 << 20
-
 
 def main() -> None:
     problem: EdgeError | None = None
     try:
-        own = _settings(folders.SYSTEM_SETTINGS)
+        own = trusted_settings()
     except EdgeError as error:  # a trial goes on all the same, and nothing new is begun
         own, problem = Settings(source=folders.SYSTEM_SETTINGS), error
     try:
@@ -70,18 +67,6 @@ def run(places: Places, settings: Settings, problem: EdgeError | None = None) ->
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _settings(path: Path) -> Settings:
-    """The device's own, and root's: whoever else could write there would decide what is allowed."""
-    for each in (path, path.parent):
-        try:
-            found = each.stat()
-        except FileNotFoundError:
-            continue
-        if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise Refused("upgrade", f"others than root may write {each}", f"`sudo chown root: {each} && sudo chmod go-w {each}`")
-    return load_own(path)
 
 
 def _begun(places: Places, settings: Settings, keeper: Keeper, problem: EdgeError | None) -> Trial | None:
@@ -116,9 +101,12 @@ def _claimed(envelope: str) -> str:
 
 
 def _ordered(places: Places, envelope: bytes, trust: str) -> Order:
-    """Raises Refused unless it was signed for this device, by somebody who may, now."""
+    """Raises Refused unless it was signed for this device, by somebody who may, now, and has not ended yet: whoever has the agent may ask
+    for the last one again, when a person has gone back from it by hand."""
     ours = authority.renewed(authority.load(places), trust) if trust else authority.load(places)
     order = authority.ordered(ours, envelope, time.time())
+    if order.id == places.standing().done:
+        raise Refused("upgrade", "it was carried out already")
     authority.keep(places, msgspec.structs.replace(ours, last=order.at))
     return order
 
@@ -202,10 +190,8 @@ class _Status(msgspec.Struct, frozen=True):
 def _said(path: Path) -> _Status:
     """What the agent says; nothing, where it says nothing that can be read. The folder is its user's."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            return msgspec.json.decode(stream.read(MAX_STATUS_BYTES), type=_Status)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(files.read_plain(path, status.MAX_BYTES), type=_Status)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Status()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from edgeagent.cli.options import SettingsFile
 
 if TYPE_CHECKING:
     from edgeagent.enrolled import Enrolment
+    from edgeagent.enrolment import Admission
 
 __all__ = ["add_to"]
 
@@ -62,22 +64,31 @@ def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: s
     from edgeagent.enrolment import ClaimToken
 
     options = EnrolOptions(hub=hub, token=ClaimToken.parse(text), device_id=device_id, proxy=proxy, force=force)
+    admitted = None
     if own.is_system:
-        _stay_behind(own)
+        admitted = _stay_behind(own)
         become(AGENT_USER, own.state_folder)
-    return running.run(enrol(own, options, lambda line: typer.echo(line, err=True)))
+    return running.run(enrol(own, options, lambda line: typer.echo(line, err=True), admitted=admitted))
 
 
-def _stay_behind(own: settings.Settings) -> None:
-    """As root: have a second process go on, and take over from it whom this device follows, when it has been enrolled."""
-    from edgeagent.assembly.rootpins import take_over
+def _stay_behind(own: settings.Settings) -> Callable[[Admission], None] | None:
+    """As root: have a second process go on, and keep whom this device follows, as that one is told it by the hub and says it through the
+    pipe. The files that it leaves are the agent's user's, who may have put others there."""
+    from edgeagent.assembly import rootpins
     from edgeagent.places import is_root
 
-    if not is_root() or (child := os.fork()) == 0:
-        return
+    if not is_root():
+        return None
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        return lambda admission: rootpins.tell(writing, admission)
+    os.close(writing)
+    told = rootpins.heard(reading)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == 0:
-        take_over(own, anew=True)
+        rootpins.take_over(own, told=told)
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from edgeagent.cli import claimtoken
 from edgeagent.cli.claimtoken import DeviceId, Hidden, Proxy, Token, TokenFile
-from edgeagent.cli.harmless import json_text
+from edgeagent.cli.harmless import harmless, json_text
 from edgeagent.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def _install(
 
     def tell(what: str, state: State) -> None:
         if not as_json:
-            typer.echo(f"{state:<13}{what}")
+            typer.echo(f"{state:<13}{harmless(what)}")
 
-    made = work(place, options, tell, lambda what: typer.echo(f"{'waits':<13}{what}", err=True))
+    made = work(place, options, tell, lambda what: typer.echo(f"{'waits':<13}{harmless(what)}", err=True))
     following = _next(place, made, dry_run=dry_run)
     if as_json:
         steps = [{"what": what, "state": state} for what, state in made.steps]
@@ -117,7 +117,7 @@ def _install(
     if not made.changed:
         typer.echo("nothing to do")
     if made.linked:
-        typer.echo(f"{made.id} is linked" + (f" to hub {made.hub}" if made.hub else ""))
+        typer.echo(harmless(f"{made.id} is linked" + (f" to hub {made.hub}" if made.hub else "")))
     for line in following:
         typer.echo(f"next: {line}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from datetime import datetime, timezone
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeagent import settings
+from edgeagent import files, settings
 from edgeagent.cli import upgradelines
 from edgeagent.cli.findings import show
+from edgeagent.cli.harmless import harmless, json_text
 from edgeagent.cli.options import SettingsFile
 from edgeagent.cli.table import plain
 from edgeagent.errors import EdgeError
@@ -76,11 +78,11 @@ def status(
     found = statuses.read(path)
     running = statuses.is_running(found)
     if as_json:
-        sys.stdout.write(path.read_text())
+        print(json_text(json.loads(files.read_plain(path, statuses.MAX_BYTES)), indent=1))
     else:
         now = datetime.now(timezone.utc)
         for line in (*describe(found, running, now), *_upgrades(now)):
-            typer.echo(line)
+            typer.echo(harmless(line))
     if not running:
         raise typer.Exit(1)
 

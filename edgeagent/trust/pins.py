@@ -14,6 +14,9 @@ from edgeagent.errors import Failed
 
 __all__ = ["Pins", "load"]
 
+#: No fleet has so many signers and revoked logins.
+MAX_BYTES = 16 << 20
+
 
 class Pins(msgspec.Struct, frozen=True, kw_only=True):
     """``trust.json`` in the state folder.
@@ -35,10 +38,10 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(path: Path) -> Pins:
     """The pins in ``path``; none at all when there is no such file. Raises Failed when it is damaged, EdgeError when it can't be read."""
-    data = files.read_if_there(path)
+    data = files.read_if_there(path, MAX_BYTES)
     if data is None:
         return Pins()
     try:
         return msgspec.json.decode(data, type=Pins)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(f"read {path}", str(error), "enrol the device again: `edgeagent enroll --force`") from None

@@ -135,7 +135,7 @@ class Keeper:
 
     def _finished(self, trial: Trial) -> Ended:
         end = Ended(id=trial.id, version=trial.version, state="succeeded")
-        self._places.keep(Standing(before=trial.was, kept=trial.before, last=end))
+        self._places.keep(Standing(before=trial.was, kept=trial.before, last=end, done=trial.id))
         self._places.point(self._places.proven, trial.to)
         self.tidy()
         self._places.forget_trial()
@@ -155,7 +155,8 @@ class Keeper:
         failure = Failure(version=trial.version, why=why, at=rfc3339(datetime.now(timezone.utc)))
         standing = self._places.standing()
         failed = failure if end.state == "failed" else standing.failed
-        self._places.keep(msgspec.structs.replace(standing, failed=failed, last=end))
+        done = trial.id if self._places.trial() else standing.done  # what nobody signed was never begun
+        self._places.keep(msgspec.structs.replace(standing, failed=failed, last=end, done=done))
         self.tidy()
         self._places.forget_trial()
         return end

@@ -73,13 +73,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """``upgrade.json``: what has become of upgrades. before: the version before the present one, and where it is; empty: none.
 
-    failed: None once a later one succeeded.
+    failed: None once a later one succeeded. done: the id of the last command that was begun and has ended, whatever was asked for since.
     """
 
     before: str = ""
     kept: str = ""
     failed: Failure | None = None
     last: Ended | None = None
+    done: str = ""
 
 
 T = TypeVar("T", Trial, Standing)

@@ -59,12 +59,19 @@ class Spool:
         try:
             data = self._content(REQUEST_FILE, MAX_REQUEST_BYTES)
         finally:
-            with contextlib.suppress(OSError):
-                os.unlink(REQUEST_FILE, dir_fd=self._folder)
+            self._put_away(REQUEST_FILE)
         try:
             return msgspec.json.decode(data, type=Request)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Failed(WHAT, f"what the agent asks for is damaged ({error})") from None
+
+    def _put_away(self, name: str) -> None:
+        """What stays there has root begin again without end."""
+        with contextlib.suppress(OSError):
+            try:
+                os.unlink(name, dir_fd=self._folder)
+            except IsADirectoryError:
+                os.rename(name, f".{name}", src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def manifest(self, sha256: str) -> bytes:
         """Raises Refused when it is not what was signed."""
@@ -102,7 +109,8 @@ class Spool:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
         except OSError as error:
             raise files.failure(f"read {self._path / name}", error) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise Refused(WHAT, f"{name} is no file")
         with os.fdopen(descriptor, "rb") as source:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Refused(WHAT, f"{name} is no file")
             yield source

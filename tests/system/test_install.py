@@ -100,6 +100,21 @@ def test_a_second_time_there_is_nothing_to_do(site: Site) -> None:
     assert "nothing to do" in site.typed("sudo edgeagent install").stdout
 
 
+#: What whoever has the agent can leave for the next enrolment: one that was broken off when all was there, with pins of its own.
+PLANTED = "umask 077 && grep -o '^SU[A-Z0-9]*' device.creds > enrolment.nk && sed -i 's/\"A[A-Z0-9]*\"/\"AMALLORY\"/' trust.json"
+
+
+def test_an_enrolment_that_was_planted_gives_root_nobody_to_follow(site: Site) -> None:
+    pins, signers = (site.debian.root / path for path in ("var/lib/edgeagent/trust.json", "opt/edgeagent/signers.json"))
+    before = pins.read_bytes(), signers.read_bytes()
+    (site.debian.root / "srv/planted").write_text(f"cd /var/lib/edgeagent && {PLANTED}\n")
+    site.debian.run("runuser -u edgeagent -- sh /srv/planted")
+    said = site.typed(f"echo {site.token()} | sudo edgeagent enroll --hub {site.address} --token-file -")
+    assert "enrolled as oven-7" in said.stdout and b"AMALLORY" in pins.read_bytes()
+    assert signers.read_bytes() == before[1]
+    pins.write_bytes(before[0])
+
+
 def test_the_leaf_outlives_its_agent_and_both_come_back_after_a_boot(site: Site) -> None:
     before = site.typed("systemctl show --property=MainPID --value edgeagent-leaf").stdout
     site.typed("sudo systemctl restart edgeagent")
@@ -160,7 +175,12 @@ def test_whoever_takes_a_service_over_gets_nothing_of_the_machine(site: Site, un
     assert "tried all" in said and "GOT" not in said, said
 
 
+#: What a command has begun, which is no part of the agent's own unit.
+BEGUN = "sudo systemd-run --quiet --property=User=edgeagent --unit=edgeagent-action-01J0000000000000000000000Z sleep 600"
+
+
 def test_uninstall_keeps_the_device_and_says_where(site: Site) -> None:
+    site.typed(BEGUN)
     site.typed("sudo cp -al /opt/edgeagent /srv/environment")
     asked = site.typed("sudo edgeagent uninstall --purge", check=False)
     assert asked.returncode == 2 and "--yes" in asked.stderr
@@ -207,7 +227,9 @@ def test_a_hub_runs_as_a_locked_down_service(site: Site) -> None:
 
 
 def test_apt_remove_keeps_the_device_and_purge_does_not(site: Site) -> None:
+    site.typed(BEGUN)
     site.typed("sudo apt-get remove -qy edgeagent")
+    assert site.typed("pgrep -u edgeagent", check=False).stdout == ""
     assert left_in(site.debian.root) == [] and (site.debian.root / "var/lib/edgeagent/device.creds").exists()
     site.typed("sudo apt-get purge -qy edgeagent")
     assert not (site.debian.root / "var/lib/edgeagent").exists() and not (site.debian.root / "etc/edgeagent").exists()

@@ -30,6 +30,7 @@ from edgeagent.patterns import unitrequests as wire
 from edgeagent.patterns.unitactions import UnitActions
 from edgeagent.patterns.unitrequests import Request
 from edgeagent.settings import Settings, parse
+from edgeagent.upgradesettings import UpgradeSettings
 
 assert builtin_actions.__path__  # has them registered
 assert actionunit.main and actionhelper.main
@@ -112,6 +113,8 @@ REFUSED = {
     "no-unit": Request("start", ID, "ping"),
     "unknown": Request("start", ID, "no.such"),
     "arguments": Request("start", ID, "reboot", {"now": True}),
+    "no-device": Request("start", ID, "exec", {"argv": ["id"]}, "$(reboot)"),
+    "a-path-as-device": Request("start", ID, "exec", {"argv": ["id"]}, "../../etc"),
     "a-plugin-that-is-not-there": Request("start", ID, "plugin.backup"),
 }
 
@@ -120,6 +123,12 @@ REFUSED = {
 def test_what_is_refused(request_: Request) -> None:
     with pytest.raises(Refused):
         judged(settings(), request_, actions.find)
+
+
+def test_a_program_may_take_a_year() -> None:
+    assert "RuntimeMaxSec=31536000" in order(
+        "exec", TEXT.replace("timeout_seconds = 90", "timeout_seconds = 31536000"), argv=["id"]
+    )
 
 
 def test_what_a_unit_is_told_is_what_was_judged() -> None:
@@ -146,8 +155,9 @@ def test_agent_toml_is_roots_or_does_not_count(tmp_path: Path, monkeypatch: pyte
     tmp_path.chmod(0o755)
     file = tmp_path / "agent.toml"
     assert trusted_settings(file) == Settings(source=file)
-    file.write_text(TEXT)
+    file.write_text(f"{TEXT}[upgrade]\ntrial_seconds = 5\n")
     assert trusted_settings(file).exec.user == "pi"
+    assert trusted_settings(file).upgrade == UpgradeSettings(trial_seconds=5), "upgrades trust it as actions do"
     for spoil in (lambda: file.chmod(0o666), lambda: os.chown(file, 1, 0), lambda: tmp_path.chmod(0o775)):
         spoil()
         with pytest.raises(Refused):

@@ -210,6 +210,27 @@ def test_the_status_of_an_agent_that_is_not_running(tmp_path: Path) -> None:
     assert code == 1 and json.loads(said)["id"] == "pi-01"
 
 
+def test_what_the_agents_user_leaves_as_its_status_does_nothing_to_who_looks(tmp_path: Path) -> None:
+    settings, file = tmp_path / "agent.toml", tmp_path / "status.json"
+    settings.write_text("[paths]\nstate = '.'\nruntime = '.'\n")
+    leaf, now = LeafStatus(mode="managed", state="stopped"), rfc3339(status_time())
+    moving = "pi\x1b[2J\x9b2J\u202e"
+    written = Status(id=moving, version="1", pid=0, started=now, written=now, leaf=leaf, link=LinkStatus(up=False, hub=moving))
+    status.write(file, written)
+    for words in ((), ("--json",)):
+        code, said = run("status", "-s", str(settings), *words)
+        assert code == 1 and not {"\x1b", "\x9b", "\u202e"} & set(said), words
+    file.rename(tmp_path / "other")
+    file.symlink_to(tmp_path / "other")
+    assert "it is a link, or no file" in run("status", "-s", str(settings))[1]
+    file.unlink()
+    os.mkfifo(file)
+    assert "it is a link, or no file" in run("status", "-s", str(settings))[1]
+    file.unlink()
+    file.write_bytes(b" " * (status.MAX_BYTES + 1))
+    assert "more than" in run("status", "-s", str(settings))[1]
+
+
 def status_time() -> datetime:
     return datetime.now(timezone.utc)
 

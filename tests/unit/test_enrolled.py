@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent import enrolled, places, settings
+from edgeagent import enrolled, files, places, settings
 from edgeagent.enrolled import Enrolment
 from edgeagent.errors import Failed, Refused, SettingsProblem
 
@@ -56,10 +56,10 @@ def test_what_a_later_version_adds_is_ignored(folder: Path) -> None:
 def test_who_may_not_look_has_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root reads everything, so the kernel's answer is given here."""
 
-    def refused(path: Path) -> bytes:
+    def refused(path: Path, most: int) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(files, "read_plain", refused)
     assert enrolled.read_if_allowed(folder) is None
     with pytest.raises(Refused):
         enrolled.read(folder)

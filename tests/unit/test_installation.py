@@ -147,6 +147,20 @@ def test_an_image_with_another_edgeagent_or_an_identity_is_told(image: Place) ->
         made(image, dry_run=True)
 
 
+@as_root
+def test_what_others_may_change_root_does_not_run(image: Place) -> None:
+    made(image, dry_run=True)
+    for path, spoil in (
+        ("opt/edgeagent", lambda path: os.chown(path, 1000, 0)),
+        ("opt/edgeagent/bin", lambda path: path.chmod(0o757)),
+        ("opt/edgeagent/lib", lambda path: (os.chown(path, 0, 1000), path.chmod(0o775))),
+    ):
+        spoil(image.root / path)
+        with pytest.raises(Refused, match=f"others than root may change .*{path}, "):
+            made(image, dry_run=True)
+        os.chown(image.root / path, 0, 0), (image.root / path).chmod(0o755)
+
+
 def test_an_image_is_nobodys_device(image: Place) -> None:
     with pytest.raises(UsageProblem, match="enrolled on itself"):
         made(image, hub="hub.example", token="x", dry_run=True)

@@ -68,7 +68,9 @@ def test_state_and_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_hubs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 0)
-    assert places.hub_folder() == Path("/var/lib/edgeagent/hub")
+    assert not places.hub_folder().is_relative_to(places.SYSTEM_STATE), "the agent's user could put another in its place"
+    unit = (Path(__file__).parents[2] / "systemd/edgeagent-hub.service").read_text()
+    assert f"--dir {places.hub_folder()}\n" in unit
     as_user(monkeypatch, 1000)
     assert places.hub_folder() == Path(os.environ["XDG_STATE_HOME"]) / "edgeagent" / "hub"
     monkeypatch.setenv("EDGEAGENT_HUB_DIR", "/srv/hub")

@@ -181,6 +181,10 @@ def test_a_request_is_taken_once_and_bounded(spool: Path) -> None:
             with pytest.raises(EdgeError):
                 opened.request()
             assert not held.exists(), "it would be asked for without end"
+        (held / "x").mkdir(parents=True)
+        with pytest.raises(Refused, match="is no file"):
+            opened.request()
+        assert not held.exists()
 
 
 def test_a_manifest_is_the_one_that_was_signed(spool: Path) -> None:

@@ -19,6 +19,7 @@ from edgeagent.cli.upgradelines import lines
 from edgeagent.command import Entry, new_id
 from edgeagent.commandsettings import CommandSettings
 from edgeagent.enrolled import Enrolment, write
+from edgeagent.enrolment import Admission
 from edgeagent.errors import EdgeError, Refused
 from edgeagent.schema import PathSettings
 from edgeagent.settings import Settings
@@ -32,7 +33,6 @@ from edgeagent.upgrade import authority
 from edgeagent.upgrade.gather import Gathered
 from edgeagent.upgrade.manifest import Manifest, Wheel, encode
 from edgeagent.upgrade.places import Failure, Places, Request, Standing, Trial, own_platform
-from edgeagent.upgradesettings import UpgradeSettings
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is root")
 ROLE, USER = KeyPair.generate("account"), KeyPair.generate("user")
@@ -68,17 +68,31 @@ class Root:
         )
         body = msgspec.json.encode(entry)
         signed = sign(Credentials(token, USER.seed), kind="command", scope=FLEET_ALL, number=1, at=now, body=body)
-        self.gathered.ask(Request(signed=signed.decode()))
+        self.signed = signed.decode()
+        last = self.judged(self.signed, problem)
+        assert last["id"] == entry.id and not self.gathered.is_asked
+        return last
+
+    def judged(self, signed: str, problem: EdgeError | None = None) -> dict[str, Any]:
+        """What root says of that envelope."""
+        self.gathered.ask(Request(signed=signed))
         upgrader.run(self.places, self.settings, problem)
-        last = self.places.standing().last
-        assert last is not None and last.id == entry.id and not self.gathered.is_asked
-        return msgspec.to_builtins(last)  # type: ignore[no-any-return]
+        return msgspec.to_builtins(self.places.standing().last)  # type: ignore[no-any-return]
 
 
 def test_what_is_there_already_needs_no_trial(tmp_path: Path) -> None:
     root = Root(tmp_path, "agent.upgrade")
     assert root.asked("1.0")["state"] == "succeeded" and str(root.places.current.readlink()) == "."
     assert authority.load(root.places).last >= time.time() - 30, "an older command is not followed any more"
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"], ids=["that succeeded", "that failed"])
+def test_a_command_that_has_ended_is_not_played_again(tmp_path: Path, version: str) -> None:
+    root = Root(tmp_path, "agent.upgrade")
+    assert root.asked(version)["state"] != "refused"
+    for _ in range(2):
+        assert root.judged("rubbish")["state"] != "succeeded"
+        assert "carried out already" in root.judged(root.signed)["why"], "whatever was asked for since"
 
 
 def test_root_reads_for_itself_what_the_device_allows(tmp_path: Path) -> None:
@@ -108,16 +122,6 @@ def test_without_a_request_there_is_nothing_to_do(tmp_path: Path) -> None:
     root.places.keep(Trial(id="x", version="2.0"))
     upgrader.run(root.places, root.settings)
     assert root.places.trial() is None and root.places.standing() == Standing(), "the agent asks again"
-
-
-@needs_root
-def test_settings_that_others_may_write_are_not_followed(tmp_path: Path) -> None:
-    file = tmp_path / "agent.toml"
-    file.write_text("[upgrade]\ntrial_seconds = 5\n")
-    assert upgrader._settings(file).upgrade == UpgradeSettings(trial_seconds=5)
-    file.chmod(0o666)
-    with pytest.raises(Refused, match="others than root may write"):
-        upgrader._settings(file)
 
 
 def test_the_agent_is_linked_when_this_very_process_says_so(tmp_path: Path) -> None:
@@ -151,7 +155,23 @@ def test_root_takes_the_pins_of_an_enrolment_when_a_person_makes_one(tmp_path: P
     assert rootpins.take_over(root.settings, root.places) and not rootpins.lacks(root.settings, root.places)
     assert (authority.load(root.places).id, authority.load(root.places).pins) == ("pi-9", pins)
     assert not rootpins.take_over(root.settings, root.places), "later the file may be anybody's"
-    assert rootpins.take_over(root.settings, root.places, anew=True)
+
+
+@needs_root
+def test_at_an_enrolment_the_hubs_answer_counts_and_not_what_the_agents_user_put_there(tmp_path: Path) -> None:
+    """An enrolment that looks completed is nothing to ask the hub for: whoever has the folder can make one, with pins of their own."""
+    root = Root(tmp_path)
+    before, ours = authority.load(root.places), KeyPair.generate("account").public
+    write(root.state, Enrolment(id="pi-9", hub="berlin", urls=["tls://hub"]))
+    (root.state / "trust.json").write_bytes(msgspec.json.encode(Pins(signers={KeyPair.generate("account").public: "admin"})))
+    reading, writing = os.pipe()
+    os.close(writing)
+    told = rootpins.heard(reading)
+    assert not rootpins.take_over(root.settings, root.places, told=told) and authority.load(root.places) == before
+    reading, writing = os.pipe()
+    rootpins.tell(writing, Admission(id="pi-1", jwt="", renewal="", hub="berlin", signers={ours: "admin"}))
+    assert rootpins.take_over(root.settings, root.places, told=rootpins.heard(reading))
+    assert authority.load(root.places).pins == Pins(signers={ours: "admin"})
 
 
 def test_status_names_what_did_not_stay() -> None:
