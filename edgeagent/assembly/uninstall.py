@@ -15,6 +15,7 @@ from edgeagent.assembly.installplace import BASE, Place
 from edgeagent.assembly.installplan import LINKED_FROM, placed, wanted_units
 from edgeagent.assembly.installsteps import run
 from edgeagent.errors import Refused, UsageProblem
+from edgeagent.patterns.unitrequests import SOCKET
 
 __all__ = ["check", "kept", "uninstall"]
 
@@ -57,6 +58,8 @@ def uninstall(place: Place, tell: Callable[[str], None], *, purge: bool) -> None
         _remove_file(path, tell)
     if place.is_live:
         run(("systemctl", "daemon-reload"), what="systemd's units")
+        _remove_file(Path(SOCKET), tell)  # systemd leaves it
+        _remove_folder(places.runtime_folder(True), tell)
     link = place.path(LINKED_FROM)
     if link.is_symlink() and str(link.readlink()).startswith(f"{BASE}/"):
         _remove_file(link, tell)
