@@ -243,7 +243,9 @@ def read(path: Path) -> Status:
         return msgspec.json.decode(files.read_plain(path, MAX_BYTES), type=Status)
     except FileNotFoundError:
         raise Unreachable(
-            "read the agent's status", f"there is no {path}: the agent has not run here", "start it: `edgeagent run`"
+            "read the agent's status",
+            f"there is no {path}: the agent has not run here",
+            "start it: `edgeagent run`, or `sudo systemctl start edgeagent` where it is a service",
         ) from None
     except PermissionError:
         raise Unreachable("read the agent's status", f"you may not read {path}", "ask its owner, or use sudo") from None

@@ -30,6 +30,10 @@ __all__ = ["Finding", "check"]
 
 def check(settings: Settings) -> list[Finding]:
     """Every finding, good and bad. The settings themselves were read already: what is wrong in them was raised by then."""
+    if is_there(settings.state_folder) and not os.access(settings.state_folder, os.R_OK | os.X_OK):
+        # Who this device is, and whose, is in there: what is known without would be wrong.
+        hidden = Finding("unknown", f"only root and the agent may look into {settings.state_folder}", "`sudo edgeagent check`")
+        return [*(Finding("good", text) for text in _settings(settings)), hidden]
     looks: list[Callable[[Settings], Iterator[str]]] = [_settings, _identity, _server, _leaf, _folders, _credentials, _link]
     findings = []
     for look in looks:

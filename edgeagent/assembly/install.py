@@ -15,6 +15,7 @@ from edgeagent.assembly.installplace import Place
 from edgeagent.assembly.installplan import STARTED_BY, Planned, plan, unit_folder, wanted_units
 from edgeagent.assembly.installsteps import Step
 from edgeagent.assembly.natsrelease import NatsRelease
+from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.identity import INSTANCE_FILE
 from edgeagent.places import SYSTEM_SETTINGS
@@ -94,6 +95,8 @@ def carry_out(planned: Iterable[Planned], tell: Tell, *, dry_run: bool) -> list[
 
 def _check(place: Place, options: InstallOptions) -> None:
     place.check()
+    if options.token:
+        ClaimToken.parse(options.token)  # before anything is changed
     if options.token and not place.is_live:
         raise UsageProblem(
             WHAT,

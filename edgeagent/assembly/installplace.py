@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent import __version__, files
+from edgeagent.cel.semver import precedence_key
 from edgeagent.errors import Refused, UsageProblem
 
 __all__ = ["BASE", "ENVIRONMENT", "Place"]
@@ -70,6 +71,9 @@ class Place:
                 f"this edgeagent is at {sys.prefix}, and its units start the one at {BASE}",
                 f"`sudo {BASE}/bin/edgeagent install`",
             )
+        elif _is_newer(self.version):  # its units are not ours
+            why = f"this is {__version__}, an upgrade from afar, and {BASE} itself has {self.version} since"
+            raise UsageProblem(_WHAT, why, f"`sudo {BASE}/bin/edgeagent install`")
 
     def _check_roots(self) -> None:
         """Raise Refused where others than root may change what root will run."""
@@ -81,3 +85,11 @@ class Place:
                 why = f"others than root may change {self.path(each)}, and root runs what is there"
                 remedy = f"`sudo chown -R root: {self.path(BASE)} && sudo chmod -R go-w {self.path(BASE)}`"
                 raise Refused(_WHAT, why, remedy)
+
+
+def _is_newer(version: str) -> bool:
+    """Than we are."""
+    try:
+        return precedence_key(version) > precedence_key(__version__)
+    except ValueError:
+        return False

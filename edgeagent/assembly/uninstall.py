@@ -15,7 +15,7 @@ from edgeagent.assembly.installplace import BASE, Place
 from edgeagent.assembly.installplan import LINKED_FROM, placed, wanted_units
 from edgeagent.assembly.installsteps import run
 from edgeagent.errors import Refused, UsageProblem
-from edgeagent.patterns.unitrequests import FOLDER
+from edgeagent.patterns.unitrequests import FOLDER, SOCKET
 
 __all__ = ["check", "kept", "uninstall"]
 
@@ -63,6 +63,8 @@ def uninstall(place: Place, tell: Callable[[str], None], *, purge: bool) -> None
         _remove_file(path, tell)
     if place.is_live:
         run(("systemctl", "daemon-reload"), what="systemd's units")
+        _remove_file(Path(SOCKET), tell)  # systemd leaves it
+        _remove_folder(places.runtime_folder(True), tell)
     link = place.path(LINKED_FROM)
     if link.is_symlink() and str(link.readlink()).startswith(f"{BASE}/"):
         _remove_file(link, tell)

@@ -37,7 +37,13 @@ def upgrade(
     everybody: Everybody = False,
     wheels: Annotated[
         Path | None,
-        typer.Option("--wheels", help="Take the wheels from this folder, and not from where pip takes packages.", metavar="DIR"),
+        typer.Option(
+            "--wheels",
+            help="Take the wheels from this folder, and not from where pip takes packages.",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
     newest: Annotated[
         bool, typer.Option("--newest", help="Also bring the newest of what edgeagent needs, and not what the devices have.")

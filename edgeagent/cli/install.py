@@ -132,7 +132,7 @@ def _next(place: Place, made: Installed, *, dry_run: bool) -> list[str]:
         return ["at its first boot: `edgeagent install --hub HOST --token-file FILE` (docs/install.md)"]
     if not place.is_live:
         return ["once systemd runs: `sudo edgeagent install --hub HOST --token-file FILE`"]
-    return ["`sudo edgeagent install --hub HOST --token T`, with the token of `edgeagent token create` where the hub is"]
+    return ["`sudo edgeagent install --hub HOST --token-file -`, paste what `edgeagent token create` printed at the hub, Ctrl-D"]
 
 
 def uninstall(

@@ -83,7 +83,8 @@ def create(
     typer.echo(
         f"The token {made.id} lets in {lets} and is good for {good}. On the device, with the token on standard input:", err=True
     )
-    typer.echo(f"  sudo edgeagent enroll --hub {host} --token-file -", err=True)
+    typer.echo(f"  sudo edgeagent install --hub {host} --token-file -", err=True)
+    typer.echo("or `edgeagent enroll` in the place of `sudo edgeagent install`, where it is to be no service.", err=True)
     typer.echo(f"`edgeagent token revoke {made.id}` ends it before its time.", err=True)
     _warn(made)
 

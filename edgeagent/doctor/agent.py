@@ -30,7 +30,7 @@ RESTARTED = Case(
     "`journalctl -u edgeagent | grep -i -e watchdog -e main.process` shows when and why",
     "Systemd starts it anew when it ended, or when it did not answer the watchdog for a minute.",
 )
-DISABLED = Case("warn", "it does not start when the machine does", "`sudo systemctl enable edgeagent edgeagent-leaf`")
+DISABLED = Case("warn", "it does not start when the machine does", "`sudo edgeagent install`")
 STALE = Case(
     "warn",
     "edgeagent {running} runs, and {version} is installed",

@@ -24,7 +24,7 @@ DEFAULTS = Case("good", "this is {id}, all defaults ({path} is not there)")
 NOT_INSTALLED = Case(
     "wrong",
     "edgeagent is not installed on this machine: there is neither {path} nor {state}",
-    "`sudo edgeagent install --hub HOST --token TOKEN` makes it a device; on the hub's machine it is `edgeagent hub doctor`",
+    "`sudo edgeagent install --hub HOST --token-file FILE` makes it a device; on the hub's machine it is `edgeagent hub doctor`",
 )
 BROKEN = Case(
     "wrong",

@@ -33,7 +33,7 @@ HUB_GOOD = Case("good", "{urls}")
 HUB_NONE = Case(
     "warn",
     "none is set: this device stays on its own",
-    "`sudo edgeagent enroll` lets it into a hub's fleet, with a token of whoever runs the hub",
+    "`sudo edgeagent install --hub HOST --token-file FILE` lets it into a hub's fleet, with a token of whoever runs the hub",
 )
 HUB_SILENT = Case(
     "wrong",

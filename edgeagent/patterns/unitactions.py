@@ -170,7 +170,7 @@ def _asked(address: Path, request: Request, content: int | None) -> tuple[Answer
             line, descriptor = wire.receive(connection, ANSWER_SECONDS)
     except (OSError, ValueError) as error:
         remedy = "`systemctl status edgeagent-actions.socket` and `journalctl -u 'edgeagent-actions@*'` show more"
-        raise Unreachable(what, f"its helper does not answer ({error})", remedy) from None
+        raise Unreachable(what, f"its helper does not answer ({getattr(error, 'strerror', None) or error})", remedy) from None
     try:
         return msgspec.json.decode(line, type=Answer), descriptor
     except msgspec.DecodeError as error:

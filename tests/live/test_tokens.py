@@ -68,7 +68,7 @@ async def test_a_token_is_all_that_is_on_standard_output(place: ProvisioningHub,
     said = await typed("token", "create", "--groups", "berlin, shops", "-l", "site=berlin", "--uses", "2", "--note", "demo")
     assert said.code == 0 and said.out.count("\n") == 1
     token = ClaimToken.parse(said.out)
-    assert "sudo edgeagent enroll --hub 127.0.0.1 --token-file -" in said.err and token.jwt not in said.err
+    assert "sudo edgeagent install --hub 127.0.0.1 --token-file -" in said.err and token.jwt not in said.err
     (row,) = [row for row in json.loads((await typed("token", "ls", "--json")).out) if row["note"] == "demo"]
     assert (row["groups"], row["used"], row["left"], row["state"], row["created_by"], row["for"]) == (
         ["berlin", "shops"],

@@ -79,6 +79,8 @@ def test_from_a_virtual_environment_to_fleet_ls(site: Site) -> None:
     assert "would change" in tried.stdout and not (site.debian.root / "etc/edgeagent").exists()
     refused = site.typed("edgeagent install", check=False)
     assert refused.returncode == 1 and "sudo" in refused.stderr
+    bad = site.typed("sudo edgeagent install --hub 127.0.0.1 --token nonsense", check=False)
+    assert bad.returncode == 2 and not bad.stdout and not (site.debian.root / "etc/edgeagent").exists()
     assert "next: `sudo edgeagent install --hub" in site.typed("sudo edgeagent install").stdout
     assert site.typed("systemctl is-active edgeagent", check=False).stdout == "inactive\n", "it is nobody's device yet"
     site.take_port()
@@ -134,6 +136,7 @@ async def test_the_agent_sees_what_its_locked_down_leaf_has_open(site: Site) -> 
 
 def test_a_link_that_does_not_come_is_said_with_its_remedy(site: Site) -> None:
     site.typed("sudo systemctl stop edgeagent edgeagent-leaf && sudo systemctl mask --runtime --now edgeagent-leaf")
+    assert "is not running; this is what it knew" in site.typed("edgeagent status", check=False).stdout
     said = site.typed("sudo edgeagent install --wait 2", check=False)
     assert said.returncode == 1 and "Traceback" not in said.stderr
     assert "cannot " in said.stderr and "edgeagent-leaf" in said.stderr
@@ -187,7 +190,7 @@ def test_uninstall_keeps_the_device_and_says_where(site: Site) -> None:
     said = site.typed("sudo edgeagent uninstall").stdout
     assert "kept     /etc/edgeagent and /var/lib/edgeagent" in said
     assert (site.debian.root / "var/lib/edgeagent/device.creds").exists()
-    assert left_in(site.debian.root) == []
+    assert left_in(site.debian.root) == [] and "edgeagent" not in site.typed("ls /run").stdout
     assert "edgeagent" not in site.typed("systemctl list-units --plain --no-legend 'edgeagent*'").stdout
 
 

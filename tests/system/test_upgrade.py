@@ -6,18 +6,29 @@ The tests go on from each other, for a machine takes long to install.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
+from nats.js.errors import Error as JetStreamError
 
+from edgeagent.assembly.hubservices import sign_in
+from edgeagent.errors import EdgeError
+from edgeagent.hub.keyring import Keyring
+from edgeagent.link import Client, connect
+from edgeagent.localsubjects import local_metric
 from edgeagent.natsserver import ports
-from tests.support.debian import Debian, wheels
+from tests.support.debian import Debian, python, wheels
 from tests.support.fleet import Said, cli
+from tests.support.forwarding import numbers
 from tests.support.hub import Hub, new_hub, started
+from tests.support.metricchaos import Line, problems
 from tests.support.releases import released
 from tests.support.servers import kill_leftovers, until
 
@@ -28,6 +39,8 @@ mode = "external"
 port = {port}
 [agent]
 heartbeat_seconds = 2
+[forward]
+seconds = 1
 [commands]
 allow = ["ping", "agent.upgrade"]
 [upgrade]
@@ -98,7 +111,50 @@ def device(debian: Debian, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -
     return Device(debian, hub, tmp_path_factory.mktemp("releases"))
 
 
-def test_a_release_that_proves_itself_stays_and_the_leaf_never_stops(device: Device) -> None:
+class Program:
+    """Numbers the samples that it has the leaf of ``device`` store, in a thread of its own, whatever becomes of leaf and agent."""
+
+    def __init__(self, device: Device) -> None:
+        self.line, self._url, self._over = Line(), f"nats://127.0.0.1:{device.port}", threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="program")
+        self._thread.start()
+
+    async def _run(self) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(EdgeError, OSError, nats.errors.Error, asyncio.TimeoutError):
+                client = await connect(self._url, what="measure", name="program", inbox_prefix="_INBOX.n", reconnect=False)
+                try:
+                    await self._store(client)
+                finally:
+                    await client.close()
+            await asyncio.sleep(0.2)
+
+    async def _store(self, client: Client) -> None:
+        """What was not acknowledged the leaf may have or not, so the next has another number."""
+        js = client.jetstream(timeout=2)
+        while not (self._over.is_set() or client.is_closed):
+            number, self.line.published = self.line.published, self.line.published + 1
+            with contextlib.suppress(JetStreamError, nats.errors.TimeoutError, asyncio.TimeoutError):
+                await js.publish(local_metric("n"), str(number).encode())
+                self.line.acknowledged.add(number)
+            await asyncio.sleep(0.05)
+
+    def end(self) -> Line:
+        self._over.set()
+        self._thread.join()
+        return self.line
+
+
+@pytest.fixture(scope="module", autouse=True)
+def program(device: Device) -> Iterator[Program]:
+    """It runs through all of these tests; the last one counts."""
+    program = Program(device)
+    yield program
+    program.end()
+
+
+def test_a_release_that_proves_itself_stays_and_the_leaf_never_stops(device: Device, program: Program) -> None:
+    stored = len(program.line.acknowledged)
     leaf, agent = device.shown("edgeagent-leaf"), device.shown("edgeagent")
     found, said = device.upgraded(device.release("0.2.0"))
     assert found["state"] == "succeeded", (found, device.debian.journal("edgeagent-upgrade"))
@@ -107,6 +163,7 @@ def test_a_release_that_proves_itself_stays_and_the_leaf_never_stops(device: Dev
         "upgrade": {"before": "0.1.0"},
     }
     assert device.shown("edgeagent-leaf") == leaf and device.shown("edgeagent") != agent
+    assert len(program.line.acknowledged) > stored
     (size,) = re.findall(r"answer now, each fetches ([\d.]+) MB", said.err)
     assert float(size) < 2, "its own wheel is all that differs"
     assert list((device.debian.root / "var/lib/edgeagent/upgrade").iterdir()) == []
@@ -202,3 +259,25 @@ def test_a_trial_goes_on_after_a_power_cut(device: Device) -> None:
     assert device.current() == "releases/0.4.0" and not trial.exists() and device.facts()["upgrade"] == {"before": "0.2.0"}
     kept = sorted(each.name for each in (device.debian.root / "opt/edgeagent/releases").iterdir())
     assert kept == ["0.2.0", "0.4.0"], "the present one and the one before"
+
+
+def test_an_installation_that_is_newer_than_what_came_from_afar_is_not_put_in_order_by_it(device: Device) -> None:
+    newer = device.debian.root / "opt/edgeagent/lib" / f"python{python()}/site-packages/edgeagent-9.9.9.dist-info"
+    newer.mkdir()
+    said = device.debian.run("/opt/edgeagent/current/bin/edgeagent install --dry-run", check=False)
+    newer.rmdir()
+    assert said.returncode == 2 and "`sudo /opt/edgeagent/bin/edgeagent install`" in said.stderr, said
+
+
+async def test_what_was_stored_through_all_of_that_is_at_the_hub_once(device: Device, program: Program, hub: Hub) -> None:
+    line = program.end()
+    client = await sign_in(hub.place, Keyring.load(hub.place.path), "hub")
+    try:
+
+        async def all_there() -> bool:
+            return line.acknowledged <= set(await numbers(client, "pi-1"))
+
+        await until(all_there, "the hub has what the leaf acknowledged")
+        assert problems(line, await numbers(client, "pi-1")) == []
+    finally:
+        await client.close()

@@ -114,6 +114,15 @@ def test_a_folder_that_this_user_may_not_write_in(tmp_path: Path, keyring: Owner
     assert finding.remedy.startswith(f"run as the owner of {tmp_path}")
 
 
+def test_who_may_not_look_into_the_state_folder_is_told_nothing_that_is_in_it(
+    tmp_path: Path, keyring: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(tmp_path, keyring, "pi-01")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "state")
+    *_, hidden = found = write(tmp_path, BASE)
+    assert (len(found), hidden.level, hidden.remedy) == (2, "unknown", "`sudo edgeagent check`")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
