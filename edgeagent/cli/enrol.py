@@ -11,6 +11,7 @@ import typer
 from edgeagent import settings
 from edgeagent.cli import claimtoken, running
 from edgeagent.cli.claimtoken import DeviceId, Hidden, Proxy, Token, TokenFile
+from edgeagent.cli.harmless import harmless
 from edgeagent.cli.options import SettingsFile
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def enroll(
     if proxy_follows:
         text, _, proxy = text.partition("\n")
     found = _enrol(own, hub, text, device_id, proxy, force=force)
-    typer.echo(f"enrolled as {found.id} with hub {found.hub} over {found.urls[0]}")
+    typer.echo(harmless(f"enrolled as {found.id} with hub {found.hub} over {found.urls[0]}"))
     for line in _next(own, found):
-        typer.echo(line)
+        typer.echo(harmless(line))
 
 
 def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: str, *, force: bool) -> Enrolment:
@@ -68,7 +69,7 @@ def _enrol(own: settings.Settings, hub: str, text: str, device_id: str, proxy: s
     if own.is_system:
         admitted = _stay_behind(own)
         become(AGENT_USER, own.state_folder)
-    return running.run(enrol(own, options, lambda line: typer.echo(line, err=True), admitted=admitted))
+    return running.run(enrol(own, options, lambda line: typer.echo(harmless(line), err=True), admitted=admitted))
 
 
 def _stay_behind(own: settings.Settings) -> Callable[[Admission], None] | None:

@@ -238,6 +238,12 @@ async def test_a_hub_that_answers_for_another_is_refused(hub: TrustHub, device: 
     assert left(device) == ["enrolment.nk"]
 
 
+async def test_what_a_hub_calls_itself_moves_no_cursor(hub: TrustHub, device: NewDevice) -> None:
+    hub.alters = lambda admission: msgspec.structs.replace(admission, hub="berlin\x1b[2J")
+    said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", "--id", "pi-1", token=hub.token())
+    assert said.code == 0 and "\x1b" not in said.out + said.err
+
+
 # ---- enrolled already ------------------------------------------------------------------------------------------------------
 
 
