@@ -91,7 +91,8 @@ class UnitActions:
             for data in reader.new():
                 context.write(data)
             if ended is not None:
-                return outcome_of(end_of(ended), reader.outcome(), action, limits_of(context.settings, action))
+                limits = limits_of(context.settings, action)
+                return outcome_of(end_of(ended), reader.outcome(), action, limits, stopped=stopped)
             if context.cancelled.is_set() and not stopped:
                 stopped = await self._try(Request("stop", command_id))
             if asked.is_due() and await self._is_gone(command_id, asked):

@@ -33,8 +33,8 @@ def end_of(line: bytes) -> End:
     return End(*line.decode("ascii", "replace").split(maxsplit=3)[:3])
 
 
-def outcome_of(end: End, told: bytes, action: str, limits: ActionLimits) -> Outcome:
-    """told: the outcome that the action left, empty: none. limits: what the action could take."""
+def outcome_of(end: End, told: bytes, action: str, limits: ActionLimits, *, stopped: bool = False) -> Outcome:
+    """told: the outcome that the action left, empty: none. limits: what the action could take. stopped: we had it stopped."""
     own = _own(told)
     if own is not None and (own.state == "succeeded" or end.result not in ("oom-kill", "timeout")):
         return own
@@ -44,6 +44,8 @@ def outcome_of(end: End, told: bytes, action: str, limits: ActionLimits) -> Outc
     if end.result == "timeout":
         longest = f"; agent.toml gives it {duration(limits.timeout_seconds)}" if limits.timeout_seconds else ""
         return Outcome("timed_out", f"{action} took too long and was ended{longest}")
+    if stopped and (end.code, end.status) == ("killed", "TERM"):
+        return Outcome("cancelled", "it was ended before it had begun")  # else it would have heard the signal
     return _without_a_word(end)
 
 

@@ -60,3 +60,10 @@ def test_what_makes_no_sense_is_a_failure(told: bytes) -> None:
 def test_whatever_stands_in_the_file() -> None:
     for line in (b"", b"\xff\xff", b"a b c d e f", b"signal killed NO-SUCH"):
         assert outcome_of(end_of(line), b"", "exec", LIMITS).state == "failed"
+
+
+def test_what_is_stopped_before_it_listens_was_cancelled() -> None:
+    early = End("success", "killed", "TERM")
+    assert outcome_of(early, b"", "exec", LIMITS, stopped=True).state == "cancelled"
+    assert outcome_of(early, b"", "exec", LIMITS).state == "failed", "somebody else's signal"
+    assert outcome_of(End("signal", "killed", "KILL"), b"", "exec", LIMITS, stopped=True).state == "failed"
