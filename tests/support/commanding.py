@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
-from edgeagent import actions, files, subjects, wire
+from edgeagent import actions, documents, files, subjects, wire
 from edgeagent.actions import Context, Outcome
 from edgeagent.assembly.devicecommands import DeviceCommands
 from edgeagent.cel import Evaluator
@@ -34,6 +35,7 @@ from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from edgeagent.trust.pins import Pins
 from edgeagent.trust.signed import peek, sign
+from tests.support.quick import SPACING_SECONDS
 from tests.support.servers import PATIENCE_SECONDS, until
 from tests.support.trusthub import TrustHub
 
@@ -215,7 +217,13 @@ class CommandDevice:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[CommandDevice]:
-        """Follow and run within the block."""
+        """Follow and run within the block, with the pauses of :mod:`tests.support.quick`."""
+        with patch.object(documents, "SPACING_SECONDS", SPACING_SECONDS):
+            async with self._running():
+                yield self
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
         evaluator, tasks = Evaluator(), Tasks()
         events = Events(DEVICE)
         tell = events.tell
@@ -245,7 +253,7 @@ class CommandDevice:
             self.commands.start(tasks)
             self.follower.start(tasks)
             self.link_came()
-            yield self
+            yield
         finally:
             await tasks.close()
             await self.follower.close()

@@ -15,6 +15,7 @@ from edgeagent import enrolled, settings, status
 from edgeagent.enrolment import ClaimToken
 from edgeagent.natsserver import ports
 from edgeagent.trust import creds
+from tests.support import quick
 from tests.support.fleet import PATIENCE_SECONDS, Said
 from tests.support.trusthub import TrustHub
 
@@ -86,14 +87,12 @@ reconnect_seconds = {reconnect_seconds}
 
     @contextlib.contextmanager
     def running(self, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Its agent, without a word about the hub on the command line; its leaf ends with it. env: more of its environment."""
+        """Its agent, without a word about the hub on the command line; its leaf ends with it. env: more of its environment.
+
+        With the pauses of :mod:`tests.support.quick`.
+        """
         with (self.folder / "agent.log").open("ab") as log:
-            self._agent = subprocess.Popen(
-                [sys.executable, "-m", "edgeagent", "run", "--settings", str(self.settings)],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **env},
-            )
+            self._agent = subprocess.Popen(quick.agent(self.settings), stdout=log, stderr=log, env={**os.environ, **env})
         try:
             yield self._agent
         finally:

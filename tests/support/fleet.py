@@ -26,7 +26,7 @@ from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from edgeagent.settings import load
 from edgeagent.status import Status
-from tests.support import forking
+from tests.support import forking, quick
 from tests.support.home import own_home
 
 __all__ = [
@@ -86,7 +86,7 @@ class LiveFleet:
         self.layout = _Folder(folder / "demo", more)
         self.hub = HubFolder(self.layout.hub)
         self.ids = [device.id for device in devices(count)] if count else []
-        self._fleet = DemoFleet(self.layout, devices(count) if count else [], pace)
+        self._fleet = _Fleet(self.layout, devices(count) if count else [], pace)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="live fleet", daemon=True)
 
@@ -171,6 +171,15 @@ class LiveFleet:
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the fleet's own loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS * 2)
+
+
+class _Fleet(DemoFleet):
+    """The demo's, with a hub that paces less (:mod:`tests.support.quick`)."""
+
+    async def _supervise(self, name: str, folder: Path, command: list[str], output: Path) -> None:
+        if "hub" in command:
+            command = quick.hub(*command[command.index("hub") + 1 :])
+        await super()._supervise(name, folder, command, output)
 
 
 class _Folder(DemoFolder):
