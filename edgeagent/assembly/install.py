@@ -101,7 +101,7 @@ def _check(place: Place, options: InstallOptions) -> None:
             "a device is enrolled on itself, while systemd runs",
             "leave out the token; at its first boot: `edgeagent install --hub ...`",
         )
-    if options.token:
+    if options.hub or options.token:
         ClaimToken.parse(options.token)  # before anything is changed
     natsrelease.check_settings(place, options.release)
     if os.geteuid() != 0 and not options.dry_run:
