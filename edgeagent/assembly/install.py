@@ -95,14 +95,14 @@ def carry_out(planned: Iterable[Planned], tell: Tell, *, dry_run: bool) -> list[
 
 def _check(place: Place, options: InstallOptions) -> None:
     place.check()
-    if options.token:
-        ClaimToken.parse(options.token)  # before anything is changed
     if options.token and not place.is_live:
         raise UsageProblem(
             WHAT,
             "a device is enrolled on itself, while systemd runs",
             "leave out the token; at its first boot: `edgeagent install --hub ...`",
         )
+    if options.hub or options.token:
+        ClaimToken.parse(options.token)  # before anything is changed
     natsrelease.check_settings(place, options.release)
     if os.geteuid() != 0 and not options.dry_run:
         raise Refused(WHAT, "only root may", "type sudo before it; --dry-run shows what it would do")

@@ -170,7 +170,7 @@ def _shown(found: Status | None) -> str:
 
 
 def _not_linked(found: Status | None, seconds: float) -> EdgeError:
-    what, after = "see the agent linked", f"after {seconds:g} s "
+    what, after = "see the agent linked", f"after {seconds:g} s: "
     if found is None:
         said = _asked("show", "--property=SubState", "--value", AGENT).stdout.strip()
         *_, last = run(("journalctl", "--unit", AGENT, "--no-pager", "--lines=1", "--output=cat"), what=AGENT).splitlines() or [
@@ -178,9 +178,12 @@ def _not_linked(found: Status | None, seconds: float) -> EdgeError:
         ]
         return Unreachable(what, f"{after}{AGENT} is {said or 'unknown'}: {last}", f"`journalctl -u {AGENT}` has more")
     for problem in found.problems:
-        return Unreachable(what, f"{after}{problem.what}", problem.remedy or "`edgeagent status` shows how it is")
+        remedy = f"{problem.remedy}. " if problem.remedy else ""
+        return Unreachable(what, f"{after}{problem.what}", f"{remedy}`sudo edgeagent doctor` looks for the cause")
     return Unreachable(
-        what, f"{after}it is not", f"`edgeagent status` shows how it is, `journalctl -u {LEAF}` what the leaf tries"
+        what,
+        f"it is not after {seconds:g} s",
+        f"`sudo edgeagent doctor` looks for the cause, `journalctl -u {LEAF}` shows what the leaf tries",
     )
 
 

@@ -68,7 +68,14 @@ _PATTERNS = (
             kind="duplicate",
         ),
     ),
-    (r"Leafnode Error '(?:Authorization|User Authentication)", LinkFailure(why="it does not accept the login", kind="refused")),
+    (
+        r"Leafnode Error '(?:Authorization|User Authentication)",
+        LinkFailure(
+            why="it does not accept the login",
+            remedy="was this device revoked (`edgeagent device ls`, where you work)? Else enrol it again: `edgeagent enroll --force`",
+            kind="refused",
+        ),
+    ),
     (r"certificate signed by unknown authority", _STRANGER),
     (r"x509: certificate has expired or is not yet valid", _DATES),
     (r"x509: certificate (?:is valid for|is not valid for)|x509: cannot validate certificate for", _ANOTHER_NAME),

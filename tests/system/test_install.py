@@ -79,8 +79,9 @@ def test_from_a_virtual_environment_to_fleet_ls(site: Site) -> None:
     assert "would change" in tried.stdout and not (site.debian.root / "etc/edgeagent").exists()
     refused = site.typed("edgeagent install", check=False)
     assert refused.returncode == 1 and "sudo" in refused.stderr
-    bad = site.typed("sudo edgeagent install --hub 127.0.0.1 --token nonsense", check=False)
-    assert bad.returncode == 2 and not bad.stdout and not (site.debian.root / "etc/edgeagent").exists()
+    for token in ("echo nonsense", ":"):
+        bad = site.typed(f"{token} | sudo edgeagent install --hub 127.0.0.1 --token-file -", check=False)
+        assert bad.returncode == 2 and not bad.stdout and not (site.debian.root / "etc/edgeagent").exists()
     assert "next: `sudo edgeagent install --hub" in site.typed("sudo edgeagent install").stdout
     assert site.typed("systemctl is-active edgeagent", check=False).stdout == "inactive\n", "it is nobody's device yet"
     site.take_port()
