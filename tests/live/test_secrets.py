@@ -193,6 +193,7 @@ async def told(story: Story, watch: Watch) -> None:
             people_and_programs(story, device, asked)
             await out_and_in_again(story, device)
             go_wrong(story, hub)
+            await until(lambda: device.is_linked, "it came back with its new login")
             look(story, hub, device)
         await damaged(story, device)
 

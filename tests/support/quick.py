@@ -20,12 +20,12 @@ SPACING_SECONDS = 0.05
 
 def hub(*words: str) -> list[str]:
     """The words that run ``edgeagent hub WORDS`` so."""
-    return [sys.executable, __file__, "hub", *words]
+    return [sys.executable, __file__, "edgeagent", "hub", *words]
 
 
 def agent(settings: Path) -> list[str]:
     """Those that run what ``edgeagent run`` becomes."""
-    return [sys.executable, __file__, str(settings)]
+    return [sys.executable, __file__, "edgeagent.assembly.agent", str(settings)]
 
 
 def _hub() -> None:
@@ -46,8 +46,8 @@ def _agent() -> None:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # this folder, where modules have names of their own
-    if sys.argv[1] == "hub":
+    sys.path = [each for each in sys.path if each != str(Path(__file__).parent)]  # where modules have names of their own
+    if sys.argv.pop(1) == "edgeagent":
         _hub()
     else:
         _agent()
