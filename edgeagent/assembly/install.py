@@ -11,7 +11,7 @@ from typing import Literal
 from edgeagent import __version__, settings
 from edgeagent.assembly import installlive as live
 from edgeagent.assembly import natsrelease
-from edgeagent.assembly.installplace import Place
+from edgeagent.assembly.installplace import ENVIRONMENT, Place
 from edgeagent.assembly.installplan import STARTED_BY, Planned, plan, unit_folder, wanted_units
 from edgeagent.assembly.installsteps import Step
 from edgeagent.assembly.natsrelease import NatsRelease
@@ -19,6 +19,7 @@ from edgeagent.enrolment import ClaimToken
 from edgeagent.errors import EdgeError, Refused, UsageProblem
 from edgeagent.identity import INSTANCE_FILE
 from edgeagent.places import SYSTEM_SETTINGS
+from edgeagent.upgrade.manifest import PROJECT, installed
 
 __all__ = ["InstallOptions", "Installed", "State", "carry_out", "install"]
 
@@ -139,7 +140,8 @@ def _run(options: InstallOptions, made: Installed, tell: Tell, say: Callable[[st
     elif not (own.hub.urls or _is_enrolled()):
         return
     before = live.running(own)
-    ends = before is not None and (reloaded or before.version != __version__)
+    there = installed(Path(ENVIRONMENT)).get(PROJECT, __version__)  # an upgrade from afar that is newer than we are stays
+    ends = before is not None and (reloaded or before.version != there)
     begun: list[Step] = [live.Renamed(own)] if fresh else [live.leaf_anew(), *([live.anew()] if ends else [])]
     steps: list[Step] = [live.RootsPins(own), *begun]
     steps.append(live.started(path.name for path in wanted_units() if path.name not in STARTED_BY))

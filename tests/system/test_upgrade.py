@@ -266,6 +266,9 @@ def test_an_installation_that_is_newer_than_what_came_from_afar_is_not_put_in_or
     newer.mkdir()
     said = device.debian.run("/opt/edgeagent/current/bin/edgeagent install --dry-run", check=False)
     newer.rmdir()
+    agent = device.shown("edgeagent")
+    assert "nothing to do" in device.debian.run("/opt/edgeagent/bin/edgeagent install").stdout, "it is older, and leaves it alone"
+    assert device.shown("edgeagent") == agent
     assert said.returncode == 2 and "`sudo /opt/edgeagent/bin/edgeagent install`" in said.stderr, said
 
 
