@@ -17,6 +17,7 @@ from edgeagent.direct import read_all
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
+from edgeagent.patterns import forwarder, hubcursor
 from edgeagent.patterns.forwarder import Forwarder
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
@@ -44,8 +45,10 @@ async def device(hub: TrustHub, tmp_path: Path) -> AsyncIterator[ForwardingDevic
 
 
 async def test_a_chunk_whose_acknowledgement_was_lost_is_not_sent_again(
-    hub: TrustHub, tmp_path: Path, hub_client: Client
+    hub: TrustHub, tmp_path: Path, hub_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(forwarder, "ACK_SECONDS", 2.0)
+    monkeypatch.setattr(hubcursor, "TIMEOUT_SECONDS", 2.0)
     async with Deaf(hub.leaf_port) as way:
         device = ForwardingDevice(hub, tmp_path / "pi-1", hub_port=way.port)
         async with device.leaf_running(), device.forwarding() as forwarding:

@@ -195,7 +195,7 @@ class _Folder(DemoFolder):
 
 
 class Device:
-    """One more device of ``fleet``'s hub, with no cable, its own settings, and its agent started by ``edgeagent run``.
+    """One more device of ``fleet``'s hub, with no cable, its own settings, and its agent with the pauses of :mod:`tests.support.quick`.
 
     more: lines for the end of agent.toml, below a section of their own.
     """
@@ -231,7 +231,8 @@ runtime = "."
     @contextlib.contextmanager
     def running(self) -> Iterator[subprocess.Popen[str]]:
         """Its agent, ended at the end of the block as systemd would end it, with its leaf."""
-        agent = start_cli("run", "--settings", str(self.settings))
+        pipe = subprocess.PIPE
+        agent = subprocess.Popen(quick.agent(self.settings), stdout=pipe, stderr=pipe, text=True)
         try:
             yield agent
         finally:

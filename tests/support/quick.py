@@ -16,6 +16,8 @@ __all__ = ["SPACING_SECONDS", "agent", "hub"]
 PACE_SECONDS = 0.05
 #: Between two reads of a document that rang.
 SPACING_SECONDS = 0.05
+#: What a piece of a file may take at first.
+PIECE_SECONDS = 2.0
 
 
 def hub(*words: str) -> list[str]:
@@ -42,6 +44,7 @@ def _agent() -> None:
 
     lean.load_libraries()  # as the agent does first
     import_module("edgeagent.documents").SPACING_SECONDS = SPACING_SECONDS
+    vars(import_module("edgeagent.transfer"))["_PATIENCE_SECONDS"] = PIECE_SECONDS
     import_module("edgeagent.assembly.deviceloop").main()
 
 
