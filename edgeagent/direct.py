@@ -206,7 +206,9 @@ async def read_first(
     It has one answer, so it needs no inbox of its own. Raises EdgeError.
     """
     body = json.dumps({"seq": first, "next_by_subj": subject}).encode()
-    message = await request(client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}", timeout=TIMEOUT_SECONDS)
+    message = await request(
+        client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}", timeout=TIMEOUT_SECONDS
+    )
     status = _status(message)
     if status == "404":
         return None

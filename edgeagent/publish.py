@@ -69,9 +69,7 @@ async def published_if(
     return _sequence(ack, what)
 
 
-async def _ack(
-    client: Client, subject: str, data: bytes, what: str, headers: dict[str, str], timeout: float | None
-) -> _PubAck:
+async def _ack(client: Client, subject: str, data: bytes, what: str, headers: dict[str, str], timeout: float | None) -> _PubAck:
     seconds = ACK_TIMEOUT_SECONDS if timeout is None else timeout
     answer = await request(client, subject, data, what=what, timeout=seconds, headers=headers or None)
     return decode(answer.data, _PubAck)
