@@ -55,7 +55,7 @@ async def test_the_first_administrator_can_be_listed_and_the_hint_of_a_token_can
         people = json.loads(cli("operator", "ls", "--json").out)
         assert {person["name"]: person["role"] for person in people} == {"olga": "admin", "eve": "viewer"}
         made = cli("token", "create")
-        assert f"enroll --hub 127.0.0.1:{hub.leaf_port} --token-file -" in made.err
+        assert f"edgeagent install --hub 127.0.0.1:{hub.leaf_port} --token-file -" in made.err
     added = hub.command("operator", "add", "mia", "--role", "viewer", "--out", str(hub.place.path.parent / "mia.context"))
     assert added.code == 0
     assert "The hub was not told" in added.err
