@@ -121,11 +121,11 @@ async def test_a_flood_of_retained_messages(broker: Mosquitto, tmp_path: Path) -
     async with pi.running() as agent:
         (bridge,) = agent.brokers._brokers
         await until(lambda: bridge.intake.count == 10_000, "all are stored")
-        # Those that the broker still thinks we have not got would come twice.
-        await until(lambda: broker.log.count("Received PUBACK") == 10_000, "the broker knows that they are stored")
+        # More than once, if a busy machine had the connection made anew meanwhile.
+        received = bridge.client.status().received
         assert bridge.client._paho is not None
         bridge.client._paho.drop()
-        await until(lambda: bridge.client.status().received == 20_000, "they came again")
+        await until(lambda: bridge.client.status().received >= received + 10_000, "they came again")
         await until(lambda: len(pi.values("zigbee2mqtt.v")) == 10_000, "each was measured")
         assert (bridge.intake.count, bridge.intake.dropped, bridge.client.status().dropped) == (10_000, 0, 0)
 
