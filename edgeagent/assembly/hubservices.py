@@ -23,6 +23,7 @@ from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
 from edgeagent.hub.keyring import Keyring, Service
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
@@ -72,7 +73,10 @@ class HubServices:
     templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
+    events: what else on this hub has something to say tells it there; within the block.
     """
+
+    events: OwnEvents
 
     def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
@@ -103,6 +107,8 @@ class HubServices:
         self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
+        self.events = OwnEvents(self._hub)
+        self.tasks.start("own events", self.events.run())
         await interest.hold(self._fleet)
         await self._ensure_streams()
         accounts = self._accounts = await self._keep_accounts()
@@ -117,7 +123,7 @@ class HubServices:
         await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
-        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks)
+        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks, self.events)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
