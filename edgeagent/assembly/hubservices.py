@@ -17,6 +17,7 @@ from edgeagent.hub import authorities, interest, streams
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.alarmwatch import AlarmWatch
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.device_orders import DeviceOrders
@@ -105,10 +106,14 @@ class HubServices:
         self._requests = await self._connection("hub", None)
         self._fleet = await self._connection("fleet", None)
         self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
+        self._trouble = await self._connection("sys", None)  # its own, for whoever tries logins fills it
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
         self.events = OwnEvents(self._hub)
         self.tasks.start("own events", self.events.run())
+        self._alarms = AlarmWatch(self._trouble, self._hub, self.events)
+        await self._alarms.start()
+        self.tasks.start("alarms", self._alarms.run())
         await interest.hold(self._fleet)
         await self._ensure_streams()
         accounts = self._accounts = await self._keep_accounts()
@@ -238,7 +243,15 @@ class HubServices:
         why = next(
             (
                 str(client.last_error)
-                for client in (self._hub, self._system, self._provision, self._fleet, self._requests, self._exports)
+                for client in (
+                    self._hub,
+                    self._system,
+                    self._provision,
+                    self._fleet,
+                    self._requests,
+                    self._exports,
+                    self._trouble,
+                )
                 if client.is_closed and client.last_error
             ),
             "",
