@@ -11,6 +11,7 @@ from typing import Any
 from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
+from edgeagent.assembly.hubhealth import HubHealth
 from edgeagent.assembly.hubstreams import HubStreams
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest
@@ -73,10 +74,11 @@ class HubServices:
     templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
-    events: what else on this hub has something to say tells it there; within the block.
+    events: what else on this hub has something to say tells it there. health: what it knows of how it is adds it there. Both within the block.
     """
 
     events: OwnEvents
+    health: HubHealth
 
     def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
@@ -114,6 +116,10 @@ class HubServices:
         self._alarms = AlarmWatch(self._trouble, self._hub, self.events)
         await self._alarms.start()
         self.tasks.start("alarms", self._alarms.run())
+        self.health = HubHealth(self._trouble, self._hub, self._cluster, self._alarms)
+        self.tasks.start("health", self.health.run())
+        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, self.health)
+        exports.listen(self.tasks)
         await interest.hold(self._fleet)
         self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
         await self._streams.start()
@@ -129,7 +135,7 @@ class HubServices:
         await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
-        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks, self.events)
+        exports.start(self.tasks, self.events)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
