@@ -57,13 +57,13 @@ def findings(told: Sequence[Told], now: datetime) -> list[Finding]:
     found = [
         Finding(
             "wrong" if _is_bad(each, "error") and now - each.stored < JUST_NOW else "warn",
-            f"trouble      {each.text} ({age(each.stored, now)})",
+            f"{each.text} ({age(each.stored, now)})",
             known[each.kind].remedy,
             "trouble",
         )
         for each in newest.values()
     ]
-    return found or [Finding("good", "trouble      nats-server has complained of nothing within an hour", check="trouble")]
+    return found or [Finding("good", "nats-server has complained of nothing within an hour", check="trouble")]
 
 
 def _is_bad(told: Told, least: str) -> bool:

@@ -97,14 +97,14 @@ def silent(devices: Sequence[Known], now: datetime) -> list[Finding]:
     away = [known.id for known in there if not _is_linked(known) and _is_away(known, now)]
     found = []
     if mute:
-        text = f"silence      {named(mute)}: linked, and nothing comes from there"
+        text = f"{named(mute)}: linked, and nothing comes from there"
         remedy = "the agent hangs or was stopped while its leaf runs: `edgeagent doctor` on the device"
         found.append(Finding("warn", text, remedy, "silence"))
     if away:
-        text = f"silence      {named(away)}: away for more than {AWAY_DAYS} days"
+        text = f"{named(away)}: away for more than {AWAY_DAYS} days"
         remedy = "look for it, or `edgeagent device forget` what will not come back; `edgeagent fleet ls` says since when"
         found.append(Finding("warn", text, remedy, "silence"))
-    return found or [Finding("good", f"silence      nobody is away for more than {AWAY_DAYS} days", check="silence")]
+    return found or [Finding("good", f"nobody is away for more than {AWAY_DAYS} days", check="silence")]
 
 
 def _is_linked(known: Known) -> bool:

@@ -39,7 +39,7 @@ async def accounts(place: HubFolder, options: HubOptions) -> list[Finding]:
             return []
         for account in ACCOUNTS:
             found += await _account(clients[0], keyring, account)
-    return found or [Finding("good", f"accounts     all {len(ACCOUNTS)} at the server are this hub's", check="accounts")]
+    return found or [Finding("good", f"all {len(ACCOUNTS)} at the server are this hub's", check="accounts")]
 
 
 async def _account(system: Client, keyring: Keyring, account: Account) -> list[Finding]:
@@ -51,12 +51,12 @@ async def _account(system: Client, keyring: Keyring, account: Account) -> list[F
     try:
         claims = jwt.decode(answer.data.decode(), issuers=keyring.issuers())
     except (EdgeError, UnicodeDecodeError):
-        text = f"accounts     the server's {account} is not signed by this hub's keys: whoever is in it may be let in no more"
+        text = f"the server's {account} is not signed by this hub's keys: whoever is in it may be let in no more"
         return [Finding("wrong", text, remedy, "accounts")]
     days = (int(claims["exp"]) - time.time()) / _DAY if claims.get("exp") else WARN_DAYS
     if days >= WARN_DAYS:
         return []
-    return [Finding("wrong" if days < 0 else "warn", f"accounts     {account} ends in {days:.0f} days", remedy, "accounts")]
+    return [Finding("wrong" if days < 0 else "warn", f"{account} ends in {days:.0f} days", remedy, "accounts")]
 
 
 async def credentials(place: HubFolder, options: HubOptions) -> list[Finding]:
@@ -80,23 +80,23 @@ def findings(records: Mapping[str, wire.DeviceRecord], there: set[str], people: 
     }
     found = []
     if late:
-        text = f"credentials  {named(late)}: linked, and should have been renewed: the first end on {_day(min(late.values()))}"
+        text = f"{named(late)}: linked, and should have been renewed: the first end on {_day(min(late.values()))}"
         remedy = "`edgeagent doctor` on the device says why it does not; those that were added by hand need `device add --renew`"
         found.append(Finding("warn", text, remedy, "credentials"))
     found += _of_people([person for person in people if not person.revoked], now)
-    return found or [Finding("good", f"credentials  none ends within {LATE_DAYS} days", check="credentials")]
+    return found or [Finding("good", f"none ends within {LATE_DAYS} days", check="credentials")]
 
 
 def _of_people(people: list[Person], now: float) -> Iterator[Finding]:
     for person in sorted(people, key=lambda person: person.name):
         if now < person.expires_at < now + WARN_DAYS * _DAY:
-            text = f"credentials  {person.name}'s login as {person.role} ends on {_day(person.expires_at)}"
+            text = f"{person.name}'s login as {person.role} ends on {_day(person.expires_at)}"
             remedy = f"`edgeagent operator add {person.name}` again, where the owner's keys are"
             yield Finding("warn", text, remedy, "credentials")
     administrators = [person for person in people if person.role == "admin"]
     if administrators and not any(person.expires_at == 0 or person.expires_at > now for person in administrators):
         remedy = "`edgeagent operator add NAME --role admin`, where the owner's keys are"
-        yield Finding("wrong", "credentials  no administrator's login is good any more", remedy, "credentials")
+        yield Finding("wrong", "no administrator's login is good any more", remedy, "credentials")
 
 
 def named(names: Iterable[str]) -> str:
