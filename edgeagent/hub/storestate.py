@@ -1,0 +1,179 @@
+"""How it stands with the hub's store: what its servers say (HEALTHZ), what the disk says, and what follows from both. Pure, but for the disk.
+
+nats-server (2.15.1) keeps the first write error of a stream until it ends: the stream answers no publish any more. As soon as EDGE_AUDIT,
+which copies from others, meets the full disk, the server switches JetStream off as a whole, and nobody answers reads either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from edgeagent.errors import Failed
+from edgeagent.hub.streams import STREAMS
+
+__all__ = [
+    "ENOUGH_BYTES",
+    "FULL_BYTES",
+    "LIMITS_PART",
+    "Disk",
+    "Restarts",
+    "ServerStore",
+    "Step",
+    "disk_of",
+    "limits_sum",
+    "low_bytes",
+    "read_healthz",
+    "room_problem",
+    "silent",
+    "used_bytes",
+]
+
+#: A disk with less free is called full; only with so much a restart makes sense: there is to be room for more than its first writes.
+FULL_BYTES, ENOUGH_BYTES = 1 << 20, 8 << 20
+#: A disk is called nearly full with less free than this part of it, or than so many bytes, whichever is less.
+LOW_PART, LOW_BYTES = 20, 1 << 30
+#: What the limits of all streams may take of a disk together.
+LIMITS_PART = 0.8
+#: What all streams may take of ``store_max_bytes``.
+_SHARES = sum(stream.share for stream in STREAMS)
+#: As monitor.go writes it: ``JetStream stream 'ACCOUNT > NAME' write error: WHY``; a replicated one's log: ``node write error``.
+_WRITE_ERROR = re.compile(r"'\S+ > (?P<stream>[^']+)'.*write error: (?P<why>.*)", re.DOTALL)
+
+
+class Disk(NamedTuple):
+    """A file system: its size and what is free for us, in bytes."""
+
+    size: int
+    free: int
+
+    @property
+    def is_full(self) -> bool:
+        return self.free < FULL_BYTES
+
+    @property
+    def is_low(self) -> bool:
+        return self.free < low_bytes(self.size)
+
+
+@dataclass(frozen=True)
+class ServerStore:
+    """What one server says. off: why it has no JetStream now, empty when it has. dead: streams that take nothing there -> why."""
+
+    server: str
+    off: str = ""
+    dead: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        return not self.off and not self.dead
+
+    @property
+    def why(self) -> str:
+        """For people: what it says, in one line."""
+        return self.off or "; ".join(f"{stream}: {why}" for stream, why in sorted(self.dead.items()))
+
+
+def read_healthz(data: bytes) -> ServerStore:
+    """An answer to ``$SYS.REQ.SERVER.PING.HEALTHZ`` with ``{"details": true}``. Raises Failed for one that makes no sense."""
+    try:
+        answer = json.loads(data)
+        server, errors = str(answer["server"]["name"]), answer["data"].get("errors") or []
+        off, dead = "", {}
+        for error in errors:
+            why = str(error.get("error", ""))
+            if error.get("type") == "JETSTREAM" and "not enabled" in why:
+                off = why
+            elif found := _WRITE_ERROR.search(why):
+                dead[found["stream"]] = found["why"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Failed("ask a server of the hub for its health", "its answer makes no sense") from None
+    return ServerStore(server, off, dead)
+
+
+def silent(servers: Iterable[ServerStore], expected: int) -> frozenset[str]:
+    """The streams that take nothing anywhere: too few of the ``expected`` servers (1, or those of a cluster) can write them."""
+    quorum, found = expected // 2 + 1, list(servers)
+    names = (stream.name for stream in STREAMS)
+    return frozenset(name for name in names if sum(bool(each.off) or name in each.dead for each in found) >= quorum)
+
+
+def disk_of(folder: Path) -> Disk:
+    """The file system that ``folder`` is on, or will be. Raises Failed when it can't be looked at."""
+    there = next((parent for parent in (folder, *folder.parents) if parent.exists()), Path("/"))
+    try:
+        found = os.statvfs(there)
+    except OSError as error:
+        raise Failed(f"look how full the disk of {folder} is", str(error.strerror)) from None
+    return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def low_bytes(size: int) -> int:
+    """With less free than this a disk of ``size`` bytes is nearly full; all in bytes."""
+    return max(2 * ENOUGH_BYTES, min(LOW_BYTES, size // LOW_PART))
+
+
+def limits_sum(store_max_bytes: int) -> int:
+    """What all streams together may take of the disk of one server, in bytes. Each server of a cluster may have a copy of each."""
+    return round(_SHARES * store_max_bytes)
+
+
+def room_problem(limits: int, disk: Disk, used: int = 0) -> tuple[Literal["never", "now"], str] | None:
+    """Why streams with these limits do not fit: never on such a disk, or not with what others have there now. used: what they take already."""
+    if limits > LIMITS_PART * disk.size:
+        return "never", f"the streams may take {_mib(limits)}, more than {LIMITS_PART:.0%} of the disk, which has {_mib(disk.size)}"
+    if limits > disk.free + used:
+        return "now", f"the streams may take {_mib(limits)}, and there are {_mib(disk.free + used)} for them: others have the rest"
+    return None
+
+
+def used_bytes(folder: Path) -> int:
+    """What the files below ``folder`` take of the disk, in bytes; 0 for what is not there."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_blocks * 512
+            except OSError:  # gone meanwhile
+                continue
+    return total
+
+
+def _mib(value: int) -> str:
+    return f"{value >> 20} MiB"
+
+
+#: What is to be done with a server: nothing, wait for space, wait for the pause to be over, restart it.
+Step = Literal["", "full", "wait", "restart"]
+
+
+class Restarts:
+    """When a server whose store takes nothing is restarted: once there is space, and not again and again. Pure.
+
+    A restart that comes after a full disk needs ``spacing`` to the one before; one whose cause is another comes with growing pauses.
+    All in seconds.
+    """
+
+    def __init__(self, pauses: Sequence[float], *, spacing: float) -> None:
+        self._pauses, self._spacing = pauses, spacing
+        self._last, self._count, self._was_full = float("-inf"), 0, False
+
+    def step(self, store: ServerStore, disk: Disk, now: float, *, free_to: bool = True) -> Step:
+        """What to do now. After ``restart`` the caller is taken to have done it. free_to: False while another server may be at it."""
+        self._was_full = self._was_full or disk.is_full or "no space left" in store.why
+        if store.is_good:
+            self._was_full = disk.is_full
+            return ""
+        if disk.free < ENOUGH_BYTES:
+            return "full"
+        pause = self._spacing if self._was_full else self._pauses[min(self._count, len(self._pauses) - 1)]
+        if not free_to or now - self._last < pause:
+            return "wait"
+        self._count = 0 if self._was_full else self._count + 1
+        self._last, self._was_full = now, False
+        return "restart"
