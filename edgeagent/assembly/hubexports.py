@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,9 @@ from edgeagent.hub.exporterfollow import SampleFollower
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.notify import Receiver
+from edgeagent.hub.notify import Receiver, at_once
 from edgeagent.hub.notifypresence import PresenceTeller
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink
 from edgeagent.hub.sinksdelivery import Target
 from edgeagent.link import Client, request
@@ -88,8 +90,8 @@ class HubExports:
         if self._exports.influx.url:
             yield Influx(self._exports.influx, self._place.path)
 
-    def start(self, tasks: Tasks) -> None:
-        """Begin; it goes on by itself in ``tasks``."""
+    def start(self, tasks: Tasks, own: OwnEvents | None = None) -> None:
+        """Begin; it goes on by itself in ``tasks``. own: who asks for people to be told at once."""
         wanted = bool(self._exports.metrics.listen or self._sinks or self._receivers)
         if wanted and (without := missing()):
             log.warning("nothing is offered at /metrics and nothing is sent to others: %s", without)
@@ -97,6 +99,8 @@ class HubExports:
         for sink in self._sinks:
             tasks.start(sink.name, _guarded(sink.name, sink.run))
         if self._receivers:
+            if own is not None:
+                own.at_once = partial(at_once, self._receivers)
             tasks.start("notify", _until_closed(self._notify(tasks)))
         if self._exports.metrics.listen:
             tasks.start("metrics", _until_closed(self._offer(tasks)))

@@ -23,10 +23,13 @@ from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
 from edgeagent.hub.keyring import Keyring, Service
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
 from edgeagent.hub.retention_keeper import RetentionKeeper
+from edgeagent.hub.storekeeper import Beside, StoreKeeper
+from edgeagent.hub.storevoice import StoreVoice
 from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
@@ -70,12 +73,26 @@ class HubServices:
     """Runs within ``async with``, in ``tasks``; stateless, so it may run several times.
 
     templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
+    restart: ends that nats-server and starts it again; None where it is somebody else's.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
+    events: what else on this hub has something to say tells it there; within the block.
     """
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
+    events: OwnEvents
+    store: StoreKeeper
+
+    def __init__(
+        self,
+        place: HubFolder,
+        options: HubOptions,
+        keyring: Keyring,
+        *,
+        templates: bool,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
+        self._beside = Beside(options.name, place.path / "store", restart) if restart else None
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -103,6 +120,10 @@ class HubServices:
         self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
+        self.events = OwnEvents(self._hub)
+        self.tasks.start("own events", self.events.run())
+        self.store = StoreKeeper(self._system, StoreVoice(self._requests), self.events.tell, beside=self._beside)
+        self.tasks.start("store", self.store.run())
         await interest.hold(self._fleet)
         await self._ensure_streams()
         accounts = self._accounts = await self._keep_accounts()
@@ -117,7 +138,7 @@ class HubServices:
         await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
-        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks)
+        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks, self.events)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
