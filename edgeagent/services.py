@@ -14,7 +14,9 @@ __all__ = ["answer", "refusal", "result"]
 T = TypeVar("T")
 
 #: Stable code -> class. What a caller does not know becomes Failed.
-_CLASSES: dict[str, type[EdgeError]] = {kind.code: kind for kind in (UsageProblem, Refused, Failed, Unreachable, StoreFull, Closed)}
+_CLASSES: dict[str, type[EdgeError]] = {
+    kind.code: kind for kind in (UsageProblem, Refused, Failed, Unreachable, StoreFull, Closed)
+}
 
 
 class _Error(msgspec.Struct, omit_defaults=True):

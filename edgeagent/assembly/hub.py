@@ -63,9 +63,10 @@ async def serve(place: HubFolder) -> None:
 
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
-    async with HubServer(place, options, keyring) as server, HubServices(
-        place, options, keyring, templates=True, restart=server.restart
-    ) as services:
+    async with (
+        HubServer(place, options, keyring) as server,
+        HubServices(place, options, keyring, templates=True, restart=server.restart) as services,
+    ):
         services.tasks.start("nats-server", server.until_hopeless())
         services.tasks.start("certificates", hubtls.keep(place, options, server.reload))
         up.set()

@@ -122,7 +122,7 @@ class HubServices:
         self.tasks.start("connections", self._until_closed())
         self.events = OwnEvents(self._hub)
         self.tasks.start("own events", self.events.run())
-        self.store = StoreKeeper(self._system, StoreVoice(self._requests), self.events.tell, beside=self._beside)
+        self.store = StoreKeeper(self._system, self._hub, StoreVoice(self._requests), self.events.tell, beside=self._beside)
         self.tasks.start("store", self.store.run())
         await interest.hold(self._fleet)
         await self._ensure_streams()

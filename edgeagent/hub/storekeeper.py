@@ -19,8 +19,9 @@ import nats.errors
 
 from edgeagent.direct import in_our_words
 from edgeagent.errors import EdgeError, Unreachable
-from edgeagent.hub.storestate import Disk, Restarts, ServerStore, disk_of, read_healthz, silent
-from edgeagent.hub.storevoice import StoreVoice
+from edgeagent.hub.storestate import Restarts, ServerStore, is_full, is_low, read_healthz, silent
+from edgeagent.hub.storevoice import StoreVoice, close_streams
+from edgeagent.leaf.storelimit import Disk, disk_of
 from edgeagent.link import Client
 
 __all__ = ["Beside", "StoreKeeper", "Tell", "stores"]
@@ -33,6 +34,8 @@ LOOK_SECONDS = 1.0
 ANSWER_SECONDS, STALL_SECONDS = 2.0, 0.5
 #: Pauses between restarts whose cause is no full disk, and the shortest between two that a full disk caused, in seconds.
 PAUSES, SPACING_SECONDS = (5.0, 60.0, 600.0), 20.0
+#: With less free than this no file gets a new block, in bytes.
+BLOCKS_BYTES = 8 << 10
 #: Where several servers had the same disk they do not restart in the same moment, in seconds.
 SPREAD_SECONDS = 2.0
 
@@ -78,14 +81,16 @@ async def stores(system: Client, expected: int) -> list[ServerStore]:
 
 
 class StoreKeeper:
-    """system: a connection to SYS. voice: who answers. beside: None where no server of this machine is ours. servers: how many there are."""
+    """system, hub: connections to SYS and HUB. voice: who answers. beside: None where no server of this machine is ours. servers: how many there are."""
 
-    def __init__(self, system: Client, voice: StoreVoice, tell: Tell, *, beside: Beside | None, servers: int = 1) -> None:
-        self._system, self._voice, self._tell = system, voice, tell
+    def __init__(
+        self, system: Client, hub: Client, voice: StoreVoice, tell: Tell, *, beside: Beside | None, servers: int = 1
+    ) -> None:
+        self._system, self._hub, self._voice, self._tell = system, hub, voice, tell
         self._beside, self._servers = beside, servers
         self._restarts = Restarts(PAUSES, spacing=SPACING_SECONDS)
         self._bad_since: float | None = None
-        self._told_low = False
+        self._told_low, self._closed = False, False
         #: What was seen last. disk: None where it is not ours to look at.
         self.seen: list[ServerStore] = []
         self.disk: Disk | None = None
@@ -104,6 +109,8 @@ class StoreKeeper:
         self.disk = disk_of(self._beside.folder) if self._beside else None
         self._warn_early()
         self.seen = await stores(self._system, self._servers)
+        if await self._close_what_is_full():
+            self.seen = await stores(self._system, self._servers)
         quiet = silent(self.seen, self._servers)
         off = sum(bool(each.off) for each in self.seen) > self._servers // 2
         with in_our_words("answer in the place of the store"):
@@ -111,22 +118,30 @@ class StoreKeeper:
         self._say()
         await self._mend()
 
+    async def _close_what_is_full(self) -> bool:
+        """Close the streams once for each time that the disk has no block left; whether it was done. Of several servers others have room."""
+        has_none = self.disk is not None and self.disk.free < BLOCKS_BYTES and self._servers == 1
+        close, self._closed = has_none and not self._closed, has_none
+        if close:
+            await close_streams(self._hub, silent(self.seen, self._servers))
+        return close
+
     def _warn_early(self) -> None:
         disk = self.disk
-        if disk is None or disk.is_low == self._told_low:
+        if disk is None or is_low(disk) == self._told_low:
             return
-        self._told_low = disk.is_low
-        if disk.is_low and not disk.is_full:
+        self._told_low = is_low(disk)
+        if is_low(disk) and not is_full(disk):
             text = f"the disk of the hub's store is nearly full: {disk.free >> 20} MiB are free of {disk.size >> 20}"
             self._tell("warning", "hub.store_low", text, free=disk.free, size=disk.size)
 
     def _say(self) -> None:
         bad = [each for each in self.seen if not each.is_good]
-        is_full = self.disk is not None and self.disk.is_full
-        if (bad or is_full) and self._bad_since is None:
+        no_room = self.disk is not None and is_full(self.disk)
+        if (bad or no_room) and self._bad_since is None:
             self._bad_since = time.monotonic()
             self._tell("critical", "hub.store_full", _text(bad), servers=[each.server for each in bad])
-        elif not bad and not is_full and self._bad_since is not None:
+        elif not bad and not no_room and self._bad_since is not None:
             seconds, self._bad_since = round(time.monotonic() - self._bad_since), None
             self._tell("info", "hub.store_back", f"the hub's store takes everything again, after {seconds} s", seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""How it stands with the hub's store: what its servers say (HEALTHZ), what the disk says, and what follows from both. Pure, but for the disk.
+"""How it stands with the hub's store: what its servers say (HEALTHZ), what the disk says, and what follows from both. Pure.
 
 nats-server (2.15.1) keeps the first write error of a stream until it ends: the stream answers no publish any more. As soon as EDGE_AUDIT,
 which copies from others, meets the full disk, the server switches JetStream off as a whole, and nobody answers reads either.
@@ -7,31 +7,29 @@ which copies from others, meets the full disk, the server switches JetStream off
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from edgeagent.errors import Failed
 from edgeagent.hub.streams import STREAMS
+from edgeagent.leaf.storelimit import Disk
 
 __all__ = [
     "ENOUGH_BYTES",
     "FULL_BYTES",
     "LIMITS_PART",
-    "Disk",
     "Restarts",
     "ServerStore",
     "Step",
-    "disk_of",
+    "is_full",
+    "is_low",
     "limits_sum",
     "low_bytes",
     "read_healthz",
     "room_problem",
     "silent",
-    "used_bytes",
 ]
 
 #: A disk with less free is called full; only with so much a restart makes sense: there is to be room for more than its first writes.
@@ -44,21 +42,6 @@ LIMITS_PART = 0.8
 _SHARES = sum(stream.share for stream in STREAMS)
 #: As monitor.go writes it: ``JetStream stream 'ACCOUNT > NAME' write error: WHY``; a replicated one's log: ``node write error``.
 _WRITE_ERROR = re.compile(r"'\S+ > (?P<stream>[^']+)'.*write error: (?P<why>.*)", re.DOTALL)
-
-
-class Disk(NamedTuple):
-    """A file system: its size and what is free for us, in bytes."""
-
-    size: int
-    free: int
-
-    @property
-    def is_full(self) -> bool:
-        return self.free < FULL_BYTES
-
-    @property
-    def is_low(self) -> bool:
-        return self.free < low_bytes(self.size)
 
 
 @dataclass(frozen=True)
@@ -103,14 +86,14 @@ def silent(servers: Iterable[ServerStore], expected: int) -> frozenset[str]:
     return frozenset(name for name in names if sum(bool(each.off) or name in each.dead for each in found) >= quorum)
 
 
-def disk_of(folder: Path) -> Disk:
-    """The file system that ``folder`` is on, or will be. Raises Failed when it can't be looked at."""
-    there = next((parent for parent in (folder, *folder.parents) if parent.exists()), Path("/"))
-    try:
-        found = os.statvfs(there)
-    except OSError as error:
-        raise Failed(f"look how full the disk of {folder} is", str(error.strerror)) from None
-    return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+def is_full(disk: Disk) -> bool:
+    """Whether what is written next may find no room."""
+    return disk.free < FULL_BYTES
+
+
+def is_low(disk: Disk) -> bool:
+    """Whether somebody should make room."""
+    return disk.free < low_bytes(disk.size)
 
 
 def low_bytes(size: int) -> int:
@@ -126,22 +109,16 @@ def limits_sum(store_max_bytes: int) -> int:
 def room_problem(limits: int, disk: Disk, used: int = 0) -> tuple[Literal["never", "now"], str] | None:
     """Why streams with these limits do not fit: never on such a disk, or not with what others have there now. used: what they take already."""
     if limits > LIMITS_PART * disk.size:
-        return "never", f"the streams may take {_mib(limits)}, more than {LIMITS_PART:.0%} of the disk, which has {_mib(disk.size)}"
+        return (
+            "never",
+            f"the streams may take {_mib(limits)}, more than {LIMITS_PART:.0%} of the disk, which has {_mib(disk.size)}",
+        )
     if limits > disk.free + used:
-        return "now", f"the streams may take {_mib(limits)}, and there are {_mib(disk.free + used)} for them: others have the rest"
+        return (
+            "now",
+            f"the streams may take {_mib(limits)}, and there are {_mib(disk.free + used)} for them: others have the rest",
+        )
     return None
-
-
-def used_bytes(folder: Path) -> int:
-    """What the files below ``folder`` take of the disk, in bytes; 0 for what is not there."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_blocks * 512
-            except OSError:  # gone meanwhile
-                continue
-    return total
 
 
 def _mib(value: int) -> str:
@@ -165,12 +142,14 @@ class Restarts:
 
     def step(self, store: ServerStore, disk: Disk, now: float, *, free_to: bool = True) -> Step:
         """What to do now. After ``restart`` the caller is taken to have done it. free_to: False while another server may be at it."""
-        self._was_full = self._was_full or disk.is_full or "no space left" in store.why
+        self._was_full = self._was_full or is_full(disk) or "no space left" in store.why
         if store.is_good:
-            self._was_full = disk.is_full
+            self._was_full = is_full(disk)
             return ""
         if disk.free < ENOUGH_BYTES:
             return "full"
+        if now - self._last > self._pauses[-1]:
+            self._count = 0
         pause = self._spacing if self._was_full else self._pauses[min(self._count, len(self._pauses) - 1)]
         if not free_to or now - self._last < pause:
             return "wait"

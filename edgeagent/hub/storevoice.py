@@ -1,10 +1,16 @@
-"""Answers in the place of streams that are silent because the hub's disk is full, so that whoever writes or reads hears why, and at once.
+"""Closes the streams of a store whose disk is full, and answers in the place of those that are silent because the hub's disk is full: whoever writes or
+reads hears why, at once.
 
-Only where nobody else can answer: what lives must not be stored and refused. Instances of the services share the questions.
+What fits into the rest of a block is still stored on a full disk, so some commands would be taken whose outcome has no room, and EDGE_AUDIT
+that copies them would meet the full disk: then nats-server switches JetStream off, and nobody can read either. So the streams that people
+write are brought to their write error first, by a message that does not fit.
+
+Answers are given only where nobody else can answer: what lives must not be stored and refused. Instances of the services share the questions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,12 +19,14 @@ from typing import Any
 import nats.errors
 
 from edgeagent.direct import STORE_IS_FULL
-from edgeagent.hub.bucket import PREFIX
+from edgeagent.errors import EdgeError
+from edgeagent.hub.bucket import PREFIX, purge
+from edgeagent.hub.stream import Stream
 from edgeagent.hub.streams import STREAMS
 from edgeagent.link import Client
-from edgeagent.publish import STORE_FAILED, STORE_FULL
+from edgeagent.publish import STORE_FAILED, STORE_FULL, published
 
-__all__ = ["StoreVoice"]
+__all__ = ["StoreVoice", "close_streams"]
 
 QUEUE = "edgeagent-store"
 #: nats-server's names for the reply of a question that came by the import of a service, and for an inbox of the hub's services. An answer
@@ -27,7 +35,29 @@ _REPLIES = ("_R_.", "_INBOX.")
 #: What waits to be answered at most, in bytes: a device may send as much as its link carries, and more is dropped.
 _WAITING_BYTES = 8 << 20
 
+#: More than is left of any block of a file, in bytes, and how long to wait for the acknowledgement that should not come, in seconds.
+_PADDING_BYTES, _CLOSE_SECONDS = 16 << 10, 0.5
+#: In the place of a wildcard of a stream's subjects; no device, group or person is concerned by what stands there.
+_NOBODY = "_full"
+
 _ERROR = {"code": 503, "err_code": STORE_FAILED, "description": STORE_FULL}
+
+
+async def close_streams(hub: Client, dead: frozenset[str]) -> None:
+    """Bring the streams that refuse what they have no room for to their write error, but for those that are dead. The disk must be full.
+
+    What is stored all the same, for there is space again, is removed. hub: a connection to the account HUB.
+    """
+    wanted = [stream for stream in STREAMS if stream.refuse_when_full and stream.name not in dead]
+    await asyncio.gather(*(_close(hub, stream) for stream in wanted))
+
+
+async def _close(hub: Client, stream: Stream) -> None:
+    subject = stream.subjects[0].replace("*", _NOBODY).replace(">", _NOBODY)
+    size = min(stream.max_message_bytes, _PADDING_BYTES)
+    with contextlib.suppress(EdgeError):
+        await published(hub, subject, bytes(size), timeout=_CLOSE_SECONDS)
+        await purge(hub, stream.name, subject, what=f"make room in {stream.name}")
 
 
 class StoreVoice:
