@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgeagent import files
-from edgeagent.assembly import hubtls
+from edgeagent.assembly import doctorstore, hubtls
 from edgeagent.assembly.doctordevices import devices
 from edgeagent.assembly.doctorexports import given_out, is_up, offered, secrets
 from edgeagent.assembly.findings import Finding
@@ -59,7 +59,7 @@ async def running(place: HubFolder, options: HubOptions) -> list[Finding]:
         ]
     version = server_version(client)
     await client.close()
-    found = [Finding("good", f"nats-server  {version} at {addresses(options).operators}")]
+    found = [Finding("good", f"nats-server  {version} at {addresses(options, place.cluster()).operators}")]
     if not await asyncio.to_thread(is_up, place):
         text = "services     `edgeagent hub up` does not run, though its nats-server does: presence and renewals stand still"
         found.append(Finding("wrong", text, f"`edgeagent hub up --dir {place.path}`"))
@@ -163,4 +163,5 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
 CHECKS: list[Check] = [
     *(running, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
     *(given_out, offered, secrets, sending, devices),
+    *(doctorstore.disk, doctorstore.limits, doctorstore.takes, doctorstore.fill),
 ]

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from edgeagent import files, wire
+from edgeagent import files, servers, wire
 from edgeagent.administration import Person
+from edgeagent.assembly import storefindings
+from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubexports import HubExports
-from edgeagent.backoff import delays
+from edgeagent.assembly.hubhealth import HubHealth
+from edgeagent.assembly.hubstreams import HubStreams
 from edgeagent.errors import Closed, EdgeError
-from edgeagent.hub import authorities, interest, streams
+from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.alarmwatch import AlarmWatch
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
+from edgeagent.hub.cluster import server_name
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
@@ -39,8 +44,6 @@ __all__ = ["HubServices", "sign_in"]
 
 log = logging.getLogger("edgeagent.hub")
 
-#: Bounds of the pause after the streams could not be looked at, in seconds.
-RETRY_SECONDS = (0.5, 15.0)
 #: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
 KEYS_SECONDS = 2.0
 
@@ -53,11 +56,12 @@ async def sign_in(
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
 ) -> Client:
-    """A connection to the hub of this machine."""
+    """A connection to the hub: to this machine's server, or to another one of the cluster while it is away."""
     options, login = place.options(), keyring.service_credentials(service)
     trusted = authorities.local(place, options)
     return await connect(
-        local_url(options),
+        local_url(options, place.cluster()),
+        in_order=True,
         what="reach the hub",
         name=f"edgeagent hub ({service})",
         inbox_prefix=f"_INBOX.{service}",
@@ -76,10 +80,11 @@ class HubServices:
     restart: ends that nats-server and starts it again; None where it is somebody else's.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
-    events: what else on this hub has something to say tells it there; within the block.
+    events: what else on this hub has something to say tells it there. health: what it knows of how it is adds it there. Both within the block.
     """
 
     events: OwnEvents
+    health: HubHealth
     store: StoreKeeper
 
     def __init__(
@@ -92,7 +97,9 @@ class HubServices:
         restart: Callable[[], None] | None = None,
     ) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
-        self._beside = Beside(options.name, place.path / "store", restart) if restart else None
+        self._cluster = place.cluster()
+        name = server_name(options.name, self._cluster)
+        self._beside = Beside(name, place.path / "store", restart) if restart else None
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -118,14 +125,22 @@ class HubServices:
         self._requests = await self._connection("hub", None)
         self._fleet = await self._connection("fleet", None)
         self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
+        self._trouble = await self._connection("sys", None)  # its own, for whoever tries logins fills it
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
         self.events = OwnEvents(self._hub)
         self.tasks.start("own events", self.events.run())
-        self.store = StoreKeeper(self._system, self._hub, StoreVoice(self._requests), self.events.tell, beside=self._beside)
-        self.tasks.start("store", self.store.run())
+        self._alarms = AlarmWatch(self._trouble, self._hub, self.events)
+        await self._alarms.start()
+        self.tasks.start("alarms", self._alarms.run())
+        self.health = HubHealth(self._trouble, self._hub, self._cluster, self._alarms)
+        self.tasks.start("health", self.health.run())
+        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, self.health)
+        exports.listen(self.tasks)
+        self._look_after_the_store()
         await interest.hold(self._fleet)
-        await self._ensure_streams()
+        self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
+        await self._streams.start()
         accounts = self._accounts = await self._keep_accounts()
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
@@ -138,7 +153,19 @@ class HubServices:
         await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
-        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks, self.events)
+        exports.start(self.tasks, self.events)
+
+    def _look_after_the_store(self) -> None:
+        voice, tell = StoreVoice(self._requests), self.events.tell
+        self.store = StoreKeeper(self._system, self._hub, voice, tell, beside=self._beside, servers=self._cluster.size)
+        self.health.known["store"] = self._known_of_the_store
+        self.store.on_change = self.health.look_again
+        self.tasks.start("store", self.store.run())
+
+    def _known_of_the_store(self) -> Iterator[Finding]:
+        if self.store.disk is not None:
+            yield storefindings.disk(self.store.disk)
+        yield from storefindings.takes(self.store.seen)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
@@ -187,6 +214,7 @@ class HubServices:
             requests=self._requests,
             hub_name=self._options.name,
             authorities=self._authorities,
+            cluster=self._cluster,
             revoke=orders.keep_key_out,
             flooded=presence.flooded,
         )
@@ -203,6 +231,7 @@ class HubServices:
             authorities=self._authorities,
             leaf_port=self._options.leaf_port,
             host=known_host(self._options),
+            servers=servers.joined(self._cluster.devices),
             push=accounts.apply,
         )
 
@@ -253,7 +282,15 @@ class HubServices:
         why = next(
             (
                 str(client.last_error)
-                for client in (self._hub, self._system, self._provision, self._fleet, self._requests, self._exports)
+                for client in (
+                    self._hub,
+                    self._system,
+                    self._provision,
+                    self._fleet,
+                    self._requests,
+                    self._exports,
+                    self._trouble,
+                )
                 if client.is_closed and client.last_error
             ),
             "",
@@ -267,21 +304,8 @@ class HubServices:
         while True:
             await self._hub_is_back.wait()
             self._hub_is_back.clear()
-            await self._ensure_streams_patiently()
+            await self._streams.ensure()
             await self._system_came_back()
-
-    async def _ensure_streams_patiently(self) -> None:
-        for pause in delays(*RETRY_SECONDS):
-            try:
-                await self._ensure_streams()
-                break
-            except EdgeError as error:
-                log.warning("%s", error)
-                await asyncio.sleep(pause)
-
-    async def _ensure_streams(self) -> None:
-        for name in await streams.ensure(self._hub.jetstream(), self._options.store_max_bytes):
-            log.info("made or changed the stream %s", name)
 
 
 async def _close(client: Any) -> None:

@@ -21,14 +21,14 @@ import nats.errors
 
 from edgeagent import subjects, wire
 from edgeagent.backoff import delays
-from edgeagent.direct import NOT_STORED, get_last
-from edgeagent.errors import Closed, EdgeError
+from edgeagent.direct import NOT_STORED, Stored, get_last
+from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.notifyrules import TOLD
 from edgeagent.link import Client
-from edgeagent.publish import TooLarge, published
+from edgeagent.publish import TooLarge, published, published_if
 from edgeagent.runtime import woken
-from edgeagent.times import rfc3339
+from edgeagent.times import parse_rfc3339, rfc3339
 
 __all__ = ["STREAM", "OwnEvents"]
 
@@ -43,6 +43,10 @@ RETRY_SECONDS = (0.5, 15.0)
 MAX_WAITING = 200
 #: Of one event; the stream takes 16 KiB.
 MAX_TEXT, MAX_DATA_BYTES = 1000, 8 << 10
+#: Events of one kind that instances tell within so many seconds are one.
+SAME_SECONDS = 10.0
+#: How often an event is tried again because somebody else stored one meanwhile.
+TRIES = 8
 
 _WHAT = "store an event of the hub"
 
@@ -51,10 +55,12 @@ AtOnce = Callable[[str, wire.Event], Awaitable[list[str]]]
 
 
 class _Waiting:
-    """An event that is to be stored. shown: it was told without the store; tried: it may be there already."""
+    """An event that is to be stored. once: unless another instance stored the same. shown: it was told without the store; tried: it may
+    be there already."""
 
-    def __init__(self, severity: str, event: wire.Event) -> None:
-        self.severity, self.event, self.shown, self.tried = severity, event, False, False
+    def __init__(self, severity: str, event: wire.Event, *, once: bool) -> None:
+        self.severity, self.event, self.once = severity, event, once
+        self.shown = self.tried = False
 
     @property
     def subject(self) -> str:
@@ -71,11 +77,11 @@ class OwnEvents:
         self._wake = asyncio.Event()
         self.dropped = 0
 
-    def tell(self, severity: str, kind: str, text: str, **fields: Any) -> None:
+    def tell(self, severity: str, kind: str, text: str, *, once: bool = False, **fields: Any) -> None:
         """Log the event now and see to the rest in :meth:`run`: never waits, never raises.
 
         severity: one of :data:`edgeagent.hub.streams.SEVERITIES`. kind, text: as in :class:`edgeagent.wire.Event`. fields: its data: JSON,
-        and nothing secret.
+        and nothing secret. once: other instances of the services see the same at the same time: one of them tells it.
         """
         log.log(logging.getLevelName(severity.upper()), "%s", text)
         now = rfc3339(datetime.now(timezone.utc))
@@ -83,7 +89,7 @@ class OwnEvents:
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
             self.dropped += 1
-        self._waiting.append(_Waiting(severity, event))
+        self._waiting.append(_Waiting(severity, event, once=once))
         self._wake.set()
 
     async def run(self) -> None:
@@ -101,7 +107,9 @@ class OwnEvents:
     async def _stored(self, first: _Waiting) -> bool:
         """Whether it is done with. Raises Closed."""
         try:
-            if not (first.tried and await self._is_there(first)):
+            if first.once or first.tried:
+                await self._store_if_new(first)
+            else:
                 first.tried = True
                 await published(self._hub, first.subject, wire.encode(first.event), what=_WHAT, timeout=STORE_SECONDS)
         except Closed:
@@ -116,14 +124,17 @@ class OwnEvents:
             self._waiting.popleft()
         return True
 
-    async def _is_there(self, first: _Waiting) -> bool:
-        """Whether only the store's word was lost. Raises EdgeError."""
-        last = await get_last(self._hub, STREAM, first.subject, prefix=PREFIX, timeout=STORE_SECONDS)
-        if last is None:
-            return False
-        with contextlib.suppress(EdgeError):
-            return wire.decode(last.data, wire.Event).id == first.event.id
-        return False
+    async def _store_if_new(self, first: _Waiting) -> None:
+        """Unless it is there: another instance stored the same just now, or only the store's word was lost. Raises EdgeError."""
+        data = wire.encode(first.event)
+        for _ in range(TRIES):
+            last = await get_last(self._hub, STREAM, first.subject, prefix=PREFIX, timeout=STORE_SECONDS)
+            if last is not None and _is_same(first, last):
+                return
+            sequence = last.sequence if last else 0
+            if await published_if(self._hub, first.subject, data, sequence, what=_WHAT, timeout=STORE_SECONDS) is not None:
+                return
+        raise Failed(_WHAT, "others store too many at once")
 
     async def _without_store(self, until: float) -> None:
         """Until then (monotonic, seconds) show what is new without it."""
@@ -141,6 +152,15 @@ class OwnEvents:
         if self.at_once is not None and (names := await self.at_once(waiting.severity, waiting.event)):
             data = {**waiting.event.data, TOLD: names}
             waiting.event = msgspec.structs.replace(waiting.event, data=data)
+
+
+def _is_same(waiting: _Waiting, last: Stored) -> bool:
+    try:
+        stored = wire.decode(last.data, wire.Event)
+        apart = abs((parse_rfc3339(stored.time) - parse_rfc3339(waiting.event.time)).total_seconds())
+    except (EdgeError, ValueError, OverflowError):
+        return False
+    return stored.id == waiting.event.id or (waiting.once and stored.kind == waiting.event.kind and apart < SAME_SECONDS)
 
 
 def _bounded(fields: dict[str, Any]) -> dict[str, Any]:

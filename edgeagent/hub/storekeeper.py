@@ -90,7 +90,9 @@ class StoreKeeper:
         self._beside, self._servers = beside, servers
         self._restarts = Restarts(PAUSES, spacing=SPACING_SECONDS)
         self._bad_since: float | None = None
-        self._told_low, self._closed = False, False
+        self._told_low, self._without_blocks = False, 0
+        #: Called when something is otherwise than it was.
+        self.on_change: Callable[[], None] = lambda: None
         #: What was seen last. disk: None where it is not ours to look at.
         self.seen: list[ServerStore] = []
         self.disk: Disk | None = None
@@ -119,12 +121,13 @@ class StoreKeeper:
         await self._mend()
 
     async def _close_what_is_full(self) -> bool:
-        """Close the streams once for each time that the disk has no block left; whether it was done. Of several servers others have room."""
+        """Close the streams when the disk had no block left twice in a row; whether it was done. Of several servers others have room."""
         has_none = self.disk is not None and self.disk.free < BLOCKS_BYTES and self._servers == 1
-        close, self._closed = has_none and not self._closed, has_none
-        if close:
-            await close_streams(self._hub, silent(self.seen, self._servers))
-        return close
+        self._without_blocks = self._without_blocks + 1 if has_none else 0
+        if self._without_blocks != 2:
+            return False
+        await close_streams(self._hub, silent(self.seen, self._servers))
+        return True
 
     def _warn_early(self) -> None:
         disk = self.disk
@@ -140,9 +143,11 @@ class StoreKeeper:
         no_room = self.disk is not None and is_full(self.disk)
         if (bad or no_room) and self._bad_since is None:
             self._bad_since = time.monotonic()
+            self.on_change()
             self._tell("critical", "hub.store_full", _text(bad), servers=[each.server for each in bad])
         elif not bad and not no_room and self._bad_since is not None:
             seconds, self._bad_since = round(time.monotonic() - self._bad_since), None
+            self.on_change()
             self._tell("info", "hub.store_back", f"the hub's store takes everything again, after {seconds} s", seconds=seconds)
 
     async def _mend(self) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "is_full",
     "is_low",
+    "largest_store",
     "limits_sum",
     "low_bytes",
     "read_healthz",
@@ -104,6 +105,11 @@ def low_bytes(size: int) -> int:
 def limits_sum(store_max_bytes: int) -> int:
     """What all streams together may take of the disk of one server, in bytes. Each server of a cluster may have a copy of each."""
     return round(_SHARES * store_max_bytes)
+
+
+def largest_store(disk: Disk) -> int:
+    """The largest ``store_max_bytes`` whose limits such a disk has room for, in whole MiB."""
+    return int(LIMITS_PART * disk.size / _SHARES) >> 20 << 20
 
 
 def room_problem(limits: int, disk: Disk, used: int = 0) -> tuple[Literal["never", "now"], str] | None:

@@ -2,8 +2,8 @@
 reads hears why, at once.
 
 What fits into the rest of a block is still stored on a full disk, so some commands would be taken whose outcome has no room, and EDGE_AUDIT
-that copies them would meet the full disk: then nats-server switches JetStream off, and nobody can read either. So the streams that people
-write are brought to their write error first, by a message that does not fit.
+that copies them would meet the full disk: then nats-server switches JetStream off, and nobody can read either. So all others are
+brought to their write error first, by a message that does not fit.
 
 Answers are given only where nobody else can answer: what lives must not be stored and refused. Instances of the services share the questions.
 """
@@ -44,11 +44,11 @@ _ERROR = {"code": 503, "err_code": STORE_FAILED, "description": STORE_FULL}
 
 
 async def close_streams(hub: Client, dead: frozenset[str]) -> None:
-    """Bring the streams that refuse what they have no room for to their write error, but for those that are dead. The disk must be full.
+    """Bring every stream that somebody writes to its write error, but for those that are dead. The disk must be full.
 
     What is stored all the same, for there is space again, is removed. hub: a connection to the account HUB.
     """
-    wanted = [stream for stream in STREAMS if stream.refuse_when_full and stream.name not in dead]
+    wanted = [stream for stream in STREAMS if stream.subjects and stream.name not in dead]
     await asyncio.gather(*(_close(hub, stream) for stream in wanted))
 
 
