@@ -216,6 +216,8 @@ def in_our_words(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except Unreachable:  # in our words already; it is an OSError too
+        raise
     except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
         raise Closed(what, "the connection is closed") from None
     except (nats.errors.TimeoutError, nats.errors.ConnectionReconnectingError, OSError) as error:
