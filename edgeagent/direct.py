@@ -13,11 +13,12 @@ import nats.errors
 from edgeagent import subjects
 from edgeagent.errors import Closed, Failed, Refused, Unreachable
 from edgeagent.link import Client, request
-from edgeagent.publish import MAX_SEQUENCE
+from edgeagent.publish import MAX_SEQUENCE, store_full
 from edgeagent.times import parse_rfc3339, rfc3339
 
 __all__ = [
     "NOT_STORED",
+    "STORE_IS_FULL",
     "Stored",
     "get_last",
     "hub_time",
@@ -30,6 +31,9 @@ __all__ = [
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
+#: The word of the hub's services in the place of a JetStream that met a full disk ("Insufficient Storage", RFC 4918). nats-server has none
+#: such, and 503 would mean that nobody is there.
+STORE_IS_FULL = "507"
 #: How long to wait for the hub's answer where nothing else is said, in seconds.
 TIMEOUT_SECONDS = 5.0
 #: Header of an event of the hub that is shown live because the store does not take it now: when it happened, RFC 3339.
@@ -112,13 +116,19 @@ async def get_last(
     """
     seconds = TIMEOUT_SECONDS if timeout is None else timeout
     message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=seconds)
-    status = _status(message)
+    stored = _there(message, _status(message), subject)
+    return None if stored is None or (stored.deleted and not marks) else stored
+
+
+def _there(message: Any, status: str | None, subject: str) -> Stored | None:
+    """The message that the hub answered with, None for its word that there is none."""
     if status == "404":
         return None
+    if status == STORE_IS_FULL:
+        raise store_full(f"read {subject}")
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
-    stored = _stored(message)
-    return None if stored.deleted and not marks else stored
+    return _stored(message)
 
 
 async def read_all(
@@ -182,6 +192,8 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
                 pending = (message.headers or {}).get("Nats-Num-Pending", "")
                 yield int(pending) if status == "204" and pending.isdecimal() else 0
                 return
+            if status == STORE_IS_FULL:
+                raise store_full(f"read {body['next_by_subj']}")
             if status == "503":
                 raise Refused(
                     f"read {body['next_by_subj']}",
@@ -204,6 +216,8 @@ def in_our_words(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except Unreachable:  # in our words already; it is an OSError too
+        raise
     except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
         raise Closed(what, "the connection is closed") from None
     except (nats.errors.TimeoutError, nats.errors.ConnectionReconnectingError, OSError) as error:
@@ -238,9 +252,4 @@ async def read_first(
     message = await request(
         client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}", timeout=TIMEOUT_SECONDS
     )
-    status = _status(message)
-    if status == "404":
-        return None
-    if status:
-        raise Failed(f"read {subject}", f"the hub answered {status}")
-    return _stored(message)
+    return _there(message, _status(message), subject)

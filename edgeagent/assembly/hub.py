@@ -64,8 +64,8 @@ async def serve(place: HubFolder) -> None:
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
     cluster = place.cluster()
-    services = HubServices(place, options, keyring, templates=cluster.leads_accounts)
     async with HubServer(place, options, keyring) as server:
+        services = HubServices(place, options, keyring, templates=cluster.leads_accounts, restart=server.restart)
         if cluster.number:  # its services may wait for other servers, and those for a person
             runtime.notify_systemd("READY=1")
         async with services:

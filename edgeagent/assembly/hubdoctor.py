@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgeagent import files
-from edgeagent.assembly import doctorservers, hubtls
+from edgeagent.assembly import doctorservers, doctorstore, hubtls
 from edgeagent.assembly.doctoralarms import trouble
 from edgeagent.assembly.doctorclients import connected
 from edgeagent.assembly.doctordevices import devices, stale
@@ -175,4 +175,5 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
 CHECKS: list[Check] = [
     *(running, servers, trouble, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
     *(accounts, credentials, given_out, offered, secrets, sending, devices, stale),
+    *(doctorstore.disk, doctorstore.limits, doctorstore.takes, doctorstore.fill),
 ]

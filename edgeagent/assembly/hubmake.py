@@ -10,14 +10,17 @@ from pathlib import Path
 from edgeagent import context, files, places, wire
 from edgeagent.assembly import hubcluster, hubtls
 from edgeagent.assembly.hubcluster import Member
-from edgeagent.errors import Refused
+from edgeagent.errors import Refused, UsageProblem
 from edgeagent.hub import authorities, ownfiles
 from edgeagent.hub.address import addresses, local_url
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.owner import Owner, Remembered, check_person
 from edgeagent.hub.people import person_of
+from edgeagent.hub.storestate import largest_store, limits_sum, room_problem
+from edgeagent.hub.streams import MIN_STORE_BYTES
+from edgeagent.leaf.storelimit import disk_of
 
-__all__ = ["check_all", "make", "make_all", "owner_file", "remembered"]
+__all__ = ["check_all", "check_room", "make", "make_all", "owner_file", "remembered"]
 
 
 def owner_file(hub: str) -> Path:
@@ -62,6 +65,27 @@ def _check_folder(member: Member) -> None:
     member.place.check(member.options, member.cluster)
     if member.options.tls == "files":
         ownfiles.check(member.place, member.options, hubtls.now())
+
+
+def check_room(place: HubFolder, store_max_bytes: int, servers: int = 1) -> str:
+    """What to say where the disk has no room now for all that the streams may take; empty where it has. Raises UsageProblem where it never has.
+
+    servers: how many of them have their store there, each with copies of all streams.
+    """
+    there = next(parent for parent in (place.path, *place.path.parents) if parent.exists())
+    disk = disk_of(there)
+    problem = room_problem(servers * limits_sum(store_max_bytes), disk)
+    if problem is None:
+        return ""
+    kind, why = problem
+    if kind == "now":
+        return f"There is little room: {why}. Make some, or lower `store_max_bytes` in hub.toml: when the disk is full, nobody can command anything."
+    most = largest_store(disk) // servers
+    if most < MIN_STORE_BYTES:
+        raise UsageProblem(f"make a hub in {place.path}", why, "choose a larger disk with --dir")
+    raise UsageProblem(
+        f"make a hub in {place.path}", why, f"--store-bytes {most} is the most that fits, or choose a larger disk with --dir"
+    )
 
 
 def _and_keys(place: HubFolder) -> str:

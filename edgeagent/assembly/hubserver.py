@@ -56,6 +56,10 @@ class HubServer:
         await self._hopeless.wait()
         raise self._supervisor.last_problem or Failed(f"run {hubtls.NAME}", "it ended")
 
+    def restart(self) -> None:
+        """End it and start it again. Raises Closed when it is stopped."""
+        self._supervisor.restart()
+
     async def reload(self) -> None:
         """Make it read its certificates again; no connection is closed. Raises EdgeError when it will not, or does not run."""
         child = self._supervisor.child

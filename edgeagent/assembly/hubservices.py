@@ -11,16 +11,16 @@ from typing import Any
 from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
-from edgeagent.assembly.hubhealth import HubHealth
 from edgeagent.assembly.hubstreams import HubStreams
+from edgeagent.assembly.hubwatch import HubWatch
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
-from edgeagent.hub.alarmwatch import AlarmWatch
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
+from edgeagent.hub.cluster import server_name
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
@@ -30,6 +30,7 @@ from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
 from edgeagent.hub.retention_keeper import RetentionKeeper
+from edgeagent.hub.storekeeper import Beside
 from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
@@ -72,17 +73,27 @@ class HubServices:
     """Runs within ``async with``, in ``tasks``; stateless, so it may run several times.
 
     templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
+    restart: ends that nats-server and starts it again; None where it is somebody else's.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
-    events: what else on this hub has something to say tells it there. health: what it knows of how it is adds it there. Both within the block.
+    events: what else on this hub has something to say tells it there, within the block.
     """
 
     events: OwnEvents
-    health: HubHealth
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
+    def __init__(
+        self,
+        place: HubFolder,
+        options: HubOptions,
+        keyring: Keyring,
+        *,
+        templates: bool,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
         self._cluster = place.cluster()
+        name = server_name(options.name, self._cluster)
+        self._beside = Beside(name, place.path / "store", restart) if restart else None
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -111,14 +122,17 @@ class HubServices:
         self._trouble = await self._connection("sys", None)  # its own, for whoever tries logins fills it
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
-        self.events = OwnEvents(self._hub)
-        self.tasks.start("own events", self.events.run())
-        self._alarms = AlarmWatch(self._trouble, self._hub, self.events)
-        await self._alarms.start()
-        self.tasks.start("alarms", self._alarms.run())
-        self.health = HubHealth(self._trouble, self._hub, self._cluster, self._alarms)
-        self.tasks.start("health", self.health.run())
-        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, self.health)
+        watch = HubWatch(
+            self._system,
+            self._hub,
+            trouble=self._trouble,
+            requests=self._requests,
+            cluster=self._cluster,
+            beside=self._beside,
+        )
+        self.events = watch.events
+        await watch.start(self.tasks)
+        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, watch.health)
         exports.listen(self.tasks)
         await interest.hold(self._fleet)
         self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)

@@ -103,13 +103,14 @@ def init(
     from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 
     place = HubFolder((folder or places.hub_folder()).absolute())
+    here = 1 if server else max(1, cluster)  # servers whose stores share a disk
     options = HubOptions(
         name=name,
         listen=listen,
         advertise=advertise,
         client_port=client_port,
         leaf_port=leaf_port,
-        store_max_bytes=store_bytes or suggested_store_bytes(place.path),
+        store_max_bytes=store_bytes or suggested_store_bytes(place.path, here),
         websocket_port=websocket_port,
         tls=hubtls.kind(own=tls_self or bool(tls_name), files=bool(tls_certificate or tls_key or tls_authorities)),
         tls_names=tls_name or [],
@@ -121,6 +122,7 @@ def init(
         raise UsageProblem("make the hub", "--server is for a hub of several", "add --cluster 3")
     members = hubcluster.plan(place, options, cluster, server or (), route_port) if cluster else hubcluster.alone(place, options)
     hubmake.check_all(members, admin or _user())  # before anybody is asked for a passphrase
+    tight = hubmake.check_room(place, options.store_max_bytes, here)
     secret = passphrase.new(passphrase_file, no_passphrase=no_passphrase)
     context, urls = hubmake.make_all(members, admin or _user(), passphrase=secret), addresses(options, members[0].cluster)
     typer.echo(f"made the hub {name!r} in {', '.join(str(member.place.path) for member in members)}")
@@ -133,6 +135,8 @@ def init(
     typer.echo(f"  your context  {context.name}, as {admin or _user()} (admin)")
     if urls.note:
         typer.echo(urls.note)
+    if tight:
+        typer.echo(tight, err=True)
     if not is_loopback(listen) and not options.tls:
         typer.echo("There is no TLS on these ports (--tls-self): keep them on a network you trust.", err=True)
     where = "" if folder is None else f" --dir {place.path}"

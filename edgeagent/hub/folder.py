@@ -266,8 +266,11 @@ def _toml(value: Any) -> str:
     return msgspec.json.encode(value).decode()  # JSON's numbers and strings are TOML's too
 
 
-def suggested_store_bytes(path: Path) -> int:
-    """Half of what is free on the disk where ``path`` will be, between 256 MiB and 64 GiB, in whole MiB."""
+def suggested_store_bytes(path: Path, servers: int = 1) -> int:
+    """A share of half of what is free on the disk where ``path`` will be, between 256 MiB and 64 GiB, in whole MiB.
+
+    servers: how many have their store there.
+    """
     there = next(parent for parent in [path, *path.parents] if parent.exists())
-    half = shutil.disk_usage(there).free // 2
+    half = shutil.disk_usage(there).free // 2 // servers
     return max(MIN_STORE_BYTES, min(64 << 30, half)) >> 20 << 20

@@ -16,6 +16,8 @@ from tests.support.servers import until
 
 CHECK = {check.__name__: check for check in CHECKS}
 
+#: Broken where it takes long.
+ELSEWHERE = {"takes": "tests/live/test_hub_store_full.py fills the disk of a hub that runs"}
 #: These are over when the hub's own time has come.
 LASTING = ("trouble", "sending", "accounts")
 
@@ -27,8 +29,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def test_every_check_is_broken_by_a_test() -> None:
-    assert {check.__name__ for check in CHECKS} - {name for name, _ in BREAKS} == set(), "break it in tests/support/breaking.py"
-    assert {name for name, _ in BREAKS} <= CHECK.keys()
+    broken = {name for name, _ in BREAKS} | ELSEWHERE.keys()
+    assert broken == CHECK.keys(), "break it in tests/support/breaking.py"
 
 
 async def bad(name: str, place: HubFolder) -> list[tuple[str, str, str]]:

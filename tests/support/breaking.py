@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -36,8 +37,9 @@ from edgeagent.publish import published
 from edgeagent.times import rfc3339
 from edgeagent.trust import certificates, creds, jwt
 from tests.support import quick
-from tests.support.hub import Hub, new_hub, started
+from tests.support.hub import STORE_BYTES, Hub, new_hub, started
 from tests.support.servers import until
+from tests.support.smalldisk import small_disk
 
 __all__ = ["BREAKS", "Broken", "Live", "living"]
 
@@ -276,6 +278,36 @@ async def nobody_takes_a_message(here: Live) -> AsyncGenerator[Broken, None]:
         await published(hub, subjects.event("pi-01", "critical"), wire.encode(event))
     await until(lambda: any(here.place.troubles.glob("*")), "the hub tries, and nobody takes it")
     yield Broken(here.place, "wrong", "webhook ops: nothing is taken since")
+
+
+# ---- its store ----
+
+
+@breaks("disk")
+async def a_full_disk(here: Live) -> AsyncGenerator[Broken, None]:
+    (here.folder / "disk").mkdir()
+    with small_disk(here.folder / "disk", 16) as disk:
+        place = HubFolder(disk.path / "hub")
+        shutil.copytree(here.another().path, place.path)
+        disk.fill()
+        yield Broken(place, "wrong", "it is full")
+
+
+@breaks("limits")
+async def more_than_the_disk_has(here: Live) -> AsyncGenerator[Broken, None]:
+    with here.edited(f"store_max_bytes = {STORE_BYTES}", f"store_max_bytes = {1 << 50}"):
+        yield Broken(here.place, "wrong", "it will run full")
+
+
+@breaks("fill")
+async def a_stream_without_room(here: Live) -> AsyncGenerator[Broken, None]:
+    async with here.client() as hub:
+        js = hub.jetstream()
+        await published(hub, subjects.command_log(subjects.Scope.group("paris"), 1), b"x" * 8000)
+        config = (await js.stream_info("EDGE_COMMANDS")).config
+        await js.update_stream(config.evolve(max_bytes=8192))
+        yield Broken(here.place, "wrong", "EDGE_COMMANDS has 9")
+        await streams.ensure(js, here.place.options().store_max_bytes)
 
 
 # ---- people and devices ----
