@@ -165,7 +165,7 @@ class HubServices:
     def _known_of_the_store(self) -> Iterator[Finding]:
         if self.store.disk is not None:
             yield storefindings.disk(self.store.disk)
-        yield from storefindings.takes(self.store.seen)
+        yield from storefindings.takes(self.store.seen, self._cluster.size)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)

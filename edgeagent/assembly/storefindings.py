@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeagent.assembly.findings import Finding
-from edgeagent.hub.storestate import ServerStore, is_full, is_low, largest_store, room_problem
+from edgeagent.assembly.findings import Finding, Level
+from edgeagent.hub.storestate import ServerStore, is_full, is_low, largest_store, room_problem, silent
 from edgeagent.hub.streams import STREAMS
 from edgeagent.leaf.storelimit import Disk
 
@@ -34,7 +34,7 @@ class Fill(NamedTuple):
 
 def disk(found: Disk) -> Finding:
     """Whether the disk of the store has room."""
-    text = f"disk         {found.free >> 20} MiB are free of {found.size >> 20} MiB"
+    text = f"{found.free >> 20} MiB are free of {found.size >> 20} MiB"
     if is_full(found):
         return Finding("wrong", f"{text}: it is full, so nobody can command or configure anything", _FREE, "disk")
     if is_low(found):
@@ -46,26 +46,27 @@ def limits(total: int, found: Disk, used: int, options_file: Path) -> Finding:
     """Whether a disk on which the store takes ``used`` bytes has room for ``total``, all that its streams may take."""
     problem = room_problem(total, found, used)
     if problem is None:
-        return Finding("good", f"limits       all streams may take {total >> 20} MiB, and there is room for that", check="limits")
+        return Finding("good", f"all streams may take {total >> 20} MiB, and there is room for that", check="limits")
     kind, why = problem
     if kind == "never":
         remedy = f"set `store_max_bytes` in {options_file} to {largest_store(found)} or less, or give the hub a larger disk"
-        return Finding("wrong", f"limits       {why}: it will run full", remedy, "limits")
+        return Finding("wrong", f"{why}: it will run full", remedy, "limits")
     remedy = f"make room on the disk, or lower `store_max_bytes` in {options_file}, before it runs full"
-    return Finding("warn", f"limits       {why}", remedy, "limits")
+    return Finding("warn", f"{why}", remedy, "limits")
 
 
-def takes(servers: Sequence[ServerStore]) -> Iterator[Finding]:
-    """Whether every server stores what is written."""
+def takes(servers: Sequence[ServerStore], size: int = 1) -> Iterator[Finding]:
+    """Whether every server stores what is written. size: how many there are; the others go on while more than half of them do."""
+    level: Level = "wrong" if silent(servers, size) else "warn"
     for server in servers:
         if not server.is_good:
             remedy = (
                 "free space on its disk if that is full: `edgeagent hub up` there restarts nats-server within a minute of that; "
                 "else see server.log in the hub's folder there, and `dmesg | tail`"
             )
-            yield Finding("wrong", f"store        {server.server} stores nothing: {server.why}", remedy, "store")
+            yield Finding(level, f"{server.server} stores nothing: {server.why}", remedy, "store")
     if all(server.is_good for server in servers):
-        yield Finding("good", "store        it takes what is written", check="store")
+        yield Finding("good", "it takes what is written", check="store")
 
 
 def fill(fills: Sequence[Fill]) -> Iterator[Finding]:
@@ -76,13 +77,13 @@ def fill(fills: Sequence[Fill]) -> Iterator[Finding]:
         level, text = (
             ("wrong", "takes hardly anything more") if each.part >= WRONG_FILL else ("warn", "refuses more once it is full")
         )
-        yield Finding(level, f"fill         {_words(each)}: it {text}", remedy, "fill")  # type: ignore[arg-type]  # one of two words
+        yield Finding(level, f"{_words(each)}: it {text}", remedy, "fill")  # type: ignore[arg-type]  # one of two words
     for each in fills:
         if each.stream not in _REFUSING and each.part >= WRONG_FILL:
-            yield Finding("good", f"fill         {_words(each)}: the oldest go, {each.gone} until now", check="fill")
+            yield Finding("good", f"{_words(each)}: the oldest go, {each.gone} until now", check="fill")
     if not tight:
         most = max(fills, key=lambda each: each.part, default=None)
-        yield Finding("good", f"fill         the fullest stream: {_words(most) if most else 'none'}", check="fill")
+        yield Finding("good", f"the fullest stream: {_words(most) if most else 'none'}", check="fill")
 
 
 def _words(each: Fill) -> str:

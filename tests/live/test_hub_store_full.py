@@ -93,30 +93,32 @@ class Watched:
         self.knocks[message.subject] += 1
 
 
-def refused() -> dict[str, Said]:
-    """Every way of the command line to write something, and what it says."""
+async def written(file: Path) -> dict[str, Said]:
+    """Every way of the command line to write something, and what it says. file: one to upload."""
     orders = {
         "cmd": ("cmd", "run", "ping", "-d", "pi-01"),
         "config": ("config", "set", "-d", "pi-01", "agent.log_level=debug"),
         "token": ("token", "create", "--uses", "1"),
         "label": ("device", "label", "pi-01", "site=here"),
+        "file": ("file", "push", str(file), "-d", "pi-01", "--to", str(file)),
         "group": ("device", "group", "add", "attic", "pi-01"),
     }
-    return {name: cli(*words) for name, words in orders.items()}
+    said = await asyncio.gather(*(asyncio.to_thread(cli, *words) for words in orders.values()))
+    return dict(zip(orders, said, strict=True))
 
 
-async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, disk: SmallDisk) -> None:
+async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, disk: SmallDisk, tmp_path: Path) -> None:
     place, watched = fleet.hub, Watched()
     hub = await sign_in(place, Keyring.load(place.path), "hub")
     await watched.start(hub)
     loads = [Load(fleet, device) for device in fleet.ids]
-    for load in loads:
-        await until(lambda load=load: len(load.acknowledged) > 50, "it measures")
+    await until(lambda: all(len(load.acknowledged) > 50 for load in loads), "they measure")
     server = fleet.hub_pid("server")
+    (tmp_path / "menu.json").write_text("{}")
 
     disk.fill()
     await until(lambda: "hub.store_full" in watched.kinds, "it is told at once")
-    for name, said in (await asyncio.to_thread(refused)).items():
+    for name, said in (await written(tmp_path / "menu.json")).items():
         assert (said.code, FULL in said.err) == (1, True), (name, said)
     assert (await asyncio.to_thread(cli, "fleet", "ls", "--cached")).code == 0, "who only reads goes on"
     assert {finding.level for finding in await doctorstore.takes(place, place.options())} == {"wrong"}
@@ -130,7 +132,7 @@ async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, 
     disk.drain()
     await until(lambda: "hub.store_back" in watched.kinds, "it takes everything again", 60)
     assert fleet.hub_pid("server") != server
-    for name, said in (await asyncio.to_thread(refused)).items():
+    for name, said in (await written(tmp_path / "menu.json")).items():
         assert said.code == 0, (name, said)
     for load in loads:
         await load.end()
