@@ -47,6 +47,8 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.linkproblems": "tests/unit/test_devicestatus.py reads its words in the status file",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.mcuactions": "tests/live/test_mcu_fleet.py adds and removes one from afar",
+    "edgeagent.assembly.doctorclients": "tests/live/test_hubdoctor_red.py, through every check that asks the hub",
+    "edgeagent.assembly.hubwatch": "tests/live/test_hubdoctor_red.py asks /healthz of a hub that runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",
     "edgeagent.builtin._*": "tests/unit/test_facts_*.py and test_collectors.py read what they read",

@@ -64,16 +64,14 @@ def members(servers: Sequence[ServerState], size: int) -> Iterator[Finding]:
     remedy = f"start the others (`edgeagent hub up` on their machines), and see that they reach each other's route ports; {_LOG}"
     lost = size - len(servers)
     if lost > size // 2:
-        text = f"servers      {len(servers)} of {size} are there ({names}): too few, so nothing can be stored"
+        text = f"{len(servers)} of {size} are there ({names}): too few, so nothing can be stored"
         yield Finding("wrong", text, remedy, "servers")
     elif lost > 0:
-        yield Finding("warn", f"servers      {len(servers)} of {size} are there ({names}): one more may fail", remedy, "servers")
+        yield Finding("warn", f"{len(servers)} of {size} are there ({names}): one more may fail", remedy, "servers")
     elif not any(server.leader for server in servers):
-        yield Finding(
-            "wrong", "servers      none of them leads JetStream", "it is elected within seconds; else " + remedy, "servers"
-        )
+        yield Finding("wrong", "none of them leads JetStream", "it is elected within seconds; else " + remedy, "servers")
     else:
-        yield Finding("good", f"servers      all {size} are there ({names})", check="servers")
+        yield Finding("good", f"all {size} are there ({names})", check="servers")
 
 
 def versions(servers: Sequence[ServerState]) -> Iterator[Finding]:
@@ -82,11 +80,11 @@ def versions(servers: Sequence[ServerState]) -> Iterator[Finding]:
     remedy = f"install nats-server {tested} or newer there, and start the hub again"
     for server in servers:
         if _numbers(server.version) < MINIMUM:
-            text = f"version      {server.name} is nats-server {server.version}, older than {tested}, the oldest that was tested"
+            text = f"{server.name} is nats-server {server.version}, older than {tested}, the oldest that was tested"
             yield Finding("wrong", text, remedy, "version")
     several = sorted({server.version for server in servers})
     if len(several) > 1:
-        text = f"version      the servers differ: {', '.join(several)}"
+        text = f"the servers differ: {', '.join(several)}"
         yield Finding("warn", text, "install the same on all of them; for the time of an upgrade it is fine", "version")
 
 
@@ -103,17 +101,17 @@ def leafs(servers: Sequence[ServerState]) -> Iterator[Finding]:
     for server in servers:
         share = total / len(servers)
         if server.leafs > MAX_LEAFS:
-            text = f"links        {server.name} has {server.leafs} devices, more than the {MAX_LEAFS} that one server is good for"
+            text = f"{server.name} has {server.leafs} devices, more than the {MAX_LEAFS} that one server is good for"
             yield Finding("warn", text, "add servers, or a second hub for a part of them: docs/scale.md", "links")
             before = False
         elif len(servers) > 1 and server.leafs > UNEVEN * share and server.leafs > share + UNEVEN_LEAFS:
-            text = f"links        {server.name} has {server.leafs} of {total} devices, far more than its share"
+            text = f"{server.name} has {server.leafs} of {total} devices, far more than its share"
             remedy = "the hub spreads them by itself, a few a minute; if it does not, `edgeagent hub up` does not run there"
             yield Finding("warn", text, remedy, "links")
             before = False
     if before and servers:
         most = max(server.leafs for server in servers)
-        yield Finding("good", f"links        {total} of devices, at most {most} at one server", check="links")
+        yield Finding("good", f"{total} of devices, at most {most} at one server", check="links")
 
 
 def clock(servers: Sequence[ServerState], synchronized: bool | None) -> Iterator[Finding]:
@@ -121,42 +119,40 @@ def clock(servers: Sequence[ServerState], synchronized: bool | None) -> Iterator
     odd = [server for server in servers if abs(server.ahead_seconds) > ODD_SECONDS]
     for server in odd:
         off = server.ahead_seconds
-        text = f"clock        {server.name} is {duration(abs(off))} {'ahead of' if off > 0 else 'behind'} this machine"
+        text = f"{server.name} is {duration(abs(off))} {'ahead of' if off > 0 else 'behind'} this machine"
         level = "wrong" if abs(off) > WRONG_SECONDS else "warn"
         yield Finding(level, text, f"on both: {_NTP}", "clock")  # type: ignore[arg-type]  # one of two words
     if synchronized is False:
-        text = "clock        nothing keeps it right: logins, certificates and the times of samples go by it"
+        text = "nothing keeps it right: logins, certificates and the times of samples go by it"
         yield Finding("warn", text, _NTP, "clock")
     elif not odd:
         kept = "something keeps it right" if synchronized else "the kernel does not say who sets it"
-        yield Finding("good", f"clock        {kept}{', and all servers agree' if len(servers) > 1 else ''}", check="clock")
+        yield Finding("good", f"{kept}{', and all servers agree' if len(servers) > 1 else ''}", check="clock")
 
 
 def streams(listed: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether each stream is there, has a leader, and copies that keep up. listed: JetStream's answer to STREAM.LIST."""
     if "error" in listed:
         why = (listed["error"] or {}).get("description", "it does not say why")
-        yield Finding(
-            "wrong", f"streams      JetStream does not list them: {why}", f"is its disk full or slow? {_LOG}", "streams"
-        )
+        yield Finding("wrong", f"JetStream does not list them: {why}", f"is its disk full or slow? {_LOG}", "streams")
         return
     found = {str(each["config"]["name"]): each for each in listed.get("streams") or []}
     leaderless = {*(listed.get("missing") or []), *(name for name, each in found.items() if not _leader(each))}
     wanted = [stream.name for stream in STREAMS]
     if bad := [name for name in wanted if name in leaderless]:
-        text = f"streams      {len(bad)} have no leader, so nothing can be stored there: {', '.join(bad)}"
+        text = f"{len(bad)} have no leader, so nothing can be stored there: {', '.join(bad)}"
         yield Finding("wrong", text, f"more than half of the servers must be there; an election takes seconds; {_LOG}", "streams")
     if gone := [name for name in wanted if name not in found and name not in leaderless]:
-        text = f"streams      {', '.join(gone)}: not there"
+        text = f"{', '.join(gone)}: not there"
         remedy = "`edgeagent hub up` makes them; if it does not: its store may be too small, or JetStream is switched off"
         yield Finding("wrong", text, remedy, "streams")
     behind = sorted({name for name in wanted for copy in _copies(found.get(name)) if _is_behind(copy)})
     if behind:
-        text = f"streams      copies of {', '.join(behind)} are behind"
+        text = f"copies of {', '.join(behind)} are behind"
         remedy = f"the server that has them is away, or too slow; it catches up by itself when it is back; {_LOG}"
         yield Finding("warn", text, remedy, "streams")
     if not (bad or gone or behind):
-        yield Finding("good", f"streams      all {len(wanted)} are there", check="streams")
+        yield Finding("good", f"all {len(wanted)} are there", check="streams")
 
 
 def _leader(stream: Mapping[str, Any]) -> bool:

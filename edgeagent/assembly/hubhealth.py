@@ -49,7 +49,7 @@ class HubHealth:
         self._slow_routes: dict[str, int] = {}
         self._again = asyncio.Event()
         self.known: dict[str, Known] = {}
-        self.findings: list[Finding] = [Finding("wrong", "services     they have just begun", "wait a moment", "services")]
+        self.findings: list[Finding] = [Finding("wrong", "they have just begun", "wait a moment", "services")]
         self.servers: list[ServerState] = []
         self.looked = time.monotonic()
 
@@ -80,12 +80,12 @@ class HubHealth:
         try:
             asked = doctorservers.look(self._system, self._hub, self._cluster, self._machine)
             servers, found = await asyncio.wait_for(asked, MOST_SECONDS)
-            found.insert(0, Finding("good", "nats-server  it answers", check="nats-server"))
+            found.insert(0, Finding("good", "it answers", check="nats-server"))
         except Closed:
             raise
         except (EdgeError, asyncio.TimeoutError) as error:
             why = error.why if isinstance(error, EdgeError) else f"no answer within {MOST_SECONDS:g} s"
-            found = [Finding("wrong", f"nats-server  {why}", "see server.log in the hub's folder", "nats-server")]
+            found = [Finding("wrong", why, "see server.log in the hub's folder", "nats-server")]
         for name, known in self.known.items():
             found += _of(name, known)
         self._note(servers)
@@ -104,7 +104,7 @@ class HubHealth:
         age = time.monotonic() - self.looked
         at = rfc3339(datetime.fromtimestamp(time.time() - age, timezone.utc))
         if age > OLD_SECONDS:
-            stuck = Finding("wrong", f"services     nothing was looked at for {age:.0f} s", "start the hub again", "services")
+            stuck = Finding("wrong", f"nothing was looked at for {age:.0f} s", "start the hub again", "services")
             return page([stuck, *self.findings], at, verbose=verbose)
         return page(self.findings, at, verbose=verbose)
 
@@ -113,10 +113,10 @@ def _of(name: str, known: Known) -> list[Finding]:
     try:
         return list(known())
     except EdgeError as error:
-        return [Finding("wrong", f"{name:<12} {error.what}: {error.why}", error.remedy, name)]
+        return [Finding("wrong", f"{error.what}: {error.why}", error.remedy, name)]
     except Exception as error:  # what nobody thought of in one part must not hide the others
         log.exception("cannot look at %s", name)
-        return [Finding("warn", f"{name:<12} cannot be looked at: {error!r}", "see the hub's log", name)]
+        return [Finding("warn", f"cannot be looked at: {error!r}", "see the hub's log", name)]
 
 
 def page(findings: Sequence[Finding], at: str, *, verbose: bool) -> tuple[int, dict[str, Any]]:
@@ -128,12 +128,6 @@ def page(findings: Sequence[Finding], at: str, *, verbose: bool) -> tuple[int, d
         answer[key] = list(dict.fromkeys(finding.check or finding.text.split()[0] for finding in some))
     if verbose:
         answer["findings"] = [
-            {"level": each.level, "check": each.check, "text": _plain(each), "remedy": each.remedy} for each in findings
+            {"level": each.level, "check": each.check, "text": each.text, "remedy": each.remedy} for each in findings
         ]
     return (503 if bad else 200), answer
-
-
-def _plain(finding: Finding) -> str:
-    """Without the column of names that a terminal shows."""
-    name, _, rest = finding.text.partition(" ")
-    return rest.strip() if name == finding.check else finding.text

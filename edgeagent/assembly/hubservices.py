@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent import files, servers, wire
 from edgeagent.administration import Person
-from edgeagent.assembly import storefindings
-from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubexports import HubExports
-from edgeagent.assembly.hubhealth import HubHealth
 from edgeagent.assembly.hubstreams import HubStreams
+from edgeagent.assembly.hubwatch import HubWatch
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
-from edgeagent.hub.alarmwatch import AlarmWatch
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.cluster import server_name
@@ -33,8 +30,7 @@ from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
 from edgeagent.hub.retention_keeper import RetentionKeeper
-from edgeagent.hub.storekeeper import Beside, StoreKeeper
-from edgeagent.hub.storevoice import StoreVoice
+from edgeagent.hub.storekeeper import Beside
 from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
@@ -80,12 +76,10 @@ class HubServices:
     restart: ends that nats-server and starts it again; None where it is somebody else's.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
-    events: what else on this hub has something to say tells it there. health: what it knows of how it is adds it there. Both within the block.
+    events: what else on this hub has something to say tells it there, within the block.
     """
 
     events: OwnEvents
-    health: HubHealth
-    store: StoreKeeper
 
     def __init__(
         self,
@@ -128,16 +122,18 @@ class HubServices:
         self._trouble = await self._connection("sys", None)  # its own, for whoever tries logins fills it
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
-        self.events = OwnEvents(self._hub)
-        self.tasks.start("own events", self.events.run())
-        self._alarms = AlarmWatch(self._trouble, self._hub, self.events)
-        await self._alarms.start()
-        self.tasks.start("alarms", self._alarms.run())
-        self.health = HubHealth(self._trouble, self._hub, self._cluster, self._alarms)
-        self.tasks.start("health", self.health.run())
-        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, self.health)
+        watch = HubWatch(
+            self._system,
+            self._hub,
+            trouble=self._trouble,
+            requests=self._requests,
+            cluster=self._cluster,
+            beside=self._beside,
+        )
+        self.events = watch.events
+        await watch.start(self.tasks)
+        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, watch.health)
         exports.listen(self.tasks)
-        self._look_after_the_store()
         await interest.hold(self._fleet)
         self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
         await self._streams.start()
@@ -154,18 +150,6 @@ class HubServices:
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
         exports.start(self.tasks, self.events)
-
-    def _look_after_the_store(self) -> None:
-        voice, tell = StoreVoice(self._requests), self.events.tell
-        self.store = StoreKeeper(self._system, self._hub, voice, tell, beside=self._beside, servers=self._cluster.size)
-        self.health.known["store"] = self._known_of_the_store
-        self.store.on_change = self.health.look_again
-        self.tasks.start("store", self.store.run())
-
-    def _known_of_the_store(self) -> Iterator[Finding]:
-        if self.store.disk is not None:
-            yield storefindings.disk(self.store.disk)
-        yield from storefindings.takes(self.store.seen, self._cluster.size)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)

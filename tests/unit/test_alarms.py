@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +117,9 @@ def test_a_flood_from_everywhere_takes_no_memory_and_hides_nobody_who_does_most(
     assert len(tally._kinds["hub.auth_errors"].talkers) <= alarmtally.TALKERS
     (one,) = due(tally, 3)
     assert one.who == "10.0.0.1" and one.times == 25_000
+
+
+def test_the_page_about_monitoring_has_every_row() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    for alarm in ALARMS:
+        assert f"| `{alarm.kind}` | {alarm.severity}" in page and f"| `{alarm.subject}` |" in page, alarm.kind
