@@ -61,7 +61,7 @@ def takes(servers: Sequence[ServerStore], size: int = 1) -> Iterator[Finding]:
     for server in servers:
         if not server.is_good:
             remedy = (
-                "free space on its disk if that is full: `edgeagent hub up` there restarts nats-server within a minute of that; "
+                "free some space on its disk if that is full: `edgeagent hub up` there restarts nats-server within a minute of that; "
                 "else see server.log in the hub's folder there, and `dmesg | tail`"
             )
             yield Finding(level, f"{server.server} stores nothing: {server.why}", remedy, "store")

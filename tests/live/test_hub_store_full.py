@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +49,20 @@ def fleet(tmp_path: Path, disk: SmallDisk) -> Iterator[LiveFleet]:
     (tmp_path / "demo" / "hub").symlink_to(disk.path / "hub")
     with LiveFleet(tmp_path, 2, more=lambda device: "\n[forward]\nseconds = 0.5\n") as fleet, fleet.borrowed():
         yield fleet
+
+
+def asked(url: str) -> dict[str, Any]:
+    """What /healthz answers, with any status; nothing when nobody listens yet."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            found = json.load(error)
+        assert error.code == 503
+    except OSError:
+        return {}
+    return found
 
 
 class Load:
@@ -109,11 +126,13 @@ async def written(file: Path) -> dict[str, Said]:
 
 async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, disk: SmallDisk, tmp_path: Path) -> None:
     place, watched = fleet.hub, Watched()
+    healthz = f"http://{place.exports().metrics.listen}/healthz"
     hub = await sign_in(place, Keyring.load(place.path), "hub")
     await watched.start(hub)
     loads = [Load(fleet, device) for device in fleet.ids]
     await until(lambda: all(len(load.acknowledged) > 50 for load in loads), "they measure")
     server = fleet.hub_pid("server")
+    await until(lambda: asked(healthz).get("status") == "ok", "the hub is well", PATIENCE_SECONDS)
     (tmp_path / "menu.json").write_text("{}")
 
     disk.fill()
@@ -121,7 +140,10 @@ async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, 
     for name, said in (await written(tmp_path / "menu.json")).items():
         assert (said.code, FULL in said.err) == (1, True), (name, said)
     assert (await asyncio.to_thread(cli, "fleet", "ls", "--cached")).code == 0, "who only reads goes on"
-    assert {finding.level for finding in await doctorstore.takes(place, place.options())} == {"wrong"}
+    await until(lambda: "store" in asked(healthz).get("wrong", ()), "/healthz says so")
+    for check in (doctorstore.disk, doctorstore.takes):
+        [red] = await check(place, place.options())
+        assert red.level == "wrong" and "free some space" in red.remedy
 
     def knows() -> bool:
         return any("the hub's store is full" in problem.what for problem in fleet.status("pi-01").problems)
@@ -134,6 +156,7 @@ async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, 
     assert fleet.hub_pid("server") != server
     for name, said in (await written(tmp_path / "menu.json")).items():
         assert said.code == 0, (name, said)
+    await until(lambda: asked(healthz).get("status") == "ok", "/healthz says that it is well again", PATIENCE_SECONDS)
     for load in loads:
         await load.end()
         mine = set(load.acknowledged)
