@@ -36,8 +36,9 @@ async def limits(place: HubFolder, options: HubOptions) -> list[Finding]:
 
 async def takes(place: HubFolder, options: HubOptions) -> list[Finding]:
     """Whether every server stores what is written. Nothing when nobody answers: another check says so."""
+    size = place.cluster().size
     async with _signed_in(place, "sys") as system:
-        return list(storefindings.takes(await stores(system, place.cluster().size))) if system else []
+        return list(storefindings.takes(await stores(system, size), size)) if system else []
 
 
 async def fill(place: HubFolder, options: HubOptions) -> list[Finding]:

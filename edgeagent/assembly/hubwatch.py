@@ -28,7 +28,7 @@ class HubWatch:
     def __init__(
         self, system: Client, hub: Client, *, trouble: Client, requests: Client, cluster: Cluster, beside: Beside | None
     ) -> None:
-        self.events = OwnEvents(hub)
+        self.events, self._size = OwnEvents(hub), cluster.size
         self._alarms = AlarmWatch(trouble, hub, self.events)
         self.health = HubHealth(system, hub, cluster, self._alarms)
         voice, tell = StoreVoice(requests), self.events.tell
@@ -47,4 +47,4 @@ class HubWatch:
     def _known_of_the_store(self) -> Iterator[Finding]:
         if self.store.disk is not None:
             yield storefindings.disk(self.store.disk)
-        yield from storefindings.takes(self.store.seen)
+        yield from storefindings.takes(self.store.seen, self._size)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeagent.assembly.findings import Finding
-from edgeagent.hub.storestate import ServerStore, is_full, is_low, largest_store, room_problem
+from edgeagent.assembly.findings import Finding, Level
+from edgeagent.hub.storestate import ServerStore, is_full, is_low, largest_store, room_problem, silent
 from edgeagent.hub.streams import STREAMS
 from edgeagent.leaf.storelimit import Disk
 
@@ -55,15 +55,16 @@ def limits(total: int, found: Disk, used: int, options_file: Path) -> Finding:
     return Finding("warn", f"{why}", remedy, "limits")
 
 
-def takes(servers: Sequence[ServerStore]) -> Iterator[Finding]:
-    """Whether every server stores what is written."""
+def takes(servers: Sequence[ServerStore], size: int = 1) -> Iterator[Finding]:
+    """Whether every server stores what is written. size: how many there are; the others go on while more than half of them do."""
+    level: Level = "wrong" if silent(servers, size) else "warn"
     for server in servers:
         if not server.is_good:
             remedy = (
-                "free space on its disk if that is full: `edgeagent hub up` there restarts nats-server within a minute of that; "
+                "free some space on its disk if that is full: `edgeagent hub up` there restarts nats-server within a minute of that; "
                 "else see server.log in the hub's folder there, and `dmesg | tail`"
             )
-            yield Finding("wrong", f"{server.server} stores nothing: {server.why}", remedy, "store")
+            yield Finding(level, f"{server.server} stores nothing: {server.why}", remedy, "store")
     if all(server.is_good for server in servers):
         yield Finding("good", "it takes what is written", check="store")
 

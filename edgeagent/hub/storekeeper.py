@@ -23,6 +23,7 @@ from edgeagent.hub.storestate import Restarts, ServerStore, is_full, is_low, rea
 from edgeagent.hub.storevoice import StoreVoice, close_streams
 from edgeagent.leaf.storelimit import Disk, disk_of
 from edgeagent.link import Client
+from edgeagent.times import duration
 
 __all__ = ["Beside", "StoreKeeper", "Tell", "stores"]
 
@@ -110,15 +111,19 @@ class StoreKeeper:
         """Look once, and do what is to be done. Raises EdgeError."""
         self.disk = disk_of(self._beside.folder) if self._beside else None
         self._warn_early()
-        self.seen = await stores(self._system, self._servers)
+        before, self.seen = self.seen, await stores(self._system, self._servers)
         if await self._close_what_is_full():
             self.seen = await stores(self._system, self._servers)
         quiet = silent(self.seen, self._servers)
         off = sum(bool(each.off) for each in self.seen) > self._servers // 2
         with in_our_words("answer in the place of the store"):
             await self._voice.speak_for(quiet, reads=off)
-        self._say()
-        await self._mend()
+        own = next((each for each in self.seen if self._beside and each.server == self._beside.name), None)
+        if self._beside and self.disk and own:
+            self._say(own, self.disk, is_silent=bool(quiet))
+            await self._mend(self._beside, own, self.disk)
+        elif [each.is_good for each in before] != [each.is_good for each in self.seen]:
+            self.on_change()
 
     async def _close_what_is_full(self) -> bool:
         """Close the streams when the disk had no block left twice in a row; whether it was done. Of several servers others have room."""
@@ -138,32 +143,30 @@ class StoreKeeper:
             text = f"the disk of the hub's store is nearly full: {disk.free >> 20} MiB are free of {disk.size >> 20}"
             self._tell("warning", "hub.store_low", text, free=disk.free, size=disk.size)
 
-    def _say(self) -> None:
-        bad = [each for each in self.seen if not each.is_good]
-        no_room = self.disk is not None and is_full(self.disk)
-        if (bad or no_room) and self._bad_since is None:
+    def _say(self, own: ServerStore, disk: Disk, *, is_silent: bool) -> None:
+        """Each instance tells of the server that it runs beside, so everything is told once. is_silent: nobody else has room either."""
+        is_bad = is_full(disk) or not own.is_good
+        if is_bad and self._bad_since is None:
             self._bad_since = time.monotonic()
             self.on_change()
-            self._tell("critical", "hub.store_full", _text(bad), servers=[each.server for each in bad])
-        elif not bad and not no_room and self._bad_since is not None:
+            alone = is_silent or self._servers == 1
+            self._tell("critical" if alone else "error", "hub.store_full", _text(own, disk, alone=alone), server=own.server)
+        elif not is_bad and self._bad_since is not None:
             seconds, self._bad_since = round(time.monotonic() - self._bad_since), None
             self.on_change()
-            self._tell("info", "hub.store_back", f"the hub's store takes everything again, after {seconds} s", seconds=seconds)
+            text = f"the store of {own.server} takes everything again, after {duration(seconds)}"
+            self._tell("info", "hub.store_back", text, server=own.server, seconds=seconds)
 
-    async def _mend(self) -> None:
-        beside, disk = self._beside, self.disk
-        own = next((each for each in self.seen if beside and each.server == beside.name), None)
-        if beside is None or disk is None or own is None:
-            return
+    async def _mend(self, beside: Beside, own: ServerStore, disk: Disk) -> None:
         others_are_there = len(self.seen) >= self._servers  # one that is away just now may be starting: one at a time
         if self._restarts.step(own, disk, time.monotonic(), free_to=others_are_there) == "restart":
             await asyncio.sleep(random.uniform(0, SPREAD_SECONDS) if self._servers > 1 else 0)
-            log.warning("nats-server is restarted: there is space again, and what met the full disk takes nothing until then")
+            log.warning("nats-server is restarted: there is space, and what had a write error takes nothing until then")
             beside.restart()
 
 
-def _text(bad: list[ServerStore]) -> str:
-    if not bad:
-        return "the disk of the hub's store is full: what is written next is refused. Free some space; it goes on by itself"
-    where = "; ".join(f"{each.server}: {each.why}" for each in bad)
-    return f"the hub's store takes nothing ({where}). Free some space on its disk; it goes on by itself"
+def _text(own: ServerStore, disk: Disk, *, alone: bool) -> str:
+    what = f"the store of {own.server} is full" if is_full(disk) else f"the store of {own.server} takes nothing: {own.why}"
+    then = "nobody can command or configure anything, and devices keep what they have" if alone else "the other servers go on"
+    free = " Free some space on its disk: it goes on by itself" if is_full(disk) else ""
+    return f"{what}; {then}.{free}"

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +49,20 @@ def fleet(tmp_path: Path, disk: SmallDisk) -> Iterator[LiveFleet]:
     (tmp_path / "demo" / "hub").symlink_to(disk.path / "hub")
     with LiveFleet(tmp_path, 2, more=lambda device: "\n[forward]\nseconds = 0.5\n") as fleet, fleet.borrowed():
         yield fleet
+
+
+def asked(url: str) -> dict[str, Any]:
+    """What /healthz answers, with any status; nothing when nobody listens yet."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            found = json.load(error)
+        assert error.code == 503
+    except OSError:
+        return {}
+    return found
 
 
 class Load:
@@ -93,33 +110,41 @@ class Watched:
         self.knocks[message.subject] += 1
 
 
-def refused() -> dict[str, Said]:
-    """Every way of the command line to write something, and what it says."""
+async def written(file: Path) -> dict[str, Said]:
+    """Every way of the command line to write something, and what it says. file: one to upload."""
     orders = {
         "cmd": ("cmd", "run", "ping", "-d", "pi-01"),
         "config": ("config", "set", "-d", "pi-01", "agent.log_level=debug"),
         "token": ("token", "create", "--uses", "1"),
         "label": ("device", "label", "pi-01", "site=here"),
+        "file": ("file", "push", str(file), "-d", "pi-01", "--to", str(file)),
         "group": ("device", "group", "add", "attic", "pi-01"),
     }
-    return {name: cli(*words) for name, words in orders.items()}
+    said = await asyncio.gather(*(asyncio.to_thread(cli, *words) for words in orders.values()))
+    return dict(zip(orders, said, strict=True))
 
 
-async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, disk: SmallDisk) -> None:
+async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, disk: SmallDisk, tmp_path: Path) -> None:
     place, watched = fleet.hub, Watched()
+    healthz = f"http://{place.exports().metrics.listen}/healthz"
     hub = await sign_in(place, Keyring.load(place.path), "hub")
     await watched.start(hub)
     loads = [Load(fleet, device) for device in fleet.ids]
-    for load in loads:
-        await until(lambda load=load: len(load.acknowledged) > 50, "it measures")
+    await until(lambda: all(len(load.acknowledged) > 50 for load in loads), "they measure")
     server = fleet.hub_pid("server")
+    await until(lambda: asked(healthz).get("status") == "ok", "the hub is well", PATIENCE_SECONDS)
+    (tmp_path / "menu.json").write_text("{}")
 
+    watched.knocks.clear()
     disk.fill()
     await until(lambda: "hub.store_full" in watched.kinds, "it is told at once")
-    for name, said in (await asyncio.to_thread(refused)).items():
+    for name, said in (await written(tmp_path / "menu.json")).items():
         assert (said.code, FULL in said.err) == (1, True), (name, said)
     assert (await asyncio.to_thread(cli, "fleet", "ls", "--cached")).code == 0, "who only reads goes on"
-    assert {finding.level for finding in await doctorstore.takes(place, place.options())} == {"wrong"}
+    await until(lambda: "store" in asked(healthz).get("wrong", ()), "/healthz says so")
+    for check in (doctorstore.disk, doctorstore.takes):
+        [red] = await check(place, place.options())
+        assert red.level == "wrong" and "free some space" in red.remedy
 
     def knows() -> bool:
         return any("the hub's store is full" in problem.what for problem in fleet.status("pi-01").problems)
@@ -127,11 +152,14 @@ async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, 
     await until(knows, "the device says so", PATIENCE_SECONDS)
     assert fleet.hub_pid("server") == server, "nothing is restarted while it is full"
 
+    assert all(count < 100 for count in watched.knocks.values()), f"nobody hammers: {watched.knocks}"
+
     disk.drain()
     await until(lambda: "hub.store_back" in watched.kinds, "it takes everything again", 60)
     assert fleet.hub_pid("server") != server
-    for name, said in (await asyncio.to_thread(refused)).items():
+    for name, said in (await written(tmp_path / "menu.json")).items():
         assert said.code == 0, (name, said)
+    await until(lambda: asked(healthz).get("status") == "ok", "/healthz says that it is well again", PATIENCE_SECONDS)
     for load in loads:
         await load.end()
         mine = set(load.acknowledged)
