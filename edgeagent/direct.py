@@ -13,15 +13,31 @@ import nats.errors
 from edgeagent import subjects
 from edgeagent.errors import Closed, Failed, Refused, Unreachable
 from edgeagent.link import Client, request
-from edgeagent.publish import MAX_SEQUENCE
+from edgeagent.publish import MAX_SEQUENCE, store_full
 from edgeagent.times import parse_rfc3339, rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished"]
+__all__ = [
+    "NOT_STORED",
+    "STORE_IS_FULL",
+    "Stored",
+    "get_last",
+    "hub_time",
+    "in_our_words",
+    "not_stored",
+    "read_all",
+    "read_first",
+    "republished",
+]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
+#: The word of the hub's services in the place of a JetStream that met a full disk ("Insufficient Storage", RFC 4918). nats-server has none
+#: such, and 503 would mean that nobody is there.
+STORE_IS_FULL = "507"
 #: How long to wait for the hub's answer where nothing else is said, in seconds.
 TIMEOUT_SECONDS = 5.0
+#: Header of an event of the hub that is shown live because the store does not take it now: when it happened, RFC 3339.
+NOT_STORED = "Edge-Not-Stored"
 
 
 class Stored(NamedTuple):
@@ -58,6 +74,23 @@ def republished(message: Any) -> Stored | None:
     return stored if subjects.device_of(stored.subject) == subjects.device_of(message.subject) else None
 
 
+def not_stored(message: Any) -> Stored | None:
+    """What the hub itself shows live before it is stored (sequence 0), None for everything else.
+
+    Nobody else can send that: whatever a person or a device has sent to a live view was read from a stream, and nats-server says so in a
+    header of its own, or is an answer without headers.
+    """
+    headers = message.headers or {}
+    _, _, device, *what = message.subject.split(".")
+    if NOT_STORED not in headers or "Nats-Stream" in headers or device != subjects.HUB or what[:1] != ["event"]:
+        return None
+    try:
+        moment = parse_rfc3339(headers[NOT_STORED])
+    except (ValueError, OverflowError):
+        return None
+    return Stored(subjects.event(device, what[-1]), 0, moment, message.data, False, headers)
+
+
 def _status(message: Any) -> str | None:
     """The hub's own word (``404``, end of a batch), None for a stored message.
 
@@ -83,13 +116,19 @@ async def get_last(
     """
     seconds = TIMEOUT_SECONDS if timeout is None else timeout
     message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=seconds)
-    status = _status(message)
+    stored = _there(message, _status(message), subject)
+    return None if stored is None or (stored.deleted and not marks) else stored
+
+
+def _there(message: Any, status: str | None, subject: str) -> Stored | None:
+    """The message that the hub answered with, None for its word that there is none."""
     if status == "404":
         return None
+    if status == STORE_IS_FULL:
+        raise store_full(f"read {subject}")
     if status:
         raise Failed(f"read {subject}", f"the hub answered {status}")
-    stored = _stored(message)
-    return None if stored.deleted and not marks else stored
+    return _stored(message)
 
 
 async def read_all(
@@ -153,6 +192,8 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
                 pending = (message.headers or {}).get("Nats-Num-Pending", "")
                 yield int(pending) if status == "204" and pending.isdecimal() else 0
                 return
+            if status == STORE_IS_FULL:
+                raise store_full(f"read {body['next_by_subj']}")
             if status == "503":
                 raise Refused(
                     f"read {body['next_by_subj']}",
@@ -175,6 +216,8 @@ def in_our_words(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except Unreachable:  # in our words already; it is an OSError too
+        raise
     except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
         raise Closed(what, "the connection is closed") from None
     except (nats.errors.TimeoutError, nats.errors.ConnectionReconnectingError, OSError) as error:
@@ -209,9 +252,4 @@ async def read_first(
     message = await request(
         client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}", timeout=TIMEOUT_SECONDS
     )
-    status = _status(message)
-    if status == "404":
-        return None
-    if status:
-        raise Failed(f"read {subject}", f"the hub answered {status}")
-    return _stored(message)
+    return _there(message, _status(message), subject)

@@ -18,6 +18,7 @@ __all__ = [
     "Incomplete",
     "Refused",
     "SettingsProblem",
+    "StoreFull",
     "Unreachable",
     "UsageProblem",
     "as_sentence",
@@ -81,6 +82,12 @@ class Unreachable(EdgeError, ConnectionError):
     """Nobody answered: no hub, no leaf, no process."""
 
     code = "unreachable"
+
+
+class StoreFull(Unreachable):
+    """The hub answered that its store takes nothing now, for its disk is full: nothing was stored, and it is to be tried again later."""
+
+    code = "store_full"
 
 
 class Closed(EdgeError, ConnectionError):

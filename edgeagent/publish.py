@@ -6,16 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edgeagent.errors import Failed
+from edgeagent.errors import EdgeError, Failed, StoreFull
 from edgeagent.link import Client, request
 from edgeagent.wire import decode
 
-__all__ = ["MAX_SEQUENCE", "TooLarge", "published", "published_if"]
+__all__ = ["MAX_SEQUENCE", "STORE_FAILED", "STORE_FULL", "TooLarge", "published", "published_if", "store_full"]
 
 #: How long to wait for the hub's acknowledgement where nothing else is said, in seconds.
 ACK_TIMEOUT_SECONDS = 5.0
 #: nats-server's words (``err_code``) for a fence that did not hold, and for a message beyond the stream's ``max_msg_size``.
 _WRONG_LAST_SEQUENCE, _TOO_LARGE = 10071, 10054
+#: nats-server's number for a message that could not be stored (JSStreamStoreFailedF), and the words with it that only the hub's services
+#: use, who answer where a stream that met a full disk is silent (:mod:`edgeagent.hub.storevoice`).
+STORE_FAILED, STORE_FULL = 10077, "the hub's store is full"
 #: No stream comes so far, and the journal of a device has no room for larger numbers.
 MAX_SEQUENCE = 1 << 53
 
@@ -75,9 +78,20 @@ async def _ack(client: Client, subject: str, data: bytes, what: str, headers: di
     return decode(answer.data, _PubAck)
 
 
+def store_full(what: str) -> StoreFull:
+    """The error for what the hub's store has no room for now. what: as for :class:`EdgeError`."""
+    return StoreFull(what, STORE_FULL, "free some space on the disk of the hub (`edgeagent hub doctor` there), then do it again")
+
+
+def _refusal(error: _Error, what: str) -> EdgeError:
+    if error.err_code == STORE_FAILED and error.description == STORE_FULL:
+        return store_full(what)
+    return (TooLarge if error.err_code == _TOO_LARGE else Failed)(what, error.description)
+
+
 def _sequence(ack: _PubAck, what: str) -> int:
     if ack.error is not None:
-        raise (TooLarge if ack.error.err_code == _TOO_LARGE else Failed)(what, ack.error.description)
+        raise _refusal(ack.error, what)
     if not 0 < ack.seq < MAX_SEQUENCE:
         raise Failed(what, "the hub's acknowledgement makes no sense")
     return ack.seq

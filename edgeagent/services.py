@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.errors import Closed, EdgeError, Failed, Refused, StoreFull, Unreachable, UsageProblem
 from edgeagent.wire import VERSION, decode, encode
 
 __all__ = ["answer", "refusal", "result"]
@@ -14,7 +14,9 @@ __all__ = ["answer", "refusal", "result"]
 T = TypeVar("T")
 
 #: Stable code -> class. What a caller does not know becomes Failed.
-_CLASSES: dict[str, type[EdgeError]] = {kind.code: kind for kind in (UsageProblem, Refused, Failed, Unreachable, Closed)}
+_CLASSES: dict[str, type[EdgeError]] = {
+    kind.code: kind for kind in (UsageProblem, Refused, Failed, Unreachable, StoreFull, Closed)
+}
 
 
 class _Error(msgspec.Struct, omit_defaults=True):

@@ -24,9 +24,9 @@ DOCS = ROOT / "docs"
 
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
-    0: "errors subjects localsubjects wire command sample mcumessages bridge.frames alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter bridge.mapping bridge.discovery",
+    0: "errors servers subjects localsubjects wire command sample mcumessages bridge.frames alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter bridge.mapping bridge.discovery",
     1: "machine plugins files places schema sections plainvalues commandsettings gpiosettings leafsettings metricsettings upgradesettings alertsettings profiles collectors commandlock actionlines actions actionunits journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status mqttsettings mcus serialsettings brokersettings",
-    2: "link direct publish documents trust cel natsserver",
+    2: "link serverpool direct publish storing documents trust cel natsserver",
     3: "leaf patterns upgrade bridge firmware demo.cable",
     4: "builtin hub",
     5: "fleet",
@@ -47,6 +47,8 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.linkproblems": "tests/unit/test_devicestatus.py reads its words in the status file",
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.mcuactions": "tests/live/test_mcu_fleet.py adds and removes one from afar",
+    "edgeagent.assembly.doctorclients": "tests/live/test_hubdoctor_red.py, through every check that asks the hub",
+    "edgeagent.assembly.hubwatch": "tests/live/test_hubdoctor_red.py asks /healthz of a hub that runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",
     "edgeagent.builtin._*": "tests/unit/test_facts_*.py and test_collectors.py read what they read",

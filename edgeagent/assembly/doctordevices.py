@@ -1,40 +1,43 @@
-"""What `edgeagent hub doctor` says of devices: copied cards, and those that were kept out because they were tampered with."""
+"""What `edgeagent hub doctor` says of devices: copied cards, those that were kept out because they were tampered with, and those of which
+nothing was heard for long."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from edgeagent import subjects, wire
+from edgeagent.assembly.doctorclients import connected
+from edgeagent.assembly.doctorlogins import named
 from edgeagent.assembly.findings import Finding
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.direct import hub_time, read_all
-from edgeagent.errors import EdgeError
+from edgeagent.fleet.roster import read_roster
+from edgeagent.fleet.states import Known, State, state_of
 from edgeagent.hub import register
-from edgeagent.hub.bucket import Bucket
+from edgeagent.hub.bucket import PREFIX, Bucket
 from edgeagent.hub.device_orders import TAMPERED
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.streams import PRESENCE_BUCKET
 from edgeagent.link import Client
+from edgeagent.times import parse_rfc3339
 
-__all__ = ["devices", "findings"]
+__all__ = ["devices", "findings", "silent", "stale"]
 
 DAY_SECONDS = 86_400
+#: Who is away for so long may be gone for ever.
+AWAY_DAYS = 7
 
 
 async def devices(place: HubFolder, options: HubOptions) -> list[Finding]:
     """Nothing when nobody answers: another check says so."""
-    try:
-        client = await sign_in(place, Keyring.load(place.path), "hub")
-    except EdgeError:
-        return []
-    try:
+    async with connected(place, "hub") as clients:
+        if not clients:
+            return []
+        (client,) = clients
         presences = await Bucket(client, PRESENCE_BUCKET, wire.Presence).all()
         known = {device: presence for device, (presence, _) in presences.items()}
         return findings(await register.every(client), known, await _told_of_twins(client))
-    finally:
-        with contextlib.suppress(Exception):  # closing: whatever is already gone is fine
-            await client.close()
 
 
 async def _told_of_twins(client: Client) -> dict[str, str]:
@@ -75,3 +78,43 @@ def findings(
         if not (device in presences and presences[device].twins)
     ]
     return found or [Finding("good", f"devices      {len(records)} registered, none copied or tampered with as far as is known")]
+
+
+async def stale(place: HubFolder, options: HubOptions) -> list[Finding]:
+    """Nothing when nobody answers: another check says so."""
+    async with connected(place, "hub") as clients:
+        if not clients:
+            return []
+        (client,) = clients
+        roster = await read_roster(client, prefix=PREFIX)
+        return silent(list(roster.devices.values()), roster.time)
+
+
+def silent(devices: Sequence[Known], now: datetime) -> list[Finding]:
+    """now: the hub's clock. Pure."""
+    there = [known for known in devices if state_of(known, now) is not State.REVOKED]
+    mute = [known.id for known in there if _is_linked(known) and state_of(known, now) is not State.ONLINE]
+    away = [known.id for known in there if not _is_linked(known) and _is_away(known, now)]
+    found = []
+    if mute:
+        text = f"{named(mute)}: linked, and nothing comes from there"
+        remedy = "the agent hangs or was stopped while its leaf runs: `edgeagent doctor` on the device"
+        found.append(Finding("warn", text, remedy, "silence"))
+    if away:
+        text = f"{named(away)}: away for more than {AWAY_DAYS} days"
+        remedy = "look for it, or `edgeagent device forget` what will not come back; `edgeagent fleet ls` says since when"
+        found.append(Finding("warn", text, remedy, "silence"))
+    return found or [Finding("good", f"nobody is away for more than {AWAY_DAYS} days", check="silence")]
+
+
+def _is_linked(known: Known) -> bool:
+    return known.presence is not None and known.presence.online
+
+
+def _is_away(known: Known, now: datetime) -> bool:
+    """Who was never there is waited for from the day on which it was added."""
+    since = known.last_seen
+    if since is None and known.record and known.record.added:
+        with contextlib.suppress(ValueError, OverflowError):
+            since = parse_rfc3339(known.record.added)
+    return since is not None and now - since > timedelta(days=AWAY_DAYS)

@@ -13,9 +13,12 @@ from datetime import datetime
 from pathlib import Path
 
 from edgeagent import files
-from edgeagent.assembly import hubtls
-from edgeagent.assembly.doctordevices import devices
+from edgeagent.assembly import doctorservers, doctorstore, hubtls
+from edgeagent.assembly.doctoralarms import trouble
+from edgeagent.assembly.doctorclients import connected
+from edgeagent.assembly.doctordevices import devices, stale
 from edgeagent.assembly.doctorexports import given_out, is_up, offered, secrets
+from edgeagent.assembly.doctorlogins import accounts, credentials
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hubsending import sending
 from edgeagent.assembly.hubservices import sign_in
@@ -26,6 +29,7 @@ from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import LOGIN_SUFFIX, SERVICES, Keyring
 from edgeagent.hub.tlsfolder import TlsFolder
 from edgeagent.link import server_version
+from edgeagent.machine import Machine
 from edgeagent.trust import creds
 
 __all__ = ["CHECKS", "Check", "examine"]
@@ -59,11 +63,19 @@ async def running(place: HubFolder, options: HubOptions) -> list[Finding]:
         ]
     version = server_version(client)
     await client.close()
-    found = [Finding("good", f"nats-server  {version} at {addresses(options).operators}")]
+    found = [Finding("good", f"nats-server  {version} at {addresses(options, place.cluster()).operators}")]
     if not await asyncio.to_thread(is_up, place):
         text = "services     `edgeagent hub up` does not run, though its nats-server does: presence and renewals stand still"
         found.append(Finding("wrong", text, f"`edgeagent hub up --dir {place.path}`"))
     return found
+
+
+async def servers(place: HubFolder, options: HubOptions) -> list[Finding]:
+    """What the servers say of themselves and of what they keep together. Nothing when none answers."""
+    async with connected(place, "sys", "hub") as clients:
+        if not clients:
+            return []
+        return (await doctorservers.look(clients[0], clients[1], place.cluster(), Machine()))[1]
 
 
 async def exposure(place: HubFolder, options: HubOptions) -> list[Finding]:
@@ -161,6 +173,7 @@ async def services(place: HubFolder, options: HubOptions) -> list[Finding]:
 
 
 CHECKS: list[Check] = [
-    *(running, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
-    *(given_out, offered, secrets, sending, devices),
+    *(running, servers, trouble, exposure, certificate, certificate_authorities, permissions, foreign_key, services),
+    *(accounts, credentials, given_out, offered, secrets, sending, devices, stale),
+    *(doctorstore.disk, doctorstore.limits, doctorstore.takes, doctorstore.fill),
 ]

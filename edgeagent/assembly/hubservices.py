@@ -8,25 +8,29 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeagent import files, wire
+from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
-from edgeagent.backoff import delays
+from edgeagent.assembly.hubstreams import HubStreams
+from edgeagent.assembly.hubwatch import HubWatch
 from edgeagent.errors import Closed, EdgeError
-from edgeagent.hub import authorities, interest, streams
+from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
+from edgeagent.hub.cluster import server_name
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
 from edgeagent.hub.keyring import Keyring, Service
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
 from edgeagent.hub.retention_keeper import RetentionKeeper
+from edgeagent.hub.storekeeper import Beside
 from edgeagent.hub.tokenoffice import TokenOffice
 from edgeagent.link import Callback, Client, connect
 from edgeagent.runtime import Tasks
@@ -36,8 +40,6 @@ __all__ = ["HubServices", "sign_in"]
 
 log = logging.getLogger("edgeagent.hub")
 
-#: Bounds of the pause after the streams could not be looked at, in seconds.
-RETRY_SECONDS = (0.5, 15.0)
 #: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
 KEYS_SECONDS = 2.0
 
@@ -50,11 +52,12 @@ async def sign_in(
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
 ) -> Client:
-    """A connection to the hub of this machine."""
+    """A connection to the hub: to this machine's server, or to another one of the cluster while it is away."""
     options, login = place.options(), keyring.service_credentials(service)
     trusted = authorities.local(place, options)
     return await connect(
-        local_url(options),
+        local_url(options, place.cluster()),
+        in_order=True,
         what="reach the hub",
         name=f"edgeagent hub ({service})",
         inbox_prefix=f"_INBOX.{service}",
@@ -70,12 +73,27 @@ class HubServices:
     """Runs within ``async with``, in ``tasks``; stateless, so it may run several times.
 
     templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
+    restart: ends that nats-server and starts it again; None where it is somebody else's.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
+    events: what else on this hub has something to say tells it there, within the block.
     """
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
+    events: OwnEvents
+
+    def __init__(
+        self,
+        place: HubFolder,
+        options: HubOptions,
+        keyring: Keyring,
+        *,
+        templates: bool,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
+        self._cluster = place.cluster()
+        name = server_name(options.name, self._cluster)
+        self._beside = Beside(name, place.path / "store", restart) if restart else None
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -101,10 +119,24 @@ class HubServices:
         self._requests = await self._connection("hub", None)
         self._fleet = await self._connection("fleet", None)
         self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
+        self._trouble = await self._connection("sys", None)  # its own, for whoever tries logins fills it
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
+        watch = HubWatch(
+            self._system,
+            self._hub,
+            trouble=self._trouble,
+            requests=self._requests,
+            cluster=self._cluster,
+            beside=self._beside,
+        )
+        self.events = watch.events
+        await watch.start(self.tasks)
+        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, watch.health)
+        exports.listen(self.tasks)
         await interest.hold(self._fleet)
-        await self._ensure_streams()
+        self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
+        await self._streams.start()
         accounts = self._accounts = await self._keep_accounts()
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
@@ -117,7 +149,7 @@ class HubServices:
         await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
-        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks)
+        exports.start(self.tasks, self.events)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
@@ -166,6 +198,7 @@ class HubServices:
             requests=self._requests,
             hub_name=self._options.name,
             authorities=self._authorities,
+            cluster=self._cluster,
             revoke=orders.keep_key_out,
             flooded=presence.flooded,
         )
@@ -182,6 +215,7 @@ class HubServices:
             authorities=self._authorities,
             leaf_port=self._options.leaf_port,
             host=known_host(self._options),
+            servers=servers.joined(self._cluster.devices),
             push=accounts.apply,
         )
 
@@ -232,7 +266,15 @@ class HubServices:
         why = next(
             (
                 str(client.last_error)
-                for client in (self._hub, self._system, self._provision, self._fleet, self._requests, self._exports)
+                for client in (
+                    self._hub,
+                    self._system,
+                    self._provision,
+                    self._fleet,
+                    self._requests,
+                    self._exports,
+                    self._trouble,
+                )
                 if client.is_closed and client.last_error
             ),
             "",
@@ -246,21 +288,8 @@ class HubServices:
         while True:
             await self._hub_is_back.wait()
             self._hub_is_back.clear()
-            await self._ensure_streams_patiently()
+            await self._streams.ensure()
             await self._system_came_back()
-
-    async def _ensure_streams_patiently(self) -> None:
-        for pause in delays(*RETRY_SECONDS):
-            try:
-                await self._ensure_streams()
-                break
-            except EdgeError as error:
-                log.warning("%s", error)
-                await asyncio.sleep(pause)
-
-    async def _ensure_streams(self) -> None:
-        for name in await streams.ensure(self._hub.jetstream(), self._options.store_max_bytes):
-            log.info("made or changed the stream %s", name)
 
 
 async def _close(client: Any) -> None:

@@ -22,7 +22,7 @@ from edgeagent.administration import (
     Unrevoke,
 )
 from edgeagent.direct import read_all
-from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
+from edgeagent.errors import EdgeError, Refused, StoreFull, Unreachable, UsageProblem
 from edgeagent.fleet.client import Fleet
 from edgeagent.fleet.fields import nearest
 from edgeagent.link import Client, request
@@ -73,6 +73,8 @@ class Admin:
             while not (await asyncio.wait({asking}, timeout=LOOK_SECONDS))[0]:
                 self._check_allowed(doing, subject)
             return services.result((await asking).data, shape)
+        except StoreFull as error:
+            raise StoreFull(doing, error.why, error.remedy) from None
         except Unreachable as error:
             raise Unreachable(error.what, error.why, "is `edgeagent hub up` running?") from None
         finally:

@@ -17,11 +17,11 @@ import msgspec
 from edgeagent import subjects
 from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry
 from edgeagent.direct import get_last, read_all
-from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.errors import Closed, EdgeError, Failed, Refused, StoreFull, Unreachable, UsageProblem
 from edgeagent.fleet.allowed import unless_forbidden
 from edgeagent.fleet.commandentry import MAX_NUMBER, Command, LogEntry, log_entry, made
 from edgeagent.link import Client, request
-from edgeagent.publish import published_if
+from edgeagent.storing import stored_if
 from edgeagent.subjects import API_PREFIX, FLEET_ALL, Scope
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
@@ -63,6 +63,8 @@ async def append(client: Client, login: Credentials, scope: Scope, entry: Entry,
     for _ in range(TRIES):
         try:
             place = await _next(client, scope, pins)
+        except StoreFull as error:
+            raise StoreFull(WHAT, error.why, error.remedy) from None
         except (Unreachable, Closed) as error:
             raise Unreachable(WHAT, error.why, f"nothing was written into the log of {scope}; try again") from None
         check_room(scope, place.number)
@@ -132,7 +134,7 @@ async def _stored(client: Client, login: Credentials, scope: Scope, number: int,
     subject = subjects.command_log(scope, number)
     refusal = Refused(WHAT, f"{login.name} may look, but not command {whom(scope)}", "ask an operator or an administrator")
     try:
-        storing = published_if(client, subject, data, 0, what=WHAT)
+        storing = stored_if(client, STREAM, subject, data, 0, what=WHAT)
         return await unless_forbidden(client, subject, storing, refusal) is not None
     except Failed as error:
         if FULL not in error.why:
@@ -140,6 +142,8 @@ async def _stored(client: Client, login: Credentials, scope: Scope, number: int,
         raise Failed(
             WHAT, f"the hub has no room for more commands ({error.why})", "raise `store_max_bytes` in its hub.toml"
         ) from None
+    except StoreFull:
+        raise
     except (Unreachable, Closed) as error:
         with contextlib.suppress(EdgeError):
             stored = await get_last(client, STREAM, subject)

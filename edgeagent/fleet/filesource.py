@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from edgeagent import files, subjects
 from edgeagent.direct import get_last
-from edgeagent.errors import Failed, UsageProblem
+from edgeagent.errors import Failed, StoreFull, UsageProblem
 from edgeagent.fleet.fileroom import store_full
 from edgeagent.link import Client
 from edgeagent.patterns.pieces import moved
@@ -110,6 +110,8 @@ async def _store_piece(client: Client, source: Source, number: int, data: bytes,
     try:
         if await published_if(client, subject, data, 0, what=what, timeout=seconds) is not None:
             return
+    except StoreFull as error:  # it is not tried again here, as an answer that got lost is
+        raise Failed(what, error.why, error.remedy) from None
     except Failed as error:
         raise store_full(what) if "maximum bytes" in error.why else error from None
     stored = await get_last(client, subjects.FILES, subject, timeout=seconds)

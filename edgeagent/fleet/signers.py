@@ -10,7 +10,7 @@ from edgeagent.administration import Person, refused_until
 from edgeagent.direct import Stored, get_last
 from edgeagent.errors import Failed, Refused
 from edgeagent.link import Client
-from edgeagent.publish import published_if
+from edgeagent.storing import stored_if
 from edgeagent.trust import jwt, signers
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
@@ -114,4 +114,4 @@ def check_known(login: Credentials, document: bytes) -> None:
 
 async def _store(client: Client, data: bytes, sequence: int) -> bool:
     """Write it if the stored one still has ``sequence`` (0: there is none); whether it was so."""
-    return await published_if(client, _SUBJECT, data, sequence, what=_WHAT) is not None
+    return await stored_if(client, f"KV_{subjects.TRUST_BUCKET}", _SUBJECT, data, sequence, what=_WHAT) is not None

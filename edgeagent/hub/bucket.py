@@ -14,7 +14,7 @@ from edgeagent import subjects, wire
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import EdgeError, Failed, as_sentence
 from edgeagent.link import Client, request
-from edgeagent.publish import published_if
+from edgeagent.storing import stored_if
 
 __all__ = ["TRIES", "Bucket", "pause"]
 
@@ -53,8 +53,8 @@ class Bucket(Generic[Record]):
 
         what: as for :class:`EdgeError`.
         """
-        subject = subjects.kv(self._name, key)
-        return await published_if(self._hub, subject, wire.encode(record), sequence, what=what) is not None
+        stream, subject = f"KV_{self._name}", subjects.kv(self._name, key)
+        return await stored_if(self._hub, stream, subject, wire.encode(record), sequence, what=what, prefix=PREFIX) is not None
 
     async def change(self, key: str, make: Callable[[Record | None], Record | None], *, what: str) -> Record | None:
         """Write what ``make`` makes of the record (None: there is none); return it, None when ``make`` wants nothing written.

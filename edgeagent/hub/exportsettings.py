@@ -23,7 +23,7 @@ class MetricsOptions(Section, frozen=True, kw_only=True):
     listen: Annotated[
         str,
         Meta(
-            description="Where Prometheus finds `/metrics`, host and port. No login and no TLS: keep it on this machine or behind a proxy. Empty: nowhere. A port that is taken is a warning only."
+            description="Where Prometheus finds `/metrics`, and monitors find `/healthz`: host and port. No login and no TLS: keep it on this machine or behind a proxy. Empty: nowhere. A port that is taken is a warning only."
         ),
     ] = "127.0.0.1:9464"
     samples: Annotated[

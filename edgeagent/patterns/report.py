@@ -14,7 +14,7 @@ from typing import Protocol
 
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
-from edgeagent.errors import EdgeError, Failed, Unreachable
+from edgeagent.errors import EdgeError, Failed, StoreFull, Unreachable
 from edgeagent.link import Client
 from edgeagent.publish import published
 from edgeagent.runtime import Progress, jittered, woken
@@ -128,6 +128,10 @@ class Reporter:
         link = self._links
         try:
             await published(self._client, subjects.heartbeat(self._id), beat)
+        except StoreFull as error:  # said by the hub: the link is good
+            self._on_link(None)
+            self._on_report(error)
+            return False
         except EdgeError as error:
             if link == self._links:
                 self._on_link(error)

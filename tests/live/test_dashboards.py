@@ -18,9 +18,15 @@ pytest.importorskip("prometheus_client")
 
 from edgeagent import subjects, wire
 from edgeagent.assembly.hubexports import HubExports
+from edgeagent.assembly.hubhealth import HubHealth
+from edgeagent.assembly.hubservices import sign_in
 from edgeagent.chunk import Progress
 from edgeagent.command import Result
+from edgeagent.hub.alarmwatch import AlarmWatch
+from edgeagent.hub.cluster import ALONE
 from edgeagent.hub.exportsettings import MetricsOptions, RemoteWriteOptions
+from edgeagent.hub.keyring import Keyring
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.natsserver import ports
 from edgeagent.publish import published
 from edgeagent.runtime import Tasks
@@ -66,15 +72,19 @@ async def server(live: LiveFleet, tmp_path: Path) -> AsyncIterator[Prometheus]:
     """A Prometheus that scrapes this hub's exports and is written to by them."""
     port = ports.pick()
     async with prometheus.running(tmp_path / "prometheus", port) as server, inside(live) as hub:
+        system = await sign_in(live.hub, Keyring.load(live.hub.path), "sys")
+        health = HubHealth(system, hub, ALONE, AlarmWatch(system, hub, OwnEvents(hub)))
         wanted = exports(
             metrics=MetricsOptions(listen=f"127.0.0.1:{port}"), remote_write=RemoteWriteOptions(url=server.write_url)
         )
         tasks = Tasks()
-        HubExports(live.hub, live.hub.options(), wanted, hub).start(tasks)
+        tasks.start("health", health.run())
+        HubExports(live.hub, live.hub.options(), wanted, hub, health).start(tasks)
         try:
             yield server
         finally:
             await tasks.close()
+            await system.close()
 
 
 async def measure(live: LiveFleet, now: float) -> None:
@@ -125,7 +135,7 @@ async def test_every_panel_returns_data_and_every_rule_can_be_asked(live: LiveFl
         await until(all_there, "every query returns data")
     except AssertionError:
         raise AssertionError(f"no data for {sorted(missing)}") from None
-    assert len(rules()) == 15
+    assert len(rules()) == 21
     for rule in rules():
         await server.now(rule)
     targets = (await server.ask("targets"))["activeTargets"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 import os
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timezone
@@ -168,7 +170,7 @@ async def test_every_task_for_others_is_guarded(monkeypatch: pytest.MonkeyPatch)
     tasks, broken = Tasks(), Broken()
     HubExports(HubFolder(Path()), HubOptions(), wanted, broken).start(tasks)  # type: ignore[arg-type]  # whatever is asked of it fails
     await until(lambda: broken.asked > 20, "each has begun anew some times")
-    assert len(tasks._tasks) == 3 and not tasks._failed.done()
+    assert len(tasks._tasks) == 4 and not tasks._failed.done()
     await tasks.close()
 
 
@@ -256,4 +258,29 @@ async def test_nothing_is_begun_that_nobody_wants() -> None:
     tasks, options = Tasks(), HubOptions()
     HubExports(HubFolder(Path()), options, exports(metrics=MetricsOptions(listen="")), None).start(tasks)  # type: ignore[arg-type]  # nothing is asked
     assert not tasks._tasks
+    await tasks.close()
+
+
+async def test_health_is_there_before_what_devices_measure() -> None:
+    port, tasks = ports.pick(), Tasks()
+    made = Exporter(("127.0.0.1", port), None, lambda verbose: (503, {"status": "wrong", "verbose": verbose}))
+    tasks.start("metrics", made.run())
+
+    def asked(path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    async def there() -> bool:
+        return (await asyncio.to_thread(asked, "/healthz?verbose"))[0] == 503
+
+    await until(there, "it answers")
+    assert json.loads((await asyncio.to_thread(asked, "/healthz?verbose"))[1]) == {"status": "wrong", "verbose": True}
+    assert (await asyncio.to_thread(asked, "/metrics"))[0] == 503
+    made.families = list
+    assert (await asyncio.to_thread(asked, "/metrics"))[0] == 200
     await tasks.close()

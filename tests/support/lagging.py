@@ -53,6 +53,11 @@ class LaggingCluster:
         return self._all[0]
 
     @property
+    def others(self) -> list[TrustHub]:
+        """All but the near one."""
+        return [*self._all[1:]]
+
+    @property
     def far(self) -> TrustHub:
         return self._all[2]
 

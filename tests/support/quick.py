@@ -16,6 +16,8 @@ __all__ = ["SPACING_SECONDS", "agent", "hub"]
 PACE_SECONDS = 0.05
 #: Between two reads of a document that rang.
 SPACING_SECONDS = 0.05
+#: How long the hub gathers what nats-server says of trouble, and from look to look at its health.
+PATIENCE_SECONDS, LOOK_SECONDS = (0.2, 0.4), 0.5
 #: What a piece of a file may take at first.
 PIECE_SECONDS = 2.0
 
@@ -36,6 +38,8 @@ def _hub() -> None:
 
     websockets.put_off()  # as the command line does first
     import_module("edgeagent.hub.accounts_keeper").PACE_SECONDS = PACE_SECONDS
+    import_module("edgeagent.hub.alarmwatch").PATIENCE_SECONDS = PATIENCE_SECONDS
+    import_module("edgeagent.assembly.hubhealth").LOOK_SECONDS = LOOK_SECONDS
     main()
 
 
