@@ -117,7 +117,7 @@ class HubServices:
             own, fleet = server_name(self._options.name, self._cluster), self._keyring.account_public("FLEET")
             self.tasks.start("balance", Balancer(self._system, fleet, own, self._cluster.size).run())
         self.tasks.start("retention", RetentionKeeper(self._hub).run())
-        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
+        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities, apart=self._keeps_own_authorities()))
         provisioning = await self._let_devices_in(orders, self._presence)
         office = self._token_office(accounts)
         self.tasks.start("tokens", office.run())
@@ -214,6 +214,9 @@ class HubServices:
             self._place.founder.unlink()
         except (EdgeError, OSError) as error:
             log.warning("cannot register the first administrator: %s", error)
+
+    def _keeps_own_authorities(self) -> bool:
+        return bool(self._cluster.number) and self._options.tls == "self"
 
     def _authorities(self) -> str:
         return authorities.current(self._place)

@@ -20,6 +20,8 @@ log = logging.getLogger("edgeagent.hub")
 RETRY_SECONDS, CLUSTER_RETRY_SECONDS = (0.5, 15.0), (0.25, 2.0)
 #: How long a cluster may take to elect who leads until that is no news any more but trouble, in seconds. Usual are 4 to 10.
 ELECTION_SECONDS = 30.0
+#: How long a cluster may take over one stream, in seconds: while it elects it keeps silent, and is better asked again.
+ANSWER_SECONDS = 2.0
 #: How long the first server may take to say that it is there, in seconds.
 FIRST_SECONDS = 1.0
 
@@ -55,7 +57,9 @@ class HubStreams:
             await asyncio.sleep(pause)
 
     async def _once(self) -> None:
-        for name in await streams.ensure(self._hub.jetstream(), self._store_bytes, replicas=self._cluster.replicas):
+        seconds = ANSWER_SECONDS if self._cluster.number else None
+        js = self._hub.jetstream(timeout=seconds) if seconds else self._hub.jetstream()
+        for name in await streams.ensure(js, self._store_bytes, replicas=self._cluster.replicas):
             log.info("made or changed the stream %s", name)
 
     async def _waits_for(self) -> str:
