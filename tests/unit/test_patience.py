@@ -7,10 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.errors import NoRespondersError
 
-from edgeagent import fenced, patience
+from edgeagent import fenced, patience, services
+from edgeagent.administration import Forget
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.fenced import stored_if
+from edgeagent.fleet.admin import Admin
 from edgeagent.patience import asked, patiently
 
 CLUSTER, ALONE = {"cluster": "berlin"}, dict[str, Any]()
@@ -106,6 +109,37 @@ async def test_what_becomes_of_a_fenced_write(answers: list[Any], sequence: int 
 async def test_a_write_that_is_refused_is_not_repeated() -> None:
     with pytest.raises(Failed, match="so it is"):
         await store(Answering(CLUSTER, error(10077), b'{"seq": 5}'))
+
+
+class Person(Answering):
+    """The connection of an administrator's."""
+
+    last_error = None
+
+    def new_inbox(self) -> str:
+        return "_INBOX.ops.olga.1"
+
+
+async def order(info: dict[str, Any], what: str, *answers: Any) -> Person:
+    client = Person(info, *answers)
+    await Admin(client).ask(what, Forget(ids=["pi-1"]), type(None))  # type: ignore[arg-type]  # as above
+    return client
+
+
+async def test_an_order_that_died_with_its_server_is_given_again() -> None:
+    assert len((await order(CLUSTER, "device_forget", TimeoutError(), services.answer())).asked) == 2
+    assert len((await order(CLUSTER, "token_create", NoRespondersError(), services.answer())).asked) == 2, "nobody took it"
+
+
+async def test_what_may_be_done_once_only_is_for_a_person_to_look_at() -> None:
+    with pytest.raises(Unreachable, match="token ls"):
+        await order(CLUSTER, "token_create", TimeoutError(), services.answer())
+
+
+@pytest.mark.parametrize("silence", [TimeoutError(), NoRespondersError()], ids=repr)
+async def test_one_server_alone_is_given_an_order_once(silence: Exception) -> None:
+    with pytest.raises(Unreachable, match="hub up"):
+        await order(ALONE, "device_forget", silence, services.answer())
 
 
 async def test_doubt_is_said() -> None:
