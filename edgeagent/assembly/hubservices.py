@@ -19,6 +19,7 @@ from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.audit import Audit
+from edgeagent.hub.balancer import Balancer
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.cluster import server_name
 from edgeagent.hub.device_orders import DeviceOrders
@@ -72,8 +73,8 @@ async def sign_in(
 class HubServices:
     """Runs within ``async with``, in ``tasks``; stateless, so it may run several times.
 
-    templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
-    restart: ends that nats-server and starts it again; None where it is somebody else's.
+    restart: for the instance beside nats-server, of which each server has one: ends that and starts it again. None where it is
+    somebody else's.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
     events: what else on this hub has something to say tells it there, within the block.
@@ -82,16 +83,11 @@ class HubServices:
     events: OwnEvents
 
     def __init__(
-        self,
-        place: HubFolder,
-        options: HubOptions,
-        keyring: Keyring,
-        *,
-        templates: bool,
-        restart: Callable[[], None] | None = None,
+        self, place: HubFolder, options: HubOptions, keyring: Keyring, *, restart: Callable[[], None] | None = None
     ) -> None:
-        self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
+        self._place, self._options, self._keyring = place, options, keyring
         self._cluster = place.cluster()
+        self._templates = restart is not None and self._cluster.leads_accounts
         name = server_name(options.name, self._cluster)
         self._beside = Beside(name, place.path / "store", restart) if restart else None
         self._stack = contextlib.AsyncExitStack()
@@ -141,8 +137,11 @@ class HubServices:
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
         self.tasks.start("streams", self._keep_streams())
+        if self._cluster.number and self._beside:
+            own, fleet = server_name(self._options.name, self._cluster), self._keyring.account_public("FLEET")
+            self.tasks.start("balance", Balancer(self._system, fleet, own, self._cluster.size).run())
         self.tasks.start("retention", RetentionKeeper(self._hub).run())
-        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
+        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities, apart=self._keeps_own_authorities()))
         provisioning = await self._let_devices_in(orders, self._presence)
         office = self._token_office(accounts)
         self.tasks.start("tokens", office.run())
@@ -239,6 +238,9 @@ class HubServices:
             self._place.founder.unlink()
         except (EdgeError, OSError) as error:
             log.warning("cannot register the first administrator: %s", error)
+
+    def _keeps_own_authorities(self) -> bool:
+        return bool(self._cluster.number) and self._options.tls == "self"
 
     def _authorities(self) -> str:
         return authorities.current(self._place)

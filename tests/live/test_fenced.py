@@ -11,14 +11,14 @@ import pytest
 import pytest_asyncio
 from nats.js.api import StreamConfig
 
-from edgeagent import storing
+from edgeagent import fenced
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import StoreFull, Unreachable
+from edgeagent.fenced import stored_if
 from edgeagent.hub.storekeeper import stores
 from edgeagent.hub.storevoice import StoreVoice
 from edgeagent.link import Client, connect, settle
 from edgeagent.publish import published
-from edgeagent.storing import stored_if
 from tests.support.accounts import AccountsServer
 from tests.support.servers import until
 
@@ -43,7 +43,7 @@ async def hub(server: AccountsServer) -> AsyncIterator[Client]:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(fenced, "FIRST_SECONDS", 0.2)
 
 
 def silent(no_ack: bool) -> StreamConfig:
@@ -51,7 +51,7 @@ def silent(no_ack: bool) -> StreamConfig:
 
 
 async def stored(hub: Client, data: bytes, sequence: int = 0) -> int | None:
-    return await stored_if(hub, STREAM, SUBJECT, data, sequence, what="store it", prefix=API)
+    return await stored_if(hub, SUBJECT, data, sequence, stream=STREAM, what="store it", prefix=API)
 
 
 async def test_an_answer_that_was_lost(hub: Client) -> None:
