@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.enrolment import Authorities
-from edgeagent.errors import EdgeError
+from edgeagent.errors import EdgeError, StoreFull
 from edgeagent.hub.authorities import split
 from edgeagent.link import Client
 from edgeagent.publish import published_if
@@ -46,6 +46,8 @@ async def keep_handing_out(hub: Client, current: Callable[[], str]) -> None:
         try:
             if await hand_out(hub, current()):
                 log.info("the hub's certificate authorities are handed out to the devices")
+        except StoreFull as error:  # that is told elsewhere, once
+            log.debug("%s", error)
         except EdgeError as error:
             log.warning("%s", error)
         await asyncio.sleep(jittered(LOOK_SECONDS))
