@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.enrolment import Authorities
-from edgeagent.errors import EdgeError
+from edgeagent.errors import EdgeError, StoreFull
 from edgeagent.fenced import stored_if
 from edgeagent.hub.authorities import split
 from edgeagent.hub.bucket import PREFIX
@@ -62,6 +62,8 @@ async def keep_handing_out(hub: Client, current: Callable[[], str], *, apart: bo
         try:
             if await hand_out(hub, current(), apart=apart):
                 log.info("the hub's certificate authorities are handed out to the devices")
+        except StoreFull as error:  # that is told elsewhere, once
+            log.debug("%s", error)
         except EdgeError as error:
             log.warning("%s", error)
         await asyncio.sleep(jittered(LOOK_SECONDS))

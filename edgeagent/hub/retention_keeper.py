@@ -19,7 +19,7 @@ from nats.js import api
 from edgeagent import subjects
 from edgeagent.command import entry_of
 from edgeagent.direct import get_last, in_our_words
-from edgeagent.errors import EdgeError, Failed
+from edgeagent.errors import EdgeError, Failed, StoreFull
 from edgeagent.hub import events
 from edgeagent.hub.bucket import PREFIX, purge
 from edgeagent.hub.retention import (
@@ -37,6 +37,7 @@ from edgeagent.hub.retention import (
 from edgeagent.hub.runningclock import RunningClock
 from edgeagent.link import Client
 from edgeagent.patience import asked
+from edgeagent.publish import STORE_FULL, store_full
 from edgeagent.runtime import jittered
 from edgeagent.times import rfc3339
 from edgeagent.trust.signed import peek
@@ -81,6 +82,8 @@ class RetentionKeeper:
         while True:
             try:
                 await self.look()
+            except StoreFull as error:  # that is told elsewhere, once
+                log.debug("%s", error)
             except EdgeError as error:
                 log.warning("%s", error)
             await asyncio.sleep(jittered(LOOK_SECONDS))
@@ -200,6 +203,8 @@ class RetentionKeeper:
     async def _ask(self, what: str, doing: str) -> Any:
         answer = json.loads((await asked(self._hub, f"{PREFIX}.{what}", b"", what=doing)).data)
         if error := answer.get("error"):
+            if error.get("description") == STORE_FULL:
+                raise store_full(doing)
             raise Failed(doing, str(error.get("description")))
         return answer
 

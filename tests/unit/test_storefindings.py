@@ -14,6 +14,7 @@ from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 from edgeagent.hub.storestate import ServerStore
 from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.leaf.storelimit import Disk
+from tests.support.fleet import cli
 from tests.support.home import own_home
 from tests.support.smalldisk import SmallDisk, small_disk
 
@@ -52,6 +53,15 @@ async def test_limits_that_the_disk_can_never_hold(disk: SmallDisk) -> None:
     most = int(said.remedy.partition(" to ")[2].split()[0])
     [said] = await doctorstore.limits(place, HubOptions(name="berlin", store_max_bytes=most))
     assert said.good, "what the remedy says helps"
+
+
+def test_hub_init_says_so_before_it_writes_anything(disk: SmallDisk) -> None:
+    said = cli("hub", "init", "--dir", str(disk.path / "hub"), "--store-bytes", str(512 * MIB), "--no-passphrase")
+    assert said.code == 2 and "more than 80% of the disk" in said.err and "--store-bytes" in said.err
+    assert list(disk.path.iterdir()) == []
+    (disk.path / "film").write_bytes(bytes(150 * MIB))
+    said = cli("hub", "init", "--dir", str(disk.path / "hub"), "--store-bytes", str(MIN_STORE_BYTES), "--no-passphrase")
+    assert said.code == 0 and "There is little room" in said.err
 
 
 def test_several_servers_on_one_disk_count_together(disk: SmallDisk) -> None:
