@@ -159,6 +159,11 @@ class HubFolder:
         """Since when this is not the hub any more: a backup was taken of it for good, and is the hub wherever it was restored."""
         return self.path / "retired"
 
+    @property
+    def restored(self) -> Path:
+        """There until the services of a hub that was restored have looked at every device that is linked."""
+        return self.path / "restored"
+
     def retire(self, when: str) -> None:
         """Keep `hub up` from starting it again by itself: there must not be two. when: RFC 3339."""
         files.write_atomic(self.retired, f"{when}\n".encode(), 0o600)
