@@ -196,13 +196,13 @@ class _Restoring:
                 files.write_atomic(folder / f"{public}.jwt", data, 0o600)
 
     async def _streams(self, hub: Client, server: PrivateHub) -> dict[str, snapshots.State]:
-        """Those that copy others come when those are there."""
+        """All of them, and then who copies whom."""
         begun = {name: self._begun(name) for name in self._manifest.streams}
-        copies = {name for name, one in begun.items() if one.config.get("sources")}
-        found = {}
-        for names in (begun.keys() - copies, copies):
-            for name in [one for one in begun if one in names]:
-                found[name] = await self._stream(hub, name, begun[name], server.size)
+        found = {name: await self._stream(hub, name, one, server.size) for name, one in begun.items()}
+        subjects = {name: one.config.get("subjects") or [] for name, one in begun.items()}
+        for one in begun.values():
+            if one.config.get("sources"):
+                await snapshots.connect_sources(hub, one, subjects, replicas=server.size)
         return found
 
     def _begun(self, name: str) -> snapshots.Begun:
