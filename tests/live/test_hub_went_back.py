@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgeagent import lastgood, localsubjects, wire
+from edgeagent.config import flat
 from edgeagent.direct import read_all
 from edgeagent.errors import EdgeError
 from edgeagent.fleet import Fleet
@@ -205,7 +206,7 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
 def config_is(device: NewDevice, degrees: int) -> bool:
     """Whether the device would start with that."""
     kept = lastgood.load(device.state).get("fleet.all")
-    return kept is not None and kept.values.get("app.oven.degrees") == degrees
+    return kept is not None and flat(kept.values).get("app.oven.degrees") == degrees
 
 
 async def adopted(hub: Hub, known: wire.DeviceRecord) -> bool:

@@ -74,7 +74,7 @@ def test_a_cluster_is_said_not_guessed(tmp_path: Path) -> None:
 
 def test_hub_toml_says_what_was_planned_and_keeps_the_rest(tmp_path: Path) -> None:
     draft = HubFolder(tmp_path)
-    text = '# mine\n[hub]\nname = "berlin"\nserver = "/tmp/evil"\n[influx]\nurl = "http://a:8086"\n'
+    text = '# mine\n[hub]\nname = "berlin"\nserver = "/tmp/evil"\n[influx]\nurl = "http://a:8086"\ndatabase = "d"\n'
     for member in planned(tmp_path, (HubOptions(name="berlin", server="/tmp/evil"), ALONE), size=3):
         hubrestoreplan.write_options(draft, text, member)
         assert (draft.options(), draft.cluster()) == (member.options, member.cluster)
