@@ -64,7 +64,9 @@ def test_what_a_server_says_of_a_device_is_read() -> None:
     assert read == Shown("pi-7", key.public, ["kitchen", "attic"], login.issued_at, login.expires_at, login.jwt)
 
 
-@pytest.mark.parametrize("client", [{}, {"kind": "Client"}, {"kind": "Leafnode", "jwt": "x.y.z"}, {"kind": "Leafnode", "jwt": ""}])
+@pytest.mark.parametrize(
+    "client", [{}, {"kind": "Client"}, {"kind": "Leafnode", "jwt": "x.y.z"}, {"kind": "Leafnode", "jwt": ""}]
+)
 def test_nobody_else_is_read(client: dict[str, str]) -> None:
     assert read_shown(json.dumps({"client": client}).encode()) is None
 

@@ -62,7 +62,7 @@ def test_no_backup_says_which_program_runs_here(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_said_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem, match="it had 3 servers.*--cluster 1"):
+    with pytest.raises(UsageProblem, match=r"it had 3 servers.*--cluster 1"):
         planned(tmp_path, (OPTIONS, CLUSTER))
     (member,) = planned(tmp_path, (OPTIONS, CLUSTER), size=1)
     assert member.cluster == ALONE and (member.options.client_port, member.options.leaf_port) == (4000, 7000)

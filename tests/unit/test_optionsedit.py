@@ -34,7 +34,9 @@ def test_what_is_not_there_is_added() -> None:
 def test_a_section_goes_or_is_another() -> None:
     text = replaced(TEXT, "cluster", {})
     assert "cluster" not in text and "routes" not in text and "[metrics]" in text
-    assert replaced(TEXT, "cluster", {"number": 2, "routes": ["a:1", "b:1"]}).endswith('[cluster]\nnumber = 2\nroutes = ["a:1","b:1"]\n')
+    assert replaced(TEXT, "cluster", {"number": 2, "routes": ["a:1", "b:1"]}).endswith(
+        '[cluster]\nnumber = 2\nroutes = ["a:1","b:1"]\n'
+    )
 
 
 def test_a_table_of_tables_is_no_part_of_the_section_before_it() -> None:

@@ -36,7 +36,12 @@ def installed(folder: Path) -> None:
 
 
 #: The most that `systemd-analyze security` may find open: 0 is a program that can do nothing, 10 one that can do everything.
-EXPOSURE = {"edgeagent-hub-backup.service": 2.0, "edgeagent.service": 2.0, "edgeagent-actions@.service": 2.5, "edgeagent-upgrade.service": 2.0}
+EXPOSURE = {
+    "edgeagent-hub-backup.service": 2.0,
+    "edgeagent.service": 2.0,
+    "edgeagent-actions@.service": 2.5,
+    "edgeagent-upgrade.service": 2.0,
+}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
