@@ -14,6 +14,8 @@ __all__ = ["SPACING_SECONDS", "agent", "hub"]
 
 #: From push to push of the hub's accounts.
 PACE_SECONDS = 0.05
+#: Between two looks whether the hub's keys, or its certificate authorities, were changed.
+LOOK_SECONDS = 0.3
 #: Between two reads of a document that rang.
 SPACING_SECONDS = 0.05
 #: What a piece of a file may take at first.
@@ -36,6 +38,8 @@ def _hub() -> None:
 
     websockets.put_off()  # as the command line does first
     import_module("edgeagent.hub.accounts_keeper").PACE_SECONDS = PACE_SECONDS
+    import_module("edgeagent.assembly.hubservices").KEYS_SECONDS = LOOK_SECONDS
+    import_module("edgeagent.hub.handout").LOOK_SECONDS = LOOK_SECONDS
     main()
 
 
