@@ -16,10 +16,14 @@ __all__ = ["SPACING_SECONDS", "agent", "hub"]
 PACE_SECONDS = 0.05
 #: Between two looks whether the hub's keys, or its certificate authorities, were changed.
 LOOK_SECONDS = 0.3
+#: Between the change of a device's groups and the end of its old JWT.
+SWITCH_SECONDS = 0.4
 #: Between two reads of a document that rang.
 SPACING_SECONDS = 0.05
 #: What a piece of a file may take at first.
 PIECE_SECONDS = 2.0
+#: How long a leaf that was just started may take to link before the agent looks whether the hub can be reached.
+LINK_SECONDS = 1.0
 
 
 def hub(*words: str) -> list[str]:
@@ -40,6 +44,7 @@ def _hub() -> None:
     import_module("edgeagent.hub.accounts_keeper").PACE_SECONDS = PACE_SECONDS
     import_module("edgeagent.assembly.hubservices").KEYS_SECONDS = LOOK_SECONDS
     import_module("edgeagent.hub.handout").LOOK_SECONDS = LOOK_SECONDS
+    import_module("edgeagent.hub.device_orders").SWITCH_SECONDS = SWITCH_SECONDS
     main()
 
 
@@ -49,6 +54,8 @@ def _agent() -> None:
     lean.load_libraries()  # as the agent does first
     import_module("edgeagent.documents").SPACING_SECONDS = SPACING_SECONDS
     vars(import_module("edgeagent.transfer"))["_PATIENCE_SECONDS"] = PIECE_SECONDS
+    for module in ("renewal", "renewer"):
+        import_module(f"edgeagent.assembly.{module}").LINK_SECONDS = LINK_SECONDS
     import_module("edgeagent.assembly.deviceloop").main()
 
 
