@@ -7,10 +7,11 @@ Anywhere else they are only waited for, a second for each order of an administra
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-__all__ = ["SPACING_SECONDS", "agent", "hub"]
+__all__ = ["SPACING_SECONDS", "agent", "hub", "impatient_agent"]
 
 #: From push to push of the hub's accounts.
 PACE_SECONDS = 0.05
@@ -22,6 +23,8 @@ SWITCH_SECONDS = 0.4
 SPACING_SECONDS = 0.05
 #: What a piece of a file may take at first.
 PIECE_SECONDS = 2.0
+#: For the acknowledgement of an impatient agent's heartbeat, and until it tries again.
+ACK_SECONDS, RETRY_SECONDS = 1.0, 0.3
 #: How long a leaf that was just started may take to link before the agent looks whether the hub can be reached.
 LINK_SECONDS = 1.0
 
@@ -34,6 +37,11 @@ def hub(*words: str) -> list[str]:
 def agent(settings: Path) -> list[str]:
     """Those that run what ``edgeagent run`` becomes."""
     return [sys.executable, __file__, "edgeagent.assembly.agent", str(settings)]
+
+
+def impatient_agent(settings: Path) -> list[str]:
+    """The same, and it waits less long for the acknowledgement of a heartbeat, on which nobody must then lay a load."""
+    return [*agent(settings), "impatient"]
 
 
 def _hub() -> None:
@@ -56,6 +64,9 @@ def _agent() -> None:
     vars(import_module("edgeagent.transfer"))["_PATIENCE_SECONDS"] = PIECE_SECONDS
     for module in ("renewal", "renewer"):
         import_module(f"edgeagent.assembly.{module}").LINK_SECONDS = LINK_SECONDS
+    if sys.argv[2:] == ["impatient"]:
+        report = import_module("edgeagent.patterns.report")
+        report.published, report.RETRY_SECONDS = partial(report.published, timeout=ACK_SECONDS), RETRY_SECONDS
     import_module("edgeagent.assembly.deviceloop").main()
 
 
