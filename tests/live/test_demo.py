@@ -43,7 +43,7 @@ def pid_in(path: Path) -> int:
 
 def states() -> dict[str, str]:
     """Device → state, as ``fleet ls`` says."""
-    said = cli("fleet", "ls", "--json")
+    said = cli("fleet", "ls", "--json", "--timeout", "1")  # who was asked in the moment of its start is asked again
     return {device["id"]: device["state"] for device in json.loads(said.out)} if said.code == 0 else {}
 
 
