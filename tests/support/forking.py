@@ -62,7 +62,9 @@ class Parent:
             return subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env=env, input=input, timeout=timeout)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _given(input) as given:
             status = self._fork(words, cwd, env, (given, out.fileno(), err.fileno()))
-            with os.fdopen(status, "rb", buffering=0) as told:  # else both lines may be read at once, and select would not know of one
+            with os.fdopen(
+                status, "rb", buffering=0
+            ) as told:  # else both lines may be read at once, of which select knows nothing
                 pid = int(told.readline())
                 if not select.select([told], [], [], timeout)[0]:
                     os.kill(pid, signal.SIGKILL)
