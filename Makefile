@@ -30,10 +30,11 @@ lint: $(BIN)/edgeagent
 	$(BIN)/mypy
 
 # Every worker takes whole files, in their order: tests of one file share servers, and the long files come first (tests/conftest.py).
+# Each compiles all of them, which takes as long as a hundred tests, unless it finds them compiled.
 test: lint
 	@rm -f .pytest_cache/v/cache/lastfailed
 	@$(BIN)/python -m compileall -q edgeagent  # else each of some thousand processes would, where PYTHONDONTWRITEBYTECODE is set
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder || { [ $$? = 1 ] && $(BIN)/python -m tests.again; }
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder || { [ $$? = 1 ] && $(BIN)/python -m tests.again; }
 
 bench: $(BIN)/edgeagent
 	$(BIN)/python -m tests.bench

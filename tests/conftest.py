@@ -11,6 +11,7 @@ import pytest
 
 from edgeagent.natsserver import ports
 from tests.support.home import own_home
+from tests.support.madeonce import make_commands_once
 
 if TYPE_CHECKING:
     from tests.support.fleet import LiveFleet
@@ -53,6 +54,11 @@ def _signals() -> None:
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with own_home(tmp_path_factory.mktemp("home")):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands() -> None:
+    make_commands_once()
 
 
 @pytest.fixture(scope="session", autouse=True)

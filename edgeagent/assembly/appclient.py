@@ -7,10 +7,10 @@ import base64
 import contextlib
 import json
 import shlex
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeagent import files, localsubjects, settings, wire
 from edgeagent.assembly.apps import environment_file
@@ -24,10 +24,14 @@ from edgeagent.settings import Settings
 from edgeagent.subjects import ID_RULE, is_id
 from edgeagent.trust.nkeys import KeyPair
 
-__all__ = ["Way", "ask", "connected", "follow", "is_forbidden", "own_login", "way"]
+__all__ = ["Way", "ask", "connected", "follow", "is_forbidden", "own_login", "unless_forbidden", "way"]
+
+T = TypeVar("T")
 
 #: How long the agent may take for an answer, in seconds.
 ANSWER_SECONDS = 3.0
+#: How often to look meanwhile whether the leaf refused the question, in seconds.
+REFUSED_SECONDS = 0.1
 #: Whoever follows asks again after this long, in seconds, whether it was told of a change or not.
 LOOK_SECONDS = 30.0
 #: Pauses while the leaf or the agent is away, and how long it must have gone well for the first pause to come back, in seconds.
@@ -182,6 +186,21 @@ def is_forbidden(client: Client) -> bool:
     return "permissions violation" in str(client.last_error).lower()
 
 
+async def unless_forbidden(client: Client, asking: Coroutine[Any, Any, T]) -> T:
+    """What comes of it, but not waited for where the leaf says that this login may not: no answer comes then.
+
+    Raises Unreachable in that case, and whatever ``asking`` raises.
+    """
+    task = asyncio.ensure_future(asking)
+    try:
+        while not (await asyncio.wait({task}, timeout=REFUSED_SECONDS))[0]:
+            if is_forbidden(client):
+                raise Unreachable("ask", "the leaf does not allow it")
+        return task.result()
+    finally:
+        task.cancel()
+
+
 def own_login(there: Way, name: str) -> str:
     """What helps whoever came without the login of the program ``name``."""
     file = shlex.quote(str(environment_file(there.settings or Settings(source=SYSTEM_SETTINGS), name)))
@@ -201,7 +220,8 @@ async def _listen(client: Client, name: str, changed: asyncio.Event) -> None:
 async def _asked(client: Client, there: Way, name: str) -> str:
     what = _what(name)
     try:
-        answer = await request(client, localsubjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
+        asking = request(client, localsubjects.local_config(name), what=what, timeout=ANSWER_SECONDS)
+        answer = await unless_forbidden(client, asking)
     except Unreachable as error:
         if is_forbidden(client):
             raise Refused(what, "this login may not ask for it", own_login(there, name)) from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edgeagent import localsubjects
-from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login
+from edgeagent.assembly.appclient import Way, connected, is_forbidden, own_login, unless_forbidden
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.places import COLLECTORS, is_there
 from edgeagent.publish import published
@@ -104,7 +104,7 @@ async def put(there: Way, subject: str, payload: bytes, *, samples: bool) -> int
         raise UsageProblem(_WHAT, f"{len(payload)} bytes are too many", f"send at most {MAX_DATA_BYTES} in one message")
     async with connected(there, _WHAT, "put") as client:
         try:
-            await published(client, subject, payload, what=_WHAT)
+            await unless_forbidden(client, published(client, subject, payload, what=_WHAT))
         except Unreachable as error:
             if is_forbidden(client):
                 name = subject.split(".")[2]

@@ -177,13 +177,16 @@ class Fleet:
 
     async def until_answered(self, wanted: set[str], seconds: float = 60.0) -> None:
         """Ask until exactly these have answered one question."""
+        patience = 0.1  # a question that came in the midst of it is lost for some; more on a machine that is slow to answer
 
         async def all_of_them() -> bool:
+            nonlocal patience
+            patience = min(2 * patience, 5.0)
             self._number += 1
             self._answered.clear()
             await self._client.publish(subjects.query(subjects.FLEET_ALL), str(self._number).encode(), reply="_INBOX.ops.olga.x")
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._whole(wanted), 1.0)
+                await asyncio.wait_for(self._whole(wanted), patience)
             return self._answered == wanted
 
         await until(all_of_them, f"these answer: {sorted(wanted)}; now {sorted(self._answered)}", seconds)

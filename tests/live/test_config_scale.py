@@ -19,6 +19,7 @@ from edgeagent.fleet import Fleet
 from edgeagent.fleet.config import STREAM
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.streams import STREAMS
+from edgeagent.interpreter import argv
 from edgeagent.link import Client, connect, request, settle
 from edgeagent.patterns.config import sources
 from edgeagent.runtime import Tasks
@@ -41,9 +42,14 @@ READ_AT_THE_HUB = subjects.direct_get(STREAM, subjects.document(FLEET_ALL), "$JS
 OF_THE_HUB = "_INBOX.hub."
 
 
+def as_shipped(settings: Path) -> list[str]:
+    """An agent with the pauses that it ships with: they are what is proved here."""
+    return argv("edgeagent.assembly.agent", str(settings))
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
-    with LiveFleet(tmp_path_factory.mktemp("scale"), 1) as fleet:
+    with LiveFleet(tmp_path_factory.mktemp("scale"), 1, agent=as_shipped) as fleet:
         yield fleet
 
 

@@ -1,4 +1,4 @@
-"""A device's life with the hub as it ships: let in by a token, regrouped and revoked, each while it is on and while it is off."""
+"""A device's life with a hub that ``hub up`` runs: let in by a token, regrouped and revoked, each while it is on and while it is off."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def do(*words: str) -> Said:
 
 async def test_from_the_token_to_the_revocation_and_back(hub: Hub, tmp_path: Path) -> None:
     await until(hub.answers, "the hub is up")
-    device = NewDevice(tmp_path / "device", reconnect_seconds=2)
+    device = NewDevice(tmp_path / "device", reconnect_seconds=0.3)
     token = (await do("token", "create", "--groups", "berlin", "--label", "site=berlin", "--uses", "2")).out
     for _ in range(2):  # the second time as if it had been killed before the end: the same key asks again
         said = await device.enrol(f"127.0.0.1:{hub.leaf_port}", "--id", "pi-01", token=token)

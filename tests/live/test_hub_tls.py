@@ -24,9 +24,9 @@ from edgeagent.leaf.leaf import Leaf, LeafOptions
 from edgeagent.link import request
 from edgeagent.natsserver import ports
 from edgeagent.trust import certificates
-from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
+from tests.support.fleet import PATIENCE_SECONDS, Said, cli
 from tests.support.home import own_home
-from tests.support.hub import answers, started
+from tests.support.hub import answers, quick_hub, started
 from tests.support.servers import kill_leftovers, until
 from tests.support.tlshub import presented
 
@@ -102,7 +102,7 @@ async def test_a_new_certificate_disturbs_nobody(tmp_path: Path) -> None:
     assert "hub.example" in json.loads(hub.command("hub", "tls", "show", "--json").out)["certificate"]["names"]
     with hub.place.options_file.open("a") as file:
         file.write('[metrics]\nlisten = ""\n')
-    with started(start_cli("hub", "up", "--dir", str(hub.place.path))):
+    with started(quick_hub("up", hub.place)):
         await until(lambda: answers(hub.place), "the hub answers", PATIENCE_SECONDS)
         async with linked(hub, tmp_path) as leaf, Fleet() as fleet:
             await fleet.roster()
@@ -117,7 +117,7 @@ async def test_the_next_authority_reaches_people_before_it_counts(tmp_path: Path
     hub = Hub(tmp_path, "--tls-self")
     mine = Path(context.load("t").authorities)
     before = mine.read_text()
-    with started(start_cli("hub", "up", "--dir", str(hub.place.path))):
+    with started(quick_hub("up", hub.place)):
         await until(lambda: answers(hub.place), "the hub answers", PATIENCE_SECONDS)
         assert hub.command("hub", "tls", "rotate").code == 0
 

@@ -186,6 +186,13 @@ async def test_what_nats_server_does_not_take_ends_that_connection_only(leaf: Le
     await client.close()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that nobody acknowledges is sent again sooner."""
+    monkeypatch.setattr(mqttconf, "ACK_WAIT_SECONDS", 2)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_client_that_stands_still_holds_up_nobody_and_gets_what_it_missed(leaf: Leaf) -> None:
     client = await store(leaf)
     async with peer(as_agent(leaf), "agent") as agent, peer(as_mcu(leaf, "m2"), "m2") as m2:

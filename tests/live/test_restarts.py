@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,8 @@ from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import connect, request, settle
 from edgeagent.trust import creds
-from tests.support.fleet import LiveFleet, cli, everybody_answered, online
+from tests.support import quick
+from tests.support.fleet import STEADY, LiveFleet, cli, everybody_answered, online
 from tests.support.servers import is_alive, kill, until
 
 #: Three times what is promised: other things may run on this machine.
@@ -123,8 +126,14 @@ async def test_presence_is_right_after_the_hub_was_killed(fleet: LiveFleet) -> N
     await until(all_present, "every device is present", WITHIN_SECONDS)
 
 
-async def test_a_leaf_that_lost_its_subscriptions_dials_anew(fleet: LiveFleet) -> None:
+async def test_a_leaf_that_lost_its_subscriptions_dials_anew(tmp_path: Path) -> None:
     """A new JWT of OPS with other exports: nats-server takes the leafs' subscriptions away and leaves the links up."""
+    pace = replace(STEADY, heartbeat_seconds=1.0)
+    with LiveFleet(tmp_path, 1, pace, agent=quick.impatient_agent) as alone, alone.borrowed() as fleet:
+        await loses_its_subscriptions(fleet)
+
+
+async def loses_its_subscriptions(fleet: LiveFleet) -> None:
     keyring = Keyring.load(fleet.hub.path)
     for micro in (False, True):
         await push(fleet, keyring.account_jwts(micro=micro)["OPS"][1])

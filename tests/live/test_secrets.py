@@ -30,6 +30,7 @@ from edgeagent.link import connect
 from edgeagent.natsserver import ports
 from edgeagent.trust import creds
 from edgeagent.trust.nkeys import KeyPair
+from tests.support import quick
 from tests.support.enrolling import NewDevice, lines
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli
 from tests.support.home import own_home
@@ -121,9 +122,9 @@ class Story:
         return said
 
     @contextlib.contextmanager
-    def running(self, name: str, *words: object) -> Iterator[subprocess.Popen[bytes]]:
-        with (self.folder / f"{name}.out").open("ab") as out:
-            process = subprocess.Popen([sys.executable, "-m", "edgeagent", *map(str, words)], stdout=out, stderr=out)
+    def hub_running(self) -> Iterator[subprocess.Popen[bytes]]:
+        with (self.folder / "hub.out").open("ab") as out:
+            process = subprocess.Popen(quick.hub("up", "--dir", str(self.folder / "hub")), stdout=out, stderr=out)
         try:
             yield process
         finally:
@@ -185,7 +186,7 @@ async def told(story: Story, watch: Watch) -> None:
     ports_ = ("--client-port", story.client_port, "--leaf-port", story.leaf_port, "--store-bytes", 512 << 20)
     hub, asked = ("--dir", story.folder / "hub"), ("--passphrase-file", story.passphrase)
     story.do("hub", "init", *hub, "--name", "berlin", "--admin", "ada", "--tls-self", *ports_, *asked)
-    with story.running("hub", "hub", "up", *hub):
+    with story.hub_running():
         await until(lambda: answers(HubFolder(story.folder / "hub")), "the hub answers")
         device = await enrolled(story, watch)
         with device.running():
@@ -297,7 +298,7 @@ async def plant(story: Story, watch: Watch) -> bytes:
     (story.folder / "planted.log").write_text(f"connected with {seed}\n")
     with asleep(seed, str(story.folder)):
         await until(lambda: any(seed.encode() in shown for shown in watch.shown), "the watch sees it")
-    with story.running("hub", "hub", "up", "--dir", story.folder / "hub"):
+    with story.hub_running():
         login = creds.load(story.folder / "hub" / "keys" / "hub.creds")
         authorities = story.folder / "hub" / "tls" / "ca.pem"
         await until(lambda: answers(HubFolder(story.folder / "hub")), "the hub answers")

@@ -20,7 +20,8 @@ from edgeagent.assembly.hub import add_device
 from edgeagent.demo import story
 from edgeagent.demo.fleet import ADMIN, CONTEXT, DemoFleet
 from edgeagent.demo.layout import QUICK, DemoDevice, DemoFolder, Pace, devices
-from edgeagent.fleet import Outcome
+from edgeagent.errors import EdgeError
+from edgeagent.fleet import Fleet, Outcome
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
@@ -28,6 +29,7 @@ from edgeagent.settings import load
 from edgeagent.status import Status
 from tests.support import forking, quick
 from tests.support.home import own_home
+from tests.support.servers import until
 
 __all__ = [
     "CONTEXT_USER",
@@ -77,16 +79,24 @@ class LiveFleet:
 
     Use it as a context manager to run it, and :meth:`borrowed` for a test.
     more: gives lines for the end of a device's agent.toml, below a section of their own, by its id.
+    agent: the words that run one with the settings in a file.
     """
 
     def __init__(
-        self, folder: Path, count: int = 3, pace: Pace = PATIENT, *, more: Callable[[str], str] = lambda device: ""
+        self,
+        folder: Path,
+        count: int = 3,
+        pace: Pace = PATIENT,
+        *,
+        more: Callable[[str], str] = lambda device: "",
+        agent: Callable[[Path], list[str]] = quick.agent,
     ) -> None:
         self._home = folder / "home"
         self.layout = _Folder(folder / "demo", more)
         self.hub = HubFolder(self.layout.hub)
         self.ids = [device.id for device in devices(count)] if count else []
         self._fleet = _Fleet(self.layout, devices(count) if count else [], pace)
+        self._fleet.agent = agent
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="live fleet", daemon=True)
 
@@ -127,8 +137,18 @@ class LiveFleet:
         for device in self.ids:
             self.restore(device)
         if self.ids:
-            wanted = set(self.ids)
-            self.do(story.until("every device answers", lambda outcome: wanted <= set(online(outcome)), patience))
+            self.do(self._all_answer(patience))
+
+    async def _all_answer(self, patience: float) -> None:
+        """As :func:`story.until`, but whoever else is registered is not waited for."""
+
+        async def answer() -> bool:
+            with contextlib.suppress(EdgeError):  # the hub itself may be the part that is away
+                async with Fleet() as fleet:
+                    return set(online(await fleet.query(devices=self.ids, timeout=1.0))) == set(self.ids)
+            return False
+
+        await until(answer, "every device answers", patience)
 
     def until(self, what: str, true: Any, patience: float = PATIENCE_SECONDS) -> None:
         """Ask the fleet until ``true(outcome)``."""
@@ -174,11 +194,15 @@ class LiveFleet:
 
 
 class _Fleet(DemoFleet):
-    """The demo's, with a hub that paces less (:mod:`tests.support.quick`)."""
+    """The demo's, with a hub that paces less (:mod:`tests.support.quick`), and with other agents."""
+
+    agent: Callable[[Path], list[str]]
 
     async def _supervise(self, name: str, folder: Path, command: list[str], output: Path) -> None:
         if "hub" in command:
             command = quick.hub(*command[command.index("hub") + 1 :])
+        elif "edgeagent.assembly.agent" in command:
+            command = self.agent(Path(command[-1]))
         await super()._supervise(name, folder, command, output)
 
 

@@ -23,7 +23,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import typer.main
+
 from edgeagent.trust import websockets
+from tests.support.madeonce import make_commands_once
 
 __all__ = ["Parent"]
 
@@ -31,6 +34,11 @@ ROOT = Path(__file__).parent.parent.parent
 #: Of one request, in bytes: the environment is most of it.
 _REQUEST_BYTES = 1 << 17
 _STREAMS = ("stdin", "stdout", "stderr")
+#: The package, and what most commands import later.
+_IMPORTED = (
+    *("edgeagent.cli", "edgeagent.fleet", "edgeagent.fleet.admin", "edgeagent.assembly.hub", "edgeagent.assembly.hubmake"),
+    *("edgeagent.assembly.people", "edgeagent.assembly.enrol", "nacl.signing", "platformdirs", "rich.console", "rich.table"),
+)
 
 
 class Parent:
@@ -54,7 +62,9 @@ class Parent:
             return subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env=env, input=input, timeout=timeout)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _given(input) as given:
             status = self._fork(words, cwd, env, (given, out.fileno(), err.fileno()))
-            with os.fdopen(status, "rb") as told:
+            with os.fdopen(
+                status, "rb", buffering=0
+            ) as told:  # else both lines may be read at once, of which select knows nothing
                 pid = int(told.readline())
                 if not select.select([told], [], [], timeout)[0]:
                     os.kill(pid, signal.SIGKILL)
@@ -109,8 +119,10 @@ def _text(file: IO[bytes]) -> str:
 
 def _serve(requests: socket.socket) -> None:
     websockets.put_off()  # as the command line does first
-    importlib.import_module("edgeagent.cli")
-    importlib.import_module("edgeagent.fleet")
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    make_commands_once()
+    typer.main.get_command(importlib.import_module("edgeagent.cli").app)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a command
     while True:

@@ -18,10 +18,11 @@ from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.owner import Owner
 from edgeagent.link import request
 from edgeagent.natsserver import ports
-from tests.support.fleet import PATIENCE_SECONDS, Said, cli, start_cli
+from tests.support import quick
+from tests.support.fleet import PATIENCE_SECONDS, Said, cli
 from tests.support.home import PASSPHRASE, own_home
 
-__all__ = ["Hub", "answers", "ended", "new_hub", "started"]
+__all__ = ["Hub", "answers", "ended", "new_hub", "quick_hub", "started"]
 
 STORE_BYTES = 512 << 20
 
@@ -44,10 +45,10 @@ class Hub:
         return Owner.load(owner_file(self.place.options().name), PASSPHRASE)
 
     def up(self) -> subprocess.Popen[str]:
-        return start_cli("hub", "up", "--dir", str(self.place.path))
+        return quick_hub("up", self.place)
 
     def serve(self) -> subprocess.Popen[str]:
-        return start_cli("hub", "serve", "--dir", str(self.place.path))
+        return quick_hub("serve", self.place)
 
     async def answers(self) -> bool:
         return await answers(self.place)
@@ -55,6 +56,12 @@ class Hub:
     @property
     def server(self) -> int:
         return int(self.place.server_pid.read_text())
+
+
+def quick_hub(word: str, place: HubFolder) -> subprocess.Popen[str]:
+    """``hub up`` or ``hub serve`` with the pauses of :mod:`tests.support.quick`, its output in pipes. The caller ends it."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(quick.hub(word, "--dir", str(place.path)), stdout=pipe, stderr=pipe, text=True)
 
 
 async def answers(place: HubFolder) -> bool:

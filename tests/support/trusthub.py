@@ -33,8 +33,8 @@ STORE_BYTES = 1 << 30
 class TrustHub(Server):
     """``async with TrustHub(folder) as hub``: a nats-server, its streams, and who answers claims and renewals.
 
-    tls: ``(certificate, key)`` files; None for plain ports. ``jwt_seconds`` is how long the JWTs live that it signs; ``refuses``
-    makes it refuse, ``alters`` changes an admission and ``forges`` a renewal before it is sent; while ``open`` is clear nothing is
+    tls: ``(certificate, key)`` files; None for plain ports. ``jwt_seconds`` is how long the JWTs live that it signs for devices, ``jwt_age``
+    how much of that is over when it signs; ``refuses`` makes it refuse, ``alters`` changes an admission and ``forges`` a renewal before it is sent; while ``open`` is clear nothing is
     answered. ``seen`` lists the subjects that it was asked on.
     """
 
@@ -42,6 +42,7 @@ class TrustHub(Server):
         super().__init__(folder)
         self.name, self.tls, self.ws_port = name, tls, ports.pick()
         self.jwt_seconds: float | None = 3600.0
+        self.jwt_age = 0.0
         self.groups: list[str] = []
         self.labels: dict[str, str] = {}
         self.signers: dict[str, str] = {}
@@ -70,13 +71,15 @@ class TrustHub(Server):
 
     def device_jwt(self, device_id: str, key: str, seconds: float | None = None) -> str:
         life = self.jwt_seconds if seconds is None else seconds
-        return self._user("device", device_id, key, life, [f"{GROUP_TAG}:{group}" for group in self.groups])
+        return self._user("device", device_id, key, life, [f"{GROUP_TAG}:{group}" for group in self.groups], age=self.jwt_age)
 
     def renewal_jwt(self, device_id: str, key: str) -> str:
         return self._user("renewal", device_id, key, None)
 
-    def _user(self, role: Any, name: str, key: str, seconds: float | None, tags: list[str] | None = None) -> str:
-        now = time.time()
+    def _user(
+        self, role: Any, name: str, key: str, seconds: float | None, tags: list[str] | None = None, *, age: float = 0.0
+    ) -> str:
+        now = time.time() - age
         return jwt.scoped_user(
             self._roles[role],
             subject=key,
