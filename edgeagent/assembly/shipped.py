@@ -8,12 +8,12 @@ from pathlib import Path
 
 from edgeagent.errors import Failed
 
-__all__ = ["HUB_UNIT", "deploy", "systemd", "units"]
+__all__ = ["HUB_UNITS", "deploy", "systemd", "units"]
 
 _PACKAGE = Path(__file__).parents[1]
 
-#: Of a hub, so it is not for a device.
-HUB_UNIT = "edgeagent-hub.service"
+#: Of a hub, so they are not for a device.
+HUB_UNITS = ("edgeagent-hub.service", "edgeagent-hub-serve.service")
 
 
 def systemd() -> Path:
@@ -28,7 +28,7 @@ def deploy() -> Path:
 
 def units() -> list[Path]:
     """A device's units, sorted by name."""
-    return sorted(path for path in systemd().iterdir() if path.name.startswith("edgeagent") and path.name != HUB_UNIT)
+    return sorted(path for path in systemd().iterdir() if path.name.startswith("edgeagent") and path.name not in HUB_UNITS)
 
 
 def _folder(name: str, has: str) -> Path:
