@@ -16,12 +16,24 @@ from edgeagent.link import Client, request
 from edgeagent.publish import MAX_SEQUENCE
 from edgeagent.times import parse_rfc3339, rfc3339
 
-__all__ = ["Stored", "get_last", "hub_time", "in_our_words", "read_all", "read_first", "republished"]
+__all__ = [
+    "NOT_STORED",
+    "Stored",
+    "get_last",
+    "hub_time",
+    "in_our_words",
+    "not_stored",
+    "read_all",
+    "read_first",
+    "republished",
+]
 
 #: One page: at most so many messages and bytes (2,000 reports of 1.2 KB took 0.09 s).
 PAGE = {"batch": 1000, "max_bytes": 8 << 20}
 #: How long to wait for the hub's answer where nothing else is said, in seconds.
 TIMEOUT_SECONDS = 5.0
+#: Header of an event of the hub that is shown live because the store does not take it now: when it happened, RFC 3339.
+NOT_STORED = "Edge-Not-Stored"
 
 
 class Stored(NamedTuple):
@@ -56,6 +68,23 @@ def republished(message: Any) -> Stored | None:
     except Failed:
         return None
     return stored if subjects.device_of(stored.subject) == subjects.device_of(message.subject) else None
+
+
+def not_stored(message: Any) -> Stored | None:
+    """What the hub itself shows live before it is stored (sequence 0), None for everything else.
+
+    Nobody else can send that: whatever a person or a device has sent to a live view was read from a stream, and nats-server says so in a
+    header of its own, or is an answer without headers.
+    """
+    headers = message.headers or {}
+    _, _, device, *what = message.subject.split(".")
+    if NOT_STORED not in headers or "Nats-Stream" in headers or device != subjects.HUB or what[:1] != ["event"]:
+        return None
+    try:
+        moment = parse_rfc3339(headers[NOT_STORED])
+    except (ValueError, OverflowError):
+        return None
+    return Stored(subjects.event(device, what[-1]), 0, moment, message.data, False, headers)
 
 
 def _status(message: Any) -> str | None:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,9 @@ from edgeagent.hub.exporterfollow import SampleFollower
 from edgeagent.hub.exportervalues import NewestValues
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.folder import HubFolder, HubOptions
-from edgeagent.hub.notify import Receiver
+from edgeagent.hub.notify import Receiver, at_once
 from edgeagent.hub.notifypresence import PresenceTeller
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink
 from edgeagent.hub.sinksdelivery import Target
 from edgeagent.link import Client, request
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from edgeagent.assembly.hubdevices import DeviceStates
+    from edgeagent.assembly.hubhealth import HubHealth
+    from edgeagent.hub.exporter import Exporter
     from edgeagent.hub.exporterfamilies import Fill
 
 __all__ = ["HubExports", "missing"]
@@ -59,10 +63,14 @@ def missing() -> str:
 
 
 class HubExports:
-    """hub: a connection to the account HUB, for nothing else: devices fill it."""
+    """hub: a connection to the account HUB, for nothing else: devices fill it. health: None: none is shown."""
 
-    def __init__(self, place: HubFolder, options: HubOptions, exports: Exports, hub: Client) -> None:
+    def __init__(
+        self, place: HubFolder, options: HubOptions, exports: Exports, hub: Client, health: HubHealth | None = None
+    ) -> None:
         self._place, self._options, self._exports, self._hub = place, options, exports, hub
+        self._health = health
+        self._exporter: Exporter | None = None
         self._values = self._wanted_values()
         self._samples = SampleFollower(hub, self._values, time.time)
         self._devices: DeviceStates | None = None
@@ -88,8 +96,17 @@ class HubExports:
         if self._exports.influx.url:
             yield Influx(self._exports.influx, self._place.path)
 
-    def start(self, tasks: Tasks) -> None:
-        """Begin; it goes on by itself in ``tasks``."""
+    def listen(self, tasks: Tasks) -> None:
+        """Answer at the port of ``/metrics``, of which ``/healthz`` is true at once."""
+        if self._exporter is not None or not self._exports.metrics.listen or missing():
+            return
+        from edgeagent.hub.exporter import Exporter
+
+        self._exporter = Exporter(self._exports.metrics.address, None, self._health.answer if self._health else None)
+        tasks.start("metrics", _until_closed(_guarded("metrics", self._exporter.run)))
+
+    def start(self, tasks: Tasks, own: OwnEvents | None = None) -> None:
+        """Begin; it goes on by itself in ``tasks``. own: who asks for people to be told at once."""
         wanted = bool(self._exports.metrics.listen or self._sinks or self._receivers)
         if wanted and (without := missing()):
             log.warning("nothing is offered at /metrics and nothing is sent to others: %s", without)
@@ -97,9 +114,12 @@ class HubExports:
         for sink in self._sinks:
             tasks.start(sink.name, _guarded(sink.name, sink.run))
         if self._receivers:
+            if own is not None:
+                own.at_once = partial(at_once, self._receivers)
             tasks.start("notify", _until_closed(self._notify(tasks)))
         if self._exports.metrics.listen:
-            tasks.start("metrics", _until_closed(self._offer(tasks)))
+            self.listen(tasks)
+            tasks.start("metrics: begin", _until_closed(self._offer(tasks)))
 
     async def _notify(self, tasks: Tasks) -> None:
         teller = PresenceTeller(self._hub, self._exports.notify)
@@ -111,13 +131,13 @@ class HubExports:
 
     async def _offer(self, tasks: Tasks) -> None:
         from edgeagent.assembly.hubdevices import DeviceStates
-        from edgeagent.hub.exporter import Exporter
 
         self._devices = DeviceStates(self._hub)
         await _patiently([self._samples.start, self._devices.start, self._read_samples, self._look])
         tasks.start("metrics: look", _guarded("metrics: look", self._looks))
         tasks.start("metrics: devices", _guarded("metrics: devices", self._devices.run))
-        await _guarded("metrics", Exporter(self._exports.metrics.address, self._families).run)
+        assert self._exporter is not None  # start made it
+        self._exporter.families = self._families
 
     async def _read_samples(self) -> None:
         await self._samples.read(await register.every(self._hub))
@@ -158,6 +178,8 @@ class HubExports:
         yield from _alone(families.fills(self._fills))
         yield from _alone(families.tallies({sink.name: sink.tally for sink in self._sinks}))
         yield from _alone(self._own(now))
+        if self._health is not None:
+            yield from _alone(families.health(self._health.is_healthy, self._health.servers, self._health.totals))
         if self._values is not None:
             yield from _alone(families.sample_families(self._values.current(now.timestamp())))
 

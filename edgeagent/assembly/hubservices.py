@@ -11,18 +11,21 @@ from typing import Any
 from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
+from edgeagent.assembly.hubhealth import HubHealth
 from edgeagent.assembly.hubstreams import HubStreams
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.alarmwatch import AlarmWatch
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
 from edgeagent.hub.keyring import Keyring, Service
+from edgeagent.hub.ownevents import OwnEvents
 from edgeagent.hub.people import People
 from edgeagent.hub.presence_keeper import PresenceKeeper
 from edgeagent.hub.provisioning import Provisioning
@@ -71,7 +74,11 @@ class HubServices:
     templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
+    events: what else on this hub has something to say tells it there. health: what it knows of how it is adds it there. Both within the block.
     """
+
+    events: OwnEvents
+    health: HubHealth
 
     def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
@@ -101,8 +108,18 @@ class HubServices:
         self._requests = await self._connection("hub", None)
         self._fleet = await self._connection("fleet", None)
         self._exports = await self._connection("hub", None)  # its own, for what devices store live comes here
+        self._trouble = await self._connection("sys", None)  # its own, for whoever tries logins fills it
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
+        self.events = OwnEvents(self._hub)
+        self.tasks.start("own events", self.events.run())
+        self._alarms = AlarmWatch(self._trouble, self._hub, self.events)
+        await self._alarms.start()
+        self.tasks.start("alarms", self._alarms.run())
+        self.health = HubHealth(self._trouble, self._hub, self._cluster, self._alarms)
+        self.tasks.start("health", self.health.run())
+        exports = HubExports(self._place, self._options, self._place.exports(), self._exports, self.health)
+        exports.listen(self.tasks)
         await interest.hold(self._fleet)
         self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
         await self._streams.start()
@@ -118,7 +135,7 @@ class HubServices:
         await self._stack.enter_async_context(ChunkIndex(self._hub, self._requests, flooded=self._presence.flooded))
         await self._listen_to_administrators(orders, People(self._hub, accounts), office)
         self.tasks.start("keys", self._follow_keys([accounts.use, provisioning.use, office.use]))
-        HubExports(self._place, self._options, self._place.exports(), self._exports).start(self.tasks)
+        exports.start(self.tasks, self.events)
 
     async def _keep_accounts(self) -> AccountsKeeper:
         keeper = AccountsKeeper(self._system, self._hub, self._keyring, micro=self._options.micro, templates=self._templates)
@@ -235,7 +252,15 @@ class HubServices:
         why = next(
             (
                 str(client.last_error)
-                for client in (self._hub, self._system, self._provision, self._fleet, self._requests, self._exports)
+                for client in (
+                    self._hub,
+                    self._system,
+                    self._provision,
+                    self._fleet,
+                    self._requests,
+                    self._exports,
+                    self._trouble,
+                )
                 if client.is_closed and client.last_error
             ),
             "",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import nats.errors
 
 from edgeagent import subjects
-from edgeagent.direct import Stored, republished
+from edgeagent.direct import Stored, not_stored, republished
 from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.fleet.storedchunks import stored
 from edgeagent.link import Client, request, settle
@@ -45,6 +45,7 @@ async def follow(
     what: the tokens after ``edge.live.<id>.``. subject, devices: as of :func:`stored`. after: the sequence of the last message that
     is not wanted; None: what there is now. ready: called when nothing that is stored from now on will be missed. on_link: called
     with False when the hub is away, and True when it is back.
+    What the hub says of itself while its store takes nothing is told with the sequence 0, and again once it is stored.
     """
     ear = _Ear(client, stream, WAITING_BYTES)
     wanted = None if devices is None else frozenset(devices)
@@ -60,7 +61,8 @@ async def follow(
         while True:
             message = await ear.next()
             if message is not None:
-                if message.sequence > seen and (wanted is None or subjects.device_of(message.subject) in wanted):
+                is_new = message.sequence > seen or not message.sequence
+                if is_new and (wanted is None or subjects.device_of(message.subject) in wanted):
                     yield message
                 seen = max(seen, message.sequence)
                 continue
@@ -116,9 +118,9 @@ class _Ear:
         self.notice_link()
         if self.missed:
             return  # it is in the stream too, behind those that have no room
-        found = republished(message)
+        found = not_stored(message) or republished(message)
         # A person can aim what another stream has at this view: its sequence would hide all that comes before that here.
-        if found is None or found.headers.get("Nats-Stream") != self._stream:
+        if found is None or (found.sequence and found.headers.get("Nats-Stream") != self._stream):
             return
         if self._bytes + _cost(found) > self._room:
             self.missed = True

@@ -1,9 +1,12 @@
-"""``/metrics`` over HTTP, for Prometheus. Loaded only where prometheus_client and aiohttp are."""
+"""``/metrics`` over HTTP, for Prometheus, and ``/healthz``, for whoever wants to know in a word. Loaded only where prometheus_client and
+aiohttp are."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
+import ipaddress
+import json
 import logging
 import os
 import time
@@ -30,6 +33,10 @@ FRESH_SECONDS = 1.0
 _LEVEL = 1
 
 Families = Callable[[], Iterable[Metric]]
+#: What ``/healthz`` answers: HTTP status and JSON; told whether all details may be seen.
+Health = Callable[[bool], tuple[int, dict[str, Any]]]
+#: What a proxy adds: who asks is not who is connected.
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 class _One:
@@ -77,10 +84,13 @@ class _Page(NamedTuple):
 
 
 class Exporter:
-    """families: called in another thread for a scrape; must not need the hub. address: host and port."""
+    """families: called in another thread for a scrape; must not need the hub; None: ``/metrics`` is not ready. address: host and port.
 
-    def __init__(self, address: tuple[str, int], families: Families) -> None:
-        self._address, self._families = address, families
+    health: for ``/healthz``; must cost nothing. None: there is none.
+    """
+
+    def __init__(self, address: tuple[str, int], families: Families | None, health: Health | None = None) -> None:
+        self._address, self.families, self._health = address, families, health
         self._one = asyncio.Lock()
         self._page = _Page(-FRESH_SECONDS, b"", b"")
 
@@ -102,6 +112,7 @@ class Exporter:
     async def _ready(self) -> web.AppRunner:
         app = web.Application()
         app.router.add_get("/metrics", self._answer)
+        app.router.add_get("/healthz", self._healthy)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
         await runner.setup()
         return runner
@@ -120,7 +131,16 @@ class Exporter:
         host, port = self._address
         return (f"[{host}]" if ":" in host else host), port
 
+    async def _healthy(self, request: Any) -> web.Response:
+        if self._health is None:
+            raise web.HTTPNotFound
+        status, said = self._health("verbose" in request.query and _is_here(request))
+        text = json.dumps(said, indent=2) + "\n"
+        return web.Response(status=status, text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
     async def _answer(self, request: Any) -> web.Response:
+        if self.families is None:
+            return web.Response(status=503, text="what devices measure is still being read\n")
         async with self._one:  # many who ask at once cost no more than one, and all are sent the same bytes
             if self._page.made + FRESH_SECONDS <= time.monotonic():
                 self._page = await asyncio.to_thread(self._made)
@@ -130,5 +150,13 @@ class Exporter:
         return web.Response(body=self._page.text, headers=headers)
 
     def _made(self) -> _Page:
-        made, text = time.monotonic(), rendered(self._families)
+        made, text = time.monotonic(), rendered(self.families or tuple)
         return _Page(made, text, gzip.compress(text, _LEVEL))
+
+
+def _is_here(request: Any) -> bool:
+    """Whether somebody on this machine asks, and not through a proxy."""
+    try:
+        return ipaddress.ip_address(request.remote or "").is_loopback and not any(name in request.headers for name in _FORWARDED)
+    except ValueError:
+        return False

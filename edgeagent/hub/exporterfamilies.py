@@ -9,9 +9,10 @@ from prometheus_client import Metric
 
 from edgeagent.hub.exporternames import Labels, Series
 from edgeagent.hub.exportervalues import Value
+from edgeagent.hub.serverstates import ServerState
 from edgeagent.hub.sinkstally import Tally
 
-__all__ = ["Fill", "counter", "fills", "gauge", "sample_families", "tallies"]
+__all__ = ["Fill", "counter", "fills", "gauge", "health", "sample_families", "tallies"]
 
 _TOTAL = "_total"
 _Values = Iterable[tuple[Mapping[str, str], float]]
@@ -76,3 +77,18 @@ def tallies(found: Mapping[str, Tally]) -> Iterator[Metric]:
     yield counter("edgeagent_hub_sink_retries_total", "Requests that had to be made again.", retries)
     pending = [(label, tally.pending) for label, tally in rows]
     yield gauge("edgeagent_hub_sink_pending_messages", "Chunks of samples that wait to be written.", pending)
+
+
+def health(is_healthy: bool, servers: Iterable[ServerState], happened: Mapping[str, int]) -> Iterator[Metric]:
+    """How the hub and its servers are. happened: by the kind of event that is made of it."""
+    yield gauge("edgeagent_hub_healthy", "Whether `/healthz` says that all is well.", [({}, float(is_healthy))])
+    rows = [({"server": server.name}, server) for server in servers]
+    yield gauge("edgeagent_hub_server_leafs", "Devices that are linked to a server.", [(label, of.leafs) for label, of in rows])
+    stored = [(label, of.store_bytes) for label, of in rows]
+    yield gauge("edgeagent_hub_server_store_bytes", "What JetStream has on a server's disk.", stored)
+    limits = [(label, of.store_limit) for label, of in rows]
+    yield gauge("edgeagent_hub_server_store_limit_bytes", "The most that it may have.", limits)
+    text = "Connections that read too slowly, since the server started."
+    yield counter("edgeagent_hub_slow_consumers_total", text, [(label, of.slow) for label, of in rows])
+    text = "What nats-server says of trouble, by the kind of event, as far as this instance heard of it."
+    yield counter("edgeagent_hub_alarms_total", text, [({"kind": kind}, count) for kind, count in list(happened.items())])

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 from nats.js import api
 
-from edgeagent import subjects
+from edgeagent import subjects, wire
 from edgeagent.errors import EdgeError
 from edgeagent.hub import notifyshapes
 from edgeagent.hub.exportsettings import Webhook
 from edgeagent.hub.notifyledger import STREAM, Ledger
-from edgeagent.hub.notifyrules import BACK, LOST, Notice, is_wanted
+from edgeagent.hub.notifyrules import BACK, LOST, Notice, OpenAlerts, is_wanted
 from edgeagent.hub.sinksconsumer import DurableConsumer
 from edgeagent.hub.sinkspost import Answer, Attempts, Poster, Request, Verdict, bearer, secret
 from edgeagent.hub.sinkstrouble import Trouble
@@ -29,7 +29,7 @@ from edgeagent.link import Client
 from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import Tasks
 
-__all__ = ["Held", "Receiver", "another", "consumer_of", "judged", "request_of"]
+__all__ = ["Held", "Receiver", "another", "at_once", "consumer_of", "judged", "request_of"]
 
 log = logging.getLogger("edgeagent.hub")
 
@@ -106,6 +106,21 @@ class Receiver:
             await self._consumer.released([*self._arrived, *(held.message for held in self._held)])
             self._arrived, self._held = [], []
 
+    async def at_once(self, notice: Notice) -> bool:
+        """Tell what is not stored yet, once; whether it was taken. What was not comes in its turn, when it is stored."""
+        if not is_wanted(notice, self._options.minimum):
+            return False
+        try:
+            async with Poster() as poster:
+                answer = await poster.post(request_of(self._options, self._folder, notice))
+        except EdgeError as error:
+            log.debug("%s", error)
+            return False
+        if self._verdict(answer) is not Verdict.TAKEN:
+            return False
+        self.outcomes["sent"] += 1
+        return True
+
     async def _take(self) -> None:
         """Also while one cannot be told: whether it is at fault shows by others."""
         async for messages in self._consumer.batches():
@@ -120,7 +135,7 @@ class Receiver:
         if any(held.sequence == sequence for held in self._held):
             return
         notice = await self._judged(sequence)
-        if notice is None or not is_wanted(notice, self._options.minimum):
+        if notice is None or not is_wanted(notice, self._options.minimum) or self.name in notice.told:
             await self._consumer.done([message])
         elif notice.device != subjects.HUB and not self._rates.allow(notice.device):
             await self._done("flood", message)
@@ -206,6 +221,15 @@ class Receiver:
 
     def _retried(self) -> None:
         self.retries += 1
+
+
+async def at_once(receivers: Sequence[Receiver], severity: str, event: wire.Event) -> list[str]:
+    """Tell an event of the hub that is not stored; the names of those who took it, for its data (TOLD)."""
+    notice = OpenAlerts().take(subjects.HUB, severity, event, event.time)
+    if notice is None:
+        return []
+    taken = await asyncio.gather(*(receiver.at_once(notice) for receiver in receivers))
+    return [receiver.name for receiver, took in zip(receivers, taken, strict=True) if took]
 
 
 def consumer_of(name: str) -> str:

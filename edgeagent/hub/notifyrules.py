@@ -14,11 +14,15 @@ from edgeagent import subjects, wire
 from edgeagent.hub.streams import SEVERITIES
 from edgeagent.times import parse_rfc3339
 
-__all__ = ["BACK", "LOST", "Notice", "OpenAlerts", "is_wanted", "trial"]
+__all__ = ["BACK", "HUB_ENDS", "LOST", "TOLD", "Notice", "OpenAlerts", "is_wanted", "trial"]
 
 #: Kinds of the hub's own events: devices that were lost or are back, many of them in one.
 LOST, BACK = "devices.lost", "devices.back"
 LOST_SEVERITY = "warning"
+#: Other events of the hub that end something, and what.
+HUB_ENDS = {"hub.store_back": "hub.store_full"}
+#: In the data of an event of the hub that was told before it was stored: the webhooks that took it.
+TOLD = "told"
 #: Alerts of devices (docs/wire.md, "Events"): kinds ``alert.<name>.raised`` and ``alert.<name>.cleared``.
 ALERT = "alert"
 _RAISED, _CLEARED = "raised", "cleared"
@@ -32,7 +36,7 @@ class Notice(NamedTuple):
     """What somebody is told. device: whom it is about; ``hub``: the hub itself. severity: of its beginning, if it is an end.
 
     alert: of an alert, which one. devices: for LOST and BACK. resolved: it is over. lasting: there will be
-    an end of it.
+    an end of it. told: the webhooks that had it before it was stored.
     """
 
     device: str
@@ -44,6 +48,7 @@ class Notice(NamedTuple):
     devices: tuple[str, ...] = ()
     resolved: bool = False
     lasting: bool = False
+    told: tuple[str, ...] = ()
 
 
 class OpenAlerts:
@@ -52,6 +57,7 @@ class OpenAlerts:
     def __init__(self) -> None:
         self._open: dict[str, OrderedDict[str, str]] = {}
         self._count = 0
+        self._of_hub: dict[str, str] = {}
 
     def take(self, device: str, severity: str, event: wire.Event, time: str) -> Notice | None:
         """What is to be told of it; None: nothing. time: when the hub stored it, RFC 3339."""
@@ -59,8 +65,10 @@ class OpenAlerts:
         if event.kind in (LOST, BACK):
             if device != subjects.HUB:
                 return notice  # a device's own words for something else
-            back, devices = event.kind == BACK, _devices(event.data)
+            back, devices = event.kind == BACK, _names(event.data, "devices")
             return notice._replace(severity=LOST_SEVERITY, devices=devices, resolved=back, lasting=True)
+        if device == subjects.HUB:
+            return self._of_the_hub(notice._replace(told=_names(event.data, TOLD)))
         found = _ALERT_KIND.match(event.kind)
         if found is None:
             return notice
@@ -69,6 +77,15 @@ class OpenAlerts:
             return notice if self._raise(device, notice.alert, severity) else None
         began = self._clear(device, notice.alert)
         return notice._replace(severity=began, resolved=True) if began else None
+
+    def _of_the_hub(self, notice: Notice) -> Notice:
+        """What has an end lasts; the end is told as that of its beginning."""
+        if notice.kind in HUB_ENDS.values():
+            self._of_hub[notice.kind] = notice.severity
+            return notice._replace(lasting=True)
+        beginning = HUB_ENDS.get(notice.kind, "")
+        severity = self._of_hub.pop(beginning, "")
+        return notice._replace(kind=beginning, severity=severity, resolved=True, lasting=True) if severity else notice
 
     def _raise(self, device: str, key: str, severity: str) -> bool:
         """Whether it is news."""
@@ -115,6 +132,6 @@ def _alert(name: str, data: dict[str, Any]) -> str:
     return (said if isinstance(said, str) and said else name)[:MAX_NAME]
 
 
-def _devices(data: dict[str, Any]) -> tuple[str, ...]:
-    found = data.get("devices", [])
+def _names(data: dict[str, Any], key: str) -> tuple[str, ...]:
+    found = data.get(key, [])
     return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else ()

@@ -56,6 +56,7 @@ def _title(notice: Notice) -> str:
 
 def _json(url: str, notice: Notice) -> tuple[str, Any]:
     fields = notice._asdict()
+    del fields["told"]  # the hub's own book
     return url, {"v": 1, **fields, "title": _title(notice)}
 
 
