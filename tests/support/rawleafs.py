@@ -39,18 +39,17 @@ def heard(device: str, groups: Sequence[str] = ()) -> list[str]:
 class RawLeaf(asyncio.Protocol):
     """One device. ports: of the hub's servers, of which it takes one by chance, as a leaf does.
 
-    joined: how often it was let in and the server had read all its subscriptions. port: of the server that it is linked to, 0 for none.
+    port: of the server that it is linked to and that has read all its subscriptions, 0 for none. acknowledged: answers to what it stored.
     """
 
     def __init__(self, credentials: Credentials, ports: Sequence[int], groups: Sequence[str] = ()) -> None:
         self.device, self.ports, self.port = credentials.name, list(ports), 0
-        self.joined, self.joined_at, self.errors = 0, 0.0, list[str]()
-        self.acknowledged = asyncio.Queue[bytes]()
+        self.errors = list[str]()
+        self.acknowledged, self.answers = asyncio.Queue[bytes](), 0
         self._credentials, self._wanted = credentials, heard(credentials.name, groups)
         self._name = f"{self.device}-raw"
         self._transport: asyncio.Transport | None = None
-        self._buffer, self._pending = bytearray(), 0
-        self._news = asyncio.Event()
+        self._buffer = bytearray()
 
     async def run(self) -> None:
         """Be linked for ever."""
@@ -64,9 +63,6 @@ class RawLeaf(asyncio.Protocol):
                 await self._gone
             self.port = 0
             await asyncio.sleep(RECONNECT_SECONDS * random.uniform(1, 2))
-
-    def subscribe(self, subject: str) -> None:
-        self._send(f"LS+ {subject}\r\n".encode())
 
     def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
         self._send(f"LMSG {subject} {reply + ' ' if reply else ''}{len(data)}\r\n".encode() + data + b"\r\n")
@@ -107,7 +103,6 @@ class RawLeaf(asyncio.Protocol):
             self._send(b"PONG\r\n")
         elif line.startswith(b"PONG"):
             self.port = self._dialled
-            self.joined, self.joined_at = self.joined + 1, time.monotonic()
         elif line.startswith(b"INFO") and b'"nonce"' in line:
             self._sign_in(json.loads(line[5:]))
         elif line.startswith(b"-ERR"):
@@ -163,19 +158,19 @@ class RawLeafs:
             if leaf._transport is not None:
                 leaf._transport.abort()
 
-    @property
-    def linked(self) -> int:
-        return sum(leaf.port != 0 for leaf in self.all)
-
     def on(self, port: int) -> int:
         """How many are linked to the server with that port."""
         return sum(leaf.port == port for leaf in self.all)
 
     async def until_linked(self, seconds: float = 300.0) -> None:
         """Raises TimeoutError with what the servers said."""
+        await self.until_linked_to(self.all[0].ports, seconds)
+
+    async def until_linked_to(self, ports: Sequence[int], seconds: float = 300.0) -> None:
+        """Until each is linked to one of these servers."""
         deadline = time.monotonic() + seconds
-        while self.linked < len(self.all):
+        while (linked := sum(leaf.port in ports for leaf in self.all)) < len(self.all):
             if time.monotonic() > deadline:
                 said = {error for leaf in self.all for error in leaf.errors[-1:]}
-                raise TimeoutError(f"{self.linked} of {len(self.all)} are linked after {seconds:g} s: {sorted(said)[:3]}")
+                raise TimeoutError(f"{linked} of {len(self.all)} are linked after {seconds:g} s: {sorted(said)[:3]}")
             await asyncio.sleep(0.05)
