@@ -19,10 +19,10 @@ from edgeagent.hub.presence_keeper import PresenceKeeper
 from tests.bench.scalehub import GROUP, ScaleHub, hub_of
 from tests.support.rawleafs import RawLeaf, RawLeafs
 
-LEAFS = int(os.environ.get("LEAFS", "1500"))
+LEAFS = int(os.environ.get("LEAFS", "1000"))
 #: Links as devices have them, a nats-server each: 20 MB of this machine's memory.
 REAL = int(os.environ.get("REAL", "60"))
-ASKED, WRITERS, WRITES, WINDOW, PAYLOAD = 5, 40, 20_000, 10, os.urandom(1024)
+ASKED, WRITERS, WRITES, WINDOW, PAYLOAD = 3, 40, 8_000, 10, os.urandom(1024)
 assert len(PAYLOAD) < MAX_CHUNK_BYTES
 
 
@@ -33,15 +33,16 @@ async def main() -> None:
         async with hub_of(size) as hub:
             await _leafs(hub, found)
             found["writes/s, 1 KiB, acknowledged"] = await _writes(hub)
+        print(f"  ({size}: measured)", flush=True)
     for what, value in one.items():
         other = three[what]
         print(f"  {what:<42} {value:12.2f} {other:12.2f}   x {other / value:.2f}")
     for what in three.keys() - one.keys():
         print(f"  {what:<42} {'':>12} {three[what]:12.2f}")
     print(f"\n{REAL} links of real leafs, KiB of the hub's memory each")
-    for what, compressed in (("compressed, as shipped", True), ("not compressed", False)):
-        async with hub_of(1) as hub:
-            fresh, again = await hub.real_leafs(REAL, compressed=compressed)
+    for what, compress in (("compress = true, as shipped", True), ("compress = false", False)):
+        async with hub_of(1, compress=compress) as hub:
+            fresh, again = await hub.real_leafs(REAL)
             print(f"  {what:<42} {fresh:12.0f}   after each has linked anew {again:8.0f}")
 
 

@@ -35,15 +35,16 @@ SETTLE_SECONDS = 5.0
 
 
 @contextlib.asynccontextmanager
-async def hub_of(size: int) -> AsyncIterator[ScaleHub]:
-    """size: 1 or 3. It is up; the home is one of its own."""
+async def hub_of(size: int, *, compress: bool = True) -> AsyncIterator[ScaleHub]:
+    """size: 1 or 3. compress: as in hub.toml. It is up; the home is one of its own."""
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name, own_home(Path(name) / "home"):
         base = {kind: _free(size) for kind in ("--client-port", "--leaf-port", "--route-port")}
         options = [word for kind, port in base.items() if size > 1 or kind != "--route-port" for word in (kind, str(port))]
         cluster = ["--cluster", str(size)] if size > 1 else []
         made = cli("hub", "init", "--dir", f"{name}/hub", "--store-bytes", str(STORE_BYTES), *cluster, *options)
         assert made.code == 0, made.err
-        hub = ScaleHub([Path(name, "hub" if number == 1 else f"hub-{number}") for number in range(1, size + 1)])
+        folders = [Path(name, "hub" if number == 1 else f"hub-{number}") for number in range(1, size + 1)]
+        hub = ScaleHub(folders, compress=compress)
         try:
             await hub.start()
             yield hub
@@ -62,13 +63,14 @@ def _free(count: int) -> int:
 class ScaleHub:
     """folders: of its servers, in their order."""
 
-    def __init__(self, folders: list[Path]) -> None:
+    def __init__(self, folders: list[Path], *, compress: bool) -> None:
         self.places = [HubFolder(folder) for folder in folders]
         self.keyring = Keyring.load(folders[0])
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stack = contextlib.AsyncExitStack()
         for place in self.places:  # as a fleet of this size needs it; and /metrics is not what is measured
             text = place.options_file.read_text().replace("micro = true", "micro = false")
+            text = text.replace("compress = true", f"compress = {str(compress).lower()}")
             text = text.partition("[metrics]")[0] + '\n[metrics]\nlisten = ""\n'
             place.options_file.write_text(text)
 
@@ -140,12 +142,12 @@ class ScaleHub:
 
         await until(all_are, "the hub says that all are online", PATIENCE_SECONDS)
 
-    async def real_leafs(self, count: int, *, compressed: bool) -> tuple[float, float]:
+    async def real_leafs(self, count: int) -> tuple[float, float]:
         """KiB of the server's memory for each link of a nats-server as a leaf: at first, and when all were ended once and are back."""
         system, before = await self.client("sys"), self.memory_bytes
         with contextlib.ExitStack() as stack:
             for each in self.credentials(count, "real"):
-                self._real(each, stack, "s2_fast" if compressed else "off")
+                self._real(each, stack)
             await until(lambda: self._linked(system, count), "all real leafs are linked", PATIENCE_SECONDS)
             await asyncio.sleep(SETTLE_SECONDS)
             fresh = self.memory_bytes - before
@@ -154,7 +156,7 @@ class ScaleHub:
             await asyncio.sleep(SETTLE_SECONDS)
             return fresh / count / 1024, (self.memory_bytes - before) / count / 1024
 
-    def _real(self, login: Credentials, stack: contextlib.ExitStack, compression: str) -> None:
+    def _real(self, login: Credentials, stack: contextlib.ExitStack) -> None:
         folder = self.places[0].path.parent / login.name
         folder.mkdir()
         (folder / "device.creds").write_text(login.format())
@@ -163,7 +165,7 @@ class ScaleHub:
             listen: 127.0.0.1:-1
             logfile: "{folder}/leaf.log"
             leafnodes {{ reconnect: "1s", remotes: [
-              {{ url: "nats-leaf://127.0.0.1:{self.leaf_ports[0]}", credentials: "{folder}/device.creds", compression: {compression} }}
+              {{ url: "nats-leaf://127.0.0.1:{self.leaf_ports[0]}", credentials: "{folder}/device.creds", compression: s2_fast }}
             ] }}
         """)
         process = subprocess.Popen([binary.find().path, "-c", str(folder / "leaf.conf")], env={**os.environ, "GOMAXPROCS": "1"})
@@ -179,7 +181,9 @@ class ScaleHub:
     async def _end_all(self, system: Client) -> None:
         found = await self._leafz(system)
         for leaf in found["data"]["leafs"]:
-            await system.request(f"$SYS.REQ.SERVER.{found['server']['id']}.KICK", json.dumps({"cid": leaf["id"]}).encode(), timeout=10)
+            await system.request(
+                f"$SYS.REQ.SERVER.{found['server']['id']}.KICK", json.dumps({"cid": leaf["id"]}).encode(), timeout=10
+            )
         ended = {leaf["id"] for leaf in found["data"]["leafs"]}
 
         async def gone() -> bool:

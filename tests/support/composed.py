@@ -178,7 +178,14 @@ class Composed:
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"]
         image = {"PATH": "/opt/edgeagent/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"}
         told = {**image, **service.get("environment", {})}
-        less = [f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+        less = [
+            f"--reuid={user}",
+            f"--regid={group}",
+            "--clear-groups",
+            "--no-new-privs",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+        ]
         inner = ["chroot", "$ROOT", "setpriv", *less, "env", "-i", *(f"{key}={value}" for key, value in told.items()), *command]
         script = f"{self._mounts(name)}\nexec {' '.join(each if each == '$ROOT' else shlex.quote(each) for each in inner)}"
         return ["ip", "netns", "exec", self._spaces + name, *_APART, "sh", "-ec", script]
@@ -195,7 +202,10 @@ class Composed:
             "done",
             "mount --bind -o ro $ROOT/usr $ROOT/usr; mount --bind -o ro $ROOT/etc $ROOT/etc",
             "mkdir $ROOT/proc; mount -t proc proc $ROOT/proc",
-            *(_bound(Path("/dev", node), f"/dev/{node}", writable=True) for node in ("null", "zero", "full", "random", "urandom")),
+            *(
+                _bound(Path("/dev", node), f"/dev/{node}", writable=True)
+                for node in ("null", "zero", "full", "random", "urandom")
+            ),
             _bound(Path(sys.prefix), "/opt/edgeagent"),
             "mkdir -p -m 1777 $ROOT/tmp; mount -t tmpfs -o mode=1777 tmpfs $ROOT/tmp",
             *(_bound(path, str(path)) for path in {TREE, Path(sys.prefix), Path(sys.base_prefix)}),
