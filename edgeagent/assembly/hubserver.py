@@ -125,6 +125,7 @@ def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring
             system_account=keyring.account_public("SYS"),
             accounts=dict(keyring.account_jwts(micro=options.micro, issued_at=PRELOAD_ISSUED_AT).values()),
             websocket_port=options.websocket_port,
+            compress=options.compress,
             certificate=certificate,
             key=key,
             cluster_text=clusterconf.render(_routes(place, options, keyring, cluster)),

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from edgeagent.errors import Failed
 
-__all__ = ["HUB_UNIT", "deploy", "systemd", "units"]
+__all__ = ["HUB_UNITS", "deploy", "systemd", "units"]
 
 _PACKAGE = Path(__file__).parents[1]
 
-#: Of a hub, so it is not for a device.
-HUB_UNIT = "edgeagent-hub.service"
+#: Of a hub, so they are not for a device: its server, and more of its services beside it.
+HUB_UNITS = ("edgeagent-hub.service", "edgeagent-hub-serve.service")
 _HUB = "edgeagent-hub"
 
 

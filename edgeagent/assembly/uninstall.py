@@ -72,7 +72,7 @@ def uninstall(place: Place, tell: Callable[[str], None], *, purge: bool) -> None
         for path in kept(place):
             _remove_folder(path, tell)
         _remove_user(place, tell)
-    if not place.path(f"{_WANTS}/multi-user.target.wants/{shipped.HUB_UNIT}").is_symlink():
+    if not any(place.path(f"{_WANTS}/multi-user.target.wants/{unit}").is_symlink() for unit in shipped.HUB_UNITS):
         _remove_folder(place.path(BASE), tell)  # last, for it is what runs
 
 

@@ -18,7 +18,7 @@ DOMAIN = "hub"
 class HubConf:
     """accounts: public key → JWT, all of them, the system account's among them.
 
-    leaf_port, websocket_port: 0 for none. certificate, key: PEM files for TLS on every port; both or neither.
+    leaf_port, websocket_port: 0 for none. compress: links of devices. certificate, key: PEM files for TLS on every port; both or neither.
     cluster_text: appended as it is: what makes the server one of several.
     """
 
@@ -36,6 +36,7 @@ class HubConf:
     system_account: str
     accounts: Mapping[str, str]
     websocket_port: int = 0
+    compress: bool = True
     certificate: Path | None = None
     key: Path | None = None
     cluster_text: str = ""
@@ -91,7 +92,7 @@ def _leafnodes(conf: HubConf) -> str:
   listen: {quoted(authority(conf.listen, conf.leaf_port))}
   isolate_leafnode_interest: true
   no_advertise: true
-  compression: s2_fast
+  compression: {"s2_fast" if conf.compress else "off"}
   authorization {{ timeout: 10 }}
   {_tls(conf, "handshake_first: true")}
 }}"""

@@ -102,6 +102,13 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
             le=600,
         ),
     ] = 300.0
+    compress: Annotated[
+        bool,
+        Meta(
+            description="Compress the links of devices. It saves an idle device some 3 % of its traffic, and costs this server 1 to 4 MiB of memory "
+            "for each of them: switch it off above some hundred. A change counts for links that are made after the restart."
+        ),
+    ] = True
     micro: Annotated[
         bool,
         Meta(

@@ -28,6 +28,7 @@ PARTS = (
     "mcus",
     "firmware",
     "chaos",
+    "scale",
 )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy import deb
+from edgeagent.assembly import shipped
 from edgeagent.natsserver import ports
 from tests.support.debian import Debian, booted, missing, python, wheels
 from tests.support.fleet import cli
@@ -161,7 +162,7 @@ TRIES = {
 }
 
 
-@pytest.mark.parametrize("unit", ["edgeagent-leaf.service", "edgeagent-hub.service"])
+@pytest.mark.parametrize("unit", ["edgeagent-leaf.service", *shipped.HUB_UNITS])
 @pytest.mark.parametrize("user", TRIES)
 def test_whoever_takes_a_service_over_gets_nothing_of_the_machine(site: Site, unit: str, user: str) -> None:
     script = "; ".join(f"if {line}; then echo GOT: {line[:20]!r}; fi" for line in TRIES[user])

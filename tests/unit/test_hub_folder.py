@@ -147,6 +147,13 @@ def test_what_the_hub_cannot_do_without(tmp_path: Path, keyring: Owner) -> None:
     assert sum(keyring.account_public("SYS") in line for line in lines) == 2
 
 
+@pytest.mark.parametrize(("compress", "said"), [(True, "s2_fast"), (False, "off")])
+def test_links_are_compressed_unless_the_hub_says_otherwise(tmp_path: Path, keyring: Owner, compress: bool, said: str) -> None:
+    leafnodes = render(conf(tmp_path, keyring, compress=compress)).partition("leafnodes {")[2].partition("\n}")[0]
+    assert f"compression: {said}\n" in leafnodes
+    assert HubOptions().compress, "a metered link pays for it otherwise"
+
+
 TLS = {"certificate": Path("/x y/server.pem"), "key": Path("/x y/server.key")}
 
 

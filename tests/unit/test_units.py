@@ -80,7 +80,7 @@ def test_systemd_accepts_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-@pytest.mark.parametrize(("unit", "most"), [("edgeagent-leaf.service", 2.0), (shipped.HUB_UNIT, 2.0)])
+@pytest.mark.parametrize(("unit", "most"), [("edgeagent-leaf.service", 2.0), *((unit, 1.5) for unit in shipped.HUB_UNITS)])
 def test_little_is_left_to_who_takes_a_service_over(unit: str, most: float) -> None:
     """systemd's own measure of it, from 0 to 10; below 2 is the best that a service with a network is given."""
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={int(most * 10)}", str(UNITS / unit)]
@@ -92,8 +92,34 @@ def test_backups_are_of_the_hub_that_runs_here() -> None:
     (command,) = values("edgeagent-hub-backup.service", "ExecStart")
     assert "hub backup --dir /var/lib/edgeagent-hub --out /var/lib/edgeagent-hub-backups --keep" in command
     assert values("edgeagent-hub-backup.service", "StateDirectory") == ["edgeagent-hub-backups"]
-    assert values("edgeagent-hub-backup.service", "User") == values(shipped.HUB_UNIT, "User")
+    assert values("edgeagent-hub-backup.service", "User") == values(shipped.HUB_UNITS[0], "User")
     assert not any(unit.name.startswith("edgeagent-hub") for unit in shipped.units())
+
+
+def test_services_of_the_hub_run_beside_its_server_and_outlive_its_restarts() -> None:
+    """On its own folder as its own user, after it and never because of it; and no more is open to them than to it."""
+    server, services = shipped.HUB_UNITS
+    assert values(server, "ExecStart")[0].replace("hub up", "hub serve") == values(services, "ExecStart")[0]
+    assert str(places.SYSTEM_HUB) in values(services, "ExecStart")[0]
+    assert server in values(services, "After")[0].split()
+    assert not any(values(services, key) for key in ("Requires", "BindsTo", "PartOf", "Requisite"))
+    timing = ("TimeoutStartSec", "TimeoutStopSec", "KillMode", "LimitNOFILE", "ExecStart", "Description", "After")
+    assert [each for each in settled(server) if each[0] not in timing] == [
+        each for each in settled(services) if each[0] not in timing
+    ]
+
+
+def settled(unit: str) -> list[tuple[str, str]]:
+    lines = (UNITS / unit).read_text().splitlines()
+    return [(key, value) for key, sign, value in (line.partition("=") for line in lines) if sign and not key.startswith("#")]
+
+
+@pytest.mark.parametrize("unit", shipped.HUB_UNITS)
+def test_a_hub_is_restarted_one_machine_after_the_other_without_an_end(unit: str) -> None:
+    """It always comes back, however often; and what it stops has as long as it needs (nats-server writes its streams first)."""
+    assert values(unit, "Restart") == ["always"] and values(unit, "StartLimitIntervalSec") == ["0"]
+    assert values(unit, "Type") == ["notify"], "`systemctl restart` returns when it is there: only then is the next one's turn"
+    assert int(values(unit, "TimeoutStopSec")[0]) >= 30
 
 
 def test_the_leafs_unit_runs_what_the_agent_takes_for_its_leaf() -> None:
