@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import replace
 from types import TracebackType
 
 from edgeagent import __version__, enrolled, files, runtime
@@ -25,6 +26,7 @@ from edgeagent.assembly.devicesampling import DeviceSampling
 from edgeagent.assembly.devicestart import groups_now, lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.devicestore import DeviceStore, store_bytes
+from edgeagent.assembly.hubmove import choice_of
 from edgeagent.assembly.liveconfig import LiveSettings
 from edgeagent.assembly.renewer import Renewer, first_credentials
 from edgeagent.assembly.statusled import StatusLed
@@ -33,6 +35,7 @@ from edgeagent.cel import Evaluator
 from edgeagent.config import with_config
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError
+from edgeagent.hubentries import servers
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.machine import Machine
@@ -109,8 +112,9 @@ class Agent:
         self.tasks.start("status LED", self.led.keep())
         self.tasks.start("status", self.status.keep())
 
-        first = first_credentials(wanted, time.time())
+        first, self.hubs = first_credentials(wanted, time.time()), choice_of(self.settings, wanted)
         options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted), machine=self.machine)
+        options = replace(options, hub_urls=servers(self.hubs.current))
         self.leaf = Leaf(options, on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
@@ -188,6 +192,7 @@ class Agent:
             on_report=self.status.report_tried,
             config=self.configuration.state,
             repairs=lambda: self.link.repairs,
+            hub=lambda: self.link.hub,
             progress=self._progress,
         )
         self.app_config = AppConfig(self.links.local)
@@ -195,7 +200,7 @@ class Agent:
         await self.app_config.start()
         self.configuration.on_change = LiveSettings(self, self.settings, wanted).take
         self.configuration.on_state = sampling.on_alerts = self.reporter.facts_changed
-        self.link = DeviceLink(self, on_came=self._link_came)
+        self.link: DeviceLink = DeviceLink(self, on_came=self._link_came)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())

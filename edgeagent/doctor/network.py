@@ -13,6 +13,7 @@ from edgeagent.doctor.check import ONLY_ROOT, Case, Check, Patient
 from edgeagent.doctor.observed import running
 from edgeagent.doctor.probe import Reached, probe
 from edgeagent.errors import Refused
+from edgeagent.hubentries import servers
 from edgeagent.times import duration
 
 __all__ = ["DNS", "HUB", "TLS", "Way", "dns", "encryption", "reached", "read"]
@@ -86,8 +87,8 @@ class Way:
 def read(patient: Patient) -> Way:
     own = patient.settings
     hidden = not patient.may_look
-    seen = running(patient) if hidden and not own.hub.urls else None
-    known = seen.link.hub.split(", ") if seen and seen.link.hub else own.hub.urls
+    seen = running(patient)  # it may have been sent to another hub
+    known = seen.link.hub.split(", ") if seen and seen.link.hub else [url for entry in own.hub.urls for url in servers(entry)]
     urls = list(dict.fromkeys(known))[:MOST_ADDRESSES]
     authorities = None if hidden else own.authorities_file
     begun = [aside.start(partial(probe, url, own.hub.proxy, authorities)) for url in urls]
