@@ -6,7 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-__all__ = ["ENTRY", "FORM", "MAX_ENTRIES", "check_document", "is_encrypted", "is_open", "mixes", "refusal", "servers"]
+from edgeagent.servers import split
+
+__all__ = ["ENTRY", "FORM", "MAX_ENTRIES", "check_document", "is_encrypted", "is_open", "mixes", "refusal"]
 
 _ADDRESS = r"(nats-leaf|nats|tls|ws|wss)://[^/\s,]+"
 ENTRY = rf"^{_ADDRESS}(,{_ADDRESS})*\Z"
@@ -17,13 +19,8 @@ _WEB, _ENCRYPTED = ("ws", "wss"), ("tls", "wss")
 _KINDS = {"nats": "nats-leaf"}
 
 
-def servers(entry: str) -> tuple[str, ...]:
-    """The addresses of one entry; none of an empty one."""
-    return tuple(part for part in entry.split(",") if part)
-
-
 def _schemes(entries: Iterable[str]) -> set[str]:
-    found = {url.partition("://")[0] for entry in entries for url in servers(entry)}
+    found = {url.partition("://")[0] for entry in entries for url in split(entry)}
     return {_KINDS.get(scheme, scheme) for scheme in found}
 
 
@@ -34,7 +31,7 @@ def mixes(entries: Iterable[str]) -> bool:
 
 def is_open(entry: str) -> bool:
     """Whether what is said there can be read, or changed, on the way: no TLS, and not on this machine."""
-    return any(url.partition("://")[0] not in _ENCRYPTED and not _is_loopback(url) for url in servers(entry))
+    return any(url.partition("://")[0] not in _ENCRYPTED and not _is_loopback(url) for url in split(entry))
 
 
 def is_encrypted(entry: str) -> bool:
@@ -62,11 +59,11 @@ def check_document(entries: Sequence[str]) -> None:
 
 
 def _check_entry(entry: str) -> None:
-    if len(servers(entry)) > MAX_SERVERS:
+    if len(split(entry)) > MAX_SERVERS:
         raise ValueError(f"an entry may have {MAX_SERVERS} servers")
     if len(_schemes([entry])) > 1:
         raise ValueError("the servers of one entry are of one hub, so they begin with the same scheme")
-    for url in servers(entry):
+    for url in split(entry):
         parts = urlsplit(url)
         try:
             host, port = parts.hostname, parts.port

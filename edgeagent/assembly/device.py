@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from types import TracebackType
 
-from edgeagent import __version__, enrolled, files, runtime
+from edgeagent import __version__, enrolled, files, runtime, servers
 from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.brokers import Brokers
 from edgeagent.assembly.devicecommands import DeviceCommands
@@ -35,7 +35,6 @@ from edgeagent.cel import Evaluator
 from edgeagent.config import with_config
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError
-from edgeagent.hubentries import servers
 from edgeagent.identity import Identity, identify
 from edgeagent.leaf.leaf import Leaf
 from edgeagent.machine import Machine
@@ -114,7 +113,7 @@ class Agent:
 
         first, self.hubs = first_credentials(wanted, time.time()), choice_of(self.settings, wanted)
         options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted), machine=self.machine)
-        options = replace(options, hub_urls=servers(self.hubs.current))
+        options = replace(options, hub_urls=tuple(servers.split(self.hubs.current)))
         self.leaf = Leaf(options, on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()

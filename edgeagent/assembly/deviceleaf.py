@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from edgeagent import servers
 from edgeagent.errors import Closed, EdgeError, Failed, UsageProblem
-from edgeagent.hubentries import mixes, servers
+from edgeagent.hubentries import mixes
 from edgeagent.identity import Identity
 from edgeagent.leaf.apps import AGENT_INBOX
 from edgeagent.leaf.leaf import Leaf, LeafOptions
@@ -65,7 +66,7 @@ def _servers(entries: list[str]) -> tuple[str, ...]:
     """Of the hub that is wanted most: the leaf is linked to one hub at a time."""
     if mixes(entries):
         raise UsageProblem("set up the leaf", "hub.urls mixes ws:// or wss:// with other addresses", "use one kind")
-    return servers(entries[0]) if entries else ()
+    return tuple(servers.split(entries[0])) if entries else ()
 
 
 def leaf_status(leaf: Leaf) -> LeafStatus:

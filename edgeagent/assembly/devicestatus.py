@@ -10,13 +10,12 @@ from datetime import datetime, timezone
 
 from msgspec.structs import replace
 
-from edgeagent import __version__, status
+from edgeagent import __version__, servers, status
 from edgeagent.assembly.linkproblems import expired, refused
 from edgeagent.assembly.renewal import renew_at
 from edgeagent.assembly.renewer import Renewer, known
 from edgeagent.assembly.statusled import Light
 from edgeagent.errors import EdgeError, Failed, Refused
-from edgeagent.hubentries import servers
 from edgeagent.leaf.linkfailures import LinkFailure, explain_last
 from edgeagent.natsserver import logtail
 from edgeagent.runtime import notify_systemd
@@ -52,7 +51,7 @@ def _moment(unix_seconds: float | None) -> str:
 
 
 def _addresses(entry: str) -> str:
-    return ", ".join(servers(entry))
+    return ", ".join(servers.split(entry))
 
 
 class StatusKeeper:

@@ -6,10 +6,9 @@ import asyncio
 import time
 from typing import NamedTuple
 
-from edgeagent import files, subjects
+from edgeagent import files, servers, subjects
 from edgeagent.assembly.reach import endpoint, silence
 from edgeagent.errors import EdgeError, Unreachable
-from edgeagent.hubentries import servers
 from edgeagent.identity import Identity
 from edgeagent.leaf.visit import NotLinked, Visit, VisitOptions
 from edgeagent.natsserver import binary
@@ -53,7 +52,7 @@ async def look(entry: str, settings: Settings, identity: Identity, *, has_anothe
 
 async def _silence(entry: str, proxy: str) -> str:
     """Why none of the servers takes a connection; empty when one does."""
-    found = await asyncio.gather(*(silence(*endpoint(url, proxy), CONNECT_SECONDS) for url in servers(entry)))
+    found = await asyncio.gather(*(silence(*endpoint(url, proxy), CONNECT_SECONDS) for url in servers.split(entry)))
     return "" if not all(found) else "; ".join(dict.fromkeys(found))
 
 

@@ -11,10 +11,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from edgeagent import hubentries
+from edgeagent import hubentries, servers
 from edgeagent.assembly import hublook
 from edgeagent.errors import EdgeError
-from edgeagent.hubentries import servers
 from edgeagent.identity import Identity
 from edgeagent.leaf import hubkept
 from edgeagent.leaf.hubchoice import Go, HubChoice, Moved, Visit
@@ -151,11 +150,11 @@ class HubMove:
         try:
             with contextlib.suppress(EdgeError) if returns else contextlib.nullcontext():
                 await self._save(self._choice.keeping(entry))
-            await self._parts.leaf.apply(hub_urls=servers(entry), or_restart=False)
+            await self._parts.leaf.apply(hub_urls=tuple(servers.split(entry)), or_restart=False)
         except EdgeError as error:
             log.error("the leaf does not go to %s: %s", entry, error)
             with contextlib.suppress(EdgeError):
-                await self._parts.leaf.apply(hub_urls=servers(before), or_restart=False)
+                await self._parts.leaf.apply(hub_urls=tuple(servers.split(before)), or_restart=False)
             if returns:
                 await woken(self._wake, TELL_AGAIN_SECONDS)
             else:

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeagent import files, wire
+from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
-from edgeagent.backoff import delays
+from edgeagent.assembly.hubstreams import HubStreams
 from edgeagent.errors import Closed, EdgeError
-from edgeagent.hub import authorities, interest, streams
+from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
@@ -36,8 +36,6 @@ __all__ = ["HubServices", "sign_in"]
 
 log = logging.getLogger("edgeagent.hub")
 
-#: Bounds of the pause after the streams could not be looked at, in seconds.
-RETRY_SECONDS = (0.5, 15.0)
 #: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
 KEYS_SECONDS = 2.0
 
@@ -50,11 +48,12 @@ async def sign_in(
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
 ) -> Client:
-    """A connection to the hub of this machine."""
+    """A connection to the hub: to this machine's server, or to another one of the cluster while it is away."""
     options, login = place.options(), keyring.service_credentials(service)
     trusted = authorities.local(place, options)
     return await connect(
-        local_url(options),
+        local_url(options, place.cluster()),
+        in_order=True,
         what="reach the hub",
         name=f"edgeagent hub ({service})",
         inbox_prefix=f"_INBOX.{service}",
@@ -76,6 +75,7 @@ class HubServices:
 
     def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
+        self._cluster = place.cluster()
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -104,7 +104,8 @@ class HubServices:
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
         await interest.hold(self._fleet)
-        await self._ensure_streams()
+        self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
+        await self._streams.start()
         accounts = self._accounts = await self._keep_accounts()
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
@@ -166,6 +167,7 @@ class HubServices:
             requests=self._requests,
             hub_name=self._options.name,
             authorities=self._authorities,
+            cluster=self._cluster,
             revoke=orders.keep_key_out,
             flooded=presence.flooded,
         )
@@ -182,6 +184,7 @@ class HubServices:
             authorities=self._authorities,
             leaf_port=self._options.leaf_port,
             host=known_host(self._options),
+            servers=servers.joined(self._cluster.devices),
             push=accounts.apply,
         )
 
@@ -246,21 +249,8 @@ class HubServices:
         while True:
             await self._hub_is_back.wait()
             self._hub_is_back.clear()
-            await self._ensure_streams_patiently()
+            await self._streams.ensure()
             await self._system_came_back()
-
-    async def _ensure_streams_patiently(self) -> None:
-        for pause in delays(*RETRY_SECONDS):
-            try:
-                await self._ensure_streams()
-                break
-            except EdgeError as error:
-                log.warning("%s", error)
-                await asyncio.sleep(pause)
-
-    async def _ensure_streams(self) -> None:
-        for name in await streams.ensure(self._hub.jetstream(), self._options.store_max_bytes):
-            log.info("made or changed the stream %s", name)
 
 
 async def _close(client: Any) -> None:

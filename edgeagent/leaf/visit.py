@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from edgeagent import files
+from edgeagent import files, servers
 from edgeagent.enrolled import AUTHORITIES_FILE
 from edgeagent.errors import Failed, Unreachable
-from edgeagent.hubentries import servers
 from edgeagent.leaf.conf import ACCOUNT, AGENT_USER, SYSTEM_USER, LeafConf, leafnodes
 from edgeagent.leaf.conftext import quote
 from edgeagent.leaf.linkfailures import LinkFailure, explain
@@ -124,7 +123,7 @@ class Visit:
             agent_password=self._password,
             app_password="",
             system_password=self._system_password,
-            hub_urls=servers(options.url),
+            hub_urls=tuple(servers.split(options.url)),
             credentials=options.folder / "visit.creds",
             tls_ca_file=options.folder / AUTHORITIES_FILE if options.authorities else None,
             proxy=options.proxy,

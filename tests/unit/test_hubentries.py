@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent import config
-from edgeagent.hubentries import check_document, is_encrypted, is_open, refusal, servers
+from edgeagent import config, servers
+from edgeagent.hubentries import check_document, is_encrypted, is_open, refusal
 from edgeagent.leaf import hubkept
 from edgeagent.leaf.hubkept import Kept
 
@@ -16,8 +16,8 @@ PLAIN, SAFE, WEB = "nats-leaf://10.0.0.5:7422", "tls://hub.example:7422", "wss:/
 
 
 def test_an_entry_is_one_hub_of_one_or_several_servers() -> None:
-    assert servers(CLUSTER) == ("tls://a.example:7422", "tls://b.example:7422")
-    assert servers(SAFE) == (SAFE,) and servers("") == ()
+    assert servers.split(CLUSTER) == ["tls://a.example:7422", "tls://b.example:7422"]
+    assert servers.split(SAFE) == [SAFE]
     assert [is_open(entry) for entry in (PLAIN, SAFE, WEB, "ws://127.0.0.1:80", "nats://localhost", "ws://[::1]:80")] == [
         *(True, False, False, False, False, False)
     ]
