@@ -23,6 +23,9 @@ SWITCH_SECONDS = 0.4
 SPACING_SECONDS = 0.05
 #: How long the hub gathers what nats-server says of trouble, and from look to look at its health.
 PATIENCE_SECONDS, HEALTH_SECONDS = (0.2, 0.4), 0.5
+#: Before a device that is told of another hub looks at it, how long that may take to answer, and how long the leaf is tried there.
+HUB_SECONDS = {"SPREAD_SECONDS": 0.1, "START_SECONDS": 0.5, "TRIAL_SECONDS": 6.0, "ONCE_MORE_SECONDS": 0.2}
+VISIT_SECONDS = {"CONNECT_SECONDS": 1.0, "LINK_SECONDS": 4.0, "ANSWER_SECONDS": 2.0}
 #: What a piece of a file may take at first.
 PIECE_SECONDS = 2.0
 #: For the acknowledgement of an impatient agent's heartbeat, and until it tries again.
@@ -71,6 +74,8 @@ def _agent() -> None:
     if sys.argv[2:] == ["impatient"]:
         report = import_module("edgeagent.patterns.report")
         report.published, report.RETRY_SECONDS = partial(report.published, timeout=ACK_SECONDS), RETRY_SECONDS
+    vars(import_module("edgeagent.leaf.hubchoice")).update(HUB_SECONDS)
+    vars(import_module("edgeagent.assembly.hublook")).update(VISIT_SECONDS)
     import_module("edgeagent.assembly.deviceloop").main()
 
 
