@@ -50,6 +50,8 @@ PROVED_OTHERWISE = {
     "edgeagent.assembly.appsdoor": "tests/live/test_trust.py adds a program while the agent runs",
     "edgeagent.assembly.mcuactions": "tests/live/test_mcu_fleet.py adds and removes one from afar",
     "edgeagent.assembly.doctorclients": "tests/live/test_hubdoctor_red.py, through every check that asks the hub",
+    "edgeagent.assembly.hubservices": "tests/live/test_hub.py and test_hub_serve.py, as what `edgeagent hub` runs",
+    "edgeagent.hub.hubtoml": "tests/unit/test_hub_folder.py reads what HubFolder.create writes",
     "edgeagent.assembly.hubwatch": "tests/live/test_hubdoctor_red.py asks /healthz of a hub that runs",
     "edgeagent.assembly.demo": "tests/live/test_tour.py runs `edgeagent demo`",
     "edgeagent.patterns.askprogram": "tests/live/test_commands_agent.py asks a program through a real agent",

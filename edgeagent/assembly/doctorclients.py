@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring, Service

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from edgeagent.assembly import storefindings
 from edgeagent.assembly.findings import Finding
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.storefindings import Fill
 from edgeagent.errors import EdgeError
 from edgeagent.hub.folder import HubFolder, HubOptions

@@ -12,8 +12,9 @@ from typing import Any
 
 from edgeagent import files, runtime, subjects, wire
 from edgeagent.assembly import hubcluster, hubsending, hubtls
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubserver import HubServer
-from edgeagent.assembly.hubservices import HubServices, sign_in
+from edgeagent.assembly.hubservices import HubServices
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.hub import loginfile, register, streams
 from edgeagent.hub.address import addresses

@@ -15,8 +15,8 @@ from typing import IO
 import msgspec
 
 from edgeagent import __version__, files, subjects
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubprivate import private
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.hub import snapshots
 from edgeagent.hub.backupfile import PART_BYTES, BackupWriter, Manifest, Part, StreamPart

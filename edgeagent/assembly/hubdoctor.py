@@ -20,8 +20,8 @@ from edgeagent.assembly.doctordevices import devices, stale
 from edgeagent.assembly.doctorexports import given_out, is_up, offered, secrets
 from edgeagent.assembly.doctorlogins import accounts, credentials
 from edgeagent.assembly.findings import Finding
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubsending import sending
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub import ownfiles, tlsfolder
 from edgeagent.hub.address import addresses, is_loopback

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeagent import subjects
 from edgeagent.assembly.findings import Finding
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub import notify, sinks
 from edgeagent.hub.exportsettings import Exports

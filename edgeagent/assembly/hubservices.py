@@ -1,4 +1,4 @@
-"""What runs beside the hub's nats-server: streams, accounts, presence, the guard, and those who answer; and how a program on the hub's machine signs in."""
+"""What runs beside the hub's nats-server: streams, accounts, presence, the guard, and those who answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubstreams import HubStreams
 from edgeagent.assembly.hubwatch import HubWatch
 from edgeagent.errors import Closed, EdgeError
 from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
-from edgeagent.hub.address import known_host, local_url
+from edgeagent.hub.address import known_host
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.adoption import Adoption
 from edgeagent.hub.audit import Audit
@@ -34,41 +35,15 @@ from edgeagent.hub.provisioning import Provisioning
 from edgeagent.hub.retention_keeper import RetentionKeeper
 from edgeagent.hub.storekeeper import Beside
 from edgeagent.hub.tokenoffice import TokenOffice
-from edgeagent.link import Callback, Client, connect
+from edgeagent.link import Callback, Client
 from edgeagent.runtime import Tasks
-from edgeagent.trust import creds
 
-__all__ = ["HubServices", "sign_in"]
+__all__ = ["HubServices"]
 
 log = logging.getLogger("edgeagent.hub")
 
 #: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
 KEYS_SECONDS = 2.0
-
-
-async def sign_in(
-    place: HubFolder,
-    keyring: Keyring,
-    service: Service,
-    *,
-    on_reconnected: Callback | None = None,
-    on_closed: Callback | None = None,
-) -> Client:
-    """A connection to the hub: to this machine's server, or to another one of the cluster while it is away."""
-    options, login = place.options(), keyring.service_credentials(service)
-    trusted = authorities.local(place, options)
-    return await connect(
-        local_url(options, place.cluster()),
-        in_order=True,
-        what="reach the hub",
-        name=f"edgeagent hub ({service})",
-        inbox_prefix=f"_INBOX.{service}",
-        jwt=creds.callbacks(login),
-        authorities=trusted.file,
-        server_name=trusted.server_name,
-        on_reconnected=on_reconnected,
-        on_closed=on_closed,
-    )
 
 
 class HubServices:

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from edgeagent import files, places
 from edgeagent.errors import Failed, Refused, SettingsProblem, Unreachable
-from edgeagent.hub import exportsettings
+from edgeagent.hub import exportsettings, hubtoml
 from edgeagent.hub.cluster import ALONE, Cluster
 from edgeagent.hub.cluster import problems as cluster_problems
 from edgeagent.hub.exportsettings import Exports, MetricsOptions
@@ -26,11 +26,6 @@ __all__ = ["HubFolder", "HubOptions", "suggested_store_bytes"]
 
 #: Loosely RFC 1123, with the underscores that some networks have.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})\Z")
-#: What ``hub.toml`` says of its other sections when it is made.
-_MORE = (
-    "# What the hub gives to others has sections of its own: [metrics] (for Prometheus, on 127.0.0.1:9464 unless told otherwise),",
-    "# [remote_write], [influx] and [notify]: docs/monitoring.md, docs/settings.md.",
-)
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -201,7 +196,7 @@ class HubFolder:
             raise Failed(
                 f"make a hub in {self.path}", "there is one already", "choose another folder with --dir, or `edgeagent hub up`"
             )
-        self._parsed(_text(options, cluster))  # whatever would stop `hub up` later is said now
+        self._parsed(hubtoml.render(options, cluster))  # whatever would stop `hub up` later is said now
 
     def create(self, options: HubOptions, cluster: Cluster = ALONE, metrics: str = MetricsOptions().listen) -> None:
         """Write ``hub.toml``. metrics: where Prometheus finds this server's.
@@ -210,7 +205,7 @@ class HubFolder:
         """
         self.check(options, cluster)
         files.make_folder(self.path, 0o700)
-        files.write_atomic(self.options_file, _text(options, cluster, metrics).encode(), 0o600)
+        files.write_atomic(self.options_file, hubtoml.render(options, cluster, metrics).encode(), 0o600)
 
     def options(self) -> HubOptions:
         """Read ``hub.toml``. Raises Unreachable if there is no hub here, SettingsProblem for what is wrong in it."""
@@ -269,32 +264,6 @@ def _is_host(text: str) -> bool:
     except ValueError:
         return _HOST_NAME.match(text) is not None
     return True
-
-
-def _text(options: HubOptions, cluster: Cluster = ALONE, metrics: str = MetricsOptions().listen) -> str:
-    lines = ["# The hub's options; restart `edgeagent hub up` and `hub serve` after a change.", "[hub]", *_lines(options)]
-    if cluster != ALONE:
-        lines += [
-            "",
-            "# One of the hub's servers: docs/cluster.md. The lists are the same on each.",
-            "[cluster]",
-            *_lines(cluster),
-        ]
-    if metrics != MetricsOptions().listen:
-        lines += ["", "[metrics]", f"listen = {msgspec.json.encode(metrics).decode()}"]
-    return "\n".join([*lines, "", *_MORE, ""])
-
-
-def _lines(section: msgspec.Struct) -> Iterator[str]:
-    for field in msgspec.structs.fields(section):
-        value = getattr(section, field.name)
-        yield f"{field.name} = {_toml(value)}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return msgspec.json.encode(value).decode()  # JSON's numbers and strings are TOML's too
 
 
 def suggested_store_bytes(path: Path, servers: int = 1) -> int:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from edgeagent import context, files, servers
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.direct import read_all
 from edgeagent.hub import balance, clusterconf, leafs, streams
 from edgeagent.hub.address import addresses

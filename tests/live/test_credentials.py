@@ -13,7 +13,7 @@ import nats
 import pytest
 
 from edgeagent import context
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.hub import register
 from edgeagent.hub.keyring import DAY_SECONDS, Keyring
 from edgeagent.trust import creds

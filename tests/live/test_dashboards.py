@@ -19,7 +19,7 @@ pytest.importorskip("prometheus_client")
 from edgeagent import subjects, wire
 from edgeagent.assembly.hubexports import HubExports
 from edgeagent.assembly.hubhealth import HubHealth
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.chunk import Progress
 from edgeagent.command import Result
 from edgeagent.hub.alarmwatch import AlarmWatch

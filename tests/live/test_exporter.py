@@ -25,8 +25,8 @@ from prometheus_client import Metric
 from edgeagent import wire
 from edgeagent.assembly import doctorexports, hubends, hubexports, hubscrape
 from edgeagent.assembly.hubexports import HubExports, missing
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubmake import make
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import Closed
 from edgeagent.hub.exporter import Exporter, rendered
 from edgeagent.hub.exporterfamilies import Fill, gauge

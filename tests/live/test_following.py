@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.demo.cable import Cable
 from edgeagent.fleet import Fleet
 from edgeagent.fleet.following import end_of, follow

@@ -18,9 +18,9 @@ import pytest
 from nats.js import api
 
 from edgeagent.assembly.backupplace import opened
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubrestore import restore
 from edgeagent.assembly.hubrestoreplan import members
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.direct import read_all
 from edgeagent.errors import EdgeError
 from edgeagent.hub.backupfile import check

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.errors import Closed, Unreachable
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import request

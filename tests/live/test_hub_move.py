@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 
 from edgeagent import localsubjects, wire
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hublook import Found, look
 from edgeagent.assembly.hubmove import choice_of
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.fleet import Fleet
 from edgeagent.hub.keyring import Keyring
 from edgeagent.identity import Identity, Installation

@@ -21,7 +21,7 @@ from nats.js.errors import Error as JetStreamError
 
 from edgeagent import localsubjects, subjects, wire
 from edgeagent.assembly import doctorstore
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.direct import read_all
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client, connect

@@ -14,8 +14,8 @@ import pytest
 
 from edgeagent import context
 from edgeagent.assembly import hubtls
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubserver import HubServer
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.fleet import Fleet
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring

@@ -16,7 +16,7 @@ pytest.importorskip("aiohttp")
 
 from edgeagent import subjects
 from edgeagent.assembly import hubdoctor, hubsending
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.hub import sinksdelivery, sinkspost
 from edgeagent.hub.exportsettings import InfluxOptions
 from edgeagent.hub.keyring import Keyring

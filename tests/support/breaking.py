@@ -22,7 +22,7 @@ import msgspec
 from edgeagent import subjects, wire
 from edgeagent.administration import Person
 from edgeagent.assembly import hubmake
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.hub import streams
 from edgeagent.hub.bucket import Bucket
 from edgeagent.hub.device_orders import TAMPERED

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent import subjects
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubmake import owner_file
-from edgeagent.assembly.hubservices import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring

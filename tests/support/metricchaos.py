@@ -22,7 +22,7 @@ import nats.errors
 from nats.js.errors import Error as JetStreamError
 
 from edgeagent import localsubjects
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.demo.layout import Pace
 from edgeagent.errors import EdgeError
 from edgeagent.hub.keyring import Keyring

@@ -18,7 +18,7 @@ import nats.errors
 import pytest
 from nats.js.errors import Error as JetStreamError
 
-from edgeagent.assembly.hubservices import sign_in
+from edgeagent.assembly.hublogin import sign_in
 from edgeagent.errors import EdgeError
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client, connect
