@@ -17,6 +17,7 @@ from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.adoption import Adoption
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.device_orders import DeviceOrders
@@ -109,6 +110,7 @@ class HubServices:
         accounts = self._accounts = await self._keep_accounts()
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
+        await self._adopt_devices(orders)
         self.tasks.start("streams", self._keep_streams())
         self.tasks.start("retention", RetentionKeeper(self._hub).run())
         self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
@@ -158,6 +160,20 @@ class HubServices:
         self.tasks.start("guard", keeper.guard())
         self.tasks.start("end links", keeper.end_links())
         return keeper
+
+    async def _adopt_devices(self, orders: DeviceOrders) -> None:
+        adoption = Adoption(
+            self._system,
+            self._hub,
+            fleet=self._keyring.account_public("FLEET"),
+            issuer=self._keyring.role_public("device"),
+            revoke=orders.keep_key_out,
+            everybody=self._templates and self._place.restored.exists(),
+            looked=lambda: self._place.restored.unlink(missing_ok=True),
+        )
+        await adoption.start()
+        self.tasks.start("adopt devices", adoption.run())
+        self.tasks.start("look for strangers", adoption.looks())
 
     async def _let_devices_in(self, orders: DeviceOrders, presence: PresenceKeeper) -> Provisioning:
         provisioning = Provisioning(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent import places
-from edgeagent.cli import hubdoctor, hubkeys, hubmove, hubnotify, hubtls, passphrase, running
+from edgeagent.cli import hubbackup, hubdoctor, hubkeys, hubmove, hubnotify, hubtls, passphrase, running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.errors import UsageProblem
@@ -29,6 +29,8 @@ app.add_typer(hubtls.app, name="tls")
 app.add_typer(hubnotify.app, name="notify")
 app.command()(hubdoctor.doctor)
 app.command()(hubmove.move)
+app.command()(hubbackup.backup)
+app.command()(hubbackup.restore)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
