@@ -36,7 +36,7 @@ async def test_it_comes_up_healthy_and_outlives_a_server(hub: Composed) -> None:
         await until(lambda name=name: hub.healthy(name), f"{name} is healthy", PATIENCE_SECONDS)  # type: ignore[misc]
     token = hub.run("tool", "token", "create")
     assert token.returncode == 0 and f"--hub {HOST},{HOST}:7423,{HOST}:7424" in token.stderr, token
-    running["hub-1"].kill()
+    hub.kill("hub-1")
     running["hub-1"].wait()
     assert not hub.healthy("hub-1")
     await until(lambda: hub.run("tool", "token", "ls").returncode == 0, "people go on while a server is away", PATIENCE_SECONDS)
