@@ -52,7 +52,7 @@ _WORDS = {
 PATIENCE_SECONDS = 120.0
 #: In a cluster an order is given once more after that long without an answer, in seconds: it may have died with the server that took it. Each
 #: of them may be done twice.
-QUICK_SECONDS, AGAIN_SECONDS = 4.0, 30.0
+QUICK_SECONDS, AGAIN_SECONDS = 3.0, 30.0
 #: How often to look whether the server has said meanwhile that it is not allowed, in seconds: it says so beside the request.
 LOOK_SECONDS = 0.05
 
