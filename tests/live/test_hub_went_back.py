@@ -27,7 +27,7 @@ from edgeagent.subjects import FLEET_ALL, document
 from edgeagent.trust.signed import peek
 from tests.support.administering import as_the_hub
 from tests.support.enrolling import NewDevice
-from tests.support.fleet import PATIENCE_SECONDS, Said, cli
+from tests.support.fleet import PATIENCE_SECONDS, Said, cli, online
 from tests.support.forwarding import numbers
 from tests.support.hub import Hub, new_hub, started
 from tests.support.servers import until
@@ -117,11 +117,13 @@ async def events(device: str) -> list[str]:
 
 
 async def all_online(*devices: str) -> None:
-    async def so() -> bool:
-        listed = await asyncio.to_thread(cli, "fleet", "ls", "--json")
-        return listed.code == 0 and {row["id"] for row in json.loads(listed.out) if row.get("state") == "online"} >= set(devices)
+    async with Fleet() as fleet:
 
-    await until(so, f"{devices} are online", PATIENCE_SECONDS)
+        async def so() -> bool:
+            # Whoever is asked in the moment of its start is asked again.
+            return {*online(await fleet.query(timeout=1.0))} >= {*devices}
+
+        await until(so, f"{devices} are online", PATIENCE_SECONDS)
 
 
 async def config(device: str) -> dict[str, Any]:
