@@ -283,7 +283,7 @@ async def test_a_strangers_server_becomes_none_of_them(cluster: ClusterHub, syst
         if has == "all of it":
             await until(lambda: joined(members), "it is one of them")
         else:
-            words = {"a certificate but no secret": "Authorization Violation"}.get(has, "TLS")
+            words = {"a certificate but no secret": "authentication error"}.get(has, "TLS")
             logs = [cluster.places[number].log for number in range(SIZE)]
             await until(
                 lambda: any(words.lower() in log.read_text().lower() for log in [*logs, stranger.log_file]), "it was refused"
