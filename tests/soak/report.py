@@ -1,0 +1,74 @@
+"""A run as tables for people. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tests.soak import judging
+from tests.soak.cluster import Ended
+from tests.support.chaosjudge import meant
+
+__all__ = ["report"]
+
+
+def report(ended: Ended) -> str:
+    """Everything that was judged."""
+    parts = [_rounds(ended), _kinds(ended), _numbers(ended), _commands(ended)]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Lines of columns; the first one is text, the others are figures."""
+    cells = [list(head), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join([row[0].ljust(widths[0]), *others]).rstrip() if first else ""
+
+
+def _rounds(ended: Ended) -> Iterator[str]:
+    plan = ended.plan
+    yield f"{plan.servers} servers, {plan.devices} devices, {len(ended.rounds)} rounds in {plan.seconds:g} s, seed {plan.seed}"
+    rows = []
+    for number, one in enumerate(ended.rounds, 1):
+        kills = Counter(what.split()[0] for what, _ in one.blows)
+        longest = max((seconds for _, seconds in one.blows), default=0.0)
+        spread = ", ".join(str(count) for count in one.leafs.values())
+        rows.append([number, kills["server"], kills["hub"], kills["both"], f"{longest:.1f}", f"{one.rolling:.1f}", spread])
+    heads = ["round", "kill -9 server", "hub", "both", "whole after, s", "rolling restart, s", "devices per server"]
+    yield from table(heads, rows)
+
+
+def _kinds(ended: Ended) -> Iterator[str]:
+    kinds = judging.kinds(ended.calls)
+    rows = [[each.name, each.calls, each.failed, f"{each.usual:.2f}", f"{each.longest:.1f}"] for each in kinds]
+    yield from table(["call", "made", "failed", "median, s", "longest until done, s"], rows)
+    yield f"a device was without an answer for {max(ended.absent.values(), default=0):.1f} s at the longest"
+
+
+def _numbers(ended: Ended) -> Iterator[str]:
+    rows = []
+    for kind in ("metric", "data"):
+        lines = {key: line for key, line in ended.lines.items() if key[1] == kind}
+        found = [ended.found.get(key, []) for key in lines]
+        lost = sum(len(line.acknowledged - set(ended.found.get(key, []))) for key, line in lines.items())
+        twice = sum(len(each) - len(set(each)) for each in found)
+        acknowledged = sum(len(line.acknowledged) for line in lines.values())
+        published = sum(line.published for line in lines.values())
+        rows.append([kind, published, acknowledged, sum(map(len, found)), lost, twice])
+    yield from table(["programs' own", "published", "acknowledged", "at the hub", "lost", "twice"], rows)
+    yield f"all had come through {ended.healing:.1f} s after the last blow"
+
+
+def _commands(ended: Ended) -> Iterator[str]:
+    record = ended.record
+    wanted = sum(len(meant(record, name)) for name in record.devices)
+    states = Counter(results[-1].state for device in record.devices.values() for results in device.results.values())
+    written = Counter(line for device in record.devices.values() for line in Counter(device.lines).items())
+    twice = sum(count for (_, times), count in written.items() if times > 1)
+    failed = sum(bool(sent.error) for sent in record.sent)
+    yield f"commands: {len(record.sent)} sent, {failed} of them not acknowledged; {wanted} ends on devices wanted"
+    yield f"  {', '.join(f'{count} {state}' for state, count in states.most_common())}; {twice} effects more than once"
+    refused = sum(not acknowledged for acknowledged in ended.notes.values())
+    yield f"config: {len(ended.notes)} changes, {refused} of them not acknowledged"
