@@ -12,8 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak.cluster import LIMIT_SECONDS, Plan, cluster
+from tests.soak.cluster import cluster
 from tests.soak.report import report
+from tests.soak.run import LIMIT_SECONDS, Plan
 from tests.support.home import own_home
 from tests.support.servers import kill_leftovers
 

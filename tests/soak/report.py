@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.soak import judging
-from tests.soak.cluster import Ended
+from tests.soak.run import KINDS, Ended
 from tests.support.chaosjudge import meant
 
 __all__ = ["report"]
@@ -48,17 +48,19 @@ def _kinds(ended: Ended) -> Iterator[str]:
 
 
 def _numbers(ended: Ended) -> Iterator[str]:
-    rows = []
-    for kind in ("metric", "data"):
-        lines = {key: line for key, line in ended.lines.items() if key[1] == kind}
-        found = [ended.found.get(key, []) for key in lines]
-        lost = sum(len(line.acknowledged - set(ended.found.get(key, []))) for key, line in lines.items())
-        twice = sum(len(each) - len(set(each)) for each in found)
-        acknowledged = sum(len(line.acknowledged) for line in lines.values())
-        published = sum(line.published for line in lines.values())
-        rows.append([kind, published, acknowledged, sum(map(len, found)), lost, twice])
-    yield from table(["programs' own", "published", "acknowledged", "at the hub", "lost", "twice"], rows)
+    rows = [_row(ended, hub, kind.name) for kind in KINDS for hub in ended.stored]
+    yield from table(["of programs, at", "published", "acknowledged", "stored", "lost", "twice"], rows)
     yield f"all had come through {ended.healing:.1f} s after the last blow"
+
+
+def _row(ended: Ended, hub: str, kind: str) -> list[object]:
+    lines = {key: line for key, line in ended.lines.items() if key[1] == kind}
+    found = {key: ended.stored[hub].get(key, []) for key in lines}
+    published = sum(line.published for line in lines.values())
+    acknowledged = sum(len(line.acknowledged) for line in lines.values())
+    lost = sum(len(line.acknowledged - set(found[key])) for key, line in lines.items())
+    twice = sum(len(each) - len(set(each)) for each in found.values())
+    return [f"{hub} {kind}", published, acknowledged, sum(map(len, found.values())), lost, twice]
 
 
 def _commands(ended: Ended) -> Iterator[str]:

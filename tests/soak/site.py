@@ -87,6 +87,10 @@ class SoakDevice:
     def settings(self) -> Path:
         return self.folder / "agent.toml"
 
+    def url(self) -> str:
+        """Where its programs find the leaf."""
+        return f"nats://127.0.0.1:{self.leaf_port}"
+
     def text(self, programs: Path) -> str:
         return f"""[device]
 id = "{self.id}"
