@@ -29,6 +29,7 @@ __all__ = [
     "read_if_there",
     "read_plain",
     "read_text",
+    "sync_folder",
     "write_atomic",
 ]
 
@@ -132,10 +133,11 @@ def _replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) 
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the folder: what was made or renamed in it is there after a power cut. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -31,6 +31,7 @@ async def run(place: HubFolder) -> None:
     """Be the hub until SIGTERM or SIGINT, which count during the start too. Raises what makes it impossible to go on."""
     runtime.set_up_logging("info")
     options, keyring = place.options(), Keyring.load(place.path)
+    place.check_not_retired()
     stop, up = runtime.stop_on_signals(), asyncio.Event()
     with files.Lock(place.lock, f"run the hub in {place.path}"):
         life = asyncio.ensure_future(_live(place, options, keyring, up, stop))

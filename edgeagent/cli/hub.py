@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import places
-from edgeagent.cli import hubdoctor, hubkeys, hubnotify, hubtls, passphrase, running
+from edgeagent.cli import hubbackup, hubdoctor, hubkeys, hubnotify, hubtls, passphrase, running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.times import duration
@@ -23,6 +23,8 @@ app.add_typer(hubkeys.app, name="keys")
 app.add_typer(hubtls.app, name="tls")
 app.add_typer(hubnotify.app, name="notify")
 app.command()(hubdoctor.doctor)
+app.command()(hubbackup.backup)
+app.command()(hubbackup.restore)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 

@@ -18,7 +18,7 @@ DOMAIN = "hub"
 class HubConf:
     """accounts: public key → JWT, all of them, the system account's among them.
 
-    websocket_port: 0 for none. certificate, key: PEM files for TLS on every port; both or neither.
+    leaf_port, websocket_port: 0 for none. certificate, key: PEM files for TLS on every port; both or neither.
     cluster_text: appended as it is: what makes the server one of several.
     """
 
@@ -72,14 +72,7 @@ jetstream {{
   max_file_store: {conf.store_max_bytes}
   max_memory_store: {64 << 20}
 }}
-leafnodes {{
-  listen: {_quoted(authority(conf.listen, conf.leaf_port))}
-  isolate_leafnode_interest: true
-  no_advertise: true
-  compression: s2_fast
-  authorization {{ timeout: 10 }}
-  {_tls(conf, "handshake_first: true")}
-}}
+{_leafnodes(conf)}
 {_websocket(conf)}
 {conf.cluster_text}"""
 
@@ -89,6 +82,19 @@ def _tls(conf: HubConf, more: str = "") -> str:
         return ""
     # The default timeout of 2 s is too short for a mobile network.
     return f"tls {{ cert_file: {_quoted(conf.certificate)}, key_file: {_quoted(conf.key)}, timeout: 10, {more} }}"
+
+
+def _leafnodes(conf: HubConf) -> str:
+    if not conf.leaf_port:
+        return ""
+    return f"""leafnodes {{
+  listen: {_quoted(authority(conf.listen, conf.leaf_port))}
+  isolate_leafnode_interest: true
+  no_advertise: true
+  compression: s2_fast
+  authorization {{ timeout: 10 }}
+  {_tls(conf, "handshake_first: true")}
+}}"""
 
 
 def _websocket(conf: HubConf) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from edgeagent import files, places
-from edgeagent.errors import Failed, SettingsProblem, Unreachable
+from edgeagent.errors import Failed, Refused, SettingsProblem, Unreachable
 from edgeagent.hub import exportsettings
 from edgeagent.hub.exportsettings import Exports
 from edgeagent.hub.streams import MIN_STORE_BYTES
@@ -153,6 +153,25 @@ class HubFolder:
     @property
     def lock(self) -> Path:
         return self.path / "hub.pid"
+
+    @property
+    def retired(self) -> Path:
+        """Since when this is not the hub any more: a backup was taken of it for good, and is the hub wherever it was restored."""
+        return self.path / "retired"
+
+    def retire(self, when: str) -> None:
+        """Keep `hub up` from starting it again by itself: there must not be two. when: RFC 3339."""
+        files.write_atomic(self.retired, f"{when}\n".encode(), 0o600)
+
+    def check_not_retired(self) -> None:
+        """Raise Refused when a final backup was taken of it."""
+        when = files.read_if_there(self.retired, 100)
+        if when is not None:
+            raise Refused(
+                f"run the hub in {self.path}",
+                f"its final backup was taken at {when.decode('ascii', 'replace').strip()}; where that was restored is the hub now",
+                f"if it was restored nowhere: `rm {self.retired}`",
+            )
 
     def named(self, path: str) -> Path:
         """The file that ``hub.toml`` names so: a relative path counts from the hub's folder."""

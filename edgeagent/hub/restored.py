@@ -1,0 +1,66 @@
+"""What a hub that was restored from a backup must not forget: whatever happened since, it says rather "no" than lets somebody in twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edgeagent import files, wire
+from edgeagent.errors import EdgeError
+from edgeagent.hub import register, tokens
+from edgeagent.hub.keyring import DEVICE_SECONDS, Keyring
+from edgeagent.hub.tokenstore import TokenStore
+from edgeagent.link import Client
+from edgeagent.trust import jwt
+
+__all__ = ["forget_nothing", "newer_accounts", "outlived"]
+
+
+async def forget_nothing(hub: Client, *, keep_tokens: bool, now: float) -> list[str]:
+    """End the tokens that would let devices in, for they may have been used up since the backup, or revoked; their ids.
+
+    Every device may have renewed its credentials since: whoever is revoked from now on stays so until those have ended too.
+    hub: a connection to the account HUB. keep_tokens: end none. now: Unix seconds. Raises EdgeError.
+    """
+    for device in await register.every(hub):
+        await register.change(hub, device, lambda record: outlived(record, now), what=f"restore the record of {device}")
+    ended: list[str] = []
+    if not keep_tokens:
+        store = TokenStore(hub)
+        for token in await store.all():
+            if not tokens.is_over(token, now):
+                await store.change(token.id, lambda kept: msgspec.structs.replace(kept, revoked=True))
+                ended.append(token.id)
+    return ended
+
+
+def outlived(record: wire.DeviceRecord, now: float) -> wire.DeviceRecord | None:
+    """The record of a device that may have a newer JWT for its key, which ends as late as one that is issued now; None: as it was."""
+    latest = int(now) + DEVICE_SECONDS
+    older = {key: max(ends, latest) if ends else 0 for key, ends in register.keys_of(record).items()}
+    return None if older == record.older else msgspec.structs.replace(record, older=older)
+
+
+def newer_accounts(keyring: Keyring, old: Path, new: Path) -> list[str]:
+    """Take those accounts from the folder ``old`` that are newer than in ``new``: who was kept out there stays out. Their names.
+
+    What is not of this hub, or cannot be read, is left.
+    """
+    taken = []
+    for name, public in keyring.public.accounts.items():
+        file = f"{public}.jwt"
+        theirs, ours = _issued_at(old / file, keyring, public), _issued_at(new / file, keyring, public)
+        if theirs > ours:
+            files.write_atomic(new / file, files.read_bytes(old / file), 0o600)
+            taken.append(name)
+    return taken
+
+
+def _issued_at(path: Path, keyring: Keyring, public: str) -> int:
+    """Unix seconds; -1 for none of ours."""
+    try:
+        claims = jwt.decode(files.read_text(path).strip(), issuers=keyring.issuers())
+    except (EdgeError, ValueError):
+        return -1
+    return int(claims.get("iat", 0)) if claims.get("sub") == public else -1

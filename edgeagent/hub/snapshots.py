@@ -1,0 +1,145 @@
+"""A stream as a file's worth of bytes, and back again: JetStream's own snapshots, taken while everything is written.
+
+The consumers are in it: how far an export has come (:mod:`edgeagent.hub.sinksconsumer`). Without them all that a stream keeps would be
+sent once more; with them only what was sent after the snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import msgspec
+import nats.errors
+
+from edgeagent.direct import in_our_words
+from edgeagent.errors import Failed, Unreachable
+from edgeagent.hub.bucket import PREFIX
+from edgeagent.link import Client, request
+
+__all__ = ["Begun", "State", "names", "put_back", "taken"]
+
+#: The server sends so much, in bytes, before it wants to hear that something was taken; and so much at once.
+WINDOW_BYTES, CHUNK_BYTES = 8 << 20, 128 << 10
+#: What is sent back at once: well within the server's ``max_payload`` of 1 MB.
+_PIECE_BYTES = 512 << 10
+#: How long the server may be silent in between, in seconds: it reads a large stream first, and copies it to others last.
+_BEGIN_SECONDS, _SILENT_SECONDS, _END_SECONDS = 60.0, 60.0, 600.0
+_PENDING_MESSAGES = 4096
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream holds, in JetStream's words. first_ts, last_ts: RFC 3339."""
+
+    messages: int
+    bytes: int
+    first_seq: int
+    last_seq: int
+    first_ts: str = ""
+    last_ts: str = ""
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's first word: the stream's configuration, and what is in the snapshot."""
+
+    config: dict[str, Any]
+    state: dict[str, Any]
+
+
+async def names(hub: Client) -> list[str]:
+    """The names of all streams, in their order. Raises EdgeError."""
+    what, found, total = "list the hub's streams", list[str](), 1
+    while len(found) < total:
+        body = json.dumps({"offset": len(found)}).encode()
+        answer = _answer((await request(hub, f"{PREFIX}.STREAM.NAMES", body, what=what)).data, what)
+        total, page = int(answer["total"]), answer.get("streams") or []
+        found += page
+        if not page:
+            break
+    return sorted(found)
+
+
+@contextlib.asynccontextmanager
+async def taken(hub: Client, stream: str) -> AsyncIterator[tuple[Begun, AsyncIterator[bytes]]]:
+    """Take a snapshot: what it is of, and its bytes as they come. What was yielded counts as written when the next is asked for.
+
+    hub: a connection to the account HUB. Raises EdgeError, also in the midst of it.
+    """
+    what, inbox = f"take a snapshot of the stream {stream}", hub.new_inbox()
+    with in_our_words(what):
+        chunks = await hub.subscribe(inbox, pending_msgs_limit=_PENDING_MESSAGES, pending_bytes_limit=4 * WINDOW_BYTES)
+    try:
+        wanted = {"deliver_subject": inbox, "no_consumers": False, "chunk_size": CHUNK_BYTES, "window_size": WINDOW_BYTES}
+        subject = f"{PREFIX}.STREAM.SNAPSHOT.{stream}"
+        answer = await request(hub, subject, json.dumps(wanted).encode(), what=what, timeout=_BEGIN_SECONDS)
+        yield msgspec.convert(_answer(answer.data, what), Begun), _chunks(hub, chunks, what)
+    finally:
+        with contextlib.suppress(nats.errors.Error):  # the connection may be gone
+            await chunks.unsubscribe()
+
+
+async def _chunks(hub: Client, chunks: Any, what: str) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            message = await chunks.next_msg(timeout=_SILENT_SECONDS)
+        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+            raise Unreachable(what, f"the server said nothing for {_SILENT_SECONDS:g} s", "try again") from None
+        except nats.errors.Error as error:
+            raise Failed(what, str(error).removeprefix("nats: "), "try again") from None
+        if not message.data:
+            _check_end(message.headers or {}, what)
+            return
+        yield message.data
+        if message.reply:  # the last one has none
+            with in_our_words(what):
+                await hub.publish(message.reply)
+
+
+def _check_end(headers: dict[str, str], what: str) -> None:
+    """The last message has no data: 204 says that it is whole, and so did the servers that had no word for it."""
+    status = headers.get("Status", "204")
+    if status != "204":
+        slow = "whoever takes the backup is too slow: write it to a file first" if status == "408" else "try again"
+        raise Failed(what, f"it broke off ({status} {headers.get('Description', '')})".replace(" )", ")"), slow)
+
+
+async def put_back(
+    hub: Client, begun: Begun, data: Iterable[bytes], *, replicas: int, progress: Callable[[int], None] | None = None
+) -> State:
+    """Make the stream again of its snapshot, and return what it holds; it must not be there.
+
+    hub: a connection to the account HUB. progress: told how many bytes went. Raises EdgeError.
+    """
+    name = begun.config.get("name", "")
+    what = f"restore the stream {name}"
+    wanted = {"config": {**begun.config, "num_replicas": replicas}, "state": begun.state}
+    answer = await request(hub, f"{PREFIX}.STREAM.RESTORE.{name}", json.dumps(wanted).encode(), what=what, timeout=_BEGIN_SECONDS)
+    target = str(_answer(answer.data, what)["deliver_subject"])
+    for piece in _pieces(data):
+        answer = await request(hub, target, piece, what=what, timeout=_SILENT_SECONDS)
+        if answer.data:
+            _answer(answer.data, what)
+        if progress:
+            progress(len(piece))
+    answer = await request(hub, target, b"", what=what, timeout=_END_SECONDS)
+    return msgspec.convert(_answer(answer.data, what)["state"], State)
+
+
+def _pieces(data: Iterable[bytes]) -> Iterable[bytes]:
+    for block in data:
+        for start in range(0, len(block), _PIECE_BYTES):
+            yield block[start : start + _PIECE_BYTES]
+
+
+def _answer(data: bytes, what: str) -> dict[str, Any]:
+    """Raises Failed for an error."""
+    try:
+        answer: dict[str, Any] = json.loads(data)
+    except ValueError:
+        raise Failed(what, "the server's answer makes no sense") from None
+    if error := answer.get("error"):
+        raise Failed(what, str(error.get("description") or error))
+    return answer
