@@ -1,4 +1,4 @@
-"""``python -m tests.soak cluster``: hours of trouble for a hub and its devices, on this machine. The exit code says whether all was well."""
+"""``python -m tests.soak SCENARIO``: hours of trouble for a hub and its devices, on this machine. The exit code says whether all was well."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pathlib import Path
 
 from tests.soak.cluster import cluster
 from tests.soak.report import report
+from tests.soak.restored import restored
 from tests.soak.run import LIMIT_SECONDS, Plan
 from tests.support.home import own_home
 from tests.support.servers import kill_leftovers
+
+SCENARIOS = {"cluster": cluster, "restored": restored}
 
 
 def main() -> None:
@@ -40,7 +43,7 @@ def main() -> None:
     try:
         with own_home(folder / "home"):
             del os.environ["EDGEAGENT_QUERY_TIMEOUT"]  # people wait here for as long as they would elsewhere
-            ended = asyncio.run(cluster(folder, plan))
+            ended = asyncio.run(SCENARIOS[given.scenario](folder, plan))
     finally:
         kill_leftovers(folder)
     print(f"\n{report(ended)}\n")
@@ -54,7 +57,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("scenario", choices=["cluster"], help="what happens")
+    parser.add_argument("scenario", choices=list(SCENARIOS), help="what happens")
     parser.add_argument("--devices", type=int, default=20, help="real devices, 55 MB each (%(default)s)")
     parser.add_argument("--servers", type=int, default=3, help="of the hub; 1: a single one, without a cluster (%(default)s)")
     parser.add_argument("--seconds", type=float, default=300, help="how long servers are killed (%(default)s)")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.soak import reading
 from tests.soak.blows import rounds
-from tests.soak.run import Ended, Plan, heal, judge, load
+from tests.soak.people import People
+from tests.soak.run import Ended, Plan, heal, judge, programs, working
 from tests.soak.site import Site
 
 __all__ = ["cluster"]
@@ -16,7 +17,8 @@ async def cluster(folder: Path, plan: Plan) -> Ended:
     """Have it happen below ``folder``, and judge it."""
     ended = Ended(plan)
     async with Site(folder, servers=plan.servers, devices=plan.devices, say=plan.say) as site:
-        async with load(site, ended) as people:
+        people = People(site, plan.seed, calls=ended.calls, notes=ended.notes)
+        async with programs(site, ended), working(people):
             ended.rounds = await rounds(site, seed=plan.seed, seconds=plan.seconds, kills=plan.kills, say=plan.say)
         await heal(site, people, ended, site.servers[0].place)
         await site.stop()

@@ -28,10 +28,12 @@ class Call(NamedTuple):
 
 @dataclass
 class Order:
-    """A command as somebody typed it. line: what it writes on each device. id: as it was told to the sender, empty for none."""
+    """A command as somebody typed it. line: what it writes on each device. context: of the hub. id: as it was told to the sender, empty
+    for none."""
 
     line: str
     scopes: tuple[Scope, ...]
+    context: str = ""
     id: str = ""
     error: str = ""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from edgeagent.subjects import FLEET_ALL, Scope
 from tests.soak.judging import Call, Order
-from tests.soak.site import GROUPS, Site, answered
+from tests.soak.site import CONTEXT, GROUPS, Site, answered
 from tests.support.fleet import Said
 
 __all__ = ["People"]
@@ -25,16 +25,20 @@ WORK_SECONDS = 0.05
 
 @dataclass
 class People:
-    """calls: all that were made. orders: the commands among them. notes: those of changes of the configuration, True: it was acknowledged."""
+    """context: of the hub that they use now. calls: all that were made. orders: the commands among them. notes: by the context, those of
+    changes of the configuration, True: it was acknowledged. shifts: how often they have begun to work."""
 
     site: Site
     seed: int
+    context: str = CONTEXT
     calls: list[Call] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
-    notes: dict[str, bool] = field(default_factory=dict)
+    notes: dict[str, dict[str, bool]] = field(default_factory=dict)
+    shifts: int = 0
 
     async def run(self, over: asyncio.Event) -> None:
-        """Until it is over."""
+        """Until it is over; may be done again."""
+        self.shifts += 1
         kinds: dict[str, Callable[[random.Random, int], list[str]]] = {
             "config set": self._config,
             "config status": lambda drawn, number: ["config", "status", "--json"],
@@ -47,16 +51,16 @@ class People:
         await asyncio.gather(*(self._again(kind, words, over) for kind, words in kinds.items()))
 
     async def _again(self, kind: str, words: Callable[[random.Random, int], list[str]], over: asyncio.Event) -> None:
-        drawn, number = random.Random(f"{self.seed} {kind}"), 0
+        drawn, number = random.Random(f"{self.seed} {self.shifts} {kind}"), self.shifts * 1000
         while not over.is_set():
             number += 1
             await self._call(kind, words(drawn, number))
             await asyncio.sleep(drawn.expovariate(1 / APART_SECONDS))
 
     async def _call(self, kind: str, words: list[str]) -> None:
-        begun = time.monotonic()
+        begun, context = time.monotonic(), self.context
         try:
-            said = await self.site.cli(*words)
+            said = await self.site.cli(*words, "--context", context)
         except subprocess.TimeoutExpired:
             said = Said(-1, "", "it hung, and was killed")
         error = "" if said.code == 0 else said.err.strip() or f"exit code {said.code}"
@@ -66,7 +70,7 @@ class People:
             order = self.orders[-1]
             order.id, order.error = json.loads(said.out)["id"] if not error else "", error
         elif kind == "config set":
-            self.notes[words[-1]] = not error
+            self.notes.setdefault(context, {})[words[-1]] = not error
 
     # ---- what they type ----
 
@@ -86,7 +90,7 @@ class People:
     def _command(self, drawn: random.Random, number: int) -> list[str]:
         whom, scope = self._whom(drawn, ["--all"])
         line = f"c{number}"
-        self.orders.append(Order(line, (scope,)))
+        self.orders.append(Order(line, (scope,), self.context))
         argv = json.dumps(["append", str(WORK_SECONDS), line])
         return ["cmd", "run", "exec", f"argv={argv}", *whom, "--yes", "--detach", "--json", "--expires", "1h"]
 

@@ -26,7 +26,7 @@ from tests.support.chaos import journal_of
 from tests.support.chaosjudge import Device, Record, Sent, line_of, meant
 from tests.support.forwarding import in_order, kept
 
-__all__ = ["commands", "has_ended", "notes", "numbers", "reading", "with_journals"]
+__all__ = ["Record", "commands", "has_ended", "notes", "numbers", "reading", "union", "with_journals"]
 
 _PREFIX = "$JS.API"
 
@@ -64,6 +64,19 @@ async def commands(hub: Client, devices: Iterable[SoakDevice], orders: Iterable[
     ids = {line_of(item.entry): item.entry.id for item in record.entries if item.entry}
     record.sent = [Sent(each.id or ids.get(each.line, ""), each.line, each.scopes, each.error) for each in orders]
     return record
+
+
+def union(*records: Record) -> Record:
+    """What hubs have together that were one: of what several of them have, each thing once."""
+    whole = Record({name: Device(each.groups, each.labels) for name, each in records[0].devices.items()})
+    entries = {(item.scope, item.entry.id): item for record in records for item in record.entries if item.entry}
+    whole.entries, whole.sent = list(entries.values()), records[-1].sent
+    for record in records:
+        for name, device in record.devices.items():
+            for command, results in device.results.items():
+                known = whole.devices[name].results.setdefault(command, [])
+                known += [result for result in results if result not in known]
+    return whole
 
 
 def has_ended(record: Record) -> bool:

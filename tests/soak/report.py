@@ -72,5 +72,6 @@ def _commands(ended: Ended) -> Iterator[str]:
     failed = sum(bool(sent.error) for sent in record.sent)
     yield f"commands: {len(record.sent)} sent, {failed} of them not acknowledged; {wanted} ends on devices wanted"
     yield f"  {', '.join(f'{count} {state}' for state, count in states.most_common())}; {twice} effects more than once"
-    refused = sum(not acknowledged for acknowledged in ended.notes.values())
-    yield f"config: {len(ended.notes)} changes, {refused} of them not acknowledged"
+    changes = [acknowledged for notes in ended.notes.values() for acknowledged in notes.values()]
+    refused = sum(not acknowledged for acknowledged in changes)
+    yield f"config: {len(changes)} changes, {refused} of them not acknowledged"

@@ -16,12 +16,12 @@ from edgeagent.patterns.forwardchunks import DATA, METRICS
 from tests.soak import judging, reading
 from tests.soak.blows import Round
 from tests.soak.people import People
-from tests.soak.site import Say, Site
+from tests.soak.site import CONTEXT, Say, Site
 from tests.support import chaosjudge
 from tests.support.chaosjudge import Record
 from tests.support.numbered import Line, problems, publish
 
-__all__ = ["KINDS", "LIMIT_SECONDS", "Ended", "Plan", "Stored", "heal", "judge", "load"]
+__all__ = ["KINDS", "LIMIT_SECONDS", "Ended", "Plan", "Stored", "heal", "judge", "numbers", "programs", "working"]
 
 KINDS = (METRICS, DATA)
 #: From one sample, or message, of a device's program to the next, a mean in seconds.
@@ -52,20 +52,20 @@ Stored = dict[tuple[str, str], list[int]]
 
 @dataclass
 class Ended:
-    """lines: what programs published, by device and kind. stored: what each hub has of it, by the hub's name; devices are at ``home``.
+    """lines: what programs published, by device and kind. stored: what each hub has of it, by its context; devices are at ``home`` in the end.
 
     absent: of each device, the longest time without its answer; healing: until all was there; both in seconds. config: what was wrong
     with it at the last look. wrong: all that must not have been.
     """
 
     plan: Plan
-    home: str = "hub"
+    home: str = CONTEXT
     rounds: list[Round] = field(default_factory=list)
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     calls: list[judging.Call] = field(default_factory=list)
     record: Record = field(default_factory=lambda: Record({}))
-    notes: dict[str, bool] = field(default_factory=dict)
+    notes: dict[str, dict[str, bool]] = field(default_factory=dict)
     absent: dict[str, float] = field(default_factory=dict)
     healing: float = 0.0
     config: list[str] = field(default_factory=list)
@@ -73,21 +73,32 @@ class Ended:
 
 
 @contextlib.asynccontextmanager
-async def load(site: Site, ended: Ended) -> AsyncIterator[People]:
-    """While the block runs, programs on all devices publish, and people work."""
-    seed = ended.plan.seed
-    over, people = asyncio.Event(), People(site, seed, calls=ended.calls, notes=ended.notes)
+async def programs(site: Site, ended: Ended) -> AsyncIterator[None]:
+    """While the block runs, programs on all devices publish."""
+    over = asyncio.Event()
     ended.lines = {(device.id, kind.name): Line() for device in site.devices for kind in KINDS}
-    work = [asyncio.create_task(people.run(over))]
+    work = []
     for device in site.devices:
         for kind in KINDS:
-            drawn, line = random.Random(f"{seed} {device.id} {kind.name}"), ended.lines[device.id, kind.name]
+            drawn, line = random.Random(f"{ended.plan.seed} {device.id} {kind.name}"), ended.lines[device.id, kind.name]
             work.append(asyncio.create_task(publish(device.url, kind, line, drawn=drawn, apart=APART_SECONDS, over=over)))
     try:
-        yield people
+        yield
     finally:
         over.set()
         await asyncio.gather(*work)
+
+
+@contextlib.asynccontextmanager
+async def working(people: People) -> AsyncIterator[None]:
+    """While the block runs, people work; at its end everything that they had begun has ended."""
+    over = asyncio.Event()
+    work = asyncio.create_task(people.run(over))
+    try:
+        yield
+    finally:
+        over.set()
+        await work
 
 
 async def heal(site: Site, people: People, ended: Ended, place: HubFolder) -> None:
@@ -109,10 +120,10 @@ async def _has_come_through(site: Site, people: People, ended: Ended, place: Hub
             kept = await reading.notes(hub)
     except EdgeError:
         return False
-    status = await site.cli("config", "status", "--json")
+    status = await site.cli("config", "status", "--json", "--context", ended.home)
     if status.code:
         return False
-    ended.config = judging.config_problems(ended.notes, kept, reading.rows(status.out))
+    ended.config = judging.config_problems(ended.notes.get(ended.home, {}), kept, reading.rows(status.out))
     whole = all(line.acknowledged <= set(stored[key]) for key, line in ended.lines.items())
     return not ended.config and whole and reading.has_ended(ended.record)
 
@@ -122,12 +133,12 @@ async def numbers(hub: Client, site: Site) -> Stored:
     return {(device.id, kind.name): await reading.numbers(hub, device.id, kind) for device in site.devices for kind in KINDS}
 
 
-def judge(ended: Ended) -> None:
-    """Write down everything that is wrong."""
+def judge(ended: Ended, *, ordered: bool = True) -> None:
+    """Write down everything that is wrong. ordered: as for :func:`tests.support.chaosjudge.problems`."""
     stored = ended.stored.get(ended.home, {})
     for (device, kind), line in ended.lines.items():
         ended.wrong += [f"{device} {kind}: {each}" for each in problems(line, stored.get((device, kind), []))]
     ended.wrong += ended.config
-    ended.wrong += chaosjudge.problems(ended.record)
+    ended.wrong += chaosjudge.problems(ended.record, ordered=ordered)
     ended.wrong += judging.late(ended.calls, ended.plan.limit)
     ended.absent = judging.absences(ended.calls, ended.record.devices)

@@ -24,13 +24,15 @@ from tests.support.fleet import Said, cli
 from tests.support.hub import answers
 from tests.support.servers import kill_leftovers, until
 
-__all__ = ["GROUPS", "Server", "Site", "SoakDevice"]
+__all__ = ["CONTEXT", "GROUPS", "Server", "Site", "SoakDevice"]
 
 #: How systemd would start each again: after a pause of up to this long, in seconds.
 TIMING = Timing(first_seconds=2.0, cap_seconds=2.0, good_seconds=1.0, grace_seconds=30.0)
 #: For whatever must become true, on a machine with more processes than cores, in seconds.
 PATIENCE_SECONDS = 300.0
 STORE_BYTES = 2 << 30
+#: Of the first hub, as `hub init` makes it.
+CONTEXT = "soak"
 #: Every device is in one of them, in turn.
 GROUPS = ("berlin", "munich")
 #: How many devices are enrolled and started at the same time.
@@ -123,7 +125,7 @@ class Site:
         self.folder, self.programs = folder, folder / "programs"
         self.servers: list[Server] = []
         self.devices = [SoakDevice(number + 1, folder / f"pi-{number + 1:02}", ports.pick()) for number in range(devices)]
-        self._serving, self._count, self._say = serving, servers, say
+        self._serving, self._count, self.say = serving, servers, say
         self._supervised: list[Supervisor] = []
         self._pool = ThreadPoolExecutor(MOST_COMMANDS)
 
@@ -176,22 +178,23 @@ class Site:
     async def start_hub(self) -> None:
         """Make it and start it; return when it answers on every server."""
         places = await self._make_hub(self.folder / "hub")
-        self.servers = [Server(place, await self._up(place)) for place in places]
+        self.servers = [Server(place, await self.up(place)) for place in places]
         for server in self.servers:
             await until(partial(answers, server.place), f"{server.name} answers", PATIENCE_SECONDS)
         for number in range(self._serving):
             await self.supervise(f"serve-{number + 1}", self.folder, "hub", "serve", "--dir", str(places[0].path))
-        self._say(f"a hub of {len(places)} runs")
+        self.say(f"a hub of {len(places)} runs")
 
     async def _make_hub(self, folder: Path) -> list[HubFolder]:
         client, leaf = first_of_free(self._count), first_of_free(self._count)
-        words = ["--dir", str(folder), "--name", "soak", "--admin", "olga", "--store-bytes", str(STORE_BYTES)]
+        words = ["--dir", str(folder), "--name", CONTEXT, "--admin", "olga", "--store-bytes", str(STORE_BYTES)]
         words += ["--client-port", str(client), "--leaf-port", str(leaf)]
         words += ["--cluster", str(self._count)] if self._count > 1 else []
         await self.made("hub", "init", *words)
         return [HubFolder(folder if not number else Path(f"{folder}-{number + 1}")) for number in range(self._count)]
 
-    async def _up(self, place: HubFolder) -> Supervisor:
+    async def up(self, place: HubFolder) -> Supervisor:
+        """Keep the server of this folder running."""
         return await self.supervise(f"{place.path.name}-up", self.folder, "hub", "up", "--dir", str(place.path))
 
     # ---- the devices ----
@@ -207,7 +210,7 @@ class Site:
 
         await asyncio.gather(*(begin(device) for device in self.devices))
         await until(self.all_answer, "every device answers", PATIENCE_SECONDS)
-        self._say(f"{len(self.devices)} devices answer")
+        self.say(f"{len(self.devices)} devices answer")
 
     async def _token(self, group: str) -> str:
         said = await self.made("token", "create", "--groups", group, "--uses", str(len(self.devices)), "--expires", "1h")
@@ -220,9 +223,10 @@ class Site:
         words = ("--hub", f"127.0.0.1:{port}", "--token-file", "-", "--id", device.id, "--settings", str(device.settings))
         await self.made("enroll", *words, input=token)
 
-    async def all_answer(self) -> bool:
-        """Whether every device answers a query now."""
-        return set(answered(await self.cli("fleet", "query", "true", "--json"))) == {device.id for device in self.devices}
+    async def all_answer(self, context: str = CONTEXT) -> bool:
+        """Whether every device answers a query at that hub now."""
+        said = await self.cli("fleet", "query", "true", "--json", "--context", context)
+        return set(answered(said)) == {device.id for device in self.devices}
 
 
 def answered(said: Said) -> Sequence[str]:
