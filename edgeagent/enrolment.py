@@ -82,7 +82,8 @@ class Admission(msgspec.Struct, omit_defaults=True):
 
     jwt: its user in the account FLEET. renewal: its user in the account PROVISION, for the same key, which never expires and can only
     ask for another jwt. hub: the hub's name. signers: public role key -> role, of those whose signatures the device shall follow.
-    authorities: as in :class:`ClaimToken`.
+    authorities: as in :class:`ClaimToken`. servers, websockets: where a hub of several servers takes devices, ``host:port`` each; none:
+    where this one did.
     """
 
     id: str
@@ -93,6 +94,8 @@ class Admission(msgspec.Struct, omit_defaults=True):
     authorities: list[str] = []
     groups: list[str] = []
     labels: dict[str, str] = {}
+    servers: list[str] = []
+    websockets: list[str] = []
     v: int = VERSION
 
 

@@ -21,6 +21,7 @@ import nats.protocol.parser
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from edgeagent import serverpool, servers
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 from edgeagent.trust import tls
 
@@ -28,8 +29,8 @@ __all__ = ["Client", "connect", "heard_first", "request", "server_version", "set
 
 log = logging.getLogger(__name__)
 
-#: How long one dial may take, in seconds.
-CONNECT_TIMEOUT_SECONDS = 5
+#: How often each of several servers is tried again by a one-shot command that has lost its own; with the pauses some 10 s.
+_TRIES = 20
 
 Callback = Callable[[], Awaitable[None]]
 #: What nats-py wants for a login by JWT: give the JWT, sign the server's nonce.
@@ -94,67 +95,106 @@ async def connect(
     nkey: NkeyLogin | None = None,
     authorities: Path | None = None,
     server_name: str = "",
+    in_order: bool = False,
     reconnect: bool = True,
     on_disconnected: Callback | None = None,
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
 ) -> Client:
-    """Connect to ``url`` and return nats-py's client.
+    """Connect to ``url``, or to one of several with commas between them, and return nats-py's client.
 
     what: names the other end in errors (``"reach the hub"``).
     name: how this client is listed by the server.
     password: ``(user, password)``. jwt: ``(user_jwt_cb, signature_cb)``. nkey: ``(public key, signature_cb)``. None of them: no login.
     authorities: PEM file with the certificate authorities that may have signed the server's certificate, read anew at every dial;
     None: the system's. With it, or with a url of ``tls://`` or ``wss://``, nothing is said to a server without TLS.
-    server_name: whom the certificate must name; empty: the host of ``url``.
-    reconnect: come back by itself for ever, with pauses of 0.2 to 1 s; False for one-shot commands.
+    server_name: whom the certificate must name; empty: the host of ``url``. Of several servers it is said of the first.
+    in_order: of several servers begin with the first; otherwise with any.
+    reconnect: come back by itself for ever, with pauses of 0.2 to 1 s; False for one-shot commands, which go to another server if there
+    is one, and give up after some seconds.
     on_closed: called when it is closed for good, by us or not. nats-py does so at any error of the server's but a missing right or a
     stale connection, and never comes back; so a process that lives on its connection has to end or to connect anew then
     (``runtime.Tasks.fail`` with :func:`why_closed`).
     Raises Unreachable when nothing answers there, or something that is not to be trusted; Refused when it does not let us in,
     UsageProblem for a url that cannot work here.
     """
+    login = _login(password, jwt, nkey)
+    first, *others = urls = servers.split(url) or [url]
+    if not in_order:
+        random.shuffle(urls)
+
+    async def dial(one: str, seconds: int) -> Client:
+        return await _dial(
+            one,
+            what,
+            seconds,
+            nkey,
+            authorities,
+            server_name if one == first else "",
+            name=name,
+            inbox_prefix=inbox_prefix.encode(),
+            disconnected_cb=on_disconnected,
+            reconnected_cb=on_reconnected,
+            closed_cb=on_closed,
+            **login,
+        )
+
+    client, reached = await serverpool.first_of(urls, what, dial)
+    if others:
+        serverpool.extend(client, urls, reached, {first: server_name}, in_order=in_order)
+    if reconnect or others:
+        tries = -1 if reconnect else _TRIES
+        client.options.update(allow_reconnect=True, max_reconnect_attempts=tries, reconnect_time_wait=random.uniform(0.2, 1.0))
+    return client
+
+
+def _login(password: tuple[str, str] | None, jwt: JwtLogin | None, nkey: NkeyLogin | None) -> dict[str, Any]:
+    """What nats-py is told of a login."""
+    if jwt:
+        return {"user_jwt_cb": jwt[0], "signature_cb": jwt[1]}
+    if nkey:
+        return {"signature_cb": nkey[1]}
+    return {"user": password[0], "password": password[1]} if password else {}
+
+
+async def _dial(
+    url: str,
+    what: str,
+    seconds: int,
+    nkey: NkeyLogin | None,
+    authorities: Path | None,
+    server_name: str,
+    **more: Any,
+) -> Client:
+    """One server. more: for nats-py. Raises as :func:`connect`."""
     scheme = url.partition("://")[0]
     tls.check_usable(scheme, what)
     client = _Connection(authorities, secure=authorities is not None or scheme in ("tls", "wss"))
     seen: list[Exception] = []
-    login: dict[str, Any] = {}
-    if password:
-        login = {"user": password[0], "password": password[1]}
-    if jwt:
-        login = {"user_jwt_cb": jwt[0], "signature_cb": jwt[1]}
     if nkey:
-        login = {"signature_cb": nkey[1]}
         client._public_nkey, client._auth_configured = nkey[0], True  # nats-py's own way needs the package nkeys
 
     async def on_error(error: Exception) -> None:
         seen[:] = [*seen[-3:], error]
-        log.debug("%s: %s", name, error)
+        log.debug("%s: %s", more["name"], error)
 
     try:
         await client.connect(
             servers=[url],
-            name=name,
-            inbox_prefix=inbox_prefix.encode(),
             error_cb=on_error,
-            disconnected_cb=on_disconnected,
-            reconnected_cb=on_reconnected,
-            closed_cb=on_closed,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            connect_timeout=seconds,
             allow_reconnect=False,  # so that the first dial ends with the true error; see below
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             drain_timeout=3,
             tls_hostname=server_name or None,
-            **login,
+            **more,
         )
     except (OSError, nats.errors.Error, asyncio.TimeoutError, ValueError, EdgeError) as error:
         # NoServersError hides what happened; error_cb has seen it.
         cause = seen[-1] if isinstance(error, nats.errors.NoServersError) and seen else error
         await client.abandon()
-        raise cause if isinstance(cause, EdgeError) else _plain(cause, url, what) from None
-    if reconnect:
-        client.options.update(allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(0.2, 1.0))
+        raise cause if isinstance(cause, EdgeError) else _plain(cause, url, what, seconds) from None
     return client
 
 
@@ -170,7 +210,7 @@ def heard_first(client: Client, subscription: Subscription, hear: Hearer) -> Ite
         del client.hearers[subscription._id]
 
 
-def _plain(error: BaseException, url: str, what: str) -> EdgeError:
+def _plain(error: BaseException, url: str, what: str, seconds: int) -> EdgeError:
     text = str(error).removeprefix("nats: ").strip("'\" ")
     distrusted = tls.explain(error, url, what)
     if distrusted is not None:
@@ -183,7 +223,7 @@ def _plain(error: BaseException, url: str, what: str) -> EdgeError:
     if isinstance(error, ConnectionRefusedError):
         return Unreachable(what, f"nothing listens at {url}", "start it, or check the address")
     if isinstance(error, asyncio.TimeoutError):
-        return Unreachable(what, f"{url} did not answer within {CONNECT_TIMEOUT_SECONDS} s", "check the address and the firewall")
+        return Unreachable(what, f"{url} did not answer within {seconds} s", "check the address and the firewall")
     return Unreachable(what, f"{url}: {text or type(error).__name__}", "check the address")
 
 

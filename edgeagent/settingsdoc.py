@@ -10,6 +10,7 @@ import msgspec
 
 from edgeagent.config import KEYS
 from edgeagent.hub import exportsettings
+from edgeagent.hub.cluster import Cluster
 from edgeagent.hub.folder import HubOptions
 from edgeagent.schema import OPEN_SECTIONS, SECTIONS
 
@@ -36,14 +37,14 @@ belongs to your own programs ([apps.md](apps.md)), everything under `mcu.<id>` t
 _HUB = """\
 ## hub.toml, in the hub's folder
 
-`edgeagent hub init` writes the section `[hub]`; the others are yours to add ([monitoring.md](monitoring.md)). All of it is read when
+`edgeagent hub init` writes the section `[hub]`, and `[cluster]` for a hub of several servers ([cluster.md](cluster.md)); the others are yours to add ([monitoring.md](monitoring.md)). All of it is read when
 `edgeagent hub up` or `hub serve` starts: changes need a restart. `edgeagent hub doctor` says what is wrong in it.
 """
 
 
 def page() -> str:
     """The whole page."""
-    hub = {"hub": HubOptions, **exportsettings.SECTIONS}
+    hub = {"hub": HubOptions, "cluster": Cluster, **exportsettings.SECTIONS}
     return "\n".join([_HEAD, *_sections(SECTIONS, from_hub=True), *_open_sections(), _HUB, *_sections(hub)])
 
 

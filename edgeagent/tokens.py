@@ -73,6 +73,7 @@ class TokenMade(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to ``token_create``. token: the secret, as :class:`edgeagent.enrolment.ClaimToken` writes it; ``repr`` hides it.
 
     leaf_port: where the hub takes devices. host: its address as it tells others; empty: as the asker reaches it.
+    hub: of a hub of several servers all of them, ``host:port`` with commas between them; instead of the two.
     elsewhere: ids that this token gives and another open one too: id -> the other's. Whoever comes first gets it.
     """
 
@@ -83,6 +84,7 @@ class TokenMade(msgspec.Struct, frozen=True, omit_defaults=True):
     elsewhere: dict[str, str] = {}
     leaf_port: int = 7422
     host: str = ""
+    hub: str = ""
     v: int = VERSION
 
     def __repr__(self) -> str:

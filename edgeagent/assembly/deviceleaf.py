@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from edgeagent import servers
 from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.identity import Identity
 from edgeagent.leaf.apps import AGENT_INBOX
@@ -41,7 +42,7 @@ def leaf_options(
         device_id=identity.id,
         server_name=identity.server_name,
         folder=settings.state_folder,
-        hub_urls=tuple(settings.hub.urls),
+        hub_urls=tuple(url for entry in settings.hub.urls for url in servers.split(entry)),
         credentials=credentials or settings.credentials_file,
         tls_ca_file=settings.authorities_file,
         proxy=settings.hub.proxy,

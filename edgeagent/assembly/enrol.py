@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from edgeagent import enrolled, files, subjects
 from edgeagent.assembly.enrolfiles import WHAT, EnrolmentFiles
-from edgeagent.assembly.reach import candidates, endpoint, silence
+from edgeagent.assembly.reach import all_servers, candidates, endpoint, silence
 from edgeagent.enrolled import Enrolment
 from edgeagent.enrolment import NO_ID, Admission, Claim, ClaimToken, claim_proof
 from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
@@ -78,7 +78,7 @@ async def enrol(
         made = Enrolment(
             id=admission.id,
             hub=admission.hub,
-            urls=[url],
+            urls=[all_servers(url, admission)],
             proxy=proxy,
             enrolled_at=_issued(admission.jwt),
             groups=admission.groups,

@@ -64,15 +64,26 @@ async def serve(place: HubFolder) -> None:
 
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
-    async with HubServer(place, options, keyring) as server, HubServices(place, options, keyring, templates=True) as services:
-        services.tasks.start("nats-server", server.until_hopeless())
-        services.tasks.start("certificates", hubtls.keep(place, options, server.reload))
-        up.set()
-        runtime.notify_systemd("READY=1")
-        urls = addresses(options)
-        log.info("the hub is up: operators at %s, devices at %s", urls.operators, urls.devices)
-        await services.tasks.wait(stop)
-        runtime.notify_systemd("STOPPING=1")
+    cluster = place.cluster()
+    services = HubServices(place, options, keyring, templates=cluster.leads_accounts)
+    async with HubServer(place, options, keyring) as server:
+        if cluster.number:  # its services may wait for other servers, and those for a person
+            runtime.notify_systemd("READY=1")
+        async with services:
+            await _served(place, options, server, services, up, stop)
+
+
+async def _served(
+    place: HubFolder, options: HubOptions, server: HubServer, services: HubServices, up: asyncio.Event, stop: asyncio.Event
+) -> None:
+    services.tasks.start("nats-server", server.until_hopeless())
+    services.tasks.start("certificates", hubtls.keep(place, options, server.reload))
+    up.set()
+    runtime.notify_systemd("READY=1")
+    urls = addresses(options, place.cluster())
+    log.info("the hub is up: operators at %s, devices at %s", urls.operators, urls.devices)
+    await services.tasks.wait(stop)
+    runtime.notify_systemd("STOPPING=1")
 
 
 @contextlib.asynccontextmanager
@@ -144,7 +155,7 @@ def _keyring(place: HubFolder) -> Keyring:
 
 async def look(place: HubFolder) -> dict[str, Any]:
     """Everything `hub status` shows."""
-    urls = addresses(place.options())
+    urls = addresses(place.options(), place.cluster())
     async with _running(place, "sys") as system, _running(place, "hub") as hub:
         answer = await request(system, "$SYS.REQ.SERVER.PING.VARZ", b"{}", what="ask the hub how it is")
         varz = json.loads(answer.data)["data"]

@@ -59,7 +59,7 @@ async def running(place: HubFolder, options: HubOptions) -> list[Finding]:
         ]
     version = server_version(client)
     await client.close()
-    found = [Finding("good", f"nats-server  {version} at {addresses(options).operators}")]
+    found = [Finding("good", f"nats-server  {version} at {addresses(options, place.cluster()).operators}")]
     if not await asyncio.to_thread(is_up, place):
         text = "services     `edgeagent hub up` does not run, though its nats-server does: presence and renewals stand still"
         found.append(Finding("wrong", text, f"`edgeagent hub up --dir {place.path}`"))

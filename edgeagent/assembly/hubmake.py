@@ -1,13 +1,15 @@
-"""Making a hub: its folder, its keys, its owner's file, and a context for its first administrator. Whole or not at all."""
+"""Making a hub: its folder, or one for each server of a cluster, its keys, its owner's file, and a context for its first administrator. Whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeagent import context, files, places, wire
-from edgeagent.assembly import hubtls
+from edgeagent.assembly import hubcluster, hubtls
+from edgeagent.assembly.hubcluster import Member
 from edgeagent.errors import Refused
 from edgeagent.hub import authorities, ownfiles
 from edgeagent.hub.address import addresses, local_url
@@ -15,7 +17,7 @@ from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.owner import Owner, Remembered, check_person
 from edgeagent.hub.people import person_of
 
-__all__ = ["check", "make", "owner_file", "remembered"]
+__all__ = ["check_all", "make", "make_all", "owner_file", "remembered"]
 
 
 def owner_file(hub: str) -> Path:
@@ -26,17 +28,17 @@ def owner_file(hub: str) -> Path:
 def remembered(place: HubFolder, options: HubOptions) -> Remembered:
     """What an owner's file shall know of the hub in ``place``. Raises EdgeError when it cannot be read."""
     return Remembered(
-        url=addresses(options).operators,
+        url=addresses(options, place.cluster()).operators,
         authorities=authorities.current(place),
         options=files.read_text(place.options_file),
     )
 
 
-def check(place: HubFolder, options: HubOptions, admin: str, keys: Path | None = None) -> None:
-    """Raise what :func:`make` would raise for what cannot be. Writes nothing. keys: as there."""
-    place.check(options)
-    if options.tls == "files":
-        ownfiles.check(place, options, hubtls.now())
+def check_all(members: Sequence[Member], admin: str, keys: Path | None = None) -> None:
+    """Raise what :func:`make_all` would raise for what cannot be. Writes nothing. keys: as there."""
+    for member in reversed(members):
+        _check_folder(member)
+    place, options = members[0][:2]
     check_person(admin, "admin")
     what = f"make the hub {options.name!r}"
     if options.name in context.names():
@@ -51,8 +53,15 @@ def check(place: HubFolder, options: HubOptions, admin: str, keys: Path | None =
             "choose another --name, or move that file to where you keep backups"
             + ("" if place.exists else f"; if `hub init` was broken off, remove it{_and_keys(place)}"),
         )
-    if place.keys.exists():  # the same words later would come too late
-        raise Refused(what, f"there are keys in {place.keys}, and their owner's file is not at {file}", "name another folder")
+    for place in (member.place for member in members):
+        if place.keys.exists():  # the same words later would come too late
+            raise Refused(what, f"there are keys in {place.keys}, and their owner's file is not at {file}", "name another folder")
+
+
+def _check_folder(member: Member) -> None:
+    member.place.check(member.options, member.cluster)
+    if member.options.tls == "files":
+        ownfiles.check(member.place, member.options, hubtls.now())
 
 
 def _and_keys(place: HubFolder) -> str:
@@ -62,27 +71,33 @@ def _and_keys(place: HubFolder) -> str:
 def make(
     place: HubFolder, options: HubOptions, admin: str, *, passphrase: str | None, keys: Path | None = None
 ) -> context.Context:
-    """Make a hub in ``place`` and a context for its first administrator, which becomes the current one.
+    """:func:`make_all` of a hub of one server."""
+    return make_all(hubcluster.alone(place, options), admin, passphrase=passphrase, keys=keys)
+
+
+def make_all(members: Sequence[Member], admin: str, *, passphrase: str | None, keys: Path | None = None) -> context.Context:
+    """Make a hub of these servers and a context for its first administrator, which becomes the current one.
 
     passphrase: of the owner's file; None does not encrypt it. keys: where that file goes; None: :func:`owner_file`.
     What cannot be is said before anything is written; what was written is removed again when a later step fails. The owner's file comes
     first, so that there are never keys without it, wherever this is broken off.
     """
-    check(place, options, admin, keys)
+    check_all(members, admin, keys)
+    first, *_ = members
+    place, options = first.place, first.options
     owner = Owner.create(options.name)
     with contextlib.ExitStack() as undo:
-        if not place.path.exists():
-            undo.callback(_remove_if_empty, place.path)
-        files.make_folder(place.path, 0o700)
+        for member in members:
+            if not member.place.path.exists():
+                undo.callback(_remove_if_empty, member.place.path)
+            files.make_folder(member.place.path, 0o700)
         file = keys or owner_file(options.name)
         undo.callback(_unlink, file)
         owner.save(file, passphrase)
-        owner.write_hub(place.path)
-        undo.callback(shutil.rmtree, place.keys, ignore_errors=True)
-        undo.callback(place.options_file.unlink, missing_ok=True)
-        place.create(options)
-        undo.callback(shutil.rmtree, place.tls, ignore_errors=True)
-        hubtls.prepare(place, options)
+        for member in reversed(members):  # the first at last: where it is, all are
+            undo.callback(shutil.rmtree, member.place.keys, ignore_errors=True)
+            owner.write_hub(member.place.path)
+            hubcluster.create(member, undo, members[-1])
         owner.remembered = remembered(place, options)
         owner.save(file, passphrase, replace=True)
         login = owner.operator_credentials(admin, "admin")
@@ -91,7 +106,9 @@ def make(
         handed = context.Handover(
             hub=options.name,
             # A certificate of somebody else's names the hub as others reach it.
-            url=addresses(options).operators if options.tls == "files" else local_url(options),
+            url=addresses(options, first.cluster).operators
+            if options.tls == "files" or first.cluster.number
+            else local_url(options),
             credentials=login.format(),
             authorities=owner.remembered.authorities,
             signers=owner.signers(),

@@ -32,7 +32,7 @@ __all__ = ["Progress", "Restored", "restore"]
 #: What `hub up` makes anew at each start, and what the restoring leaves behind.
 _MADE_ANEW = ("server.conf", "server.out", "server.pid", "hub.pid", "ports")
 #: Nothing of a backup goes there: the store comes from the streams, and who is kept out from JWTs that are looked at.
-_OURS = ("store", "accounts", "ports", "troubles", "retired", "hub.pid")
+_OURS = ("store", "accounts", "ports", "troubles", "retired", "restored", "hub.pid")
 _WHAT = "restore the hub"
 
 #: Told which stream, how many bytes of it went so far, and of how many.
@@ -110,6 +110,7 @@ class _Restoring:
         for name in _MADE_ANEW:
             path = self._draft.path / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        files.write_atomic(self._draft.restored, f"{self._manifest.ended}\n".encode(), 0o600)
         await asyncio.to_thread(os.sync)  # gigabytes: before the folder is there, all of it is on the disk
         self._draft.path.rename(place.path)
         return Restored(manifest=self._manifest, options=options, tokens=ended, streams=found, newer_accounts=newer)

@@ -8,9 +8,13 @@ import logging
 from edgeagent import files
 from edgeagent.assembly import hubtls
 from edgeagent.errors import EdgeError, Failed
+from edgeagent.hub import clusterconf
+from edgeagent.hub.cluster import server_name
+from edgeagent.hub.clusterconf import ClusterConf
 from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import PRELOAD_ISSUED_AT, Keyring
+from edgeagent.hub.tlsfolder import TlsFolder
 from edgeagent.natsserver import binary, server
 from edgeagent.natsserver.process import Launch
 from edgeagent.natsserver.supervisor import State, Supervisor, Timing
@@ -97,9 +101,10 @@ def _load_early(place: HubFolder, account: str) -> None:
 
 def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
     certificate, key = hubtls.files_of(place, options)
+    cluster = place.cluster()
     text = render(
         HubConf(
-            name=options.name,
+            name=server_name(options.name, cluster),
             listen=options.listen,
             client_port=options.client_port,
             leaf_port=options.leaf_port,
@@ -115,6 +120,21 @@ def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring
             websocket_port=options.websocket_port,
             certificate=certificate,
             key=key,
+            cluster_text=clusterconf.render(_routes(place, options, keyring)),
         )
     )
     files.write_atomic(place.configuration, text.encode(), 0o600)
+
+
+def _routes(place: HubFolder, options: HubOptions, keyring: Keyring) -> ClusterConf:
+    own = TlsFolder(place)
+    made = (own.certificate, own.key, own.authorities) if hubtls.has_own(place, options) else (None, None, None)
+    return ClusterConf(
+        hub=options.name,
+        listen=options.listen,
+        cluster=place.cluster(),
+        secret=keyring.route_secret(),
+        certificate=made[0],
+        key=made[1],
+        authorities=made[2],
+    )

@@ -8,15 +8,16 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeagent import files, wire
+from edgeagent import files, servers, wire
 from edgeagent.administration import Person
 from edgeagent.assembly.hubexports import HubExports
-from edgeagent.backoff import delays
+from edgeagent.assembly.hubstreams import HubStreams
 from edgeagent.errors import Closed, EdgeError
-from edgeagent.hub import authorities, interest, streams
+from edgeagent.hub import authorities, interest
 from edgeagent.hub.accounts_keeper import AccountsKeeper
 from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
+from edgeagent.hub.adoption import Adoption
 from edgeagent.hub.audit import Audit
 from edgeagent.hub.chunkindex import ChunkIndex
 from edgeagent.hub.device_orders import DeviceOrders
@@ -36,8 +37,6 @@ __all__ = ["HubServices", "sign_in"]
 
 log = logging.getLogger("edgeagent.hub")
 
-#: Bounds of the pause after the streams could not be looked at, in seconds.
-RETRY_SECONDS = (0.5, 15.0)
 #: How often to look whether the hub's owner changed its keys, in seconds. The look is a few small files.
 KEYS_SECONDS = 2.0
 
@@ -50,11 +49,12 @@ async def sign_in(
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
 ) -> Client:
-    """A connection to the hub of this machine."""
+    """A connection to the hub: to this machine's server, or to another one of the cluster while it is away."""
     options, login = place.options(), keyring.service_credentials(service)
     trusted = authorities.local(place, options)
     return await connect(
-        local_url(options),
+        local_url(options, place.cluster()),
+        in_order=True,
         what="reach the hub",
         name=f"edgeagent hub ({service})",
         inbox_prefix=f"_INBOX.{service}",
@@ -76,6 +76,7 @@ class HubServices:
 
     def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
         self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
+        self._cluster = place.cluster()
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -104,10 +105,12 @@ class HubServices:
         self._stack.push_async_callback(self.tasks.close)  # before the connections: that we close them is no failure
         self.tasks.start("connections", self._until_closed())
         await interest.hold(self._fleet)
-        await self._ensure_streams()
+        self._streams = HubStreams(self._hub, self._system, self._options.store_max_bytes, self._cluster)
+        await self._streams.start()
         accounts = self._accounts = await self._keep_accounts()
         orders = DeviceOrders(self._hub, accounts)
         self._presence = await self._keep_presence(orders)
+        await self._adopt_devices(orders)
         self.tasks.start("streams", self._keep_streams())
         self.tasks.start("retention", RetentionKeeper(self._hub).run())
         self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
@@ -158,6 +161,20 @@ class HubServices:
         self.tasks.start("end links", keeper.end_links())
         return keeper
 
+    async def _adopt_devices(self, orders: DeviceOrders) -> None:
+        adoption = Adoption(
+            self._system,
+            self._hub,
+            fleet=self._keyring.account_public("FLEET"),
+            issuer=self._keyring.role_public("device"),
+            revoke=orders.keep_key_out,
+            everybody=self._templates and self._place.restored.exists(),
+            looked=lambda: self._place.restored.unlink(missing_ok=True),
+        )
+        await adoption.start()
+        self.tasks.start("adopt devices", adoption.run())
+        self.tasks.start("look for strangers", adoption.looks())
+
     async def _let_devices_in(self, orders: DeviceOrders, presence: PresenceKeeper) -> Provisioning:
         provisioning = Provisioning(
             self._hub,
@@ -166,6 +183,7 @@ class HubServices:
             requests=self._requests,
             hub_name=self._options.name,
             authorities=self._authorities,
+            cluster=self._cluster,
             revoke=orders.keep_key_out,
             flooded=presence.flooded,
         )
@@ -182,6 +200,7 @@ class HubServices:
             authorities=self._authorities,
             leaf_port=self._options.leaf_port,
             host=known_host(self._options),
+            servers=servers.joined(self._cluster.devices),
             push=accounts.apply,
         )
 
@@ -246,21 +265,8 @@ class HubServices:
         while True:
             await self._hub_is_back.wait()
             self._hub_is_back.clear()
-            await self._ensure_streams_patiently()
+            await self._streams.ensure()
             await self._system_came_back()
-
-    async def _ensure_streams_patiently(self) -> None:
-        for pause in delays(*RETRY_SECONDS):
-            try:
-                await self._ensure_streams()
-                break
-            except EdgeError as error:
-                log.warning("%s", error)
-                await asyncio.sleep(pause)
-
-    async def _ensure_streams(self) -> None:
-        for name in await streams.ensure(self._hub.jetstream(), self._options.store_max_bytes):
-            log.info("made or changed the stream %s", name)
 
 
 async def _close(client: Any) -> None:

@@ -42,13 +42,18 @@ def files_of(place: HubFolder, options: HubOptions) -> tuple[Path | None, Path |
     return None, None
 
 
+def has_own(place: HubFolder, options: HubOptions) -> bool:
+    """Whether the hub makes certificates: for every port, or for the routes of a cluster alone, where both ends must show one."""
+    return options.tls == "self" or bool(options.tls and place.cluster().number)
+
+
 def prepare(place: HubFolder, options: HubOptions) -> None:
     """See to it that nats-server can start with the certificate that ``hub.toml`` asks for. Raises EdgeError."""
-    if options.tls == "self":
+    if has_own(place, options):
         why = TlsFolder(place).ensure(options, now())
         if why:
             log.info("made a certificate for the hub: %s", why)
-    elif options.tls == "files":
+    if options.tls == "files":
         missing = ownfiles.unnamed(options, ownfiles.check(place, options, now()))
         if missing:
             log.warning("the certificate in %s does not name %s", options.certificate_file, ", ".join(missing))
@@ -75,16 +80,18 @@ async def keep(
 
 def _look(place: HubFolder, options: HubOptions, seen: object) -> object:
     """What is there now, when it can be used. Raises EdgeError."""
-    if options.tls == "self":
+    if has_own(place, options):
         TlsFolder(place).ensure(options, now())
-    elif _stamp(place, options) != seen:
+    if options.tls == "files" and _stamp(place, options) != seen:
         ownfiles.check(place, options, now())
     return _stamp(place, options)
 
 
 def _stamp(place: HubFolder, options: HubOptions) -> object:
     certificate, key = files_of(place, options)
-    return ownfiles.stamp([path for path in (certificate, key) if path])
+    own = TlsFolder(place)
+    routes = (own.certificate, own.key, own.authorities) if place.cluster().number else ()
+    return ownfiles.stamp([path for path in (certificate, key, *routes) if path])
 
 
 def launch_of(place: HubFolder, binary: Path, ports_folder: Path | None = None) -> process.Launch:

@@ -71,7 +71,7 @@ def reached(owner: Owner, place: HubFolder, url: str = "") -> Reached:
     """
     if place.exists:
         owner.check_same(public_keys(place), place.path)
-        urls = addresses(place.options())
+        urls = addresses(place.options(), place.cluster())
         return Reached(url=url or urls.operators, authorities=authorities.current(place), note="" if url else urls.note)
     if not (url or owner.remembered.url):
         raise UsageProblem(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from itertools import zip_longest
 from urllib.parse import urlsplit
 
+from edgeagent import servers
+from edgeagent.enrolment import Admission
 from edgeagent.errors import UsageProblem
 
-__all__ = ["LEAF_PORT", "candidates", "endpoint", "silence"]
+__all__ = ["LEAF_PORT", "all_servers", "candidates", "endpoint", "silence"]
 
 #: Where hubs take leaf nodes, and where websockets.
 LEAF_PORT = 7422
@@ -20,11 +23,17 @@ _KNOWN = ("nats-leaf", "nats", "tls", "ws", "wss")
 
 
 def candidates(hub: str, *, tls: bool, proxy: bool) -> list[str]:
-    """The addresses to try for ``hub``: a host, a host and a port, or an address with a scheme. Pure.
+    """The addresses to try for ``hub``: a host, a host and a port, or an address with a scheme; several of one hub with commas. Pure.
 
     tls: nothing else may be tried. proxy: an HTTP proxy is on the way, which lets only websockets pass.
     Raises UsageProblem.
     """
+    each = [_candidates(one, tls=tls, proxy=proxy) for one in servers.split(hub) or [hub]]
+    # First every server by the cheaper way.
+    return [url for ways in zip_longest(*each) for url in ways if url]
+
+
+def _candidates(hub: str, *, tls: bool, proxy: bool) -> list[str]:
     scheme, mark, rest = hub.strip().partition("://")
     host, port = _host_and_port(rest if mark else hub.strip(), hub)
     schemes = [scheme] if mark else [name for name in _SCHEMES[tls] if not proxy or name in _WEB_PORTS]
@@ -53,6 +62,22 @@ def _check_scheme(scheme: str, hub: str, *, tls: bool, proxy: bool) -> None:
         raise UsageProblem(what, "the hub of this token is reached by TLS only", "use tls:// or wss://, or name only the host")
     if proxy and scheme not in _WEB_PORTS:
         raise UsageProblem(what, "only ws:// and wss:// pass a proxy", "use one of these, or leave out --proxy")
+
+
+def all_servers(url: str, admission: Admission) -> str:
+    """The address that a device keeps of the hub that took it at ``url``: with all the servers that this hub named. Pure.
+
+    The way that worked is one of them in any case: the hub may not know how it is reached from here.
+    """
+    parts = urlsplit(url)
+    known = admission.websockets if parts.scheme in _WEB_PORTS else admission.servers
+    usable = [entry for entry in known if _is_near(parts.hostname or "") or not _is_near(urlsplit(f"//{entry}").hostname or "")]
+    return servers.joined([url, *(f"{parts.scheme}://{entry}" for entry in usable)])
+
+
+def _is_near(host: str) -> bool:
+    """Whether it is this machine."""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def endpoint(url: str, proxy: str = "") -> tuple[str, int]:

@@ -14,6 +14,7 @@ from edgeagent.cli.options import HubDir
 __all__ = ["app"]
 
 if TYPE_CHECKING:
+    from edgeagent.hub.cluster import Cluster
     from edgeagent.hub.folder import HubOptions
 
 app = typer.Typer(
@@ -62,17 +63,17 @@ def add(
         return
     running.run(add_device(place, device_id, names or [], target, expires_in_seconds=expires))
     typer.echo(f"added {device_id}{_groups('to', names or [])}; its credentials are in {target}")
-    _say_next(place.options(), device_id)
+    _say_next(place.options(), place.cluster(), device_id)
 
 
 def _groups(word: str, groups: list[str]) -> str:
     return f" {word} {', '.join(groups)}" if groups else ""
 
 
-def _say_next(options: HubOptions, device_id: str) -> None:
+def _say_next(options: HubOptions, cluster: Cluster, device_id: str) -> None:
     from edgeagent.hub.address import addresses
 
-    urls = addresses(options)
+    urls = addresses(options, cluster)
     typer.echo("On the device: put that file at /var/lib/edgeagent/device.creds (mode 600), and in /etc/edgeagent/agent.toml:")
     typer.echo(f'  [device]\n  id = "{device_id}"\n  [hub]\n  urls = ["{urls.devices}"]')
     if urls.note:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import getpass
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,11 @@ from edgeagent import places
 from edgeagent.cli import hubbackup, hubdoctor, hubkeys, hubnotify, hubtls, passphrase, running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
+from edgeagent.errors import UsageProblem
 from edgeagent.times import duration
+
+if TYPE_CHECKING:
+    from edgeagent.assembly.hubcluster import Member
 
 __all__ = ["app"]
 
@@ -73,6 +78,16 @@ def init(
     tls_authorities: Annotated[
         Path | None, typer.Option(help="The authorities that signed it (PEM), unless every system knows them.", metavar="FILE")
     ] = None,
+    cluster: Annotated[
+        int, typer.Option(help="Make a hub of so many servers that keep copies of everything: 3, or 5. 0: of one.", min=0)
+    ] = 0,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where one of them is reached (repeat it for each); if not given, all run on this machine.", metavar="HOST"
+        ),
+    ] = None,
+    route_port: Annotated[int, typer.Option(help="Port on which they reach each other.", min=1, max=65535)] = 6222,
     admin: Annotated[str, typer.Option(help="Your name as this hub's first administrator.")] = "",
     passphrase_file: passphrase.PassphraseFile = None,
     no_passphrase: passphrase.NoPassphrase = False,
@@ -81,9 +96,11 @@ def init(
 
     The keys that say who may command devices go into a file of their own, encrypted with a passphrase: yours, not the hub's.
 
+    With --cluster it is several servers, each in a folder of its own with the same keys: DIR, DIR-2, DIR-3.
+
     Example: edgeagent hub init --name berlin --listen 192.168.1.10 --tls-self
     """
-    from edgeagent.assembly import hubmake
+    from edgeagent.assembly import hubcluster, hubmake
     from edgeagent.hub.address import addresses, is_loopback
     from edgeagent.hub.folder import HubFolder, HubOptions, suggested_store_bytes
 
@@ -102,10 +119,13 @@ def init(
         key_file=hubtls.absolute(tls_key),
         authorities_file=hubtls.absolute(tls_authorities),
     )
-    hubmake.check(place, options, admin or _user())  # before anybody is asked for a passphrase
+    if server and not cluster:
+        raise UsageProblem("make the hub", "--server is for a hub of several", "add --cluster 3")
+    members = hubcluster.plan(place, options, cluster, server or (), route_port) if cluster else hubcluster.alone(place, options)
+    hubmake.check_all(members, admin or _user())  # before anybody is asked for a passphrase
     secret = passphrase.new(passphrase_file, no_passphrase=no_passphrase)
-    context, urls = hubmake.make(place, options, admin or _user(), passphrase=secret), addresses(options)
-    typer.echo(f"made the hub {name!r} in {place.path}")
+    context, urls = hubmake.make_all(members, admin or _user(), passphrase=secret), addresses(options, members[0].cluster)
+    typer.echo(f"made the hub {name!r} in {', '.join(str(member.place.path) for member in members)}")
     typer.echo(f"  hub's keys    {place.keys}")
     typer.echo(f"  owner's keys  {hubmake.owner_file(name)}  ({'NOT ' if secret is None else ''}encrypted)")
     typer.echo(f"  operators     {urls.operators}")
@@ -122,7 +142,20 @@ def init(
         f"Back the owner's keys up away from this machine: `edgeagent hub keys backup{where} --out FILE`. Nothing replaces them."
     )
     typer.echo("Metrics for Prometheus will be at http://127.0.0.1:9464/metrics; [metrics], [notify] and more in hub.toml.")
+    if cluster:
+        _say_cluster(members, server or [])
+        return
     typer.echo(f"Next: `edgeagent hub up{where}`, then `edgeagent token create`, which says what to type on a device.")
+
+
+def _say_cluster(members: Sequence[Member], hosts: Sequence[str]) -> None:
+    from edgeagent.assembly.hubcluster import copies
+
+    for command in copies(members, hosts):
+        typer.echo(f"Copy one server's folder to its machine, with its keys: `{command}`")
+    up = [f"edgeagent hub up --dir {member.place.path}" for member in members]
+    where = f"`{up[0]}` on each of them" if hosts else ", ".join(f"`{command}`" for command in up)
+    typer.echo(f"Next: {where}, then `edgeagent token create`, which says what to type on a device.")
 
 
 @app.command()

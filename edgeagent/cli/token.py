@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from edgeagent import servers
 from edgeagent.cli import expiry, running
 from edgeagent.cli.options import ContextName, Json, Output
 from edgeagent.cli.table import Column, Form, emit
@@ -133,7 +134,9 @@ async def _create(context: str | None, wanted: TokenWanted) -> tuple[TokenMade, 
 
     async with admin.connected(context) as (_, orders):
         made = await Tokens(orders).create(wanted)
-    host = made.host or urlsplit(contexts.load(context).url).hostname or "HOST"
+    if made.hub:
+        return made, servers.joined(entry.removesuffix(f":{USUAL_PORT}") for entry in servers.split(made.hub))
+    host = made.host or urlsplit(servers.split(contexts.load(context).url)[0]).hostname or "HOST"
     host = f"[{host}]" if ":" in host else host
     return made, host if made.leaf_port == USUAL_PORT else f"{host}:{made.leaf_port}"
 

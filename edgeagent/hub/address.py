@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edgeagent import servers
+from edgeagent.hub.cluster import ALONE, Cluster
 from edgeagent.hub.folder import HubOptions
 
 __all__ = [
@@ -29,8 +32,9 @@ _ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """operators, devices: URLs for other machines. websocket: the URL for both where only HTTPS gets through; empty: there is none.
+    """operators, devices: URLs for other machines, with commas where there are several servers (:mod:`edgeagent.servers`).
 
+    websocket: the same for both where only HTTPS gets through; empty: there is none.
     note: what to know about them, a sentence; empty when there is nothing.
     """
 
@@ -40,8 +44,10 @@ class Addresses:
     note: str = ""
 
 
-def addresses(options: HubOptions) -> Addresses:
-    """What to tell people and devices. ``advertise`` counts first, then the address that the hub listens on."""
+def addresses(options: HubOptions, cluster: Cluster) -> Addresses:
+    """What to tell people and devices. A cluster's lists count first, then ``advertise``, then the address that the hub listens on."""
+    if cluster.number:
+        return _of_all(options, cluster)
     host = options.advertise or options.listen
     if is_wildcard(host):
         host = own_address(host) or PLACEHOLDER
@@ -54,15 +60,34 @@ def addresses(options: HubOptions) -> Addresses:
     )
 
 
+def _of_all(options: HubOptions, cluster: Cluster) -> Addresses:
+    return Addresses(
+        operators=_urls("tls" if options.tls else "nats", cluster.operators),
+        devices=_urls("tls" if options.tls else "nats-leaf", cluster.devices),
+        websocket=_urls("wss" if options.tls else "ws", cluster.websockets),
+        note="Only this machine can reach these addresses." if all(map(_is_near, cluster.devices)) else "",
+    )
+
+
+def _urls(scheme: str, entries: Iterable[str]) -> str:
+    return servers.joined(f"{scheme}://{entry}" for entry in entries)
+
+
+def _is_near(entry: str) -> bool:
+    return is_loopback(entry.rpartition(":")[0].strip("[]"))
+
+
 def known_host(options: HubOptions) -> str:
     """The hub's name or address as others know it; empty when it does not know that itself."""
     host = options.advertise or options.listen
     return (own_address(host) or "") if is_wildcard(host) else host
 
 
-def local_url(options: HubOptions) -> str:
-    """Where programs on the hub's own machine reach it."""
-    return f"{'tls' if options.tls else 'nats'}://{authority(local_host(options), options.client_port)}"
+def local_url(options: HubOptions, cluster: Cluster = ALONE) -> str:
+    """Where programs on the hub's own machine reach it: this machine's server first, then the cluster's others."""
+    scheme = "tls" if options.tls else "nats"
+    others = (entry for number, entry in enumerate(cluster.operators, 1) if number != cluster.number)
+    return servers.joined(f"{scheme}://{entry}" for entry in (authority(local_host(options), options.client_port), *others))
 
 
 def local_host(options: HubOptions) -> str:

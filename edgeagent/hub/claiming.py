@@ -22,6 +22,7 @@ from edgeagent.errors import Failed, Refused
 from edgeagent.hub import desk, register, tokens
 from edgeagent.hub.authorities import split
 from edgeagent.hub.bucket import TRIES, pause
+from edgeagent.hub.cluster import ALONE, Cluster
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.registeredkeys import Keys
 from edgeagent.hub.tokens import WHAT, Place
@@ -88,10 +89,11 @@ class Claims:
         hub_name: str,
         authorities: Callable[[], str],
         revoke: Revoke,
+        cluster: Cluster = ALONE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._hub, self._keyring, self._hub_name = hub, keyring, hub_name
-        self._authorities, self._revoke, self._clock = authorities, revoke, clock
+        self._authorities, self._revoke, self._clock, self._cluster = authorities, revoke, clock, cluster
         self._tokens = TokenStore(hub)
         self._keys = Keys(hub)
         # Only other instances need to be raced against; claims of this one wait for each other.
@@ -189,6 +191,8 @@ class Claims:
             authorities=split(self._authorities()),
             groups=record.groups,
             labels=record.labels,
+            servers=self._cluster.devices,
+            websockets=self._cluster.websockets,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeagent.hub.address import authority
 
-__all__ = ["DOMAIN", "HubConf", "render"]
+__all__ = ["DOMAIN", "HubConf", "quoted", "render"]
 
 #: The hub's JetStream domain. A device's is its id, so no device may be called so.
 DOMAIN = "hub"
@@ -50,24 +50,24 @@ def render(conf: HubConf) -> str:
     """
     preload = "\n".join(f"  {public}: {jwt}" for public, jwt in conf.accounts.items())
     return f"""# Written by edgeagent; changes are overwritten. Edit hub.toml instead.
-server_name: {_quoted(conf.name)}
-listen: {_quoted(authority(conf.listen, conf.client_port))}
+server_name: {quoted(conf.name)}
+listen: {quoted(authority(conf.listen, conf.client_port))}
 max_payload: 1MB
 ping_interval: "{conf.ping_seconds:g}s"
 ping_max: 2
-logfile: {_quoted(conf.log)}
+logfile: {quoted(conf.log)}
 logfile_size_limit: 10MB
 logfile_max_num: 5
-ports_file_dir: {_quoted(conf.ports)}
+ports_file_dir: {quoted(conf.ports)}
 {_tls(conf)}
 operator: {conf.operator_jwt}
 system_account: {conf.system_account}
-resolver {{ type: full, dir: {_quoted(conf.resolver)}, allow_delete: true, interval: "2m" }}
+resolver {{ type: full, dir: {quoted(conf.resolver)}, allow_delete: true, interval: "2m" }}
 resolver_preload {{
 {preload}
 }}
 jetstream {{
-  store_dir: {_quoted(conf.store)}
+  store_dir: {quoted(conf.store)}
   domain: {DOMAIN}
   max_file_store: {conf.store_max_bytes}
   max_memory_store: {64 << 20}
@@ -81,14 +81,14 @@ def _tls(conf: HubConf, more: str = "") -> str:
     if conf.certificate is None:
         return ""
     # The default timeout of 2 s is too short for a mobile network.
-    return f"tls {{ cert_file: {_quoted(conf.certificate)}, key_file: {_quoted(conf.key)}, timeout: 10, {more} }}"
+    return f"tls {{ cert_file: {quoted(conf.certificate)}, key_file: {quoted(conf.key)}, timeout: 10, {more} }}"
 
 
 def _leafnodes(conf: HubConf) -> str:
     if not conf.leaf_port:
         return ""
     return f"""leafnodes {{
-  listen: {_quoted(authority(conf.listen, conf.leaf_port))}
+  listen: {quoted(authority(conf.listen, conf.leaf_port))}
   isolate_leafnode_interest: true
   no_advertise: true
   compression: s2_fast
@@ -101,13 +101,14 @@ def _websocket(conf: HubConf) -> str:
     if not conf.websocket_port:
         return ""
     return f"""websocket {{
-  listen: {_quoted(authority(conf.listen, conf.websocket_port))}
+  listen: {quoted(authority(conf.listen, conf.websocket_port))}
   compression: true
   handshake_timeout: "10s"
   {_tls(conf) or "no_tls: true"}
 }}"""
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
+    """As a string of nats-server's configuration."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

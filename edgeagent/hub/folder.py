@@ -15,7 +15,9 @@ from msgspec import Meta
 from edgeagent import files, places
 from edgeagent.errors import Failed, Refused, SettingsProblem, Unreachable
 from edgeagent.hub import exportsettings
-from edgeagent.hub.exportsettings import Exports
+from edgeagent.hub.cluster import ALONE, Cluster
+from edgeagent.hub.cluster import problems as cluster_problems
+from edgeagent.hub.exportsettings import Exports, MetricsOptions
 from edgeagent.hub.streams import MIN_STORE_BYTES
 from edgeagent.sections import parse_sections
 from edgeagent.subjects import ID_RULE
@@ -159,6 +161,11 @@ class HubFolder:
         """Since when this is not the hub any more: a backup was taken of it for good, and is the hub wherever it was restored."""
         return self.path / "retired"
 
+    @property
+    def restored(self) -> Path:
+        """There until the services of a hub that was restored have looked at every device that is linked."""
+        return self.path / "restored"
+
     def retire(self, when: str) -> None:
         """Keep `hub up` from starting it again by itself: there must not be two. when: RFC 3339."""
         files.write_atomic(self.retired, f"{when}\n".encode(), 0o600)
@@ -181,19 +188,22 @@ class HubFolder:
     def exists(self) -> bool:
         return places.is_there(self.options_file)
 
-    def check(self, options: HubOptions) -> None:
+    def check(self, options: HubOptions, cluster: Cluster = ALONE) -> None:
         """Raise Failed if there is a hub already, SettingsProblem for options that cannot be meant. Writes nothing."""
         if self.exists:
             raise Failed(
                 f"make a hub in {self.path}", "there is one already", "choose another folder with --dir, or `edgeagent hub up`"
             )
-        self._parsed(_text(options))  # whatever would stop `hub up` later is said now
+        self._parsed(_text(options, cluster))  # whatever would stop `hub up` later is said now
 
-    def create(self, options: HubOptions) -> None:
-        """Write ``hub.toml``. Raises what :meth:`check` raises, EdgeError when it cannot be written."""
-        self.check(options)
+    def create(self, options: HubOptions, cluster: Cluster = ALONE, metrics: str = MetricsOptions().listen) -> None:
+        """Write ``hub.toml``. metrics: where Prometheus finds this server's.
+
+        Raises what :meth:`check` raises, EdgeError when it cannot be written.
+        """
+        self.check(options, cluster)
         files.make_folder(self.path, 0o700)
-        files.write_atomic(self.options_file, _text(options).encode(), 0o600)
+        files.write_atomic(self.options_file, _text(options, cluster, metrics).encode(), 0o600)
 
     def options(self) -> HubOptions:
         """Read ``hub.toml``. Raises Unreachable if there is no hub here, SettingsProblem for what is wrong in it."""
@@ -205,6 +215,12 @@ class HubFolder:
             )
         return self._parsed(files.read_text(self.options_file))
 
+    def cluster(self) -> Cluster:
+        """What ``hub.toml`` says of the hub's other servers. Raises what :meth:`options` raises."""
+        self.options()
+        found: Cluster = self._sections(files.read_text(self.options_file))["cluster"]
+        return found
+
     def exports(self) -> Exports:
         """The other sections of ``hub.toml``: what is given to others. Raises what :meth:`options` raises."""
         self.options()
@@ -212,11 +228,12 @@ class HubFolder:
         return Exports(*(found[name] for name in exportsettings.SECTIONS))
 
     def _sections(self, text: str) -> dict[str, Any]:
-        return parse_sections(text, {"hub": HubOptions, **exportsettings.SECTIONS}, self.options_file)
+        return parse_sections(text, {"hub": HubOptions, "cluster": Cluster, **exportsettings.SECTIONS}, self.options_file)
 
     def _parsed(self, text: str) -> HubOptions:
-        options: HubOptions = self._sections(text)["hub"]
-        problems = list(_problems(options))
+        sections = self._sections(text)
+        options: HubOptions = sections["hub"]
+        problems = [*_problems(options), *cluster_problems(sections["cluster"], websocket=bool(options.websocket_port))]
         if problems:
             raise SettingsProblem(f"use the settings in {self.options_file}", problems, "see docs/settings.md for every setting")
         return options
@@ -247,12 +264,30 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _text(options: HubOptions) -> str:
-    lines = ["# The hub's options; restart `edgeagent hub up` and `hub serve` after a change.", "[hub]"]
-    for field in msgspec.structs.fields(options):
-        value = getattr(options, field.name)
-        lines.append(f"{field.name} = {msgspec.json.encode(value).decode()}")  # JSON's numbers and strings are TOML's too
+def _text(options: HubOptions, cluster: Cluster = ALONE, metrics: str = MetricsOptions().listen) -> str:
+    lines = ["# The hub's options; restart `edgeagent hub up` and `hub serve` after a change.", "[hub]", *_lines(options)]
+    if cluster != ALONE:
+        lines += [
+            "",
+            "# One of the hub's servers: docs/cluster.md. The lists are the same on each.",
+            "[cluster]",
+            *_lines(cluster),
+        ]
+    if metrics != MetricsOptions().listen:
+        lines += ["", "[metrics]", f"listen = {msgspec.json.encode(metrics).decode()}"]
     return "\n".join([*lines, "", *_MORE, ""])
+
+
+def _lines(section: msgspec.Struct) -> Iterator[str]:
+    for field in msgspec.structs.fields(section):
+        value = getattr(section, field.name)
+        yield f"{field.name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return msgspec.json.encode(value).decode()  # JSON's numbers and strings are TOML's too
 
 
 def suggested_store_bytes(path: Path) -> int:

@@ -7,6 +7,8 @@ them out, but cannot command one. Those keys are in the owner's file (:mod:`edge
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -166,6 +168,10 @@ class Keyring:
             nats["revocations"] = dict(revocations)
         signer = self._keys[SIGNING_KEY]
         return jwt.encode(signer, subject=account["sub"], name=account["name"], nats=nats, issued_at=issued_at)
+
+    def route_secret(self) -> str:
+        """What the servers of a cluster know and nobody else: made of a key that all of them have, so there is none to copy or to lose."""
+        return hmac.new(self._keys[SIGNING_KEY].seed.encode(), b"edgeagent routes 1", hashlib.sha256).hexdigest()
 
     def device_credentials(
         self,

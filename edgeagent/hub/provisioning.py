@@ -19,6 +19,7 @@ from edgeagent.enrolment import NO_ID, Admission, Renewed
 from edgeagent.errors import Refused
 from edgeagent.hub import events
 from edgeagent.hub.claiming import Admitted, Claims, Revoke, read_claim
+from edgeagent.hub.cluster import ALONE, Cluster
 from edgeagent.hub.desk import PENDING_BYTES, PENDING_MESSAGES, Desk, Flooded
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.renewing import Renewals, read_renewal
@@ -51,11 +52,14 @@ class Provisioning:
         hub_name: str,
         authorities: Callable[[], str],
         revoke: Revoke,
+        cluster: Cluster = ALONE,
         flooded: Flooded | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._hub, self._provision, self._requests = hub, provision, requests
-        self._claims = Claims(hub, keyring, hub_name=hub_name, authorities=authorities, revoke=revoke, clock=clock)
+        self._claims = Claims(
+            hub, keyring, hub_name=hub_name, authorities=authorities, revoke=revoke, cluster=cluster, clock=clock
+        )
         self._renewals = Renewals(hub, keyring, clock)
         # Of one token: all its devices may be switched on at once; one that loops is slowed down.
         claim_rates = RateLimits(20, MAX_USES, shared=4, remembered=1000)

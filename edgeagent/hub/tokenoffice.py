@@ -50,7 +50,7 @@ class TokenOffice:
     """hub: a connection to the account HUB. tls: devices must use TLS. clock: Unix seconds.
 
     authorities: PEM text of the hub's own certificate authorities, empty if it has none. leaf_port: where it takes devices.
-    host: its address as it tells others; empty when it does not know.
+    host: its address as it tells others; empty when it does not know. servers: a cluster's, as ``host:port,host:port``; empty: it is none.
     push: makes nats-server keep out whom the revocations name, and returns when it does.
     """
 
@@ -65,9 +65,10 @@ class TokenOffice:
         push: Callable[[], Awaitable[None]],
         leaf_port: int = 7422,
         host: str = "",
+        servers: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._leaf_port, self._host = leaf_port, host
+        self._leaf_port, self._host, self._servers = leaf_port, host, servers
         self._hub, self._keyring, self._hub_name = hub, keyring, hub_name
         self._tls, self._authorities, self._push, self._clock = tls, authorities, push, clock
         self._store, self._revocations = TokenStore(hub), Revocations(hub)
@@ -132,6 +133,7 @@ class TokenOffice:
             elsewhere=elsewhere,
             leaf_port=self._leaf_port,
             host=self._host,
+            hub=self._servers,
         )
 
     async def _elsewhere(self, wanted: TokenWanted, now: float) -> dict[str, str]:

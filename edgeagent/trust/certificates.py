@@ -67,8 +67,14 @@ def make_authority(name: str, ends: datetime) -> Pair:
     return _pair(builder.sign(key, hashes.SHA256()), key)
 
 
+_BOTH_ENDS = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
 def make_server(authority: Pair, names: Sequence[str], ends: datetime) -> Pair:
-    """A new certificate for a server that is reached by any of ``names`` (host names and addresses), signed by ``authority``."""
+    """A new certificate for a server that is reached by any of ``names`` (host names and addresses), signed by ``authority``.
+
+    It is good for a client too: the servers of a cluster show each other theirs.
+    """
     parent, parent_key = x509.load_pem_x509_certificate(authority.certificate), _key(authority.key)
     if not isinstance(parent_key, ec.EllipticCurvePrivateKey):
         raise Failed(
@@ -79,7 +85,7 @@ def make_server(authority: Pair, names: Sequence[str], ends: datetime) -> Pair:
         _builder(_name(names[0][:64]), parent.subject, key, ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_BOTH_ENDS), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key()), critical=False)
     )
     return _pair(builder.sign(parent_key, hashes.SHA256()), key)

@@ -6,6 +6,7 @@ import pytest
 
 from edgeagent.hub import address
 from edgeagent.hub.address import addresses, authority, is_loopback, is_wildcard, local_url, own_address
+from edgeagent.hub.cluster import ALONE
 from edgeagent.hub.folder import HubOptions
 
 
@@ -26,7 +27,7 @@ from edgeagent.hub.folder import HubOptions
 def test_urls(listen: str, advertise: str, operators: str, local: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "own_address", lambda wildcard: "192.0.2.9")
     options = HubOptions(listen=listen, advertise=advertise)
-    found = addresses(options)
+    found = addresses(options, ALONE)
     assert (found.operators, local_url(options)) == (operators, local)
     assert found.devices == operators.replace("nats://", "nats-leaf://").replace(":4222", ":7422")
 
@@ -42,13 +43,13 @@ def test_urls(listen: str, advertise: str, operators: str, local: str, monkeypat
     ],
 )
 def test_that_only_this_machine_can_reach_it_is_said(listen: str, advertise: str, said: bool) -> None:
-    note = addresses(HubOptions(listen=listen, advertise=advertise)).note
+    note = addresses(HubOptions(listen=listen, advertise=advertise), ALONE).note
     assert note.startswith("Only this machine can reach these addresses") is said and bool(note) is said
 
 
 def test_a_machine_without_a_route_says_what_to_fill_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "own_address", lambda wildcard: None)
-    assert addresses(HubOptions(listen="0.0.0.0")).operators == "nats://<this machine's address>:4222"
+    assert addresses(HubOptions(listen="0.0.0.0"), ALONE).operators == "nats://<this machine's address>:4222"
 
 
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
@@ -64,7 +65,7 @@ def test_only_addresses_with_colons_get_brackets() -> None:
 
 def test_urls_with_tls_and_websocket() -> None:
     plain, secure = HubOptions(websocket_port=8080), HubOptions(advertise="hub.example", tls="self", websocket_port=443)
-    assert addresses(plain).websocket == "ws://127.0.0.1:8080" and addresses(HubOptions()).websocket == ""
-    found = addresses(secure)
+    assert addresses(plain, ALONE).websocket == "ws://127.0.0.1:8080" and addresses(HubOptions(), ALONE).websocket == ""
+    found = addresses(secure, ALONE)
     assert (found.operators, found.devices) == ("tls://hub.example:4222", "tls://hub.example:7422")
     assert found.websocket == "wss://hub.example:443" and local_url(secure) == "tls://127.0.0.1:4222"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent import direct, link
+from edgeagent import direct, link, serverpool
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 from edgeagent.hub.owner import Owner
 from edgeagent.link import Client, connect, request, settle
@@ -83,7 +83,7 @@ async def test_credentials_of_another_hub(server: AccountsServer, tmp_path: Path
 
 
 async def test_a_listener_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "CONNECT_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(serverpool, "CONNECT_TIMEOUT_SECONDS", 0.1)
     async with greeting(b"") as url:
         error = await refusal(url)
     assert isinstance(error, Unreachable) and error.why == f"{url} did not answer within 0.1 s"
@@ -91,7 +91,7 @@ async def test_a_listener_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("words", [None, b"SSH-2.0-OpenSSH_9.2p1\r\n", b"INFO {}\r\n-ERR 'gone'\r\n", b"INFO not json\r\n"])
 async def test_a_listener_that_is_no_nats_server(monkeypatch: pytest.MonkeyPatch, words: bytes | None) -> None:
-    monkeypatch.setattr(link, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(serverpool, "CONNECT_TIMEOUT_SECONDS", 0.5)
     async with greeting(words) as url:
         error = await refusal(url)
     assert isinstance(error, Unreachable) and url in error.why

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from edgeagent.assembly.reach import candidates, endpoint, silence
+from edgeagent.assembly.reach import all_servers, candidates, endpoint, silence
+from edgeagent.enrolment import Admission
 from edgeagent.errors import UsageProblem
 from edgeagent.natsserver import ports
 
@@ -25,6 +26,7 @@ from edgeagent.natsserver import ports
         ("wss://hub.example", False, False, ["wss://hub.example:443"]),
         ("tls://hub.example:9", True, False, ["tls://hub.example:9"]),
         ("nats-leaf://hub.example", False, False, ["nats-leaf://hub.example:7422"]),
+        ("a,b:99", True, False, ["tls://a:7422", "tls://b:99", "wss://a:443", "wss://b:99"]),
     ],
 )
 def test_what_is_tried(hub: str, tls: bool, proxy: bool, tried: list[str]) -> None:
@@ -67,3 +69,23 @@ async def test_whether_somebody_listens() -> None:
     await server.wait_closed()
     assert await silence("127.0.0.1", port) == "nothing listens there"
     assert (await silence("nowhere.invalid", ports.pick())).startswith("the name ")
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("tls://a:7422", "tls://a:7422,tls://b:7422,tls://c:9"),
+        ("wss://proxied.example:443", "wss://proxied.example:443,wss://a:443"),
+        ("tls://127.0.0.1:7422", "tls://127.0.0.1:7422,tls://a:7422,tls://b:7422,tls://c:9"),
+    ],
+)
+def test_a_device_keeps_all_servers_and_the_way_that_worked(url: str, kept: str) -> None:
+    admission = Admission(id="pi", jwt="", renewal="", hub="", servers=["a:7422", "b:7422", "c:9"], websockets=["a:443"])
+    assert all_servers(url, admission) == kept
+    assert all_servers(url, Admission(id="pi", jwt="", renewal="", hub="")) == url
+
+
+def test_addresses_of_the_hubs_own_machine_are_for_that_machine() -> None:
+    admission = Admission(id="pi", jwt="", renewal="", hub="", servers=["127.0.0.1:1", "localhost:2", "[::1]:3"])
+    assert all_servers("tls://hub.example:7422", admission) == "tls://hub.example:7422"
+    assert all_servers("tls://127.0.0.1:1", admission) == "tls://127.0.0.1:1,tls://localhost:2,tls://[::1]:3"

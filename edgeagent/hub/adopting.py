@@ -1,0 +1,78 @@
+"""Which devices belong into the register although it does not say so: those that the hub let in, and forgot when it went back. Pure.
+
+A hub that was restored from a backup does not know who enrolled, renewed, or took another's place since. What a device shows when it
+links proves it: a JWT that this hub signed, checked by the server. Without a record it would run, but could neither renew nor be revoked.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import msgspec
+
+from edgeagent import subjects
+from edgeagent.errors import EdgeError
+from edgeagent.hub import register
+from edgeagent.times import moment, rfc3339
+from edgeagent.trust import jwt
+from edgeagent.trust.creds import GROUP_TAG
+from edgeagent.wire import DeviceRecord
+
+__all__ = ["Shown", "adopted", "read_shown"]
+
+
+class Shown(NamedTuple):
+    """What a device's JWT says. expires_at: Unix seconds, 0 for never. token: the JWT, whose signature nobody has looked at here."""
+
+    device: str
+    key: str
+    groups: list[str]
+    issued_at: int
+    expires_at: int
+    token: str
+
+
+def read_shown(data: bytes) -> Shown | None:
+    """Read ``$SYS.ACCOUNT.<account>.CONNECT``; None if it is not about a device's leaf node."""
+    client = json.loads(data).get("client", {})
+    token = str(client.get("jwt", ""))
+    try:
+        read = jwt.claims(token)
+        numbers = int(read.get("iat", 0)), int(read.get("exp", 0))
+    except (EdgeError, ValueError, TypeError):
+        return None
+    device, groups = str(read.get("name", "")), list(jwt.tags(read).get(GROUP_TAG, ()))
+    if client.get("kind") != "Leafnode" or not subjects.is_id(device) or not all(map(subjects.is_id, groups)):
+        return None
+    return Shown(device, str(read.get("sub", "")), groups, *numbers, token)
+
+
+def adopted(record: DeviceRecord | None, shown: Shown, now: float) -> DeviceRecord | None:
+    """What the register is to say of a device that was let in so; None: what it says already. now: Unix seconds.
+
+    Only what was issued later than anything that the register knows of counts: nothing that was replaced is believed.
+    """
+    if record is None:
+        added = rfc3339(moment(now))
+        return DeviceRecord(
+            id=shown.device,
+            groups=shown.groups,
+            key=shown.key,
+            issued_at=shown.issued_at,
+            expires_at=shown.expires_at,
+            added=added,
+        )
+    if record.revoked or shown.issued_at <= max(record.issued_at, record.refused_until):
+        return None
+    # What the register knows of JWTs for this key stays true; other keys are put out, as when a board takes another's place.
+    older = {key: ends for key, ends in register.keys_of(record).items() if key == shown.key}
+    return msgspec.structs.replace(
+        record,
+        groups=shown.groups,
+        key=shown.key,
+        issued_at=shown.issued_at,
+        expires_at=shown.expires_at,
+        older=older,
+        refused_until=record.refused_until if record.key == shown.key else 0,
+    )
