@@ -287,6 +287,7 @@ def invalid(values: Values) -> list[str]:
                 key = KEYS.get(f"{word}.{field}")
                 if key and not any(problem.startswith(key.name) for problem in form):
                     problems += sections.check(key.name, inner, key.hint)
+                    problems += sections.check(key.name, inner, key.hint, "document") if not problems else []
     return problems
 
 

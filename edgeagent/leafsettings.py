@@ -6,21 +6,21 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edgeagent import hubentries
 from edgeagent.sections import LIVE, RESTART, Section
 
 __all__ = ["HubSettings", "LeafSettings"]
 
-_LeafUrl = Annotated[
-    str,
-    Meta(pattern=r"^(nats-leaf|nats|tls|ws|wss)://[^/\s]+\Z", extra={"form": "an address such as nats-leaf://hub.example:7422"}),
-]
+_Hub = Annotated[str, Meta(pattern=hubentries.ENTRY, max_length=1024, extra={"form": hubentries.FORM})]
 
 
 class HubSettings(Section, frozen=True, kw_only=True):
     urls: Annotated[
-        list[_LeafUrl],
+        list[_Hub],
         Meta(
-            description="Where the hub takes leaf nodes, e.g. `nats-leaf://hub.example:7422`. Empty: this device stays on its own."
+            description="Where the hub takes leaf nodes, e.g. `tls://hub.example:7422`. Each entry is a hub, the most wanted first; several servers of one are written with commas: `tls://a.example:7422,tls://b.example:7422`. Empty: this device stays on its own. `edgeagent hub move` sets it for a fleet. [move.md](move.md)",
+            max_length=hubentries.MAX_ENTRIES,
+            extra={**LIVE, "document": hubentries.check_document},
         ),
     ] = []
     credentials: Annotated[

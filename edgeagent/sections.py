@@ -2,7 +2,7 @@
 
 What may stand in a section is declared elsewhere (:mod:`edgeagent.schema`): as msgspec's Structs, whose ``Meta`` may say a
 pattern in words for people: ``extra={"form": "..."}``, and a rule that no pattern can say: ``extra={"rule": function}``, which raises
-ValueError that says what is wrong.
+ValueError that says what is wrong; ``"document"`` is the same for what the file may say, and the hub's configuration may not.
 """
 
 from __future__ import annotations
@@ -102,20 +102,24 @@ def _section(name: str, shape: Any, table: Any, problems: list[str]) -> Any:
         return shape()
 
 
-def check(name: str, value: Any, hint: Any) -> list[str]:
-    """Everything that is wrong with ``value`` as the setting ``name`` of type ``hint``; nothing when it may be so."""
+def check(name: str, value: Any, hint: Any, rule: str = "rule") -> list[str]:
+    """Everything that is wrong with ``value`` as the setting ``name`` of type ``hint``; nothing when it may be so.
+
+    rule: which of the rules that no type can say are looked at, where the type fits: ``rule`` or ``document``.
+    """
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:
         return _problems(name, value, hint)
-    return [problem for part in ((name, value, hint), *_parts(name, value, hint)) for problem in _broken_rules(*part)]
+    parts = ((name, value, hint), *_parts(name, value, hint))
+    return [problem for part in parts for problem in _broken_rules(*part, rule)]
 
 
-def _broken_rules(name: str, value: Any, hint: Any) -> list[str]:
+def _broken_rules(name: str, value: Any, hint: Any, rule: str) -> list[str]:
     for meta in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
-        if isinstance(meta, Meta) and meta.extra and "rule" in meta.extra:
+        if isinstance(meta, Meta) and meta.extra and rule in meta.extra:
             try:
-                meta.extra["rule"](value)
+                meta.extra[rule](value)
             except ValueError as error:
                 return [f"{name}: {error}"]
     return []

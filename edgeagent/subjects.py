@@ -23,6 +23,7 @@ __all__ = [
     "SIGNERS",
     "TRUST_BUCKET",
     "UPLOADS",
+    "VISITING",
     "Scope",
     "admin",
     "agent_inbox",
@@ -132,6 +133,9 @@ def scopes_of(device_id: str, groups: Iterable[str]) -> list[Scope]:
 #: certificate authorities of the hub's TLS (written by the hub itself).
 SIGNERS = Scope("trust", "signers")
 AUTHORITIES = Scope("trust", "authorities")
+
+#: How the name of a leaf ends that a device starts for a moment, beside its own, to look whether an address leads to a hub of its.
+VISITING = "-visit"
 
 #: Events of the hub itself are stored as if they were those of a device of this id; no device may have it.
 HUB = "hub"

@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "Facts",
     "Heartbeat",
+    "HubLink",
     "LinkRepairs",
     "Presence",
     "Query",
@@ -122,6 +123,13 @@ class LinkRepairs(msgspec.Struct, frozen=True):
     time: str = ""
 
 
+class HubLink(msgspec.Struct, omit_defaults=True):
+    """Which hub a device's leaf is told to link to. url: the entry of its ``hub.urls``. failed: the wanted entries that it gave up, and why."""
+
+    url: str = ""
+    failed: dict[str, str] = {}
+
+
 class Report(msgspec.Struct, omit_defaults=True):
     """What a device says about itself when it changed; the hub keeps the newest one.
 
@@ -130,7 +138,7 @@ class Report(msgspec.Struct, omit_defaults=True):
     boot: random id of this boot of the machine.
     instance: random id of this run of the agent.
     heartbeat_seconds: how often to expect a heartbeat.
-    repairs: of its link; None: there were none.
+    repairs: of its link; None: there were none. hub: where that leads; None: an agent that does not say so.
     """
 
     id: str
@@ -140,6 +148,7 @@ class Report(msgspec.Struct, omit_defaults=True):
     heartbeat_seconds: float = 60.0
     config: ConfigState | None = None
     repairs: LinkRepairs | None = None
+    hub: HubLink | None = None
     v: int = VERSION
 
     def __post_init__(self) -> None:

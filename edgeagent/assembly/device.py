@@ -10,9 +10,10 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import replace
 from types import TracebackType
 
-from edgeagent import __version__, enrolled, files, runtime
+from edgeagent import __version__, enrolled, files, runtime, servers
 from edgeagent.assembly.appsdoor import obey
 from edgeagent.assembly.brokers import Brokers
 from edgeagent.assembly.devicecommands import DeviceCommands
@@ -25,6 +26,7 @@ from edgeagent.assembly.devicesampling import DeviceSampling
 from edgeagent.assembly.devicestart import groups_now, lock, warn_of_a_moved_card
 from edgeagent.assembly.devicestatus import StatusKeeper
 from edgeagent.assembly.devicestore import DeviceStore, store_bytes
+from edgeagent.assembly.hubmove import choice_of
 from edgeagent.assembly.liveconfig import LiveSettings
 from edgeagent.assembly.renewer import Renewer, first_credentials
 from edgeagent.assembly.statusled import StatusLed
@@ -109,8 +111,9 @@ class Agent:
         self.tasks.start("status LED", self.led.keep())
         self.tasks.start("status", self.status.keep())
 
-        first = first_credentials(wanted, time.time())
+        first, self.hubs = first_credentials(wanted, time.time()), choice_of(self.settings, wanted)
         options = leaf_options(wanted, self.identity, credentials=first, store_bytes=store_bytes(wanted), machine=self.machine)
+        options = replace(options, hub_urls=tuple(servers.split(self.hubs.current)))
         self.leaf = Leaf(options, on_change=self._leaf_changed)
         enter.push_async_exit(self._leave_the_leaf)
         await self.leaf.start()
@@ -188,6 +191,7 @@ class Agent:
             on_report=self.status.report_tried,
             config=self.configuration.state,
             repairs=lambda: self.link.repairs,
+            hub=lambda: self.link.hub,
             progress=self._progress,
         )
         self.app_config = AppConfig(self.links.local)
@@ -195,7 +199,7 @@ class Agent:
         await self.app_config.start()
         self.configuration.on_change = LiveSettings(self, self.settings, wanted).take
         self.configuration.on_state = sampling.on_alerts = self.reporter.facts_changed
-        self.link = DeviceLink(self, on_came=self._link_came)
+        self.link: DeviceLink = DeviceLink(self, on_came=self._link_came)
         enter.push_async_callback(self.tasks.close)  # a second time: before all that they use
         self.tasks.start("heartbeats", self.reporter.heartbeats())
         self.tasks.start("reports", self.reporter.reports())

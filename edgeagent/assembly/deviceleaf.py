@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeagent import servers
-from edgeagent.errors import Closed, EdgeError, Failed
+from edgeagent.errors import Closed, EdgeError, Failed, UsageProblem
+from edgeagent.hubentries import mixes
 from edgeagent.identity import Identity
 from edgeagent.leaf.apps import AGENT_INBOX
 from edgeagent.leaf.leaf import Leaf, LeafOptions
@@ -42,7 +43,7 @@ def leaf_options(
         device_id=identity.id,
         server_name=identity.server_name,
         folder=settings.state_folder,
-        hub_urls=tuple(url for entry in settings.hub.urls for url in servers.split(entry)),
+        hub_urls=_servers(settings.hub.urls),
         credentials=credentials or settings.credentials_file,
         tls_ca_file=settings.authorities_file,
         proxy=settings.hub.proxy,
@@ -59,6 +60,13 @@ def leaf_options(
         ping_seconds=leaf.ping_seconds,
         timing=Timing(first_seconds=min(0.5, leaf.restart_cap_seconds), cap_seconds=leaf.restart_cap_seconds),
     )
+
+
+def _servers(entries: list[str]) -> tuple[str, ...]:
+    """Of the hub that is wanted most: the leaf is linked to one hub at a time."""
+    if mixes(entries):
+        raise UsageProblem("set up the leaf", "hub.urls mixes ws:// or wss:// with other addresses", "use one kind")
+    return tuple(servers.split(entries[0])) if entries else ()
 
 
 def leaf_status(leaf: Leaf) -> LeafStatus:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from msgspec.structs import replace
 
-from edgeagent import __version__, status
+from edgeagent import __version__, servers, status
 from edgeagent.assembly.linkproblems import expired, refused
 from edgeagent.assembly.renewal import renew_at
 from edgeagent.assembly.renewer import Renewer, known
@@ -34,7 +34,7 @@ from edgeagent.status import (
     Status,
 )
 from edgeagent.times import rfc3339
-from edgeagent.wire import LinkRepairs
+from edgeagent.wire import HubLink, LinkRepairs
 
 __all__ = ["StatusKeeper"]
 
@@ -50,6 +50,10 @@ def _moment(unix_seconds: float | None) -> str:
     return "" if unix_seconds is None else rfc3339(datetime.fromtimestamp(unix_seconds, timezone.utc))
 
 
+def _addresses(entry: str) -> str:
+    return ", ".join(servers.split(entry))
+
+
 class StatusKeeper:
     """Writes ``settings.status_file`` whenever something changed. show: called then with what an LED is to show."""
 
@@ -63,9 +67,10 @@ class StatusKeeper:
         self._renewing = False
         self._renewal_problem: Problem | None = None
         self._kept_out = False
-        self._link = LinkStatus(up=False, hub=", ".join(settings.hub.urls), since=self._started)
+        self._link = LinkStatus(up=False, hub=_addresses(next(iter(settings.hub.urls), "")), since=self._started)
         self._link_problem: Problem | None = self._unlinked()
         self._report_problem: Problem | None = None
+        self._hub_problems: list[Problem] = []
         self._store_problems: list[Problem] = []
         self._pin_problems: list[Problem] = []
         self._answered = 0
@@ -99,6 +104,15 @@ class StatusKeeper:
         self._link = replace(self._link, up=up, since=since, acknowledged=acknowledged)
         self._link_problem = self._unlinked(error) if not up else refused("heartbeat", error) if error else None
         notify_systemd(f"STATUS={self._id}, {'linked' if up else 'not linked'} since {since}")
+        self._changed.set()
+
+    def hub_changed(self, link: HubLink) -> None:
+        """The leaf is told to link elsewhere, or a hub that is wanted was given up."""
+        self._link = replace(self._link, hub=_addresses(link.url))
+        remedy = "`edgeagent config get`, where you work, shows who set it: is it right, and does that hub run?"
+        self._hub_problems = [
+            Problem(f"cannot link to the hub at {_addresses(entry)}: {why}", remedy) for entry, why in link.failed.items()
+        ]
         self._changed.set()
 
     def renewal_changed(self, renewer: Renewer) -> None:
@@ -200,7 +214,7 @@ class StatusKeeper:
         why = found.why if found else error.why if error else ""
         remedy = found.remedy if found and found.remedy else "check the network and the hub"
         return expired(path) or Problem(
-            f"{UNACKNOWLEDGED} ({', '.join(self._settings.hub.urls)})" + (f": {why}" if why else ""),
+            f"{UNACKNOWLEDGED} ({self._link.hub})" + (f": {why}" if why else ""),
             f"{remedy}; the leaf's log: {self._leaf_log()}",
         )
 
@@ -245,6 +259,7 @@ class StatusKeeper:
             self._link_problem,
             self._renewal_problem,
             self._report_problem,
+            *self._hub_problems,
             *self._look_at_ways(),
             *self._broker_problems,
         )

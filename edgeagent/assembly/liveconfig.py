@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from edgeagent.assembly.devicelink import DeviceLink
 from edgeagent.assembly.devicemcus import DeviceMcus
 from edgeagent.assembly.devicemetrics import DeviceMetrics
 from edgeagent.assembly.devicerecord import HubsWord
@@ -33,6 +34,7 @@ class Parts(Protocol):
     app_config: AppConfig
     metrics: DeviceMetrics
     mcus: DeviceMcus
+    link: DeviceLink
     tasks: Tasks
 
 
@@ -49,6 +51,10 @@ def _retry(parts: Parts, wanted: Settings) -> None:
     parts.renewer.retry_seconds = wanted.hub.renew_retry_seconds
     if parts.renewer.problem is not None:
         parts.renewer.wanted()  # the pause that it is in may be a day of the old ones
+
+
+def _hub(parts: Parts, wanted: Settings) -> None:
+    parts.link.hub_wanted(wanted.hub.urls)
 
 
 def _documents(parts: Parts, wanted: Settings) -> None:
@@ -82,6 +88,7 @@ def _metrics(parts: Parts, wanted: Settings) -> None:
 #: One for each key that is live.
 EFFECTS: dict[str, Callable[[Parts, Settings], None]] = {
     "device.labels": _labels,
+    "hub.urls": _hub,
     "hub.renew_retry_seconds": _retry,
     "agent.profile": _profile,
     "agent.heartbeat_seconds": _intervals,

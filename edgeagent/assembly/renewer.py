@@ -147,7 +147,7 @@ class Renewer:
 
     def _situation(self) -> Situation:
         login, now, moment = known(self._own), self._clock(), self._monotonic()
-        can_visit = bool(self._settings.hub.urls) and known(self._renewal) is not None
+        can_visit = bool(self._leaf.options.hub_urls) and known(self._renewal) is not None
         return Situation(
             now=now,
             renew_at=renew_at(login) if login else None,
@@ -174,7 +174,7 @@ class Renewer:
         seen = self._situation()
         if seen.linked or seen.is_expired or seen.refused or not seen.can_visit or seen.unlinked_for < LINK_SECONDS:
             return
-        silences = [await silence(*endpoint(url, self._settings.hub.proxy)) for url in self._settings.hub.urls]
+        silences = [await silence(*endpoint(url, self._settings.hub.proxy)) for url in self._leaf.options.hub_urls]
         if all(silences):
             self._reachable_since = None
         elif self._reachable_since is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from edgeagent import servers
 from edgeagent.assembly.findings import Finding
 from edgeagent.doctor import aside
 from edgeagent.doctor.check import ONLY_ROOT, Case, Check, Patient
@@ -86,8 +87,10 @@ class Way:
 def read(patient: Patient) -> Way:
     own = patient.settings
     hidden = not patient.may_look
-    seen = running(patient) if hidden and not own.hub.urls else None
-    known = seen.link.hub.split(", ") if seen and seen.link.hub else own.hub.urls
+    seen = running(patient)  # it may have been sent to another hub
+    known = (
+        seen.link.hub.split(", ") if seen and seen.link.hub else [url for entry in own.hub.urls for url in servers.split(entry)]
+    )
     urls = list(dict.fromkeys(known))[:MOST_ADDRESSES]
     authorities = None if hidden else own.authorities_file
     begun = [aside.start(partial(probe, url, own.hub.proxy, authorities)) for url in urls]

@@ -19,7 +19,7 @@ import msgspec
 from edgeagent import wire
 from edgeagent.errors import EdgeError
 from edgeagent.hub.visitors import Visitor
-from edgeagent.subjects import is_id
+from edgeagent.subjects import VISITING, is_id
 from edgeagent.times import parse_rfc3339
 from edgeagent.trust import jwt
 
@@ -152,12 +152,13 @@ def owned(leafs: list[Leaf], owners: Mapping[str, str]) -> list[Leaf]:
 def twins(leafs: list[Leaf], counted: Mapping[str, str]) -> dict[str, list[str]]:
     """``{device: the names of its other leafs}`` for every device that is connected several times under different names.
 
-    counted: device -> the connection that counts. One name twice is an ordinary reconnect whose first link is not known to be dead yet.
+    counted: device -> the connection that counts. One name twice is an ordinary reconnect whose first link is not known to be dead yet;
+    a device that looks whether another address leads to its hub calls itself by its own name and :data:`VISITING`.
     """
     names: dict[str, dict[str, str]] = {}
     for leaf in leafs:
         if leaf.device and leaf.name:
-            names.setdefault(leaf.device, {})[leaf.connection] = leaf.name
+            names.setdefault(leaf.device, {})[leaf.connection] = leaf.name.removesuffix(VISITING)
     found = {}
     for device, by_connection in names.items():
         own = by_connection.get(counted.get(device, ""), next(iter(by_connection.values())))

@@ -31,6 +31,8 @@ class Uplink:
     def __init__(self, system: Client, on_change: Callable[[bool], None], on_refused: Callable[[], None] = lambda: None) -> None:
         self._system, self._on_change, self._on_refused = system, on_change, on_refused
         self.connected: bool | None = None
+        #: The connection, as the last look saw it; empty: there was none. Another one has another, also after the leaf began anew.
+        self.link_id = ""
 
     async def start(self) -> None:
         for event in ("CONNECT", "DISCONNECT"):
@@ -41,10 +43,12 @@ class Uplink:
         """Ask the leaf now whether it is linked: after we (re)connected to it, events may have been missed. None: it does not say."""
         try:
             answer = await request(self._system, "$SYS.REQ.SERVER.PING.LEAFZ", b"{}", what="ask the leaf for its link")
-            leafs = json.loads(answer.data).get("data", {}).get("leafs") or []
+            found = json.loads(answer.data)
+            leafs = found.get("data", {}).get("leafs") or []
         except EdgeError as error:
             log.debug("%s", error)
             return None
+        self.link_id = f"{found['server']['id']}:{leafs[0]['id']}" if leafs else ""
         self._set(bool(leafs))
         return bool(leafs)
 

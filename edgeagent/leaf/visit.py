@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from edgeagent import files
+from edgeagent import files, servers
 from edgeagent.enrolled import AUTHORITIES_FILE
 from edgeagent.errors import Failed, Unreachable
 from edgeagent.leaf.conf import ACCOUNT, AGENT_USER, SYSTEM_USER, LeafConf, leafnodes
@@ -22,6 +22,7 @@ from edgeagent.leaf.linkfailures import LinkFailure, explain
 from edgeagent.leaf.uplink import Uplink, ask_hub
 from edgeagent.link import Client, connect
 from edgeagent.natsserver import logtail, ports, process, server
+from edgeagent.publish import published
 
 __all__ = ["NotLinked", "Visit", "VisitOptions"]
 
@@ -45,7 +46,8 @@ class NotLinked(Unreachable):
 class VisitOptions:
     """folder: for its files, removed with all that is in it before and after. binary: nats-server.
 
-    url, proxy: as in :class:`LeafConf`. credentials: the text of a .creds file.
+    url: of the hub, or those of its servers with commas. proxy: as in :class:`LeafConf`. server_name: what the hub lists it as; empty: a
+    random one. credentials: the text of a .creds file.
     authorities: whom to trust for ``tls://`` and ``wss://``, PEM; empty: the system's authorities.
     inbox_prefix: where answers may arrive. link_seconds: the longest to wait for the link.
     """
@@ -57,6 +59,7 @@ class VisitOptions:
     credentials: str = field(repr=False)
     proxy: str = field(default="", repr=False)
     authorities: str = ""
+    server_name: str = ""
     link_seconds: float = 12.0
 
 
@@ -113,14 +116,14 @@ class Visit:
     def _configuration(self) -> str:
         options = self._options
         conf = LeafConf(
-            server_name=f"visit-{secrets.token_hex(8)}",
+            server_name=self._options.server_name or f"visit-{secrets.token_hex(8)}",
             domain="visit",
             port=0,
             store=options.folder,
             agent_password=self._password,
             app_password="",
             system_password=self._system_password,
-            hub_urls=(options.url,),
+            hub_urls=tuple(servers.split(options.url)),
             credentials=options.folder / "visit.creds",
             tls_ca_file=options.folder / AUTHORITIES_FILE if options.authorities else None,
             proxy=options.proxy,
@@ -158,6 +161,19 @@ system_account: SYS
     async def request(self, subject: str, data: bytes, *, what: str, timeout: float = 10.0) -> bytes:
         """Ask a service of the hub; see :func:`edgeagent.leaf.uplink.ask_hub`."""
         return await ask_hub(self._agent, subject, data, what=what, timeout=timeout)
+
+    async def stored(self, subject: str, data: bytes, *, what: str, timeout: float = 10.0) -> None:
+        """Return when the hub has stored this. Raises EdgeError: it says why not, or nobody answers."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        while True:  # right after the link came the hub is still telling who listens there
+            try:
+                await published(self._agent, subject, data, what=what, timeout=max(1.0, deadline - clock()))
+                return
+            except Unreachable:
+                if clock() >= deadline - LOOK_AGAIN_SECONDS:
+                    raise
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _url(folder: Path, pid: int) -> str:

@@ -149,6 +149,8 @@ class Configuration:
     ) -> None:
         self._folder, self._id, self._settings, self._groups = folder, device_id, settings, tuple(groups)
         self._pins, self._tell, self.on_change, self.on_state = pins, tell, on_change, on_state
+        #: Says what is wrong with following a key, by its name, as half a sentence.
+        self.complaints: Callable[[], dict[str, str]] = dict
         self._documents = _kept(folder, tell)
         self._unsaved: set[str] = set()  # the scopes whose documents are followed, but not on the disk
         self._not_kept = ""  # why not
@@ -228,6 +230,7 @@ class Configuration:
             scopes = {
                 scope: state if state.error else msgspec.structs.replace(state, error=text) for scope, state in scopes.items()
             }
+        self._complain(scopes)
         values = {name: found.value for name, found in self.values.items() if found.layer not in (DEFAULT, METERED, AGENT_TOML)}
         settings = config.flat(config.of_settings(self._settings).values)
         large = len(msgspec.json.encode([values, settings])) > MAX_VALUES_BYTES
@@ -239,6 +242,13 @@ class Configuration:
             left_out=large,
             restart=[name for name, found in now.items() if found.value != self._began[name].value],
         )
+
+    def _complain(self, scopes: dict[str, wire.ScopeState]) -> None:
+        """Have each scope say what is wrong with a key that it sets."""
+        for name, text in self.complaints().items():
+            scope = self.values[name].layer
+            if scope in scopes and not scopes[scope].error:
+                scopes[scope] = msgspec.structs.replace(scopes[scope], error=_short(f"{name}: {text}"))
 
     def _shown(self, scope: str, state: wire.ScopeState) -> wire.ScopeState:
         if state.error or scope not in self._unsaved:

@@ -41,7 +41,7 @@ class Reporter:
     on_link: called with None when the hub acknowledged a heartbeat, else with the error that says why it did not (Failed: it answered,
     and would not store it).
     on_report: called after each acknowledged heartbeat, with None when the hub has the report, else with the error that says why not.
-    config: gives what to say of the device's configuration. repairs: the same of its link.
+    config: gives what to say of the device's configuration. repairs, hub: the same of its link.
     progress: is told when the next heartbeat is to be expected.
     """
 
@@ -58,10 +58,11 @@ class Reporter:
         on_report: Callable[[EdgeError | None], None] = lambda error: None,
         config: Callable[[], wire.ConfigState | None] = lambda: None,
         repairs: Callable[[], wire.LinkRepairs | None] = lambda: None,
+        hub: Callable[[], wire.HubLink | None] = lambda: None,
         progress: Progress | None = None,
     ) -> None:
         self._client, self._id, self._facts, self._config, self._repairs = client, device_id, facts, config, repairs
-        self._progress = progress or Progress()
+        self._hub, self._progress = hub, progress or Progress()
         self._heartbeat_seconds, self._facts_seconds = heartbeat_seconds, facts_seconds
         self._boot, self._instance = boot, secrets.token_hex(4)
         self._on_link, self._on_report = on_link, on_report
@@ -133,7 +134,8 @@ class Reporter:
                 self._on_link(error)
             return False
         problem = await self._report_problem()
-        self._on_link(None)
+        if link == self._links:
+            self._on_link(None)
         self._on_report(problem)
         return problem is None
 
@@ -154,6 +156,7 @@ class Reporter:
             heartbeat_seconds=self._heartbeat_seconds,
             config=self._config(),
             repairs=self._repairs(),
+            hub=self._hub(),
         )
         if self._hub_has is None:
             self._hub_has = await self._read_back()

@@ -111,7 +111,7 @@ async def test_an_operator_of_another_age(rig: Rig) -> None:
     values = {
         "agent": {"mood": "good", "heartbeat_seconds": 1.75},
         "tomorrow": {"x": {"y": [1]}},
-        "hub": {"urls": ["nats-leaf://x"]},
+        "hub": {"proxy": "http://x:1"},
     }
     number = int(time.time() * 1000)
     body = json.dumps({"values": values, "note": "n", "v": 7, "expires": "never"}).encode()
@@ -119,11 +119,11 @@ async def test_an_operator_of_another_age(rig: Rig) -> None:
     await Writer.of(rig.fleet).raw(DEVICE, json.dumps({**json.loads(data), "v": 9, "future": {"a": 1}}).encode())
     await rig.pi.follows(rig.client, DEVICE, number)
     state = await state_of(rig.client, ID)
-    assert sorted(state.scopes[str(DEVICE)].ignored) == ["agent.mood", "hub.urls", "tomorrow.x.y"]
+    assert sorted(state.scopes[str(DEVICE)].ignored) == ["agent.mood", "hub.proxy", "tomorrow.x.y"]
     assert state.values == {"agent.heartbeat_seconds": 1.75} and await rig.pi.heartbeat_seconds(rig.client) == 1.75
     await rig.restarted()
     again = (await state_of(rig.client, ID)).scopes[str(DEVICE)].ignored
-    assert sorted(again) == ["agent.mood", "hub.urls", "tomorrow.x.y"]
+    assert sorted(again) == ["agent.mood", "hub.proxy", "tomorrow.x.y"]
 
 
 # ---- last known good ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ __all__ = ["SPACING_SECONDS", "agent", "hub"]
 PACE_SECONDS = 0.05
 #: Between two reads of a document that rang.
 SPACING_SECONDS = 0.05
+#: Before a device that is told of another hub looks at it, how long that may take to answer, and how long the leaf is tried there.
+HUB_SECONDS = {"SPREAD_SECONDS": 0.1, "START_SECONDS": 0.5, "TRIAL_SECONDS": 6.0, "ONCE_MORE_SECONDS": 0.2}
+LOOK_SECONDS = {"CONNECT_SECONDS": 1.0, "LINK_SECONDS": 4.0, "ANSWER_SECONDS": 2.0}
 #: What a piece of a file may take at first.
 PIECE_SECONDS = 2.0
 
@@ -45,6 +48,8 @@ def _agent() -> None:
     lean.load_libraries()  # as the agent does first
     import_module("edgeagent.documents").SPACING_SECONDS = SPACING_SECONDS
     vars(import_module("edgeagent.transfer"))["_PATIENCE_SECONDS"] = PIECE_SECONDS
+    vars(import_module("edgeagent.leaf.hubchoice")).update(HUB_SECONDS)
+    vars(import_module("edgeagent.assembly.hublook")).update(LOOK_SECONDS)
     import_module("edgeagent.assembly.deviceloop").main()
 
 

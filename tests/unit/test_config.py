@@ -69,7 +69,7 @@ def test_every_key_is_a_setting_with_a_possible_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hub.urls", "hub.credentials", "hub.proxy", "device.id", "leaf.server", "leaf.mode", "paths.state"]
+    "name", ["hub.authorities", "hub.credentials", "hub.proxy", "device.id", "leaf.server", "leaf.mode", "paths.state"]
 )
 def test_who_a_device_is_and_where_its_hub_is_stays_its_own(name: str) -> None:
     section, field = name.split(".")

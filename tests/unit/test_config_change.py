@@ -77,7 +77,7 @@ def test_two_changes_are_in_each_others_way(one: list[str], other: list[str], bo
 
 
 def test_everything_that_is_wrong_with_a_document_is_said_at_once() -> None:
-    values = nested({"agent.heartbeat_seconds": 0, "agent.logg": 1, "hub.urls": [], "app.Doors.x": 1})
+    values = nested({"agent.heartbeat_seconds": 0, "agent.logg": 1, "hub.proxy": "", "app.Doors.x": 1})
     with pytest.raises(SettingsProblem) as caught:
         check(values, "change it")
     said = "\n".join(caught.value.problems)

@@ -32,6 +32,7 @@ PROFILE = "agent.profile"
 #: Another value than that of ``OWN`` for each of them.
 OTHERS: dict[str, Any] = {
     "device.labels": {"rack": "7"},
+    "hub.urls": ["tls://hub.example:7422"],
     "hub.renew_retry_seconds": 0.5,
     "agent.heartbeat_seconds": 5,
     "agent.facts_seconds": 6,
