@@ -12,8 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from edgeagent import files
 from tests.soak.cluster import cluster
-from tests.soak.report import report
+from tests.soak.report import calls, report
 from tests.soak.restored import restored
 from tests.soak.run import LIMIT_SECONDS, Plan
 from tests.support.home import own_home
@@ -46,6 +47,7 @@ def main() -> None:
             ended = asyncio.run(SCENARIOS[given.scenario](folder, plan))
     finally:
         kill_leftovers(folder)
+    files.write_atomic(folder / "calls.ndjson", calls(ended, begun).encode())
     print(f"\n{report(ended)}\n")
     if ended.wrong:
         print("\n".join(["wrong:", *ended.wrong]), f"\nthe files of all are still in {folder}")

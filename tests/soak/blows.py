@@ -43,10 +43,11 @@ async def rounds(site: Site, *, seed: int, seconds: float, kills: int, say: Say)
             await asyncio.sleep(drawn.expovariate(1 / CALM_SECONDS))
             server, what = drawn.choice(site.servers), drawn.choice(list(WHATS))
             one.blows.append((f"{what} of {server.name}", await _kill(site, server, what)))
-            say("kill -9 of {}: whole after {:.1f} s".format(*one.blows[-1]))
+            say(f"whole after {one.blows[-1][1]:.1f} s")
         begun = time.monotonic()
         for server in site.servers:
             await _restart(site, server)
+            say(f"{server.name} restarted: whole {time.monotonic() - begun:.1f} s after the first one began")
         one.rolling = time.monotonic() - begun
         say(f"all restarted in turn: {one.rolling:.1f} s")
         await until(partial(_all_linked, site, one), "every device is linked again", WHOLE_SECONDS)
@@ -64,6 +65,7 @@ async def _all_linked(site: Site, one: Round) -> bool:
 
 async def _kill(site: Site, server: Server, what: str) -> float:
     begun = time.monotonic()
+    site.say(f"kill -9 of {what} of {server.name}")
     for process in WHATS[what]:
         server.kill(process)
     await _until_whole(site, f"the hub is whole after kill -9 of {what} of {server.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +10,22 @@ from tests.soak import judging
 from tests.soak.run import KINDS, Ended
 from tests.support.chaosjudge import meant
 
-__all__ = ["report"]
+__all__ = ["calls", "report"]
 
 
 def report(ended: Ended) -> str:
     """Everything that was judged."""
     parts = [_rounds(ended), _kinds(ended), _numbers(ended), _commands(ended)]
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def calls(ended: Ended, begun: float) -> str:
+    """Every call, a JSON object a line. begun: the monotonic time from which theirs count."""
+    rows = [
+        {"at": round(call.begun - begun, 1), "seconds": round(call.ended - call.begun, 1), "kind": call.kind, "error": call.error}
+        for call in ended.calls
+    ]
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
