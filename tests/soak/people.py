@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from edgeagent.subjects import FLEET_ALL, Scope
 from tests.soak.judging import Call, Order
-from tests.soak.site import CONTEXT, GROUPS, Site, answered
+from tests.soak.site import CONTEXT, Site, answered
 from tests.support.fleet import Said
 
 __all__ = ["People"]
 
 #: From the end of a call to the beginning of the next one of its kind, a mean in seconds.
-APART_SECONDS = 2.0
+APART_SECONDS = 4.0
 #: How long the program of a command takes, twice, in seconds.
 WORK_SECONDS = 0.05
 
@@ -75,7 +75,7 @@ class People:
     # ---- what they type ----
 
     def _whom(self, drawn: random.Random, everybody: list[str]) -> tuple[list[str], Scope]:
-        device, group = drawn.choice(self.site.devices).id, drawn.choice(GROUPS)
+        device, group = drawn.choice(self.site.devices).id, drawn.choice(self.site.groups)
         options: list[tuple[list[str], Scope]] = [
             (["-d", device], Scope.device(device)),
             (["-g", group], Scope.group(group)),

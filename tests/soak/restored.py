@@ -9,7 +9,7 @@ from edgeagent.hub.folder import HubFolder
 from tests.soak import reading
 from tests.soak.people import People
 from tests.soak.run import Ended, Plan, heal, judge, programs, working
-from tests.soak.site import GROUPS, PATIENCE_SECONDS, Server, Site
+from tests.soak.site import PATIENCE_SECONDS, Server, Site
 from tests.support.servers import kill_leftovers, until
 
 __all__ = ["restored"]
@@ -17,7 +17,7 @@ __all__ = ["restored"]
 
 async def restored(folder: Path, plan: Plan) -> Ended:
     """Have it happen below ``folder``, and judge it."""
-    ended, backup = Ended(plan), folder / "hub.tar"
+    ended, backup = Ended(plan, one_hub=False), folder / "hub.tar"
     async with Site(folder, servers=1, devices=plan.devices, serving=0, say=plan.say) as site:
         people = People(site, plan.seed, calls=ended.calls, notes=ended.notes)
         async with programs(site, ended):
@@ -35,7 +35,7 @@ async def restored(folder: Path, plan: Plan) -> Ended:
         await site.stop()
         ended.record = reading.union(before, ended.record)
         reading.with_journals(ended.record, site)
-    judge(ended, ordered=False)
+    judge(ended)
     return ended
 
 
@@ -70,7 +70,7 @@ async def _decide_again(site: Site, people: People) -> None:
     """What was set between the backup and the end is not followed any more, nor is what it replaced: every scope is set anew."""
     notes = people.notes[people.context]
     notes.update(dict.fromkeys((note for note in notes if int(note[1:]) < people.shifts * 1000), False))
-    whoms = [["--fleet"], *(["-g", group] for group in GROUPS), *(["-d", device.id] for device in site.devices)]
+    whoms = [["--fleet"], *(["-g", group] for group in site.groups), *(["-d", device.id] for device in site.devices)]
     for number, whom in enumerate(whoms):
         note = f"n{people.shifts * 1000 + 500 + number}"
         await site.made("config", "set", *whom, f"app.soak.again={number}", "-m", note)

@@ -52,13 +52,14 @@ Stored = dict[tuple[str, str], list[int]]
 
 @dataclass
 class Ended:
-    """lines: what programs published, by device and kind. stored: what each hub has of it, by its context; devices are at ``home`` in the end.
+    """lines: what programs published, by device and kind. stored: what each hub has of it, by its context; devices are at ``home`` in the end. one_hub: whether nothing of a hub was ever another one's, so that all has one order.
 
     absent: of each device, the longest time without its answer; healing: until all was there; both in seconds. config: what was wrong
     with it at the last look. wrong: all that must not have been.
     """
 
     plan: Plan
+    one_hub: bool = True
     home: str = CONTEXT
     rounds: list[Round] = field(default_factory=list)
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
@@ -117,7 +118,7 @@ async def _has_come_through(site: Site, people: People, ended: Ended, place: Hub
         async with reading.reading(place) as hub:
             stored = ended.stored[ended.home] = await numbers(hub, site)
             ended.record = await reading.commands(hub, site.devices, people.orders)
-            kept = await reading.notes(hub)
+            kept = await reading.notes(hub, copies=ended.one_hub)
     except EdgeError:
         return False
     status = await site.cli("config", "status", "--json", "--context", ended.home)
@@ -133,12 +134,12 @@ async def numbers(hub: Client, site: Site) -> Stored:
     return {(device.id, kind.name): await reading.numbers(hub, device.id, kind) for device in site.devices for kind in KINDS}
 
 
-def judge(ended: Ended, *, ordered: bool = True) -> None:
-    """Write down everything that is wrong. ordered: as for :func:`tests.support.chaosjudge.problems`."""
+def judge(ended: Ended) -> None:
+    """Write down everything that is wrong."""
     stored = ended.stored.get(ended.home, {})
     for (device, kind), line in ended.lines.items():
         ended.wrong += [f"{device} {kind}: {each}" for each in problems(line, stored.get((device, kind), []))]
     ended.wrong += ended.config
-    ended.wrong += chaosjudge.problems(ended.record, ordered=ordered)
+    ended.wrong += chaosjudge.problems(ended.record, ordered=ended.one_hub)
     ended.wrong += judging.late(ended.calls, ended.plan.limit)
     ended.absent = judging.absences(ended.calls, ended.record.devices)

@@ -24,7 +24,7 @@ from tests.support.fleet import Said, cli
 from tests.support.hub import answers
 from tests.support.servers import kill_leftovers, until
 
-__all__ = ["CONTEXT", "GROUPS", "Server", "Site", "SoakDevice"]
+__all__ = ["CONTEXT", "Server", "Site", "SoakDevice"]
 
 #: How systemd would start each again: after a pause of up to this long, in seconds.
 TIMING = Timing(first_seconds=2.0, cap_seconds=2.0, good_seconds=1.0, grace_seconds=30.0)
@@ -199,8 +199,13 @@ class Site:
 
     # ---- the devices ----
 
+    @property
+    def groups(self) -> list[str]:
+        """Those that have devices."""
+        return sorted({device.group for device in self.devices})
+
     async def _start_devices(self) -> None:
-        tokens = {group: await self._token(group) for group in {device.group for device in self.devices}}
+        tokens = {group: await self._token(group) for group in self.groups}
         places = asyncio.Semaphore(AT_ONCE)
 
         async def begin(device: SoakDevice) -> None:
