@@ -12,7 +12,8 @@ import nats.errors
 
 from edgeagent import subjects
 from edgeagent.errors import Closed, Failed, Refused, Unreachable
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import Patience, asked
 from edgeagent.publish import MAX_SEQUENCE
 from edgeagent.times import parse_rfc3339, rfc3339
 
@@ -82,7 +83,7 @@ async def get_last(
     timeout: how long to wait for it, in seconds; None: :data:`TIMEOUT_SECONDS`. Raises EdgeError.
     """
     seconds = TIMEOUT_SECONDS if timeout is None else timeout
-    message = await request(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=seconds)
+    message = await asked(client, subjects.direct_get(stream, subject, prefix), what=f"read {subject}", timeout=seconds)
     status = _status(message)
     if status == "404":
         return None
@@ -108,31 +109,43 @@ async def read_all(
     count. The hub finds the beginning by its index, and reads nothing before it. marks: those of deletions too.
     """
     begin: dict[str, Any] = {"seq": first} if since is None else {"start_time": rfc3339(since)}
-    pending = 1
+    pending, patience = 1, Patience(client, TIMEOUT_SECONDS)
     while pending > 0:
-        last = None
-        page = _page(client, subjects.direct_get(stream, prefix=prefix), {**PAGE, **begin, "next_by_subj": subject})
+        last, asking = None, {**PAGE, **begin, "next_by_subj": subject}
+        page = _page(client, subjects.direct_get(stream, prefix=prefix), asking, patience.seconds)
         pending = 0
-        async for item in page:
-            if isinstance(item, int):
-                pending = item
-                continue
-            last = item
-            if marks or not item.deleted:
-                yield item
-        if last is None:
-            return
-        begin = {"seq": last.sequence + 1}
+        try:
+            async for item in page:
+                if isinstance(item, int):
+                    pending = item
+                    continue
+                last = item
+                if marks or not item.deleted:
+                    yield item
+        except (Unreachable, _NoStream):
+            if not await patience.again():
+                raise
+            pending = 1
+        else:
+            if last is None:
+                return
+            patience.good()
+        if last is not None:
+            begin = {"seq": last.sequence + 1}
 
 
-async def _page(client: Client, subject: str, body: dict[str, Any]) -> AsyncIterator[Stored | int]:
+class _NoStream(Refused):
+    """Nobody answers for the stream."""
+
+
+async def _page(client: Client, subject: str, body: dict[str, Any], seconds: float) -> AsyncIterator[Stored | int]:
     """The messages of one page, then how many come after it."""
     with in_our_words(f"read {body['next_by_subj']}"):
-        async for item in _answers(client, subject, body):
+        async for item in _answers(client, subject, body, seconds):
             yield item
 
 
-async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncIterator[Stored | int]:
+async def _answers(client: Client, subject: str, body: dict[str, Any], seconds: float) -> AsyncIterator[Stored | int]:
     inbox = client.new_inbox()
     # An inbox of its own, given up afterwards: the hub remembers a request of this form for as long as its inbox is listened to.
     subscription = await client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
@@ -140,11 +153,9 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
         await client.publish(subject, json.dumps(body).encode(), reply=inbox)
         while True:
             try:
-                message = await subscription.next_msg(timeout=TIMEOUT_SECONDS)
+                message = await subscription.next_msg(timeout=seconds)
             except nats.errors.TimeoutError:
-                raise Unreachable(
-                    f"read {body['next_by_subj']}", f"the hub did not answer within {TIMEOUT_SECONDS:g} s"
-                ) from None
+                raise Unreachable(f"read {body['next_by_subj']}", f"the hub did not answer within {seconds:g} s") from None
             status = _status(message)
             if status is None:
                 yield _stored(message)
@@ -154,7 +165,7 @@ async def _answers(client: Client, subject: str, body: dict[str, Any]) -> AsyncI
                 yield int(pending) if status == "204" and pending.isdecimal() else 0
                 return
             if status == "503":
-                raise Refused(
+                raise _NoStream(
                     f"read {body['next_by_subj']}",
                     "the hub has no such stream, or these credentials may not read it",
                     "is `edgeagent hub up` running?",
@@ -189,7 +200,7 @@ def _plain(error: Exception) -> str:
 
 async def hub_time(client: Client, *, prefix: str = subjects.API_PREFIX) -> datetime:
     """The hub's clock, from the answer to STREAM.INFO."""
-    answer = await request(client, f"{prefix}.STREAM.INFO.EDGE_REPORTS", what="ask the hub for its time")
+    answer = await asked(client, f"{prefix}.STREAM.INFO.EDGE_REPORTS", what="ask the hub for its time")
     info = json.loads(answer.data)
     if "error" in info:
         raise Failed(
@@ -206,7 +217,7 @@ async def read_first(
     It has one answer, so it needs no inbox of its own. Raises EdgeError.
     """
     body = json.dumps({"seq": first, "next_by_subj": subject}).encode()
-    message = await request(
+    message = await asked(
         client, subjects.direct_get(stream, prefix=prefix), body, what=f"read {subject}", timeout=TIMEOUT_SECONDS
     )
     status = _status(message)

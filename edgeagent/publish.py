@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -16,6 +17,9 @@ __all__ = ["MAX_SEQUENCE", "TooLarge", "published", "published_if"]
 ACK_TIMEOUT_SECONDS = 5.0
 #: nats-server's words (``err_code``) for a fence that did not hold, and for a message beyond the stream's ``max_msg_size``.
 _WRONG_LAST_SEQUENCE, _TOO_LARGE = 10071, 10054
+#: And in a cluster alone: something else for the subject is on its way to the other servers, so it is not known yet whether the fence
+#: will hold. How often it is tried again then, and the pause, in seconds: a round trip between servers.
+_IN_PROCESS, _TRIES, _PAUSE_SECONDS = 10164, 10, 0.05
 #: No stream comes so far, and the journal of a device has no room for larger numbers.
 MAX_SEQUENCE = 1 << 53
 
@@ -63,8 +67,14 @@ async def published_if(
     A fence is no lock: whoever gets None reads again and decides anew. Raises EdgeError when it was not stored for another reason,
     of which :class:`TooLarge` is one.
     """
-    ack = await _ack(client, subject, data, what, {"Nats-Expected-Last-Subject-Sequence": str(sequence)}, timeout)
-    if ack.error is not None and ack.error.err_code == _WRONG_LAST_SEQUENCE:
+    fence = {"Nats-Expected-Last-Subject-Sequence": str(sequence)}
+    ack = await _ack(client, subject, data, what, fence, timeout)
+    for _ in range(_TRIES):
+        if ack.error is None or ack.error.err_code != _IN_PROCESS:
+            break
+        await asyncio.sleep(_PAUSE_SECONDS)
+        ack = await _ack(client, subject, data, what, fence, timeout)
+    if ack.error is not None and ack.error.err_code in (_WRONG_LAST_SEQUENCE, _IN_PROCESS):
         return None
     return _sequence(ack, what)
 

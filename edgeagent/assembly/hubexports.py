@@ -28,7 +28,8 @@ from edgeagent.hub.notify import Receiver
 from edgeagent.hub.notifypresence import PresenceTeller
 from edgeagent.hub.sinks import Influx, RemoteWrite, Sink
 from edgeagent.hub.sinksdelivery import Target
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.runtime import Tasks, jittered
 from edgeagent.trust import websockets
 
@@ -208,7 +209,7 @@ async def _fill(hub: Client, stream: str) -> Fill:
     from edgeagent.hub.exporterfamilies import Fill
 
     what = f"look at the stream {stream}"
-    info = json.loads((await request(hub, f"{PREFIX}.STREAM.INFO.{stream}", what=what)).data)
+    info = json.loads((await asked(hub, f"{PREFIX}.STREAM.INFO.{stream}", what=what)).data)
     if "error" in info:
         raise Failed(what, str(info["error"].get("description")))
     return Fill(stream, info["state"]["bytes"], info["config"].get("max_bytes", -1), info["state"]["messages"])

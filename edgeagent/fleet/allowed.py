@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from edgeagent.errors import EdgeError
 from edgeagent.link import Client
+from edgeagent.patience import patiently
 from edgeagent.publish import published_if
 
 __all__ = ["check_may_store", "unless_forbidden"]
@@ -38,5 +39,9 @@ async def check_may_store(client: Client, subject: str, refusal: EdgeError) -> N
 
     Only the server knows what a role may. So it is asked to store nothing at all, behind a fence that can't hold.
     """
-    asking = published_if(client, subject, b"", _NEVER, what=refusal.what)
+
+    async def ask(seconds: float) -> int | None:
+        return await published_if(client, subject, b"", _NEVER, what=refusal.what, timeout=seconds)
+
+    asking = patiently(client, ask)
     await unless_forbidden(client, subject, asking, refusal)

@@ -18,10 +18,11 @@ from edgeagent import subjects
 from edgeagent.command import CANCEL, MAX_ENTRY_BYTES, Entry
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable, UsageProblem
+from edgeagent.fenced import stored_if
 from edgeagent.fleet.allowed import unless_forbidden
 from edgeagent.fleet.commandentry import MAX_NUMBER, Command, LogEntry, log_entry, made
-from edgeagent.link import Client, request
-from edgeagent.publish import published_if
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.subjects import API_PREFIX, FLEET_ALL, Scope
 from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
@@ -132,7 +133,7 @@ async def _stored(client: Client, login: Credentials, scope: Scope, number: int,
     subject = subjects.command_log(scope, number)
     refusal = Refused(WHAT, f"{login.name} may look, but not command {whom(scope)}", "ask an operator or an administrator")
     try:
-        storing = published_if(client, subject, data, 0, what=WHAT)
+        storing = stored_if(client, subject, data, 0, stream=STREAM, what=WHAT)
         return await unless_forbidden(client, subject, storing, refusal) is not None
     except Failed as error:
         if FULL not in error.why:
@@ -215,7 +216,7 @@ async def recent(client: Client, pins: Pins | None = None, *, since: datetime | 
 
 
 async def _last_sequence(client: Client) -> int:
-    answer = await request(client, f"{API_PREFIX}.STREAM.INFO.{STREAM}", what="read the commands")
+    answer = await asked(client, f"{API_PREFIX}.STREAM.INFO.{STREAM}", what="read the commands")
     info = json.loads(answer.data)
     if "error" in info:
         raise Failed("read the commands", info["error"].get("description", "unknown error"), "is `edgeagent hub up` running?")

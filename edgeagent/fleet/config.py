@@ -13,6 +13,7 @@ from edgeagent import subjects
 from edgeagent.config import Document
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import EdgeError, Refused, UsageProblem
+from edgeagent.fenced import stored_if
 from edgeagent.fleet import configchange, configscope, signers
 from edgeagent.fleet.allowed import check_may_store, unless_forbidden
 from edgeagent.fleet.configchange import Changes
@@ -22,7 +23,6 @@ from edgeagent.fleet.configversion import Version, marked_revoked, ready, scope_
 from edgeagent.fleet.configwish import Wish, Written, change_of
 from edgeagent.fleet.roster import Roster, read_roster
 from edgeagent.fleet.states import State, state_of
-from edgeagent.publish import published_if
 from edgeagent.subjects import Scope
 from edgeagent.trust import signers as signers_document
 
@@ -231,7 +231,7 @@ class Configuration:
             raise UsageProblem(wish.what, str(error)) from None
         data = signed_document(login, wish.scope, body, number=number, now=time.time())
         check_signed(login, wish.scope, data)
-        storing = published_if(self._fleet.client, subject, data, revision, what=wish.what)
+        storing = stored_if(self._fleet.client, subject, data, revision, stream=STREAM, what=wish.what)
         return await unless_forbidden(self._fleet.client, subject, storing, self._forbidden(wish.what))
 
     def _forbidden(self, what: str) -> Refused:

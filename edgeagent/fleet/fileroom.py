@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from edgeagent.errors import Failed
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.subjects import API_PREFIX, FILES, UPLOADS
 from edgeagent.transfer import pieces_of
 
@@ -42,7 +43,7 @@ async def uploads(client: Client, what: str) -> tuple[int, int]:
 
 
 async def _info(client: Client, stream: str, what: str) -> dict[str, dict[str, int]]:
-    answer = await request(client, f"{API_PREFIX}.STREAM.INFO.{stream}", what=what)
+    answer = await asked(client, f"{API_PREFIX}.STREAM.INFO.{stream}", what=what)
     info: dict[str, dict[str, int]] = json.loads(answer.data)
     if "error" in info:
         why = str(info["error"].get("description", "unknown error"))

@@ -16,7 +16,8 @@ from edgeagent import subjects
 from edgeagent.direct import Stored, republished
 from edgeagent.errors import Closed, EdgeError, Failed
 from edgeagent.fleet.storedchunks import stored
-from edgeagent.link import Client, request, settle
+from edgeagent.link import Client, settle
+from edgeagent.patience import asked
 from edgeagent.runtime import woken
 
 __all__ = ["End", "end_of", "follow", "follow_since", "last_sequence"]
@@ -177,7 +178,7 @@ async def last_sequence(client: Client, stream: str) -> int:
 async def end_of(client: Client, stream: str) -> End:
     """Raises EdgeError."""
     what = f"ask the hub for the end of {stream}"
-    answer = json.loads((await request(client, f"{subjects.API_PREFIX}.STREAM.INFO.{stream}", what=what)).data)
+    answer = json.loads((await asked(client, f"{subjects.API_PREFIX}.STREAM.INFO.{stream}", what=what)).data)
     if "error" in answer:
         raise Failed(what, str(answer["error"].get("description", "unknown error")))
     return End(str(answer.get("created", "")), int(answer["state"]["last_seq"]))

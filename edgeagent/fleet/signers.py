@@ -9,14 +9,15 @@ from edgeagent import subjects
 from edgeagent.administration import Person, refused_until
 from edgeagent.direct import Stored, get_last
 from edgeagent.errors import Failed, Refused
+from edgeagent.fenced import stored_if
 from edgeagent.link import Client
-from edgeagent.publish import published_if
 from edgeagent.trust import jwt, signers
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.pins import Pins
 
 __all__ = ["change", "check_known", "hand_over", "revoke", "stored"]
 
+_STREAM = f"KV_{subjects.TRUST_BUCKET}"
 _SUBJECT = subjects.document(subjects.SIGNERS)
 _WHAT = "change who may sign"
 #: Two administrators at once are rare, three in a row are something else.
@@ -25,7 +26,7 @@ TRIES = 5
 
 async def stored(client: Client) -> Stored | None:
     """The document as the hub has it, unchecked; None before the first change. client: a person's connection."""
-    return await get_last(client, f"KV_{subjects.TRUST_BUCKET}", _SUBJECT)
+    return await get_last(client, _STREAM, _SUBJECT)
 
 
 async def change(
@@ -114,4 +115,4 @@ def check_known(login: Credentials, document: bytes) -> None:
 
 async def _store(client: Client, data: bytes, sequence: int) -> bool:
     """Write it if the stored one still has ``sequence`` (0: there is none); whether it was so."""
-    return await published_if(client, _SUBJECT, data, sequence, what=_WHAT) is not None
+    return await stored_if(client, _SUBJECT, data, sequence, stream=_STREAM, what=_WHAT) is not None

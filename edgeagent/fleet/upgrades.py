@@ -18,7 +18,8 @@ from edgeagent.fleet import filesource, wheels
 from edgeagent.fleet.filesource import Source
 from edgeagent.fleet.states import Known
 from edgeagent.fleet.wheels import Platform
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.subjects import API_PREFIX, FILES, file_piece
 from edgeagent.transfer import length_of
 from edgeagent.upgrade.manifest import Manifest, Wheel, encode, is_version
@@ -174,7 +175,7 @@ async def _of_the_day(path: Path, day: str) -> Source:
 async def pieces_there(client: Client, upload: str) -> frozenset[int]:
     """The numbers of the pieces of an upload that the hub has."""
     body = json.dumps({"subjects_filter": file_piece(upload, "*")}).encode()
-    answer = await request(client, f"{API_PREFIX}.STREAM.INFO.{FILES}", body, what="look for what the hub has")
+    answer = await asked(client, f"{API_PREFIX}.STREAM.INFO.{FILES}", body, what="look for what the hub has")
     subjects = json.loads(answer.data).get("state", {}).get("subjects") or {}
     return frozenset(int(number) for each in subjects if (number := each.rpartition(".")[2]).isdigit())
 

@@ -15,7 +15,8 @@ from edgeagent.direct import read_all
 from edgeagent.errors import UsageProblem
 from edgeagent.hub.administration import Handler
 from edgeagent.hub.bucket import PREFIX
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.times import parse_rfc3339, rfc3339
 
 __all__ = ["Audit"]
@@ -62,6 +63,6 @@ class Audit:
         except ValueError:
             raise UsageProblem("read the audit", f"{since!r} is no time") from None
         question = json.dumps({"start_time": moment, "next_by_subj": ">"}).encode()
-        found = await request(self._hub, subjects.direct_get(STREAM, prefix=PREFIX), question, what="read the audit")
+        found = await asked(self._hub, subjects.direct_get(STREAM, prefix=PREFIX), question, what="read the audit")
         headers = found.headers or {}
         return int(headers["Nats-Sequence"]) if "Nats-Time-Stamp" in headers else None

@@ -13,8 +13,9 @@ import msgspec
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last, read_all
 from edgeagent.errors import EdgeError, Failed, as_sentence
-from edgeagent.link import Client, request
-from edgeagent.publish import published_if
+from edgeagent.fenced import stored_if
+from edgeagent.link import Client
+from edgeagent.patience import asked
 
 __all__ = ["TRIES", "Bucket", "pause"]
 
@@ -54,7 +55,8 @@ class Bucket(Generic[Record]):
         what: as for :class:`EdgeError`.
         """
         subject = subjects.kv(self._name, key)
-        return await published_if(self._hub, subject, wire.encode(record), sequence, what=what) is not None
+        stream, data = f"KV_{self._name}", wire.encode(record)
+        return await stored_if(self._hub, subject, data, sequence, stream=stream, prefix=PREFIX, what=what) is not None
 
     async def change(self, key: str, make: Callable[[Record | None], Record | None], *, what: str) -> Record | None:
         """Write what ``make`` makes of the record (None: there is none); return it, None when ``make`` wants nothing written.
@@ -82,7 +84,7 @@ async def pause(number: int) -> None:
 async def purge(hub: Client, stream: str, subject: str, *, what: str, before: int | None = None) -> None:
     """Remove what ``stream`` has on ``subject``. before: a sequence; what comes from it on stays. None: everything goes."""
     body = {"filter": subject, **({"seq": before} if before else {})}
-    answer = await request(hub, f"{PREFIX}.STREAM.PURGE.{stream}", json.dumps(body).encode(), what=what)
+    answer = await asked(hub, f"{PREFIX}.STREAM.PURGE.{stream}", json.dumps(body).encode(), what=what)
     if error := json.loads(answer.data).get("error"):
         raise Failed(what, str(error.get("description")))
 

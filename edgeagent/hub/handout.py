@@ -10,9 +10,10 @@ from edgeagent import subjects, wire
 from edgeagent.direct import get_last
 from edgeagent.enrolment import Authorities
 from edgeagent.errors import EdgeError
+from edgeagent.fenced import stored_if
 from edgeagent.hub.authorities import split
+from edgeagent.hub.bucket import PREFIX
 from edgeagent.link import Client
-from edgeagent.publish import published_if
 from edgeagent.runtime import jittered
 
 __all__ = ["hand_out", "keep_handing_out"]
@@ -22,6 +23,7 @@ log = logging.getLogger("edgeagent.hub")
 #: How often to look whether they are others now, in seconds. The look is a file and a Direct Get.
 LOOK_SECONDS = 10.0
 
+_STREAM = f"KV_{subjects.TRUST_BUCKET}"
 _SUBJECT = subjects.document(subjects.AUTHORITIES)
 _WHAT = "hand out the hub's certificate authorities"
 
@@ -33,11 +35,12 @@ async def hand_out(hub: Client, text: str) -> bool:
     Several instances may do it at once: they store the same. Raises EdgeError when it can't be stored.
     """
     wanted = wire.encode(Authorities(authorities=split(text)))
-    found = await get_last(hub, f"KV_{subjects.TRUST_BUCKET}", _SUBJECT, prefix="$JS.API")
+    found = await get_last(hub, _STREAM, _SUBJECT, prefix=PREFIX)
     if (found is None and not text) or (found is not None and found.data == wanted):
         return False
+    sequence = found.sequence if found else 0
     # None: another instance was first.
-    return await published_if(hub, _SUBJECT, wanted, found.sequence if found else 0, what=_WHAT) is not None
+    return await stored_if(hub, _SUBJECT, wanted, sequence, stream=_STREAM, prefix=PREFIX, what=_WHAT) is not None
 
 
 async def keep_handing_out(hub: Client, current: Callable[[], str]) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 from edgeagent import subjects, wire
 from edgeagent.direct import Stored, get_last, in_our_words, read_all, republished
 from edgeagent.errors import EdgeError
+from edgeagent.fenced import stored_if
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.hub.exportsettings import NotifyOptions
 from edgeagent.hub.notifylost import LostDevices, named, sentence
 from edgeagent.hub.notifyrules import BACK, LOST, LOST_SEVERITY
 from edgeagent.hub.streams import PRESENCE_BUCKET
 from edgeagent.link import Client
-from edgeagent.publish import published_if
 from edgeagent.runtime import jittered, woken
 from edgeagent.times import parse_rfc3339, rfc3339
 
@@ -123,7 +123,8 @@ class PresenceTeller:
             text = sentence(devices, lost=kind == LOST)
             event = wire.Event(kind=kind, text=text, data={"count": len(devices), "devices": named(devices), "at": at})
             what = "store an event of the hub"
-            if await published_if(self._hub, subject, wire.encode(event), last.sequence if last else 0, what=what) is not None:
+            data, sequence = wire.encode(event), last.sequence if last else 0
+            if await stored_if(self._hub, subject, data, sequence, stream=STREAM, prefix=PREFIX, what=what) is not None:
                 log.warning("%s", text) if kind == LOST else log.info("%s", text)
                 self._lost.told(devices, lost=kind == LOST)
                 return

@@ -11,11 +11,11 @@ from typing import Any
 from edgeagent import subjects, wire
 from edgeagent.direct import get_last, hub_time, in_our_words, read_all
 from edgeagent.errors import EdgeError
+from edgeagent.fenced import stored_if
 from edgeagent.hub import events, leafs, presence
 from edgeagent.hub.evictions import Evictions, is_eviction
 from edgeagent.hub.visitors import Visitors
 from edgeagent.link import Client
-from edgeagent.publish import published_if
 from edgeagent.ratelimit import RateLimits
 from edgeagent.runtime import jittered
 from edgeagent.times import rfc3339
@@ -268,7 +268,8 @@ class PresenceKeeper:
         """Compare-and-set; False, with the newer value read, when somebody else was first."""
         what, subject = f"store the presence of {device}", subjects.kv(BUCKET, device)
         expected = self._kept[device][1] if device in self._kept else 0
-        sequence = await published_if(self._hub, subject, wire.encode(value), expected, what=what)
+        stream, data = f"KV_{BUCKET}", wire.encode(value)
+        sequence = await stored_if(self._hub, subject, data, expected, stream=stream, prefix=PREFIX, what=what)
         if sequence is not None:
             self._kept[device] = value, sequence
             return True

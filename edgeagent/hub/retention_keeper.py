@@ -35,7 +35,8 @@ from edgeagent.hub.retention import (
     entries_below,
 )
 from edgeagent.hub.runningclock import RunningClock
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.runtime import jittered
 from edgeagent.times import rfc3339
 from edgeagent.trust.signed import peek
@@ -192,12 +193,12 @@ class RetentionKeeper:
         then = await self._clock.time() - keep_seconds
         moment = rfc3339(datetime.fromtimestamp(then, timezone.utc))
         question = json.dumps({"start_time": moment, "next_by_subj": ">"}).encode()
-        found = await request(self._hub, subjects.direct_get(stream, prefix=PREFIX), question, what=f"read {stream}")
+        found = await asked(self._hub, subjects.direct_get(stream, prefix=PREFIX), question, what=f"read {stream}")
         headers = found.headers or {}
         return int(headers["Nats-Sequence"]) if "Nats-Time-Stamp" in headers else (await self._fill(stream)).last + 1
 
     async def _ask(self, what: str, doing: str) -> Any:
-        answer = json.loads((await request(self._hub, f"{PREFIX}.{what}", b"", what=doing)).data)
+        answer = json.loads((await asked(self._hub, f"{PREFIX}.{what}", b"", what=doing)).data)
         if error := answer.get("error"):
             raise Failed(doing, str(error.get("description")))
         return answer

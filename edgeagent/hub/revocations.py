@@ -15,7 +15,8 @@ from edgeagent.errors import Failed, Refused
 from edgeagent.hub.accounts import Account
 from edgeagent.hub.bucket import PREFIX, Bucket
 from edgeagent.hub.streams import REVOCATIONS_BUCKET
-from edgeagent.link import Client, request
+from edgeagent.link import Client
+from edgeagent.patience import asked
 from edgeagent.wire import VERSION
 
 __all__ = ["LIMIT", "SPARE", "Revocation", "Revocations", "ends_at", "in_force", "is_over", "lifted", "merged", "missing"]
@@ -161,7 +162,7 @@ class Revocations:
 
     async def check_room(self, account: Account, more: int, what: str) -> None:
         """Raise Refused unless there is room for so many more changes of groups. what: as for :class:`EdgeError`."""
-        answer = await request(self._hub, f"{PREFIX}.STREAM.INFO.KV_{REVOCATIONS_BUCKET}", b"", what=what)
+        answer = await asked(self._hub, f"{PREFIX}.STREAM.INFO.KV_{REVOCATIONS_BUCKET}", b"", what=what)
         found = json.loads(answer.data)
         if error := found.get("error"):
             raise Failed(what, str(error.get("description")))
