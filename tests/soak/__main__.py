@@ -14,13 +14,14 @@ from pathlib import Path
 
 from edgeagent import files
 from tests.soak.cluster import cluster
+from tests.soak.move import move
 from tests.soak.report import calls, report
 from tests.soak.restored import restored
 from tests.soak.run import LIMIT_SECONDS, Plan
 from tests.support.home import own_home
 from tests.support.servers import kill_leftovers
 
-SCENARIOS = {"cluster": cluster, "restored": restored}
+SCENARIOS = {"cluster": cluster, "move": move, "restored": restored}
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("scenario", choices=list(SCENARIOS), help="what happens")
     parser.add_argument("--devices", type=int, default=20, help="real devices, 55 MB each (%(default)s)")
-    parser.add_argument("--servers", type=int, default=3, help="of the hub; 1: a single one, without a cluster (%(default)s)")
+    parser.add_argument("--servers", type=int, default=3, help="of the hub of `cluster`, which may be 1 (%(default)s)")
     parser.add_argument("--seconds", type=float, default=300, help="how long servers are killed (%(default)s)")
     parser.add_argument("--kills", type=int, default=3, help="in each round, before the rolling restart (%(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="draws the same once more")

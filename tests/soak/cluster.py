@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.soak import reading
 from tests.soak.blows import rounds
 from tests.soak.people import People
-from tests.soak.run import Ended, Plan, heal, judge, programs, working
+from tests.soak.run import Ended, Plan, begun, heal, judge, programs, working
 from tests.soak.site import Site
 
 __all__ = ["cluster"]
@@ -18,8 +18,10 @@ async def cluster(folder: Path, plan: Plan) -> Ended:
     ended = Ended(plan)
     async with Site(folder, servers=plan.servers, devices=plan.devices, say=plan.say) as site:
         people = People(site, plan.seed, calls=ended.calls, notes=ended.notes)
-        async with programs(site, ended), working(people):
-            ended.rounds = await rounds(site, seed=plan.seed, seconds=plan.seconds, kills=plan.kills, say=plan.say)
+        async with programs(site, ended):
+            await begun(site, ended)
+            async with working(people):
+                ended.rounds = await rounds(site, seed=plan.seed, seconds=plan.seconds, kills=plan.kills, say=plan.say)
         await heal(site, people, ended, site.servers[0].place)
         await site.stop()
         reading.with_journals(ended.record, site)

@@ -97,12 +97,15 @@ def absences(calls: Iterable[Call], devices: Iterable[str]) -> dict[str, float]:
     return longest
 
 
-def config_problems(notes: Mapping[str, bool], kept: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """notes: of every change, and whether it was acknowledged. kept: those in the audit. rows: of ``config status``."""
+def config_problems(
+    notes: Mapping[str, bool], kept: Sequence[str], rows: Iterable[Mapping[str, Any]], *, others: Iterable[str] = ()
+) -> list[str]:
+    """notes: of every change, and whether it was acknowledged. kept: those in the audit. rows: of ``config status``. others: notes of
+    changes that were made at another hub, and may be there too."""
     counts = Counter(kept)
     lost = [note for note, acknowledged in notes.items() if acknowledged and not counts[note]]
     twice = [note for note, count in counts.items() if count > 1]
     behind = [row["id"] for row in rows if row["error"] or row["applied"] != row["desired"]]
-    found = {"acknowledged and lost": lost, "twice": twice, "made by nobody": sorted(counts.keys() - notes.keys())}
+    found = {"acknowledged and lost": lost, "twice": twice, "made by nobody": sorted(counts.keys() - notes.keys() - set(others))}
     problems = [f"config: {len(what)} {name}: {', '.join(what[:5])}" for name, what in found.items() if what]
     return problems + ([f"config: not followed by {', '.join(behind)}"] if behind else [])

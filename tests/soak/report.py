@@ -15,7 +15,7 @@ __all__ = ["calls", "report"]
 
 def report(ended: Ended) -> str:
     """Everything that was judged."""
-    parts = [_rounds(ended), _kinds(ended), _numbers(ended), _commands(ended)]
+    parts = [_plan(ended), *([_rounds(ended)] if ended.rounds else []), _kinds(ended), _numbers(ended), _commands(ended)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -37,9 +37,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str
         yield "  ".join([row[0].ljust(widths[0]), *others]).rstrip() if first else ""
 
 
-def _rounds(ended: Ended) -> Iterator[str]:
+def _plan(ended: Ended) -> Iterator[str]:
     plan = ended.plan
-    yield f"{plan.servers} servers, {plan.devices} devices, {len(ended.rounds)} rounds in {plan.seconds:g} s, seed {plan.seed}"
+    servers = f"{plan.servers} servers, " if ended.rounds else ""
+    yield f"{servers}{plan.devices} devices, {plan.seconds:g} s, seed {plan.seed}"
+
+
+def _rounds(ended: Ended) -> Iterator[str]:
     rows = []
     for number, one in enumerate(ended.rounds, 1):
         kills = Counter(what.split()[0] for what, _ in one.blows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeagent.hub.folder import HubFolder
 from tests.soak import reading
 from tests.soak.people import People
-from tests.soak.run import Ended, Plan, heal, judge, programs, working
+from tests.soak.run import Ended, Plan, begun, heal, judge, programs, working
 from tests.soak.site import PATIENCE_SECONDS, Server, Site
 from tests.support.servers import kill_leftovers, until
 
@@ -21,6 +21,7 @@ async def restored(folder: Path, plan: Plan) -> Ended:
     async with Site(folder, servers=1, devices=plan.devices, serving=0, say=plan.say) as site:
         people = People(site, plan.seed, calls=ended.calls, notes=ended.notes)
         async with programs(site, ended):
+            await begun(site, ended)
             async with working(people):
                 await asyncio.sleep(plan.seconds / 3)
                 await site.made("hub", "backup", "--dir", str(site.servers[0].place.path), "--out", str(backup))

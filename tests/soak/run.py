@@ -16,12 +16,13 @@ from edgeagent.patterns.forwardchunks import DATA, METRICS
 from tests.soak import judging, reading
 from tests.soak.blows import Round
 from tests.soak.people import People
-from tests.soak.site import CONTEXT, Say, Site
+from tests.soak.site import CONTEXT, PATIENCE_SECONDS, Say, Site
 from tests.support import chaosjudge
 from tests.support.chaosjudge import Record
 from tests.support.numbered import Line, problems, publish
+from tests.support.servers import until
 
-__all__ = ["KINDS", "LIMIT_SECONDS", "Ended", "Plan", "Stored", "heal", "judge", "numbers", "programs", "working"]
+__all__ = ["KINDS", "LIMIT_SECONDS", "Ended", "Plan", "Stored", "begun", "heal", "judge", "numbers", "programs", "working"]
 
 KINDS = (METRICS, DATA)
 #: From one sample, or message, of a device's program to the next, a mean in seconds.
@@ -90,6 +91,17 @@ async def programs(site: Site, ended: Ended) -> AsyncIterator[None]:
         await asyncio.gather(*work)
 
 
+async def begun(site: Site, ended: Ended) -> None:
+    """Return when the hub has something of every device: before that people would be told that there is nothing."""
+
+    async def has_some() -> bool:
+        await asyncio.sleep(0.5)
+        async with reading.reading(site.servers[0].place) as hub:
+            return all((await numbers(hub, site)).values())
+
+    await until(has_some, "the hub has something of every device", PATIENCE_SECONDS)
+
+
 @contextlib.asynccontextmanager
 async def working(people: People) -> AsyncIterator[None]:
     """While the block runs, people work; at its end everything that they had begun has ended."""
@@ -124,7 +136,9 @@ async def _has_come_through(site: Site, people: People, ended: Ended, place: Hub
     status = await site.cli("config", "status", "--json", "--context", ended.home)
     if status.code:
         return False
-    ended.config = judging.config_problems(ended.notes.get(ended.home, {}), kept, reading.rows(status.out))
+    others = [note for context, notes in ended.notes.items() if context != ended.home for note in notes]
+    rows = reading.rows(status.out)
+    ended.config = judging.config_problems(ended.notes.get(ended.home, {}), kept, rows, others=others)
     whole = all(line.acknowledged <= set(stored[key]) for key, line in ended.lines.items())
     return not ended.config and whole and reading.has_ended(ended.record)
 
