@@ -17,7 +17,7 @@ import msgspec
 from edgeagent import __version__, files, subjects
 from edgeagent.assembly.hubprivate import private
 from edgeagent.assembly.hubservices import sign_in
-from edgeagent.errors import EdgeError, Failed, Refused, Unreachable
+from edgeagent.errors import EdgeError, Failed, Refused, Unreachable, UsageProblem
 from edgeagent.hub import snapshots
 from edgeagent.hub.backupfile import PART_BYTES, BackupWriter, Manifest, Part, StreamPart
 from edgeagent.hub.folder import HubFolder
@@ -75,7 +75,13 @@ async def back_up(place: HubFolder, out: IO[bytes], *, final: bool = False, prog
     try:
         if not final:
             return await _online(place, keyring, out, progress)
-        async with private(place, options, keyring) as server, server.connected("hub") as hub, server.connected("sys") as system:
+        if place.cluster().number:
+            raise UsageProblem("take a final backup", "the hub has several servers", "take one while they run, without --final")
+        async with (
+            private([place], options, keyring) as server,
+            server.connected("hub") as hub,
+            server.connected("sys") as system,
+        ):
             manifest = await _Backup(place, keyring, hub, system, out, progress).write(final=True)
         place.retire(manifest.ended)
         return manifest

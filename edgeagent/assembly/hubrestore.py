@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,14 +16,16 @@ from typing import IO, Any
 import msgspec
 
 from edgeagent import files
-from edgeagent.assembly import hubtls
-from edgeagent.assembly.hubprivate import private
-from edgeagent.errors import EdgeError, Failed, Refused, SettingsProblem
+from edgeagent.assembly import hubcluster, hubtls
+from edgeagent.assembly.hubcluster import Member
+from edgeagent.assembly.hubprivate import PrivateHub, private
+from edgeagent.assembly.hubrestoreplan import write_options
+from edgeagent.errors import EdgeError, Failed, Refused
 from edgeagent.hub import events, restored, snapshots, streams
 from edgeagent.hub.backupfile import Checked, Manifest, Parts, check
+from edgeagent.hub.cluster import Cluster
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
-from edgeagent.hub.optionsedit import edited
 from edgeagent.link import Client
 from edgeagent.trust import jwt
 
@@ -39,14 +41,19 @@ _WHAT = "restore the hub"
 Progress = Callable[[str, int, int], None]
 
 
+#: Which servers it is to be, given the options and the cluster of the server that was backed up (:mod:`.hubrestoreplan`).
+Plan = Callable[[HubOptions, Cluster], Sequence[Member]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Restored:
     """tokens: ids of those that let devices in and do not any more. streams: by name, what each holds.
 
-    newer_accounts: taken from the old folder."""
+    newer_accounts: taken from the old folder.
+    """
 
     manifest: Manifest
-    options: HubOptions
+    members: Sequence[Member]
     tokens: list[str]
     streams: dict[str, snapshots.State]
     newer_accounts: list[str]
@@ -54,33 +61,45 @@ class Restored:
 
 async def restore(
     source: IO[bytes],
-    place: HubFolder,
+    plan: Plan,
     *,
-    changes: Mapping[str, object] | None = None,
     keep_tokens: bool = False,
     old: HubFolder | None = None,
     progress: Progress | None = None,
 ) -> Restored:
-    """Make the hub of the backup in ``source`` in ``place``, which must not be there.
+    """Make the hub of the backup in ``source`` in the folders that ``plan`` names, none of which may be there.
 
-    changes: options of hub.toml that are others here. keep_tokens: those that were good go on to let devices in, as often as the backup
-    says, although they may have been used since. old: the folder of the hub as it was: who was kept out since the backup stays out.
-    Raises EdgeError; then nothing is left of it.
+    plan: given the options and the servers of the hub that was backed up, which it is to be. keep_tokens: those that were good go on to let
+    devices in, as often as the backup says, although they may have been used since. old: the folder of the hub as it was: who was kept out
+    since the backup stays out. Raises EdgeError; then nothing is left of it.
     """
-    _check_free(place)
     checked = await asyncio.to_thread(check, source)
-    files.make_folder(place.path.parent, 0o755)
-    draft = HubFolder(Path(tempfile.mkdtemp(prefix=f".{place.path.name}.", dir=place.path.parent)))  # mode 0700
-    try:
-        return await _Restoring(source, checked, draft, progress).run(
-            place, dict(changes or {}), keep_tokens=keep_tokens, old=old
-        )
-    except EdgeError:  # some of ours are OSErrors too
-        raise
-    except OSError as error:
-        raise files.failure(_WHAT, error) from None
-    finally:
-        shutil.rmtree(draft.path, ignore_errors=True)  # it has been renamed where all went well
+    with contextlib.ExitStack() as drafts:
+        first = _draft(Path(tempfile.gettempdir()), "edgeagent-restore", drafts)
+        try:
+            members = plan(*_before(checked, first))
+            for member in members:
+                _check_free(member.place)
+            made = [_draft(member.place.path.parent, member.place.path.name, drafts) for member in members]
+            return await _Restoring(source, checked, members, made, progress).run(keep_tokens=keep_tokens, old=old)
+        except EdgeError:  # some of ours are OSErrors too
+            raise
+        except OSError as error:
+            raise files.failure(_WHAT, error) from None
+
+
+def _draft(parent: Path, name: str, drafts: contextlib.ExitStack) -> HubFolder:
+    """A folder of mode 0700 that is gone at the end, unless it was renamed."""
+    if not parent.is_dir():
+        files.make_folder(parent, 0o755)
+    path = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    drafts.callback(shutil.rmtree, path, ignore_errors=True)
+    return HubFolder(path)
+
+
+def _before(checked: Checked, scratch: HubFolder) -> tuple[HubOptions, Cluster]:
+    files.write_atomic(scratch.options_file, checked.files.get("hub/hub.toml", b"?"), 0o600)
+    return scratch.options(), scratch.cluster()
 
 
 def _check_free(place: HubFolder) -> None:
@@ -91,67 +110,82 @@ def _check_free(place: HubFolder) -> None:
 
 
 class _Restoring:
-    def __init__(self, source: IO[bytes], checked: Checked, draft: HubFolder, progress: Progress | None) -> None:
-        self._manifest, self._files, self._draft = checked.manifest, checked.files, draft
+    """members: the servers. drafts: their folders until they are whole."""
+
+    def __init__(
+        self,
+        source: IO[bytes],
+        checked: Checked,
+        members: Sequence[Member],
+        drafts: Sequence[HubFolder],
+        progress: Progress | None,
+    ) -> None:
+        self._manifest, self._files, self._members, self._drafts = checked.manifest, checked.files, members, drafts
         self._parts, self._progress = Parts(source), progress
 
-    async def run(self, place: HubFolder, changes: dict[str, object], *, keep_tokens: bool, old: HubFolder | None) -> Restored:
-        self._unpack()
-        options = self._options(changes)
+    async def run(self, *, keep_tokens: bool, old: HubFolder | None) -> Restored:
+        first, options = self._drafts[0], self._members[0].options
+        for draft, member in zip(self._drafts, self._members, strict=True):
+            self._unpack(draft, first)
+            write_options(draft, self._text("hub/hub.toml"), member)
         keyring = self._keyring()
-        self._accounts(keyring)
-        newer = restored.newer_accounts(keyring, old.path / "accounts", self._draft.path / "accounts") if old else []
-        await asyncio.to_thread(hubtls.prepare, self._draft, options)
-        async with private(self._draft, options, keyring) as server, server.connected("hub") as hub:
-            found = await self._streams(hub)
-            await streams.ensure(hub.jetstream(), options.store_max_bytes)
+        for draft in self._drafts:
+            self._accounts(keyring, draft)
+            newer = restored.newer_accounts(keyring, old.path / "accounts", draft.path / "accounts") if old else []
+            if draft is not first and first.tls.exists():
+                hubcluster.share_authority(first, draft)
+            await asyncio.to_thread(hubtls.prepare, draft, draft.options())
+        async with private(self._drafts, options, keyring) as server, server.connected("hub") as hub:
+            await server.elected(hub)
+            found = await self._streams(hub, server)
+            await streams.ensure(hub.jetstream(), options.store_max_bytes, replicas=server.size)
             ended = [] if self._manifest.final else await restored.forget_nothing(hub, keep_tokens=keep_tokens, now=time.time())
             await self._tell(hub, ended)
-        for name in _MADE_ANEW:
-            path = self._draft.path / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        files.write_atomic(self._draft.restored, f"{self._manifest.ended}\n".encode(), 0o600)
-        await asyncio.to_thread(os.sync)  # gigabytes: before the folder is there, all of it is on the disk
-        self._draft.path.rename(place.path)
-        return Restored(manifest=self._manifest, options=options, tokens=ended, streams=found, newer_accounts=newer)
+            for name in found:
+                await server.copied(hub, name)
+        await asyncio.to_thread(self._put_in_place)
+        return Restored(manifest=self._manifest, members=self._members, tokens=ended, streams=found, newer_accounts=newer)
 
-    def _unpack(self) -> None:
+    def _put_in_place(self) -> None:
+        for draft in self._drafts:
+            for name in _MADE_ANEW:
+                path = draft.path / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            files.write_atomic(draft.restored, f"{self._manifest.ended}\n".encode(), 0o600)
+        os.sync()  # gigabytes: before a folder is there, all of it is on the disk
+        for draft, member in reversed(
+            list(zip(self._drafts, self._members, strict=True))
+        ):  # the first at last: where it is, all are
+            draft.path.rename(member.place.path)
+
+    def _unpack(self, draft: HubFolder, first: HubFolder) -> None:
         for name, data in self._files.items():
             top, _, path = name.partition("/")
-            if top == "hub":
-                if path.split("/")[0] in _OURS:
-                    raise Failed(_WHAT, f"the backup holds {name}, which no backup of a hub does: somebody made it up")
-                target = self._draft.path / path
-                for folder in reversed(target.relative_to(self._draft.path).parents[:-1]):
-                    files.make_folder(self._draft.path / folder, 0o700)
-                files.write_atomic(target, data, 0o600)
+            where = path.split("/")[0]
+            if top != "hub" or (draft is not first and where in ("tls", "founder.json")):
+                continue
+            if where in _OURS:
+                raise Failed(_WHAT, f"the backup holds {name}, which no backup of a hub does: somebody made it up")
+            target = draft.path / path
+            for folder in reversed(Path(path).parents[:-1]):
+                files.make_folder(draft.path / folder, 0o700)
+            files.write_atomic(target, data, 0o600)
 
-    def _options(self, changes: dict[str, object]) -> HubOptions:
-        """What hub.toml says, with the changes. Which nats-server runs here is no backup's to say."""
-        before = self._draft.options()
-        if before.server and "server" not in changes:
-            changes["server"] = ""
-        wanted = msgspec.structs.replace(before, **changes)
-        if wanted != before:
-            text = edited(files.read_text(self._draft.options_file), changes)
-            files.write_atomic(self._draft.options_file, text.encode(), 0o600)
-        options = self._draft.options()
-        if options != wanted:
-            raise SettingsProblem(_WHAT, ["hub.toml in the backup is written in a way that cannot be changed here"])
-        return options
+    def _text(self, name: str) -> str:
+        return self._files[name].decode("utf-8", "replace")
 
     def _keyring(self) -> Keyring:
         try:
-            keyring = Keyring.load(self._draft.path)
+            keyring = Keyring.load(self._drafts[0].path)
         except EdgeError as error:
             raise Failed(_WHAT, f"its keys are not whole: {error.why}", error.remedy) from None
         if keyring.public.operator_key != self._manifest.operator:
             raise Failed(_WHAT, "its keys are of another hub than its manifest says: somebody put two backups together")
         return keyring
 
-    def _accounts(self, keyring: Keyring) -> None:
+    def _accounts(self, keyring: Keyring, draft: HubFolder) -> None:
         """The accounts as the server had them; each must be ours, or it would let others in."""
-        folder = files.make_folder(self._draft.path / "accounts", 0o700)
+        folder = files.make_folder(draft.path / "accounts", 0o700)
         known = set(keyring.public.accounts.values())
         for name, data in self._files.items():
             if name.startswith("accounts/"):
@@ -161,14 +195,14 @@ class _Restoring:
                     raise Failed(_WHAT, f"{name} is no account of this hub: somebody made it up")
                 files.write_atomic(folder / f"{public}.jwt", data, 0o600)
 
-    async def _streams(self, hub: Client) -> dict[str, snapshots.State]:
-        """Those that copy others come when those are there."""
+    async def _streams(self, hub: Client, server: PrivateHub) -> dict[str, snapshots.State]:
+        """All of them, and then who copies whom."""
         begun = {name: self._begun(name) for name in self._manifest.streams}
-        copies = {name for name, one in begun.items() if one.config.get("sources")}
-        found = {}
-        for names in (begun.keys() - copies, copies):
-            for name in [one for one in begun if one in names]:
-                found[name] = await self._stream(hub, name, begun[name])
+        found = {name: await self._stream(hub, name, one, server.size) for name, one in begun.items()}
+        subjects = {name: one.config.get("subjects") or [] for name, one in begun.items()}
+        for one in begun.values():
+            if one.config.get("sources"):
+                await snapshots.connect_sources(hub, one, subjects, replicas=server.size)
         return found
 
     def _begun(self, name: str) -> snapshots.Begun:
@@ -180,7 +214,7 @@ class _Restoring:
             raise Failed(_WHAT, f"the stream {name} calls itself {begun.config.get('name')!r}: somebody made it up")
         return begun
 
-    async def _stream(self, hub: Client, name: str, begun: snapshots.Begun) -> snapshots.State:
+    async def _stream(self, hub: Client, name: str, begun: snapshots.Begun, replicas: int) -> snapshots.State:
         part, gone = self._manifest.streams[name], 0
 
         def went(count: int) -> None:
@@ -189,7 +223,7 @@ class _Restoring:
             if self._progress:
                 self._progress(name, gone, part.snapshot.size)
 
-        state = await snapshots.put_back(hub, begun, self._parts.of(name), replicas=1, progress=went)
+        state = await snapshots.put_back(hub, begun, self._parts.of(name), replicas=replicas, progress=went)
         aged = begun.config.get("max_age") and part.state.messages
         if state.last_seq < part.state.last_seq or (state.messages < part.state.messages and not aged):
             raise Failed(

@@ -9,7 +9,7 @@ from edgeagent import files
 from edgeagent.assembly import hubtls
 from edgeagent.errors import EdgeError, Failed
 from edgeagent.hub import clusterconf
-from edgeagent.hub.cluster import server_name
+from edgeagent.hub.cluster import Cluster, server_name
 from edgeagent.hub.clusterconf import ClusterConf
 from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.folder import HubFolder, HubOptions
@@ -28,10 +28,14 @@ READY_SECONDS = 300.0
 
 
 class HubServer:
-    """nats-server, kept running within ``async with``. What makes the very first start fail is raised there."""
+    """nats-server, kept running within ``async with``. What makes the very first start fail is raised there.
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
+    cluster: the servers of which it is one; None: as its hub.toml says.
+    """
+
+    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, cluster: Cluster | None = None) -> None:
         self._place, self._options, self._keyring = place, options, keyring
+        self._cluster = place.cluster() if cluster is None else cluster
         self._was_ready, self._hopeless = False, asyncio.Event()
         self._supervisor = Supervisor(hubtls.NAME, self._prepare, timing=Timing(cap_seconds=5), on_change=self._changed)
 
@@ -39,7 +43,7 @@ class HubServer:
         self._binary = binary.find(self._options.server).path
         self._ports = files.make_folder(self._place.path / "ports", 0o700)
         await asyncio.to_thread(hubtls.prepare, self._place, self._options)
-        _write_configuration(self._place, self._options, self._keyring)
+        _write_configuration(self._place, self._options, self._keyring, self._cluster)
         self._supervisor.start()
         try:
             await self._first_ready()
@@ -99,9 +103,8 @@ def _load_early(place: HubFolder, account: str) -> None:
     files.write_atomic(folder / "README", b"While this folder is here, nats-server loads its account before it listens.\n", 0o600)
 
 
-def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring) -> None:
+def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring, cluster: Cluster) -> None:
     certificate, key = hubtls.files_of(place, options)
-    cluster = place.cluster()
     text = render(
         HubConf(
             name=server_name(options.name, cluster),
@@ -120,19 +123,19 @@ def _write_configuration(place: HubFolder, options: HubOptions, keyring: Keyring
             websocket_port=options.websocket_port,
             certificate=certificate,
             key=key,
-            cluster_text=clusterconf.render(_routes(place, options, keyring)),
+            cluster_text=clusterconf.render(_routes(place, options, keyring, cluster)),
         )
     )
     files.write_atomic(place.configuration, text.encode(), 0o600)
 
 
-def _routes(place: HubFolder, options: HubOptions, keyring: Keyring) -> ClusterConf:
+def _routes(place: HubFolder, options: HubOptions, keyring: Keyring, cluster: Cluster) -> ClusterConf:
     own = TlsFolder(place)
     made = (own.certificate, own.key, own.authorities) if hubtls.has_own(place, options) else (None, None, None)
     return ClusterConf(
         hub=options.name,
         listen=options.listen,
-        cluster=place.cluster(),
+        cluster=cluster,
         secret=keyring.route_secret(),
         certificate=made[0],
         key=made[1],

@@ -14,6 +14,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 #: Of a hub, so it is not for a device.
 HUB_UNIT = "edgeagent-hub.service"
+_HUB = "edgeagent-hub"
 
 
 def systemd() -> Path:
@@ -28,7 +29,7 @@ def deploy() -> Path:
 
 def units() -> list[Path]:
     """A device's units, sorted by name."""
-    return sorted(path for path in systemd().iterdir() if path.name.startswith("edgeagent") and path.name != HUB_UNIT)
+    return sorted(path for path in systemd().iterdir() if path.name.startswith("edgeagent") and not path.name.startswith(_HUB))
 
 
 def _folder(name: str, has: str) -> Path:

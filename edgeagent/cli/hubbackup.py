@@ -108,6 +108,17 @@ def restore(
         list[str] | None,
         typer.Option(help="One more name or address for the hub's own certificate (repeatable).", metavar="NAME"),
     ] = None,
+    cluster: Annotated[
+        int | None,
+        typer.Option(help="Make it a hub of so many servers, in DIR, DIR-2, ...: 3 or 5; 1: of one.", min=1),
+    ] = None,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where one of them is reached (repeat it for each); if not given, all run on this machine.", metavar="HOST"
+        ),
+    ] = None,
+    route_port: Annotated[int, typer.Option(help="Port on which they reach each other.", min=1, max=65535)] = 6222,
     old: Annotated[
         Path | None,
         typer.Option(
@@ -125,7 +136,7 @@ def restore(
 
     Example: edgeagent hub restore hub.tar --dir /var/lib/edgeagent-hub
     """
-    from edgeagent.assembly import backupplace
+    from edgeagent.assembly import backupplace, hubrestoreplan
     from edgeagent.assembly.hubrestore import restore as make
     from edgeagent.hub.backupfile import check as look
     from edgeagent.hub.folder import HubFolder
@@ -145,18 +156,19 @@ def restore(
         "store_max_bytes": store_bytes,
         "tls_names": tls_name,
     }
+    changed = {key: value for key, value in changes.items() if value is not None}
+    how = {"size": cluster, "hosts": server or (), "route_port": route_port}
     with backupplace.opened(file) as source:
         made = running.run(
             make(
                 source,
-                place,
-                changes={key: value for key, value in changes.items() if value is not None},
+                lambda *before: hubrestoreplan.members(place, before, changed, **how),  # type: ignore[arg-type]  # of these words
                 keep_tokens=keep_tokens,
                 old=HubFolder(old.absolute()) if old else None,
                 progress=_progress(),
             )
         )
-    _say_restored(made, place.path, with_dir=folder is not None, as_json=as_json)
+    _say_restored(made, server or [], with_dir=folder is not None, as_json=as_json)
 
 
 def _say_checked(manifest: Manifest, file: Path, *, as_json: bool) -> None:
@@ -172,14 +184,14 @@ def _say_checked(manifest: Manifest, file: Path, *, as_json: bool) -> None:
         )
 
 
-def _say_restored(made: Restored, place: Path, *, with_dir: bool, as_json: bool) -> None:
-    manifest = made.manifest
+def _say_restored(made: Restored, hosts: list[str], *, with_dir: bool, as_json: bool) -> None:
+    manifest, folders = made.manifest, [str(member.place.path) for member in made.members]
     again = [] if manifest.final else [{"what": what, "how": how} for what, how in AGAIN]
     if as_json:
-        more = {"dir": str(place), "tokens_ended": made.tokens, "newer_accounts": made.newer_accounts, "do_again": again}
+        more = {"dirs": folders, "tokens_ended": made.tokens, "newer_accounts": made.newer_accounts, "do_again": again}
         print(json.dumps({**_summary(manifest), **more}, indent=2))
         return
-    typer.echo(f"restored the hub {manifest.hub!r} in {place}, as it was at {manifest.ended}")
+    typer.echo(f"restored the hub {manifest.hub!r} in {', '.join(folders)}, as it was at {manifest.ended}")
     typer.echo(f"  {_counts(manifest)}")
     if made.newer_accounts:
         typer.echo("  who was kept out since then stays out: the old folder said so")
@@ -191,7 +203,12 @@ def _say_restored(made: Restored, place: Path, *, with_dir: bool, as_json: bool)
             typer.echo(f"  - {one['what']}: `{one['how']}`")
         typer.echo("Devices keep what they have: what they measured since is forwarded again, and no command runs twice.")
     typer.echo("See to it that the old one is not started again. People without a context here: `edgeagent context import`.")
-    typer.echo(f"Next: `edgeagent hub up{f' --dir {place}' if with_dir else ''}`.")
+    from edgeagent.assembly.hubcluster import copies
+
+    for command in copies(made.members, hosts):
+        typer.echo(f"Copy one server's folder to its machine, with its keys: `{command}`")
+    up = [f"`edgeagent hub up{f' --dir {path}' if with_dir or path != folders[0] else ''}`" for path in folders]
+    typer.echo(f"Next: {f'{up[0]} on each of them' if hosts else ', '.join(up)}.")
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:

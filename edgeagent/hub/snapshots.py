@@ -7,9 +7,11 @@ sent once more; with them only what was sent after the snapshot.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +22,7 @@ from edgeagent.errors import Failed, Unreachable
 from edgeagent.hub.bucket import PREFIX
 from edgeagent.link import Client, request
 
-__all__ = ["Begun", "State", "names", "put_back", "taken"]
+__all__ = ["Begun", "State", "connect_sources", "names", "put_back", "taken"]
 
 #: The server sends so much, in bytes, before it wants to hear that something was taken; and so much at once.
 WINDOW_BYTES, CHUNK_BYTES = 8 << 20, 128 << 10
@@ -29,6 +31,10 @@ _PIECE_BYTES = 512 << 10
 #: How long the server may be silent in between, in seconds: it reads a large stream first, and copies it to others last.
 _BEGIN_SECONDS, _SILENT_SECONDS, _END_SECONDS = 60.0, 60.0, 600.0
 _PENDING_MESSAGES = 4096
+#: nats-server's word (``err_code``) for too few servers, and how long to wait then, in seconds.
+_NO_PEERS, _AGAIN_SECONDS = 10005, 0.2
+#: Where a message was copied from: the stream, perhaps with a hash of its domain, and the sequence there.
+_SOURCE = re.compile(rb"Nats-Stream-Source: ([^ :\r]+)[^ \r]* ([0-9]+)")
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,15 +115,16 @@ def _check_end(headers: dict[str, str], what: str) -> None:
 async def put_back(
     hub: Client, begun: Begun, data: Iterable[bytes], *, replicas: int, progress: Callable[[int], None] | None = None
 ) -> State:
-    """Make the stream again of its snapshot, and return what it holds; it must not be there.
+    """Make the stream again of its snapshot, and return what it holds; it must not be there. It copies no others:
+    :func:`connect_sources`.
 
     hub: a connection to the account HUB. progress: told how many bytes went. Raises EdgeError.
     """
     name = begun.config.get("name", "")
     what = f"restore the stream {name}"
-    wanted = {"config": {**begun.config, "num_replicas": replicas}, "state": begun.state}
-    answer = await request(hub, f"{PREFIX}.STREAM.RESTORE.{name}", json.dumps(wanted).encode(), what=what, timeout=_BEGIN_SECONDS)
-    target = str(_answer(answer.data, what)["deliver_subject"])
+    config = {key: value for key, value in begun.config.items() if key != "sources"}
+    wanted = {"config": {**config, "num_replicas": replicas}, "state": begun.state}
+    target = await _restore_begun(hub, name, json.dumps(wanted).encode(), what)
     for piece in _pieces(data):
         answer = await request(hub, target, piece, what=what, timeout=_SILENT_SECONDS)
         if answer.data:
@@ -126,6 +133,47 @@ async def put_back(
             progress(len(piece))
     answer = await request(hub, target, b"", what=what, timeout=_END_SECONDS)
     return msgspec.convert(_answer(answer.data, what)["state"], State)
+
+
+async def _restore_begun(hub: Client, name: str, wanted: bytes, what: str) -> str:
+    """Where the server wants the snapshot. A cluster that has just elected who leads takes a moment to know all of its servers."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _BEGIN_SECONDS
+    while True:
+        answer = await request(hub, f"{PREFIX}.STREAM.RESTORE.{name}", wanted, what=what, timeout=_BEGIN_SECONDS)
+        if json.loads(answer.data).get("error", {}).get("err_code") != _NO_PEERS or loop.time() > deadline:
+            return str(_answer(answer.data, what)["deliver_subject"])
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def connect_sources(hub: Client, begun: Begun, subjects: Mapping[str, Sequence[str]], *, replicas: int) -> None:
+    """Have a stream that was put back copy others again, from behind the last message that it has of each.
+
+    A stream that was restored is another one to who copies it, known by the time at which it was made, and would be copied once more from
+    its beginning (nats-server 2.15.1); ``opt_start_seq`` is where its beginning is. subjects: of each of the others, by name.
+    """
+    name = begun.config.get("name", "")
+    what = f"restore what the stream {name} copies"
+    sources = [
+        {**one, "opt_start_seq": await _copied(hub, name, one["name"], subjects.get(one["name"], ()), what) + 1}
+        for one in begun.config["sources"]
+    ]
+    config = {**begun.config, "num_replicas": replicas, "sources": sources}
+    _answer((await request(hub, f"{PREFIX}.STREAM.UPDATE.{name}", json.dumps(config).encode(), what=what, timeout=30)).data, what)
+
+
+async def _copied(hub: Client, stream: str, source: str, subjects: Sequence[str], what: str) -> int:
+    """The sequence that the newest message which was copied from ``source`` had there; 0: there is none."""
+    newest, found = 0, 0
+    for subject in subjects:
+        body = json.dumps({"last_by_subj": subject}).encode()
+        answer = json.loads((await request(hub, f"{PREFIX}.STREAM.MSG.GET.{stream}", body, what=what)).data)
+        if "error" in answer:  # it has none
+            continue
+        words = _SOURCE.search(base64.b64decode(answer["message"].get("hdrs", "")))
+        if words and words[1].decode() == source and answer["message"]["seq"] > newest:
+            newest, found = answer["message"]["seq"], int(words[2])
+    return found
 
 
 def _pieces(data: Iterable[bytes]) -> Iterable[bytes]:

@@ -226,6 +226,8 @@ async def _apply(js: JetStreamContext, wanted: StreamConfig) -> bool:
         return True
     if _agrees(info.config.as_dict(), wanted.as_dict()):
         return False
+    if [one.name for one in info.config.sources or []] == [one.name for one in wanted.sources or []]:
+        wanted.sources = info.config.sources  # where a restored one goes on (hub.snapshots)
     await js.update_stream(wanted)
     return True
 

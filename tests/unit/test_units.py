@@ -36,7 +36,12 @@ def installed(folder: Path) -> None:
 
 
 #: The most that `systemd-analyze security` may find open: 0 is a program that can do nothing, 10 one that can do everything.
-EXPOSURE = {"edgeagent.service": 2.0, "edgeagent-actions@.service": 2.5, "edgeagent-upgrade.service": 2.0}
+EXPOSURE = {
+    "edgeagent-hub-backup.service": 2.0,
+    "edgeagent.service": 2.0,
+    "edgeagent-actions@.service": 2.5,
+    "edgeagent-upgrade.service": 2.0,
+}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
@@ -81,6 +86,14 @@ def test_little_is_left_to_who_takes_a_service_over(unit: str, most: float) -> N
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={int(most * 10)}", str(UNITS / unit)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_backups_are_of_the_hub_that_runs_here() -> None:
+    (command,) = values("edgeagent-hub-backup.service", "ExecStart")
+    assert "hub backup --dir /var/lib/edgeagent-hub --out /var/lib/edgeagent-hub-backups --keep" in command
+    assert values("edgeagent-hub-backup.service", "StateDirectory") == ["edgeagent-hub-backups"]
+    assert values("edgeagent-hub-backup.service", "User") == values(shipped.HUB_UNIT, "User")
+    assert not any(unit.name.startswith("edgeagent-hub") for unit in shipped.units())
 
 
 def test_the_leafs_unit_runs_what_the_agent_takes_for_its_leaf() -> None:

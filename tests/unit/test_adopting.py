@@ -1,0 +1,79 @@
+"""Which devices are taken into the register because of what they showed, and which are not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeagent.hub import register
+from edgeagent.hub.adopting import Shown, adopted, read_shown
+from edgeagent.hub.keyring import DEVICE_SECONDS
+from edgeagent.hub.owner import Owner
+from edgeagent.hub.restored import outlived
+from edgeagent.trust.nkeys import KeyPair
+from edgeagent.wire import DeviceRecord
+
+NOW = 1_795_000_000
+KNOWN = DeviceRecord(
+    id="pi-1", groups=["kitchen"], key="UOLD", issued_at=NOW - 100, expires_at=NOW + 900, labels={"site": "berlin"}, added="then"
+)
+
+
+def shown(**more: Any) -> Shown:
+    return Shown("pi-1", "UOLD", ["kitchen"], NOW - 100, NOW + 900, "")._replace(**more)
+
+
+def test_what_the_register_knows_stays() -> None:
+    assert adopted(KNOWN, shown(), NOW) is None
+    assert adopted(KNOWN, shown(issued_at=NOW - 101, expires_at=NOW + 5000, groups=["attic"]), NOW) is None
+
+
+def test_one_that_is_not_known_is_taken_in_as_it_was_let_in() -> None:
+    made = adopted(None, shown(key="UNEW", groups=["attic", "roof"]), NOW)
+    assert made and (made.id, made.key, made.groups) == ("pi-1", "UNEW", ["attic", "roof"])
+    assert (made.issued_at, made.expires_at, made.revoked) == (NOW - 100, NOW + 900, False)
+
+
+def test_newer_credentials_of_the_same_key_count_and_the_older_are_not_forgotten() -> None:
+    record = msgspec.structs.replace(KNOWN, older={"UOLD": NOW + 5000})
+    made = adopted(record, shown(issued_at=NOW, expires_at=NOW + 1000, groups=["attic"]), NOW)
+    assert made and (made.issued_at, made.groups, made.labels) == (NOW, ["attic"], {"site": "berlin"})
+    assert register.keys_of(made) == {"UOLD": NOW + 5000}
+
+
+def test_the_board_that_took_anothers_place_has_it_again() -> None:
+    made = adopted(KNOWN, shown(key="UNEW", issued_at=NOW), NOW)
+    assert made and (made.key, made.older, made.added) == ("UNEW", {}, "then")
+
+
+@pytest.mark.parametrize("key", ["UOLD", "UNEW"])
+def test_nothing_that_is_kept_out_or_was_replaced_comes_back(key: str) -> None:
+    assert adopted(msgspec.structs.replace(KNOWN, revoked=True), shown(key=key, issued_at=NOW), NOW) is None
+    assert adopted(msgspec.structs.replace(KNOWN, refused_until=NOW), shown(key=key, issued_at=NOW), NOW) is None
+    assert adopted(KNOWN, shown(key=key, issued_at=NOW - 100), NOW) is None
+
+
+def test_what_a_server_says_of_a_device_is_read() -> None:
+    owner, key = Owner.create("berlin"), KeyPair.generate("user")
+    login = owner.device_credentials("pi-7", ["kitchen", "attic"], key=key)
+    event = {"client": {"kind": "Leafnode", "jwt": login.jwt}}
+    read = read_shown(json.dumps(event).encode())
+    assert read == Shown("pi-7", key.public, ["kitchen", "attic"], login.issued_at, login.expires_at, login.jwt)
+
+
+@pytest.mark.parametrize(
+    "client", [{}, {"kind": "Client"}, {"kind": "Leafnode", "jwt": "x.y.z"}, {"kind": "Leafnode", "jwt": ""}]
+)
+def test_nobody_else_is_read(client: dict[str, str]) -> None:
+    assert read_shown(json.dumps({"client": client}).encode()) is None
+
+
+def test_a_restored_record_outlives_what_was_issued_since() -> None:
+    """Else one that is revoked and forgotten now would come back with the JWT that it renewed after the backup."""
+    made = outlived(msgspec.structs.replace(KNOWN, older={"UFIRST": NOW - 5, "UEVER": 0}), NOW)
+    assert made and register.keys_of(made) == {"UOLD": NOW + DEVICE_SECONDS, "UFIRST": NOW + DEVICE_SECONDS, "UEVER": 0}
+    assert (made.expires_at, made.issued_at) == (KNOWN.expires_at, KNOWN.issued_at)
+    assert outlived(made, NOW) is None

@@ -1,0 +1,61 @@
+"""Where backups go: whole or not at all, the newest of them, and read from nobody who could have changed them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from edgeagent.assembly.backupplace import file_in, opened, outdated, written
+from edgeagent.errors import Failed, Refused, Unreachable
+
+
+def test_it_is_there_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
+    target = tmp_path / "hub.tar"
+    with written(target) as out:
+        out.write(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole" and stat.S_IMODE(target.stat().st_mode) == 0o600
+    with pytest.raises(Refused, match="there is such a file already"), written(target):
+        pass
+
+
+def test_what_broke_off_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot reach it: gone"), written(tmp_path / "hub.tar") as out:
+        out.write(b"half")
+        raise Unreachable("reach it", "gone")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_are_kept_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    times = [datetime(2026, 11, day, tzinfo=timezone.utc) for day in (3, 1, 2)]
+    made = [file_in(tmp_path, "berlin", time) for time in times]
+    others = [file_in(tmp_path, "berlin-2", times[1]), tmp_path / "edgeagent-hub-berlin-mine.tar", tmp_path / "notes"]
+    for path in (*made, *others):
+        path.touch()
+    assert outdated(tmp_path, "berlin", 2) == [made[1]] and outdated(tmp_path, "berlin", 3) == []
+
+
+def test_a_file_that_others_could_read_or_change_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hub.tar"
+    path.write_bytes(b"x")
+    path.chmod(0o644)
+    with pytest.raises(Refused, match="others on this machine can read it"), opened(path):
+        pass
+    path.chmod(0o600)
+    with opened(path) as source:
+        assert source.read() == b"x"
+    with pytest.raises(Failed), opened(tmp_path / "none"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hub.tar"
+    path.touch(0o600)
+    os.chown(path, 12345, -1)
+    with pytest.raises(Refused, match="it belongs to another user"), opened(path):
+        pass
