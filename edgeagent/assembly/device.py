@@ -161,7 +161,11 @@ class Agent:
         )
 
         sampling = DeviceSampling(self, wanted)
-        self.metrics = DeviceMetrics(self.links.agent, self.identity.id, wanted, self.store, sampling, tell=self.events.tell)
+        self.metrics = DeviceMetrics(
+            *(self.links.agent, self.identity.id, wanted, self.store, sampling),
+            tell=self.events.tell,
+            hub=lambda: ",".join(self.leaf.options.hub_urls),
+        )
         self.status.watch_forwarding(self.metrics.forwarding)
         self.mcus = DeviceMcus(self, wanted, on_facts=lambda: self.reporter.facts_changed())
         enter.push_async_callback(self.mcus.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from edgeagent.assembly.devicesampling import DeviceSampling
 from edgeagent.assembly.devicestore import DeviceStore
@@ -32,20 +33,36 @@ class DeviceMetrics:
     """The metrics and messages of one device.
 
     client: to the leaf. wanted: the settings with the configuration that counts now. store: says how large the streams may be, and when
-    what is in them was stored. sampling: what the device measures itself. tell: as :meth:`Events.tell`.
+    what is in them was stored. sampling: what the device measures itself. tell: as :meth:`Events.tell`. hub: gives where the link leads.
     """
 
     def __init__(
-        self, client: Client, device_id: str, wanted: Settings, store: DeviceStore, sampling: DeviceSampling, *, tell: Tell
+        self,
+        client: Client,
+        device_id: str,
+        wanted: Settings,
+        store: DeviceStore,
+        sampling: DeviceSampling,
+        *,
+        tell: Tell,
+        hub: Callable[[], str] = lambda: "",
     ) -> None:
         self._client, self._wanted, self._pace = client, wanted, Pace(wanted.forward.bytes_per_second)
+        self._hub = hub
         self._store, self.sampling = store, sampling
         self._forwarders = {kind.name: self._forwarder(device_id, kind, tell) for kind in (METRICS, DATA)}
         sampling.forwarding, sampling.sampler.on_stored = self._own_state, self._stored
 
     def _forwarder(self, device_id: str, kind: Kind, tell: Tell) -> Forwarder:
         hint, clock = self._wanted.state_folder / f"forward-{kind.name}.json", self._store.clock
-        return Forwarder(self._client, device_id, kind, self._wanted.forward, hint=hint, tell=tell, pace=self._pace, clock=clock)
+        return Forwarder(
+            *(self._client, device_id, kind, self._wanted.forward),
+            hint=hint,
+            hub=self._hub,
+            tell=tell,
+            pace=self._pace,
+            clock=clock,
+        )
 
     def start(self, tasks: Tasks) -> None:
         """Keep and forward from now on, until ``tasks`` are closed."""

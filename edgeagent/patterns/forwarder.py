@@ -24,7 +24,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.link import Client
 from edgeagent.metricsettings import ForwardSettings
 from edgeagent.patterns.forwardchunks import TOO_LARGE, Draft, Kind, Local, as_stored
-from edgeagent.patterns.forwardhint import load_hint, save_hint
+from edgeagent.patterns.forwardhint import Hint
 from edgeagent.patterns.forwardprogress import Range, jumped, passed, trimmed, waiting
 from edgeagent.patterns.hubcursor import HubCursor
 from edgeagent.patterns.locallog import LocalLog, State
@@ -77,8 +77,8 @@ class Clock(Protocol):
 class Forwarder:
     """One of the two streams of one device.
 
-    client: to the leaf. hint: the file for it. pace: may be that of several. tell: as :meth:`Events.tell`. clock: None: the device's is
-    always right.
+    client: to the leaf. hint: the file for it. hub: gives where the link leads. pace: may be that of several. tell: as :meth:`Events.tell`.
+    clock: None: the device's is always right.
     """
 
     def __init__(
@@ -89,11 +89,12 @@ class Forwarder:
         settings: ForwardSettings,
         *,
         hint: Path,
+        hub: Callable[[], str] = lambda: "",
         tell: Tell,
         pace: Pace | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._client, self._kind, self._settings, self._hint_file = client, kind, settings, hint
+        self._client, self._kind, self._settings, self._hint = client, kind, settings, Hint(hint, hub)
         self._subject, self._tell, self._pace, self._clock = kind.say(device_id), tell, pace or Pace(), clock
         self._log = LocalLog(client, kind.local)
         self._hub = HubCursor(client, device_id, kind, self._log)
@@ -102,8 +103,7 @@ class Forwarder:
         self._complaints = RateLimits(1 / COMPLAIN_SECONDS, 1, shared=10)
         self._state: State | None = None
         self._progress: Progress | None = None
-        self._known, self._rate = False, Rate()
-        self._fence, self._acknowledged, self._hinted = 0, 0.0, float("-inf")
+        self._known, self._rate, self._fence, self._acknowledged, self._hinted = False, Rate(), 0, 0.0, float("-inf")
 
     def start(self, tasks: Tasks) -> None:
         """Forward from now on, until ``tasks`` are closed."""
@@ -120,6 +120,7 @@ class Forwarder:
 
     def link_came(self) -> None:
         """The hub can be reached (again)."""
+        self._hint.came()
         self._doubt = True
         self._came.set()
         self._wake.set()
@@ -140,10 +141,8 @@ class Forwarder:
             epoch=seen.epoch,
         )
 
-    # ---- for ever ----
-
     async def _run(self) -> None:
-        self._progress = load_hint(self._hint_file)
+        self._progress = self._hint.load()
         pauses = delays(*RETRY_SECONDS)
         try:
             while True:
@@ -171,7 +170,7 @@ class Forwarder:
         if self._came.is_set():
             self._came.clear()
             await asyncio.sleep(random.uniform(0, min(SPREAD_SECONDS, self._settings.seconds)))
-        cursor = await self._hub.read(await self._look(), self._progress)
+        cursor = await self._hub.read(await self._look(), self._hint.of(self._progress))
         if cursor.anew:
             self._tell("warning", "forward.anew", f"{cursor.anew}: its numbers begin anew at the hub", stream=self._kind.name)
         self._fence, self._progress, self._known = cursor.sequence, cursor.progress, True
@@ -212,8 +211,6 @@ class Forwarder:
         if progress.gaps and (self._live_was_last or not live):
             return Range(*progress.gaps[0])
         return new if live else None
-
-    # ---- one chunk ----
 
     async def _send(self, todo: Range, state: State) -> None:
         """Send the first part of ``todo``, or drop what can't be sent. Raises EdgeError."""
@@ -297,4 +294,4 @@ class Forwarder:
     def _save_hint(self) -> None:
         if self._acknowledged and self._progress is not None:
             self._hinted = time.monotonic()
-            save_hint(self._hint_file, self._progress)
+            self._hint.save(self._progress)

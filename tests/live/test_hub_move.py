@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
+import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from itertools import count, takewhile
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from edgeagent import localsubjects, wire
+from edgeagent.assembly.hublook import Found, look
+from edgeagent.assembly.hubmove import choice_of
+from edgeagent.assembly.hubservices import sign_in
 from edgeagent.fleet import Fleet
+from edgeagent.hub.keyring import Keyring
+from edgeagent.identity import Identity, Installation
 from edgeagent.leaf import hubkept
 from edgeagent.leaf.hubkept import Kept
+from edgeagent.link import Client
+from edgeagent.settings import load
 from edgeagent.subjects import FLEET_ALL
-from tests.support.configured import DEVICE, ID, Configured, Rig, configured, rigged
+from tests.support.configattacks import World
+from tests.support.configured import ID, Configured, Rig, configured, rigged
+from tests.support.configuring import Writer, state_of
+from tests.support.forwarding import numbers
 from tests.support.servers import PlainHub, until
+from tests.support.tlshub import TlsHub
+from tests.support.trusthub import TrustHub
 from tests.support.twohubs import OtherHub, other_hub
 
 
@@ -42,30 +56,220 @@ def kept(pi: Configured) -> Kept:
     return hubkept.load(pi.device.state, [home(pi)])
 
 
-async def test_there_and_back(rig: Rig, tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def measuring(pi: Configured) -> AsyncIterator[Callable[[], int]]:
+    """A program that publishes numbered samples all the time; gives how many it has published."""
+    sent, stopped = 0, False
+
+    async def publish(program: Client) -> None:
+        nonlocal sent
+        for number in takewhile(lambda _: not stopped, count()):
+            await program.request(localsubjects.local_metric("n"), str(number).encode(), timeout=10)
+            sent = number + 1
+            await asyncio.sleep(0.01)
+
+    async with pi.leaf() as program:
+        task = asyncio.create_task(publish(program))
+        try:
+            yield lambda: sent
+        finally:
+            stopped = True
+            await task
+        assert program.stats["reconnects"] == 0, "it never noticed anything"
+
+
+@contextlib.asynccontextmanager
+async def store_of(place: OtherHub | Configured) -> AsyncIterator[Client]:
+    """The hub's own connection to its streams."""
+    folder = place.place if isinstance(place, OtherHub) else place.fleet.hub
+    client = await sign_in(folder, Keyring.load(folder.path), "hub")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_there_and_back_while_it_measures(rig: Rig, tmp_path: Path) -> None:
     pi = rig.pi
     status = pi.device.status()
     assert status
     leaf = status.leaf.pid
-    async with pi.leaf() as program, other_hub(pi.fleet, tmp_path / "other") as other:
-        await rig.put({"hub.urls": [other.leaf_url]})
-        async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
-            await pi.reports(there.client, lambda state: "hub.urls" in state.values, "it reports at the other hub")
-            assert [event.data for event in await moved(pi, there)] == [{"hub": other.leaf_url}]
-            assert kept(pi) == Kept(good=other.leaf_url, before=home(pi))
-            await Rig(pi, there).put({"hub.urls": [home(pi)]})
-            await until(lambda: kept(pi) == Kept(good=home(pi), before=other.leaf_url), "it is back")
-        assert program.stats["reconnects"] == 0
+    await rig.set({"forward.seconds": 0.1})
+    async with other_hub(pi.fleet, tmp_path / "other") as other, store_of(pi) as old, store_of(other) as new:
+        async with measuring(pi) as sent:
+            await rig.put({"hub.urls": [other.leaf_url], "forward.seconds": 0.1})
+            async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
+                await pi.reports(there.client, lambda state: "hub.urls" in state.values, "it reports at the other hub")
+                await told(pi, there, "hub.moved")
+                assert kept(pi) == Kept(good=other.leaf_url, before=home(pi))
+                before = sent()
+                await until(lambda: has(new, before), "the other hub has all that was measured until now")
+                await Rig(pi, there).put({"hub.urls": [home(pi)], "forward.seconds": 0.1})
+                await until(lambda: kept(pi) == Kept(good=home(pi), before=other.leaf_url), "it is back")
+        await until(lambda: has(old, sent()), "the first hub has all of it")
+        assert await numbers(old) == list(range(sent())), "and nothing twice"
+        assert (found := await numbers(new)) == sorted(found) and found[-1] < sent()
     status = pi.device.status()
     assert status and status.leaf.pid == leaf and status.leaf.restarts == 0
 
 
-async def moved(pi: Configured, fleet: Fleet) -> list:
-    found = []
+async def has(hub: Client, least: int) -> bool:
+    return (await numbers(hub))[:least] == list(range(least))
+
+
+async def told(pi: Configured, fleet: Fleet, kind: str) -> str:
+    """The text of its newest event of the kind, once there is one."""
+    found: list[str] = []
 
     async def there() -> bool:
-        found[:] = await pi.events(fleet.client, "hub.moved")
+        found[:] = [event.text for event in await pi.events(fleet.client, kind)]
         return bool(found)
 
-    await until(there, "it says that it moved")
-    return found
+    await until(there, kind)
+    return found[-1]
+
+
+# ---- where no hub is ------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def nobody(folder: Path) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    yield f"nats-leaf://127.0.0.1:{port}"
+
+
+@contextlib.asynccontextmanager
+async def black_hole(folder: Path) -> AsyncIterator[str]:
+    """It takes the connection and says nothing, ever."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        yield f"nats-leaf://127.0.0.1:{hole.getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def no_hub(folder: Path) -> AsyncIterator[str]:
+    async with PlainHub(folder) as server:
+        yield server.leaf_url
+
+
+@contextlib.asynccontextmanager
+async def of_a_stranger(folder: Path) -> AsyncIterator[str]:
+    async with TrustHub(folder) as hub:
+        yield f"nats-leaf://127.0.0.1:{hub.leaf_port}"
+
+
+@contextlib.asynccontextmanager
+async def certified_by_a_stranger(folder: Path) -> AsyncIterator[str]:
+    async with TlsHub(folder) as hub:
+        yield hub.url("tls-leaf")
+
+
+@contextlib.asynccontextmanager
+async def unknown_name(folder: Path) -> AsyncIterator[str]:
+    yield "tls://no-such-hub.invalid:7422"
+
+
+#: Where a device is sent, and what it says of that.
+WRONG: dict[str, tuple[Callable[[Path], AbstractAsyncContextManager[str]], str]] = {
+    "nobody": (nobody, "nothing listens there"),
+    "black hole": (black_hole, "it did not answer within 4 s"),
+    "no hub": (no_hub, "it lets this device in, but stores nothing"),
+    "of a stranger": (of_a_stranger, "it does not accept the login"),
+    "foreign certificate": (certified_by_a_stranger, "its certificate is not signed by an authority that is trusted here"),
+    "unknown name": (unknown_name, "the name "),
+}
+
+
+def errors(state: wire.ConfigState) -> list[str]:
+    return [scope.error for scope in state.scopes.values() if scope.error]
+
+
+async def test_where_no_hub_is_a_device_never_goes(rig: Rig, tmp_path: Path) -> None:
+    """One after the other, and its link is never cut for it."""
+    pi = rig.pi
+    await pi.linked()
+    status = pi.device.status()
+    assert status
+    since = status.link.since
+    for number, (made, why) in enumerate(WRONG.values()):
+        async with made(tmp_path / str(number)) as url:
+            await rig.put({"hub.urls": [url]})
+            state = await pi.reports(rig.client, lambda state: any(url in error for error in errors(state)), why)
+            (error,) = errors(state)
+            assert error.startswith(f"hub.urls: cannot link to {url}: {why}") and error.endswith(f"this device is at {home(pi)}")
+
+    async def all_told() -> bool:
+        return len(await pi.events(rig.client, "hub.move_failed")) == len(WRONG)
+
+    await until(all_told, "an event for each")
+    status = pi.device.status()
+    assert status and status.link.since == since and status.link.hub == home(pi)
+    assert kept(pi).good == home(pi)
+
+
+async def test_what_ends_in_the_midst_of_a_move_goes_back_to_what_worked(rig: Rig, tmp_path: Path) -> None:
+    """As a power cut leaves it: the leaf was sent somewhere, and nothing had worked there yet."""
+    pi = rig.pi
+    pi.stop()
+    async with black_hole(tmp_path) as url:
+        hubkept.save(pi.device.state, [home(pi)], Kept(good=home(pi), trying=url, tries=1))
+        pi.start()
+        await pi.linked()
+        await until(lambda: kept(pi) == Kept(good=home(pi), tries=1), "that is on the disk")
+
+
+async def test_killed_at_any_moment_it_ends_where_it_was_sent(rig: Rig, tmp_path: Path) -> None:
+    pi = rig.pi
+    async with other_hub(pi.fleet, tmp_path / "other") as other:
+        for pause in (0.3, 0.8):
+            await rig.put({"hub.urls": [other.leaf_url]})
+            await asyncio.sleep(pause)  # anywhere in the midst of it
+            pi.kill()
+            pi.start()
+            await pi.linked()
+        await until(lambda: kept(pi).good == other.leaf_url, "it moved")
+        async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
+            await Rig(pi, there).put({"hub.urls": [home(pi)]})
+            await until(lambda: kept(pi).good == home(pi), "it is back")
+
+
+# ---- attackers ------------------------------------------------------------------------------------------------------------------
+
+
+async def test_who_may_not_does_not_move_a_device(rig: Rig, tmp_path: Path) -> None:
+    pi, world = rig.pi, World(rig.pi)
+    values = {"hub": {"urls": ["nats-leaf://127.0.0.1:1"]}}
+    limited = world.person("operator", "berlin")
+    unsigned = json.dumps({**json.loads(world.document(FLEET_ALL, values=values)), "signature": "AAAA"}).encode()
+    async with store_of(pi) as hub:
+        for data in (unsigned, world.document(FLEET_ALL, limited, values=values)):
+            await Writer(hub, world.olga).raw(FLEET_ALL, data)
+            await pi.reports(rig.client, lambda state: bool(errors(state)), "it refuses it")
+            assert "hub.urls" not in (await state_of(rig.client, ID)).values
+    status = pi.device.status()
+    assert status and status.link.hub == home(pi)
+
+
+async def test_nobody_takes_a_device_out_of_tls(rig: Rig) -> None:
+    """It was given authorities once, so what is on the way cannot be its hub without showing that they signed for it."""
+    pi = rig.pi
+    file = pi.device.state / "authorities.pem"
+    pi.stop()
+    file.write_text("")
+    pi.start()
+    try:
+        await pi.linked()
+        await rig.put({"hub.urls": ["nats-leaf://10.255.255.1:7422"]})
+        assert "is without TLS, and this device reaches its hub by TLS" in await told(pi, rig.fleet, "hub.move_refused")
+        state = await pi.reports(rig.client, lambda state: bool(errors(state)), "it says so")
+        assert "hub.urls: nats-leaf://10.255.255.1:7422 is without TLS" in errors(state)[0]
+        assert choice_of(load(pi.device.settings), load(pi.device.settings)).current == home(pi)
+    finally:
+        file.unlink()
+
+
+async def test_a_look_leaves_nothing_behind(rig: Rig, tmp_path: Path) -> None:
+    settings, pi = load(rig.pi.device.settings), rig.pi
+    who = Identity(id=ID, installation=Installation(suffix="x"), boot="")
+    assert await look(home(pi), settings, who, has_another=True) == Found()
+    assert not (settings.state_folder / "hub-visit").exists()

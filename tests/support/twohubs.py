@@ -7,7 +7,6 @@ import contextlib
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -50,13 +49,13 @@ class OtherHub:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[OtherHub]:
         with (self.place.path / "up.log").open("ab") as log:
-            up = subprocess.Popen(quick.hub("up", "--dir", str(self.place.path)), stdout=log, stderr=log)
+            up = await asyncio.create_subprocess_exec(*quick.hub("up", "--dir", str(self.place.path)), stdout=log, stderr=log)
         try:
             await until(lambda: answers(self.place), "the other hub answers")
             yield self
         finally:
             up.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(up.wait, PATIENCE_SECONDS)
+            await asyncio.wait_for(up.wait(), PATIENCE_SECONDS)
 
 
 @contextlib.asynccontextmanager
