@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from edgeagent.hub.folder import HubFolder
 from edgeagent.natsserver import ports
 from tests.soak import judging, reading
 from tests.soak.people import People
-from tests.soak.run import Ended, Plan, Stored, begun, heal, judge, numbers, programs, working
+from tests.soak.run import Ended, Plan, begun, heal, judge, numbers, programs, working
 from tests.soak.site import CONTEXT, PATIENCE_SECONDS, Server, Site
 from tests.support.chaosjudge import Record, line_of
 from tests.support.numbered import Line, problems
@@ -61,7 +61,7 @@ async def move(folder: Path, plan: Plan) -> Ended:
                 await asyncio.sleep(plan.seconds / 4)
                 await _moved(site, people, first, other)
                 await asyncio.sleep(plan.seconds / 4)
-                there, leaving = await _snapshot(site, ended, other), len(people.orders)
+                ended.wanted[OTHER], leaving = await _snapshot(site, ended, other), len(people.orders)
                 await _moved(site, people, other, first)
                 left = {order.line for order in people.orders[leaving:] if order.context == OTHER}
                 await asyncio.sleep(plan.seconds / 4)
@@ -71,7 +71,7 @@ async def move(folder: Path, plan: Plan) -> Ended:
         reading.with_journals(ended.record, site)
     ended.wrong += _set_aside(ended.record, left)
     judge(ended)
-    ended.wrong += _lost_there(ended, there)
+    ended.wrong += _lost_there(ended)
     return ended
 
 
@@ -117,7 +117,7 @@ async def _moved(site: Site, people: People, now: Hub, then: Hub) -> None:
     site.say(f"all are at {then.context}")
 
 
-async def _snapshot(site: Site, ended: Ended, other: Hub) -> Mapping[tuple[str, str], set[int]]:
+async def _snapshot(site: Site, ended: Ended, other: Hub) -> Mapping[tuple[str, str], Set[int]]:
     """What was acknowledged by now; returns when the other hub has all of it."""
     wanted = {key: set(line.acknowledged) for key, line in ended.lines.items()}
 
@@ -153,7 +153,7 @@ def _set_aside(record: Record, lines: Collection[str]) -> list[str]:
     return twice
 
 
-def _lost_there(ended: Ended, wanted: Mapping[tuple[str, str], set[int]]) -> list[str]:
-    stored: Stored = ended.stored[OTHER]
-    lines = {key: Line(ended.lines[key].published, set(numbers)) for key, numbers in wanted.items()}
+def _lost_there(ended: Ended) -> list[str]:
+    wanted, stored = ended.wanted[OTHER], ended.stored[OTHER]
+    lines = {key: Line(line.published, set(wanted[key])) for key, line in ended.lines.items()}
     return [f"{OTHER} {key}: {problem}" for key, line in lines.items() for problem in problems(line, stored[key])]

@@ -63,7 +63,7 @@ def _kinds(ended: Ended) -> Iterator[str]:
 
 def _numbers(ended: Ended) -> Iterator[str]:
     rows = [_row(ended, hub, kind.name) for kind in KINDS for hub in ended.stored]
-    yield from table(["of programs, at", "published", "acknowledged", "stored", "lost", "twice"], rows)
+    yield from table(["of programs, at", "published", "wanted", "stored", "lost", "twice"], rows)
     yield f"all had come through {ended.healing:.1f} s after the last blow"
 
 
@@ -71,10 +71,11 @@ def _row(ended: Ended, hub: str, kind: str) -> list[object]:
     lines = {key: line for key, line in ended.lines.items() if key[1] == kind}
     found = {key: ended.stored[hub].get(key, []) for key in lines}
     published = sum(line.published for line in lines.values())
-    acknowledged = sum(len(line.acknowledged) for line in lines.values())
-    lost = sum(len(line.acknowledged - set(found[key])) for key, line in lines.items())
+    wanted = ended.wanted.get(hub) or {key: line.acknowledged for key, line in lines.items()}
+    wanted_there = sum(len(wanted[key]) for key in lines)
+    lost = sum(len(wanted[key] - set(found[key])) for key in lines)
     twice = sum(len(each) - len(set(each)) for each in found.values())
-    return [f"{hub} {kind}", published, acknowledged, sum(map(len, found.values())), lost, twice]
+    return [f"{hub} {kind}", published, wanted_there, sum(map(len, found.values())), lost, twice]
 
 
 def _commands(ended: Ended) -> Iterator[str]:

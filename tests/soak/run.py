@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from edgeagent.errors import EdgeError
@@ -54,6 +54,7 @@ Stored = dict[tuple[str, str], list[int]]
 @dataclass
 class Ended:
     """lines: what programs published, by device and kind. stored: what each hub has of it, by its context; devices are at ``home`` in the end. one_hub: whether nothing of a hub was ever another one's, so that all has one order.
+    wanted: numbers that a hub must have; if it is not in there, all that were acknowledged.
 
     absent: of each device, the longest time without its answer; healing: until all was there; both in seconds. config: what was wrong
     with it at the last look. wrong: all that must not have been.
@@ -65,6 +66,7 @@ class Ended:
     rounds: list[Round] = field(default_factory=list)
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
+    wanted: dict[str, Mapping[tuple[str, str], Set[int]]] = field(default_factory=dict)
     calls: list[judging.Call] = field(default_factory=list)
     record: Record = field(default_factory=lambda: Record({}))
     notes: dict[str, dict[str, bool]] = field(default_factory=dict)
