@@ -13,8 +13,8 @@ from edgeagent.publish import ACK_TIMEOUT_SECONDS, published_if
 
 __all__ = ["stored_if"]
 
-#: How often a copy that may lag behind is asked for what came behind the fence, and the pause between, in seconds.
-LOOKS, LOOK_SECONDS = 20, 0.1
+#: How often a copy that may lag behind is asked for what came behind the fence, and the pause between, in seconds: what refused us has it.
+LOOKS, LOOK_SECONDS = 40, 0.25
 
 
 async def stored_if(
@@ -35,14 +35,17 @@ async def stored_if(
             raise
 
     stored = await patiently(client, store, timeout=ACK_TIMEOUT_SECONDS)
-    return await _ours(client, stream, subject, data, sequence, prefix) if stored is None and doubtful else stored
+    return await _ours(client, stream, subject, data, sequence, prefix, what) if stored is None and doubtful else stored
 
 
-async def _ours(client: Client, stream: str, subject: str, data: bytes, sequence: int, prefix: str) -> int | None:
-    """The sequence of what came first behind the fence, if it is ``data``: an earlier try was stored, and its acknowledgement lost."""
+async def _ours(client: Client, stream: str, subject: str, data: bytes, sequence: int, prefix: str, what: str) -> int | None:
+    """The sequence of what came first behind the fence, if it is ``data``: an earlier try was stored, and its acknowledgement lost.
+
+    None: it is another's. Raises Unreachable when nobody can say.
+    """
     for _ in range(LOOKS):
         first = await read_first(client, stream, subject, sequence + 1, prefix=prefix)
         if first is not None:
             return first.sequence if first.data == data else None
         await asyncio.sleep(LOOK_SECONDS)
-    return None
+    raise Unreachable(what, "the hub's servers do not agree yet about what is stored", "look before you do it again")

@@ -25,7 +25,7 @@ from edgeagent import serverpool, servers
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 from edgeagent.trust import tls
 
-__all__ = ["Client", "connect", "heard_first", "request", "server_version", "settle", "why_closed"]
+__all__ = ["Client", "Unanswered", "connect", "heard_first", "request", "server_version", "settle", "why_closed"]
 
 log = logging.getLogger(__name__)
 
@@ -238,19 +238,23 @@ def why_closed(client: Client, what: str) -> Closed:
     return Closed(what, f"the server closed the connection ({said})" if said else "the connection is closed")
 
 
+class Unanswered(Unreachable):
+    """Somebody may have taken it all the same."""
+
+
 async def request(
     client: Client, subject: str, data: bytes = b"", *, what: str, timeout: float = 5.0, headers: dict[str, str] | None = None
 ) -> Any:
     """One request and its answer (nats-py's message), with errors in our words.
 
-    timeout: seconds. Raises Unreachable when nobody listens or answers, Closed when the connection is gone.
+    timeout: seconds. Raises Unreachable when nobody listens, Unanswered when nobody answers in time, Closed when the connection is gone.
     """
     try:
         return await client.request(subject, data, timeout=timeout, headers=headers)
     except nats.errors.NoRespondersError:
         raise Unreachable(what, "nobody answers there, or it is not allowed") from None
     except (nats.errors.TimeoutError, asyncio.TimeoutError):
-        raise Unreachable(what, f"no answer within {timeout:g} s") from None
+        raise Unanswered(what, f"no answer within {timeout:g} s") from None
     except nats.errors.ConnectionClosedError:
         raise Closed(what, "the connection is closed") from None
     except (nats.errors.Error, OSError) as error:

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent import files, runtime, subjects, wire
-from edgeagent.assembly import hubsending, hubtls
+from edgeagent.assembly import hubcluster, hubsending, hubtls
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import HubServices, sign_in
 from edgeagent.errors import Refused, Unreachable, UsageProblem
 from edgeagent.hub import loginfile, register, streams
 from edgeagent.hub.address import addresses
+from edgeagent.hub.cluster import server_name
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import DEVICE_SECONDS, Keyring, Service
-from edgeagent.link import Client, request
-from edgeagent.times import parse_rfc3339
+from edgeagent.link import Client
+from edgeagent.patience import asked
 
 __all__ = ["add_device", "look", "renew_device", "run", "serve"]
 
@@ -53,7 +54,7 @@ async def serve(place: HubFolder) -> None:
     runtime.set_up_logging("info")
     options, keyring = place.options(), Keyring.load(place.path)
     stop = runtime.stop_on_signals()
-    services = HubServices(place, options, keyring, templates=False)
+    services = HubServices(place, options, keyring, beside=False)
     async with contextlib.AsyncExitStack() as stack:
         if not await runtime.unless(stop, stack.enter_async_context(services)):
             return
@@ -65,7 +66,7 @@ async def serve(place: HubFolder) -> None:
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
     cluster = place.cluster()
-    services = HubServices(place, options, keyring, templates=cluster.leads_accounts)
+    services = HubServices(place, options, keyring, beside=True)
     async with HubServer(place, options, keyring) as server:
         if cluster.number:  # its services may wait for other servers, and those for a person
             runtime.notify_systemd("READY=1")
@@ -155,38 +156,55 @@ def _keyring(place: HubFolder) -> Keyring:
 
 async def look(place: HubFolder) -> dict[str, Any]:
     """Everything `hub status` shows."""
-    urls = addresses(place.options(), place.cluster())
+    urls, cluster = addresses(place.options(), place.cluster()), place.cluster()
+    own = server_name(place.options().name, cluster)
     async with _running(place, "sys") as system, _running(place, "hub") as hub:
-        answer = await request(system, "$SYS.REQ.SERVER.PING.VARZ", b"{}", what="ask the hub how it is")
-        varz = json.loads(answer.data)["data"]
+        servers = await hubcluster.look(system, cluster)
+        varz = next((each for each in servers if each["id"] == own), servers[0])
         found = [await _stream(hub, stream.name) for stream in streams.STREAMS]
         registered = await register.every(hub)
         sent = await hubsending.look(place, hub)
     return {
-        "pid": int(files.read_text(place.server_pid)),
+        "pid": int(files.read_text(place.server_pid)) if varz["id"] == own else None,
         "urls": {"operators": urls.operators, "devices": urls.devices},
         "server": {
-            "name": varz["server_name"],
-            "version": varz["version"],
-            "uptime_seconds": _seconds(varz["start"], varz["now"]),
-            "connections": varz["connections"],
-            "leafs": varz.get("leafnodes", 0),
-            "memory_bytes": varz["mem"],
+            "name": varz["id"],
+            **{key: varz[key] for key in ("version", "uptime_seconds", "connections", "leafs", "memory_bytes")},
         },
+        "servers": hubcluster.with_absent(servers, place.options().name, cluster),
         "devices": len(registered),
         "streams": found,
         "sending": sent,
     }
 
 
-def _seconds(start: str, now: str) -> float:
-    return round((parse_rfc3339(now) - parse_rfc3339(start)).total_seconds(), 1)
-
-
 async def _stream(hub: Client, name: str) -> dict[str, Any]:
-    answer = await request(hub, f"$JS.API.STREAM.INFO.{name}", what=f"look at the stream {name}")
+    answer = await asked(hub, f"$JS.API.STREAM.INFO.{name}", what=f"look at the stream {name}")
     info = json.loads(answer.data)
+    leader = str((info.get("cluster") or {}).get("leader", ""))
     if "error" in info:
-        return {"id": name, "messages": 0, "used": 0, "limit": 0, "full": 0.0, "problem": info["error"].get("description")}
+        return {
+            "id": name,
+            "messages": 0,
+            "used": 0,
+            "limit": 0,
+            "full": 0.0,
+            "leader": leader,
+            "lag": 0,
+            "problem": info["error"].get("description"),
+        }
     used, limit = info["state"]["bytes"], info["config"]["max_bytes"]
-    return {"id": name, "messages": info["state"]["messages"], "used": used, "limit": limit, "full": round(used / limit, 4)}
+    return {
+        "id": name,
+        "messages": info["state"]["messages"],
+        "used": used,
+        "limit": limit,
+        "full": round(used / limit, 4),
+        "leader": leader,
+        "lag": _lag(info),
+    }
+
+
+def _lag(info: Any) -> int:
+    """How many operations the copy that is furthest behind lacks."""
+    return max((int(copy.get("lag", 0)) for copy in (info.get("cluster") or {}).get("replicas") or []), default=0)

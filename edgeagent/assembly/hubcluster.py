@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,12 +14,15 @@ from edgeagent import files
 from edgeagent.assembly import hubtls
 from edgeagent.errors import UsageProblem
 from edgeagent.hub.address import authority, is_loopback
-from edgeagent.hub.cluster import ALONE, ROUTE_PORT, Cluster, check_size
+from edgeagent.hub.cluster import ALONE, ROUTE_PORT, Cluster, check_size, server_name
 from edgeagent.hub.exportsettings import MetricsOptions
 from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.serverping import ask_all
 from edgeagent.hub.tlsfolder import TlsFolder
+from edgeagent.link import Client
+from edgeagent.times import parse_rfc3339
 
-__all__ = ["Member", "alone", "copies", "create", "plan", "share_authority"]
+__all__ = ["Member", "alone", "copies", "create", "look", "plan", "share_authority", "with_absent"]
 
 
 class Member(NamedTuple):
@@ -135,3 +138,33 @@ def copies(members: Sequence[Member], hosts: Sequence[str]) -> list[str]:
 def _quoted(path: Path) -> str:
     text = str(path)
     return text if text.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum() else f'"{text}"'
+
+
+async def look(system: Client, cluster: Cluster) -> list[dict[str, Any]]:
+    """Each server that is there, as `hub status` shows it. system: a connection to SYS. Raises Unreachable when none is."""
+    found = await ask_all(system, "VARZ", cluster.size)
+    return [_row(name, answer["data"]) for name, answer in sorted(found.items())]
+
+
+def _row(name: str, varz: Any) -> dict[str, Any]:
+    uptime = (parse_rfc3339(varz["now"]) - parse_rfc3339(varz["start"])).total_seconds()
+    leader = ((varz.get("jetstream") or {}).get("meta") or {}).get("leader", "")
+    return {
+        "id": name,
+        "up": True,
+        "version": varz["version"],
+        "uptime_seconds": round(uptime, 1),
+        "connections": varz["connections"],
+        "leafs": varz.get("leafnodes", 0),
+        "memory_bytes": varz["mem"],
+        "routes": varz.get("routes", 0),
+        "leads": bool(leader) and leader == name,
+    }
+
+
+def with_absent(rows: Sequence[dict[str, Any]], hub: str, cluster: Cluster) -> list[dict[str, Any]]:
+    """The same with those that should be there and are not. Pure."""
+    there = {row["id"]: row for row in rows}
+    names = [server_name(hub, msgspec.structs.replace(cluster, number=number)) for number in range(1, cluster.size + 1)]
+    wanted = names if cluster.number else list(there)
+    return [there.get(name, {"id": name, "up": False}) for name in wanted]

@@ -19,7 +19,9 @@ from edgeagent.hub.address import known_host, local_url
 from edgeagent.hub.administration import Administration, Handler
 from edgeagent.hub.adoption import Adoption
 from edgeagent.hub.audit import Audit
+from edgeagent.hub.balancer import Balancer
 from edgeagent.hub.chunkindex import ChunkIndex
+from edgeagent.hub.cluster import server_name
 from edgeagent.hub.device_orders import DeviceOrders
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.handout import keep_handing_out
@@ -69,14 +71,15 @@ async def sign_in(
 class HubServices:
     """Runs within ``async with``, in ``tasks``; stateless, so it may run several times.
 
-    templates: as for :class:`AccountsKeeper`; True for the one instance beside nats-server.
+    beside: whether this is the instance beside nats-server, of which each server has one.
 
     Whatever was lost while nats-server was away is put right when it is back, the streams first.
     """
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, templates: bool) -> None:
-        self._place, self._options, self._keyring, self._templates = place, options, keyring, templates
+    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, *, beside: bool) -> None:
+        self._place, self._options, self._keyring, self._beside = place, options, keyring, beside
         self._cluster = place.cluster()
+        self._templates = beside and self._cluster.leads_accounts
         self._stack = contextlib.AsyncExitStack()
         self._hub_is_back, self._closed = asyncio.Event(), asyncio.Event()
         self._presence: PresenceKeeper | None = None
@@ -112,8 +115,11 @@ class HubServices:
         self._presence = await self._keep_presence(orders)
         await self._adopt_devices(orders)
         self.tasks.start("streams", self._keep_streams())
+        if self._cluster.number and self._beside:
+            own, fleet = server_name(self._options.name, self._cluster), self._keyring.account_public("FLEET")
+            self.tasks.start("balance", Balancer(self._system, fleet, own, self._cluster.size).run())
         self.tasks.start("retention", RetentionKeeper(self._hub).run())
-        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities))
+        self.tasks.start("authorities", keep_handing_out(self._hub, self._authorities, apart=self._keeps_own_authorities()))
         provisioning = await self._let_devices_in(orders, self._presence)
         office = self._token_office(accounts)
         self.tasks.start("tokens", office.run())
@@ -224,6 +230,9 @@ class HubServices:
             self._place.founder.unlink()
         except (EdgeError, OSError) as error:
             log.warning("cannot register the first administrator: %s", error)
+
+    def _keeps_own_authorities(self) -> bool:
+        return bool(self._cluster.number) and self._options.tls == "self"
 
     def _authorities(self) -> str:
         return authorities.current(self._place)

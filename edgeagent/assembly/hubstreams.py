@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import nats.errors
-
 from edgeagent.backoff import delays
 from edgeagent.errors import EdgeError
 from edgeagent.hub import streams
 from edgeagent.hub.cluster import Cluster
+from edgeagent.hub.serverping import ask_all
 from edgeagent.link import Client
 
 __all__ = ["HubStreams", "missing", "servers_there", "waiting"]
@@ -21,8 +20,10 @@ log = logging.getLogger("edgeagent.hub")
 RETRY_SECONDS, CLUSTER_RETRY_SECONDS = (0.5, 15.0), (0.25, 2.0)
 #: How long a cluster may take to elect who leads until that is no news any more but trouble, in seconds. Usual are 4 to 10.
 ELECTION_SECONDS = 30.0
-#: The servers of a cluster answer one by one; this long after the last one all have.
-STALL_SECONDS = 0.5
+#: How long a cluster may take over one stream, in seconds: while it elects it keeps silent, and is better asked again.
+ANSWER_SECONDS = 2.0
+#: How long the first server may take to say that it is there, in seconds.
+FIRST_SECONDS = 1.0
 
 
 class HubStreams:
@@ -56,7 +57,9 @@ class HubStreams:
             await asyncio.sleep(pause)
 
     async def _once(self) -> None:
-        for name in await streams.ensure(self._hub.jetstream(), self._store_bytes, replicas=self._cluster.replicas):
+        seconds = ANSWER_SECONDS if self._cluster.number else None
+        js = self._hub.jetstream(timeout=seconds) if seconds else self._hub.jetstream()
+        for name in await streams.ensure(js, self._store_bytes, replicas=self._cluster.replicas):
             log.info("made or changed the stream %s", name)
 
     async def _waits_for(self) -> str:
@@ -86,16 +89,7 @@ def waiting(there: int, size: int) -> str:
 
 async def servers_there(system: Client, size: int) -> int:
     """How many servers answer; 0 when none did. size: as many there can be."""
-    inbox, found = system.new_inbox(), 0
     try:
-        answers = await system.subscribe(inbox)
-        try:
-            await system.publish("$SYS.REQ.SERVER.PING", b"", reply=inbox)
-            while found < size:
-                await answers.next_msg(timeout=STALL_SECONDS)
-                found += 1
-        finally:
-            await answers.unsubscribe()
-    except (nats.errors.Error, OSError):
-        pass
-    return found
+        return len(await ask_all(system, "STATSZ", size, first=FIRST_SECONDS))
+    except EdgeError:
+        return 0

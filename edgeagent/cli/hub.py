@@ -198,9 +198,8 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         print(json.dumps(found, indent=2))
         return
     server = found["server"]
-    typer.echo(
-        f"{server['name']} runs nats-server {server['version']} since {duration(server['uptime_seconds'])} (pid {found['pid']})"
-    )
+    where = f" (pid {found['pid']})" if found["pid"] else ""
+    typer.echo(f"{server['name']} runs nats-server {server['version']} since {duration(server['uptime_seconds'])}{where}")
     typer.echo(f"  operators  {found['urls']['operators']}   {server['connections']} connections")
     typer.echo(f"  devices    {found['urls']['devices']}   {server['leafs']} linked, {found['devices']} registered\n")
     columns = [
@@ -210,10 +209,29 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         Column("limit", _bytes),
         Column("full", lambda part: f"{part:.1%}"),
     ]
+    if len(found["servers"]) > 1:
+        emit(found["servers"], _SERVERS, Form.table)
+        typer.echo()
+        columns += [Column("leader"), Column("lag", lambda lag: str(lag or ""))]
     emit(found["streams"], columns, Form.table)
     if found["sending"]:
         typer.echo()
         emit(found["sending"], [Column("id"), Column("waiting"), Column("since"), Column("problem", narrow="wrap")], Form.table)
+
+
+def _if_known(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+_SERVERS = [
+    Column("id"),
+    Column("up", lambda up: "up" if up else "AWAY"),
+    Column("version", _if_known),
+    Column("uptime_seconds", lambda seconds: "" if seconds is None else duration(seconds)),
+    Column("connections", _if_known),
+    Column("leafs", _if_known),
+    Column("leads", lambda leads: "leads" if leads else ""),
+]
 
 
 def _bytes(value: Any) -> str:

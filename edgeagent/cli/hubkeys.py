@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from edgeagent import places
 from edgeagent.cli import passphrase, running
 from edgeagent.cli.options import HubDir, Json, Output, OwnerKeys
 from edgeagent.cli.table import Column, Form, emit
+
+if TYPE_CHECKING:
+    from edgeagent.hub.folder import HubFolder
 
 __all__ = ["app"]
 
@@ -97,6 +100,7 @@ def rotate(
             f"exchange the key of {role!r}", "there is no such role of people", f"take one of {', '.join(ROTATED)}"
         )
     place = HubFolder((folder or places.hub_folder()).absolute())
+    others = _check_first(place, f"exchange the key of {role!r}")
     keys = keys or people.find_keys(place)
     secret = passphrase.known(keys, passphrase_file)
     owner = Owner.load(keys, secret)
@@ -108,7 +112,25 @@ def rotate(
     typer.echo(
         "What is in force and was signed with the old key counts for nobody new: sign it again (`edgeagent config history`)."
     )
+    _say_copy(place, others)
     typer.echo(f"Make a new backup: `edgeagent hub keys backup --out FILE`. The key is in {keys}, older backups do not have it.")
+
+
+def _check_first(place: HubFolder, what: str) -> int:
+    """How many other servers the hub in ``place`` has. Raises UsageProblem when it is not the first: that one says what roles may do."""
+    from edgeagent.errors import UsageProblem
+
+    cluster = place.cluster() if place.exists else None
+    if cluster and not cluster.leads_accounts:
+        raise UsageProblem(
+            what, f"this is server {cluster.number} of the hub", "do it on the first, and copy its keys folder here"
+        )
+    return cluster.size - 1 if cluster else 0
+
+
+def _say_copy(place: HubFolder, others: int) -> None:
+    if others:
+        typer.echo(f"Copy what is in {place.keys} to the same folder of the {others} other servers of the hub, with its modes.")
 
 
 @app.command()
@@ -142,12 +164,14 @@ def update(folder: HubDir = None, keys: OwnerKeys = None, passphrase_file: passp
     from edgeagent.hub.folder import HubFolder
 
     place = HubFolder((folder or places.hub_folder()).absolute())
+    others = _check_first(place, "update the hub's keys")
     keys = keys or people.find_keys(place)
     done = hubkeys.update(keys, passphrase.known(keys, passphrase_file), place)
     if not done.changed:
         typer.echo("everything is up to date")
         return
     typer.echo(f"updated {keys} and {place.keys}" + (f"; new: {', '.join(done.added)}" if done.added else ""))
+    _say_copy(place, others)
     if done.added:
         typer.echo("Back the owner's keys up again. Then restart `edgeagent hub up`.")
 

@@ -68,7 +68,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
 def renew(folder: HubDir = None) -> None:
     """Make a new server certificate now; the hub renews it by itself when less than a third of its time is left.
 
-    Nobody is disconnected.
+    Nobody is disconnected. Each server of a cluster has its own.
 
     Example: edgeagent hub tls renew
     """
@@ -97,6 +97,12 @@ def rotate(
     made = own(place, options).rotate(options, _now(), at_once=at_once)
     when = "signs from now on" if at_once else f"signs from {made.signs_from:%Y-%m-%d}"
     typer.echo(f"made the certificate authority {made.number}, until {made.ends:%Y-%m-%d}; it {when}")
+    others = place.cluster().size - 1
+    if others:
+        typer.echo(
+            f"Copy ca-*, ca.pem and made.json of {place.tls} to the same folder of the {others} other servers of the hub, with their "
+            f"modes{'' if at_once else f', before {made.signs_from:%Y-%m-%d}'}: each makes a certificate of its own with them."
+        )
     if at_once:
         typer.echo("Whoever trusts only the old ones needs the new file: `edgeagent operator add` writes it for people.")
         _say(running.run(reload_running(place)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,7 +25,8 @@ from edgeagent.direct import read_all
 from edgeagent.errors import EdgeError, Refused, Unreachable, UsageProblem
 from edgeagent.fleet.client import Fleet
 from edgeagent.fleet.fields import nearest
-from edgeagent.link import Client, request
+from edgeagent.link import Client, Unanswered, request
+from edgeagent.patience import Patience, clustered
 from edgeagent.subjects import Scope
 
 __all__ = ["Admin", "check_known", "connected", "forget_configuration", "people"]
@@ -49,6 +50,9 @@ _WORDS = {
 
 #: A push to a server with thousands of leafs takes seconds, and an order about thousands of devices a minute.
 PATIENCE_SECONDS = 120.0
+#: In a cluster an order is given again after that long without an answer, in seconds: it has died with the server that took it. Each of
+#: them may be done twice, but this one.
+QUICK_SECONDS, AGAIN_SECONDS, ONCE = 10.0, 30.0, "token_create"
 #: How often to look whether the server has said meanwhile that it is not allowed, in seconds: it says so beside the request.
 LOOK_SECONDS = 0.05
 
@@ -68,15 +72,41 @@ class Admin:
         Raises what the handler raised; Refused without the role admin, Unreachable when no hub's services run.
         """
         subject, doing = subjects.admin(self.user, what), _WORDS.get(what, "have the hub do that")
-        asking = asyncio.ensure_future(request(self._client, subject, wire.encode(order), what=doing, timeout=PATIENCE_SECONDS))
+        asking = asyncio.ensure_future(self._answer(what, subject, wire.encode(order), doing))
         try:
             while not (await asyncio.wait({asking}, timeout=LOOK_SECONDS))[0]:
                 self._check_allowed(doing, subject)
             return services.result((await asking).data, shape)
         except Unreachable as error:
+            if error.remedy:
+                raise
             raise Unreachable(error.what, error.why, "is `edgeagent hub up` running?") from None
         finally:
             asking.cancel()
+
+    async def _answer(self, what: str, subject: str, order: bytes, doing: str) -> Any:
+        """In a cluster it is asked again when nobody listens for a moment, and once when whoever worked on it has died with its server."""
+        again = AGAIN_SECONDS if what.startswith("device_") else QUICK_SECONDS
+        first = again if clustered(self._client) else PATIENCE_SECONDS
+        try:
+            return await self._asked(subject, order, doing, first)
+        except Unanswered as error:
+            if not clustered(self._client):
+                raise
+            if what == ONCE:
+                raise Unanswered(error.what, error.why, "look with `edgeagent token ls`; then make it again") from None
+        return await self._asked(subject, order, doing, PATIENCE_SECONDS - first)
+
+    async def _asked(self, subject: str, order: bytes, doing: str, seconds: float) -> Any:
+        patience = Patience(self._client)
+        while True:
+            try:
+                return await request(self._client, subject, order, what=doing, timeout=seconds)
+            except Unanswered:
+                raise
+            except Unreachable:
+                if not await patience.again():
+                    raise
 
     def _check_allowed(self, what: str, subject: str) -> None:
         said = str(self._client.last_error or "").lower()

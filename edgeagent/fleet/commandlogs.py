@@ -37,8 +37,9 @@ WHAT = "send the command"
 FULL = "maximum bytes exceeded"
 #: Somebody else may take the number; each round one of those who try succeeds.
 TRIES = 64
-#: The bound of the pause before the next try, in seconds: those of many must differ.
-PAUSE_SECONDS = 0.02
+#: The bound of the pause before the next try, in seconds: those of many must differ. After :data:`AT_ONCE` tries it grows: a copy that
+#: answers in a cluster, and lags behind after its server's restart, may take seconds.
+PAUSE_SECONDS, AT_ONCE = 0.02, 8
 #: How far the floor of a log is moved on with one entry: most logs need a step, and a sender must not read a log for ever.
 FLOOR_STEPS, FLOOR_AT_ONCE = 20, 5
 #: Numbers so far above the newest entry that somebody signed are not counted on from, as devices do not read that far for them.
@@ -61,7 +62,7 @@ async def append(client: Client, login: Credentials, scope: Scope, entry: Entry,
     pins: whom devices follow, so what the log says of itself is taken from their entries; None: nobody told.
     Raises Refused when the login may not, UsageProblem when it is too large, Unreachable when the hub does not answer.
     """
-    for _ in range(TRIES):
+    for number in range(TRIES):
         try:
             place = await _next(client, scope, pins)
         except (Unreachable, Closed) as error:
@@ -71,7 +72,7 @@ async def append(client: Client, login: Credentials, scope: Scope, entry: Entry,
         data = signed_entry(login, scope, draft, number=place.number, at=int(time.time()))
         if await _stored(client, login, scope, place.number, data, doubt=_doubt(entry)):
             return place.number
-        await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))
+        await asyncio.sleep(random.uniform(0, PAUSE_SECONDS * max(1, number - AT_ONCE)))
     raise Refused(WHAT, f"others write into the log of {scope} all the time", "try again")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +35,9 @@ __all__ = ["STREAM", "Configuration", "Written"]
 STREAM = f"KV_{subjects.CONFIG_BUCKET}"
 #: Somebody else may be first; that often in a row is something else.
 TRIES = 5
+#: Between looks for what refused us, in seconds: the server of a cluster that answers may lag behind the one that refused. 6 ms were seen,
+#: and seconds from a server that has just been started again.
+LAG_PAUSES = (0.05, 0.1, 0.2, *[0.25] * 20)
 
 Values = Mapping[str, Any]
 
@@ -193,7 +197,7 @@ class Configuration:
             made = await self._try(wish, ground, after, roster)
             if made is not None:
                 return made
-            base = await self._after(wish, base, configchange.differences(ground.source.values, after))
+            base = await self._after(wish, base, configchange.differences(ground.source.values, after), roster.time)
         raise Refused(wish.what, "somebody else changes it all the time", "try again")
 
     async def _try(self, wish: Wish, ground: Ground, after: dict[str, Any], roster: Roster) -> Written | None:
@@ -238,13 +242,24 @@ class Configuration:
         why = f"the role of {self._fleet.login.name} may not write configuration"
         return Refused(what, why, "ask an operator or an administrator")
 
-    async def _after(self, wish: Wish, base: Version, mine: Changes) -> Version:
-        """The newest document. Raises Refused when what others did since ``base`` is in the way of what the wish changes, ``mine``."""
-        history = [version for version in await self.history(wish.scope) if version.revision > base.revision]
+    async def _after(self, wish: Wish, base: Version, mine: Changes, began: datetime) -> Version:
+        """The newest document. Raises Refused when what others did since ``base`` is in the way of what the wish changes, ``mine``.
+
+        began: when ``base`` was read, by the hub's clock. What is older was only not there yet on the server that answered: nobody who
+        did not look at ``base`` himself minds.
+        """
+        history: list[Version] = []
+        for pause in LAG_PAUSES:
+            history = [version for version in await self.history(wish.scope) if version.revision > base.revision]
+            if history:
+                break
+            await asyncio.sleep(pause)
         if not history:
-            await asyncio.sleep(0.05)  # a server of a cluster may lag behind the one that refused (6 ms were seen)
             return base
+        unseen = wish.base is None and wish.revision is None
         for before, version in zip([base, *history], history, strict=False):
+            if unseen and version.time is not None and version.time <= began:
+                continue
             theirs = configchange.differences(before.values, version.values)
             touched = list(theirs) if wish.whole or wish.revision is not None else configchange.overlap(theirs, mine)
             if touched or wish.whole or wish.revision is not None:

@@ -31,6 +31,8 @@ Handler = Callable[[str, bytes], Awaitable["msgspec.Struct | None"]]
 QUEUE = "edgeagent-admin"
 #: Requests at once; more of them wait. An order about many devices takes seconds.
 AT_ONCE = 16
+#: How long those that are worked on may take when the services end, in seconds.
+CLOSE_SECONDS = 5.0
 
 
 class Administration:
@@ -50,6 +52,8 @@ class Administration:
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(nats.errors.Error):  # closing: the connection may be gone already
             await self._subscription.unsubscribe()
+        if self._work:  # whoever asked would wait for an answer that never comes, and another instance does not know of it
+            await asyncio.wait(self._work, timeout=CLOSE_SECONDS)
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)

@@ -22,14 +22,17 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from edgeagent.direct import get_last
-from edgeagent.hub import streams
+from edgeagent.hub import cluster as settings
+from edgeagent.hub import clusterconf, streams
+from edgeagent.hub.clusterconf import ClusterConf
+from edgeagent.hub.conf import HubConf, render
 from edgeagent.hub.owner import Owner
 from edgeagent.natsserver import ports
 from edgeagent.subjects import direct_get, is_id
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from tests.live import test_attacks as attacks
-from tests.support.attackhub import ATTACKER, TARGETS, VICTIM, Hub, Target, World, fill, hub_config, inhabited, settle, start
+from tests.support.attackhub import ATTACKER, STORE_BYTES, TARGETS, VICTIM, Hub, Target, World, fill, inhabited, settle, start
 from tests.support.rogue import PATIENCE_SECONDS, Rogue
 from tests.support.servers import until
 
@@ -66,14 +69,31 @@ def picked() -> list[int]:
 
 
 def configs(made: Cluster) -> list[str]:
-    """The same operator and accounts for each; each has a resolver and a store of its own."""
-    signed, routed = made.keyring.account_jwts(), picked()
-    routes = ", ".join(f"nats-route://127.0.0.1:{port}" for port in routed)
+    """What `hub up` writes for each: the same operator and accounts; each has a resolver and a store of its own."""
+    signed, routed = dict(made.keyring.account_jwts().values()), picked()
+    routes = [f"127.0.0.1:{port}" for port in routed]
     texts = []
     for number in range(SERVERS):
-        more = f"cluster {{ name: hub, listen: 127.0.0.1:{routed[number]}, routes: [{routes}] }}"
-        where = {"name": f"hub-{number}", "port": made.ports[number], "leaf_port": made.leaf_ports[number]}
-        texts.append(hub_config(made.folder / str(number), made.keyring, signed, **where, more=more))  # type: ignore[arg-type]  # a text and two numbers
+        folder = made.folder / str(number)
+        own = settings.Cluster(number=number + 1, port=routed[number], routes=routes)
+        member = ClusterConf(hub="hub", listen="127.0.0.1", cluster=own, secret=made.keyring.route_secret())
+        conf = HubConf(
+            name=settings.server_name("hub", own),
+            listen="127.0.0.1",
+            client_port=made.ports[number],
+            leaf_port=made.leaf_ports[number],
+            ping_seconds=300,
+            store=folder / "store",
+            store_max_bytes=STORE_BYTES,
+            resolver=folder / "jwt",
+            log=folder / "server.log",
+            ports=folder,
+            operator_jwt=made.keyring.operator_jwt(),
+            system_account=made.keyring.account_public("SYS"),
+            accounts=signed,
+            cluster_text=clusterconf.render(member),
+        )
+        texts.append(render(conf))
     return texts
 
 

@@ -20,6 +20,7 @@ from edgeagent.hub.address import addresses, local_url
 from edgeagent.hub.cluster import ALONE, check_size, server_name
 from edgeagent.hub.clusterconf import ClusterConf
 from edgeagent.hub.folder import HubFolder, HubOptions
+from edgeagent.hub.handout import is_behind
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.tlsfolder import TlsFolder
 from edgeagent.trust import certificates
@@ -191,3 +192,43 @@ def test_a_folder_in_the_way_is_said_before_anything_is_written(place: HubFolder
 )
 def test_what_it_waits_for_is_said(there: int, size: int, said: str) -> None:
     assert hubstreams.waiting(there, size) == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "stored", "behind"),
+    [
+        (["1"], [], False),
+        (["1", "2"], ["1"], False),
+        (["1"], ["1", "2"], True),
+        (["1", "2"], ["2"], True),
+        (["2"], ["1", "2"], False),
+        (["2", "3"], ["1", "2"], False),
+        (["1", "2"], ["2", "3"], True),
+    ],
+    ids=[
+        "nothing is handed out yet",
+        "we made a new one",
+        "another server made one",
+        "another has let the oldest go",
+        "we have let the oldest go",
+        "we have done both",
+        "another has done both",
+    ],
+)
+def test_two_servers_do_not_hand_out_their_authorities_by_turns(ours: list[str], stored: list[str], behind: bool) -> None:
+    assert is_behind(ours, stored) is behind
+    assert not (is_behind(ours, stored) and is_behind(stored, ours)), "one of them always may"
+
+
+def test_an_authority_that_is_copied_signs_there_too(place: HubFolder) -> None:
+    """What `hub tls rotate` tells to copy is enough."""
+    members = plan(place, msgspec.structs.replace(NEAR, tls="self"), 3)
+    make_all(members, "olga", passphrase=None)
+    first, second = (TlsFolder(member.place) for member in members[:2])
+    first.rotate(members[0].options, hubtls.now(), at_once=True)
+    for path in [*first.path.glob("ca-*"), first.authorities, first.path / "made.json"]:
+        (second.path / path.name).write_bytes(path.read_bytes())
+    second.renew(members[1].options, hubtls.now())
+    assert second.authorities.read_bytes() == first.authorities.read_bytes()
+    issuers = {certificates.read(one.certificate.read_bytes()).issuer for one in (first, second)}
+    assert len(issuers) == 1 and "CA 2" in issuers.pop()
