@@ -72,6 +72,22 @@ def add(
     typer.echo(f"{name} is current now")
 
 
+@app.command("set")
+def set_(
+    url: Annotated[str, typer.Option(help="Where operators reach the hub now; several servers of it with commas.")],
+    name: Annotated[str | None, typer.Argument(help="Which context; the current one if not given.")] = None,
+) -> None:
+    """Reach the hub of a context at another address, with the same login: it was moved.
+
+    Example: edgeagent context set --url tls://hub2.example:4222
+    """
+    import msgspec
+
+    found = context.load(name)
+    context.save(msgspec.structs.replace(found, url=url), make_current=False)
+    typer.echo(f"{found.name} is at {url} now")
+
+
 @app.command("import")
 def accept(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `edgeagent operator add` made for you (NAME.context).")],

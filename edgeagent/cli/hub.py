@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent import places
-from edgeagent.cli import hubbackup, hubdoctor, hubkeys, hubnotify, hubtls, passphrase, running
+from edgeagent.cli import hubbackup, hubdoctor, hubkeys, hubmove, hubnotify, hubtls, passphrase, running
 from edgeagent.cli.options import HubDir
 from edgeagent.cli.table import Column, Form, emit
 from edgeagent.errors import UsageProblem
@@ -30,6 +30,7 @@ app.add_typer(hubnotify.app, name="notify")
 app.command()(hubdoctor.doctor)
 app.command()(hubbackup.backup)
 app.command()(hubbackup.restore)
+app.command()(hubmove.move)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 

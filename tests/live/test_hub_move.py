@@ -25,21 +25,28 @@ from edgeagent.leaf import hubkept
 from edgeagent.leaf.hubkept import Kept
 from edgeagent.link import Client
 from edgeagent.settings import load
-from edgeagent.subjects import FLEET_ALL
+from edgeagent.subjects import FLEET_ALL, Scope
 from tests.support.configattacks import World
-from tests.support.configured import ID, Configured, Rig, configured, rigged
+from tests.support.configured import DEVICE, ID, Configured, Rig, configured, rigged
 from tests.support.configuring import Writer, state_of
+from tests.support.fleet import Said, cli
 from tests.support.forwarding import numbers
 from tests.support.servers import PlainHub, until
 from tests.support.tlshub import TlsHub
 from tests.support.trusthub import TrustHub
-from tests.support.twohubs import OtherHub, other_hub
+from tests.support.twohubs import OtherHub
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
     with configured(tmp_path_factory.mktemp("device"), "berlin") as pi:
         yield pi
+
+
+@pytest.fixture(scope="module")
+def other(running: Configured, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherHub]:
+    with OtherHub(running.fleet, tmp_path_factory.mktemp("other") / "hub").running() as hub:
+        yield hub
 
 
 @pytest_asyncio.fixture
@@ -89,13 +96,13 @@ async def store_of(place: OtherHub | Configured) -> AsyncIterator[Client]:
         await client.close()
 
 
-async def test_there_and_back_while_it_measures(rig: Rig, tmp_path: Path) -> None:
+async def test_there_and_back_while_it_measures(rig: Rig, other: OtherHub) -> None:
     pi = rig.pi
     status = pi.device.status()
     assert status
     leaf = status.leaf.pid
     await rig.set({"forward.seconds": 0.1})
-    async with other_hub(pi.fleet, tmp_path / "other") as other, store_of(pi) as old, store_of(other) as new:
+    async with store_of(pi) as old, store_of(other) as new:
         async with measuring(pi) as sent:
             await rig.put({"hub.urls": [other.leaf_url], "forward.seconds": 0.1})
             async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
@@ -218,19 +225,62 @@ async def test_what_ends_in_the_midst_of_a_move_goes_back_to_what_worked(rig: Ri
         await until(lambda: kept(pi) == Kept(good=home(pi), tries=1), "that is on the disk")
 
 
-async def test_killed_at_any_moment_it_ends_where_it_was_sent(rig: Rig, tmp_path: Path) -> None:
+async def test_killed_at_any_moment_it_ends_where_it_was_sent(rig: Rig, other: OtherHub) -> None:
     pi = rig.pi
-    async with other_hub(pi.fleet, tmp_path / "other") as other:
-        for pause in (0.3, 0.8):
-            await rig.put({"hub.urls": [other.leaf_url]})
-            await asyncio.sleep(pause)  # anywhere in the midst of it
-            pi.kill()
-            pi.start()
-            await pi.linked()
-        await until(lambda: kept(pi).good == other.leaf_url, "it moved")
-        async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
-            await Rig(pi, there).put({"hub.urls": [home(pi)]})
-            await until(lambda: kept(pi).good == home(pi), "it is back")
+    for pause in (0.3, 0.8):
+        await rig.put({"hub.urls": [other.leaf_url]})
+        await asyncio.sleep(pause)  # anywhere in the midst of it
+        pi.kill()
+        pi.start()
+        await pi.linked()
+    await until(lambda: kept(pi).good == other.leaf_url, "it moved")
+    async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
+        await Rig(pi, there).put({"hub.urls": [home(pi)]})
+        await until(lambda: kept(pi).good == home(pi), "it is back")
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------------------
+
+
+def hub_move(*words: str) -> Said:
+    return cli("hub", "move", *words, "-d", ID, "--wait", "60s", "--json")
+
+
+async def test_the_command_moves_it_and_brings_it_back(rig: Rig, other: OtherHub) -> None:
+    pi = rig.pi
+    await rig.set({"app.doors.x": 1}, Scope.group("berlin"))
+    there = ["--client-url", other.client_url]
+    refused = await asyncio.to_thread(hub_move, other.leaf_url, *there)
+    assert refused.code == 1 and "the configuration of group.berlin is missing or older there" in refused.err, refused
+    assert "`--sync` brings it over" in refused.err
+    tried = await asyncio.to_thread(hub_move, other.leaf_url, *there, "--dry-run")
+    assert tried.code == 0 and "hub" not in (await rig.fleet.config.read(DEVICE)).values, tried
+
+    done = await asyncio.to_thread(hub_move, other.leaf_url, *there, "--sync")
+    assert done.code == 0, done
+    (row,) = json.loads(done.out)["devices"]
+    assert (row["id"], row["where"], row["at"]) == (ID, "moved", other.leaf_url)
+    async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as fleet:
+        await pi.reports(fleet.client, lambda state: not errors(state), "nothing went back")
+
+    assert cli("context", "add", "other", "--url", other.client_url, "--credentials", str(pi.fleet.credentials)).code == 0
+    try:
+        back = await asyncio.to_thread(hub_move, "--undo", "--client-url", pi.fleet.url, "--sync")
+        assert back.code == 0, back
+        assert json.loads(back.out)["devices"][0]["where"] == "moved" and kept(pi).good == home(pi)
+    finally:
+        cli("context", "use", "demo")
+        cli("context", "rm", "other")
+
+
+async def test_the_command_says_who_could_not_go(rig: Rig, other: OtherHub) -> None:
+    """Only devices can reach it, it seems from here."""
+    there = ["--client-url", other.client_url, "--sync"]
+    async with nobody(Path()) as url:
+        silent = await asyncio.to_thread(hub_move, url, *there)
+        assert silent.code == 1 and "does not answer here as a hub does" in silent.err, silent
+        done = await asyncio.to_thread(hub_move, url, *there, "--anyway")
+        assert done.code == 3 and json.loads(done.out)["devices"][0]["why"] == f"{url}: nothing listens there", done
 
 
 # ---- attackers ------------------------------------------------------------------------------------------------------------------

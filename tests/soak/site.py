@@ -20,6 +20,7 @@ from edgeagent.natsserver import ports
 from edgeagent.natsserver.process import Launch
 from edgeagent.natsserver.supervisor import Supervisor, Timing
 from tests.support import chaosactions
+from tests.support.cluster import ports_in_a_row
 from tests.support.fleet import Said, cli
 from tests.support.hub import answers
 from tests.support.servers import kill_leftovers, until
@@ -186,10 +187,10 @@ class Site:
         self.say(f"a hub of {len(places)} runs")
 
     async def _make_hub(self, folder: Path) -> list[HubFolder]:
-        client, leaf = first_of_free(self._count), first_of_free(self._count)
+        client, leaf, route = (ports_in_a_row(self._count) for _ in range(3))
         words = ["--dir", str(folder), "--name", CONTEXT, "--admin", "olga", "--store-bytes", str(STORE_BYTES)]
         words += ["--client-port", str(client), "--leaf-port", str(leaf)]
-        words += ["--cluster", str(self._count)] if self._count > 1 else []
+        words += ["--cluster", str(self._count), "--route-port", str(route)] if self._count > 1 else []
         await self.made("hub", "init", *words)
         return [HubFolder(folder if not number else Path(f"{folder}-{number + 1}")) for number in range(self._count)]
 
@@ -237,11 +238,3 @@ class Site:
 def answered(said: Said) -> Sequence[str]:
     """Who answered a query, as ``fleet query --json`` says."""
     return [row["id"] for row in json.loads(said.out)["answered"]] if said.code == 0 else []
-
-
-def first_of_free(count: int) -> int:
-    """The first of so many free ports in a row: the servers of a hub on one machine count on from it."""
-    while True:
-        first = ports.pick()
-        if all(ports.is_free(first + number) for number in range(count)):
-            return first

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import shutil
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgeagent.hub.folder import HubFolder
@@ -17,14 +17,14 @@ from tests.support.fleet import PATIENCE_SECONDS, LiveFleet
 from tests.support.hub import answers
 from tests.support.servers import until
 
-__all__ = ["OtherHub", "other_hub"]
+__all__ = ["OtherHub"]
 
 
 class OtherHub:
     """place: its folder."""
 
     def __init__(self, fleet: LiveFleet, folder: Path) -> None:
-        first, self.place = fleet.hub, HubFolder(folder)
+        first, self.place, self._fleet = fleet.hub, HubFolder(folder), fleet
         folder.mkdir(mode=0o700, parents=True)
         for name in ("keys", "tls"):
             if (first.path / name).is_dir():
@@ -46,19 +46,13 @@ class OtherHub:
     def leaf_url(self) -> str:
         return f"nats-leaf://127.0.0.1:{self.place.options().leaf_port}"
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[OtherHub]:
+    @contextlib.contextmanager
+    def running(self) -> Iterator[OtherHub]:
         with (self.place.path / "up.log").open("ab") as log:
-            up = await asyncio.create_subprocess_exec(*quick.hub("up", "--dir", str(self.place.path)), stdout=log, stderr=log)
+            up = subprocess.Popen(quick.hub("up", "--dir", str(self.place.path)), stdout=log, stderr=log)
         try:
-            await until(lambda: answers(self.place), "the other hub answers")
+            self._fleet.do(until(lambda: answers(self.place), "the other hub answers"))
             yield self
         finally:
             up.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(up.wait(), PATIENCE_SECONDS)
-
-
-@contextlib.asynccontextmanager
-async def other_hub(fleet: LiveFleet, folder: Path) -> AsyncIterator[OtherHub]:
-    async with OtherHub(fleet, folder).running() as hub:
-        yield hub
+            up.wait(PATIENCE_SECONDS)
