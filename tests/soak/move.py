@@ -17,6 +17,7 @@ from tests.soak.people import People
 from tests.soak.run import Ended, Plan, begun, heal, judge, numbers, programs, working
 from tests.soak.site import CONTEXT, PATIENCE_SECONDS, Server, Site
 from tests.support.chaosjudge import Record, line_of
+from tests.support.fleet import Said
 from tests.support.numbered import Line, problems
 from tests.support.servers import until
 
@@ -57,7 +58,7 @@ async def move(folder: Path, plan: Plan) -> Ended:
             await begun(site, ended)
             async with working(people):
                 first, other = await _two_hubs(site, folder, plan)
-                await _wrong_address(site, first)
+                await _wrong_address(site, people, first, other)
                 await asyncio.sleep(plan.seconds / 4)
                 await _moved(site, people, first, other)
                 await asyncio.sleep(plan.seconds / 4)
@@ -91,22 +92,38 @@ async def _two_hubs(site: Site, folder: Path, plan: Plan) -> tuple[Hub, Hub]:
     return first, other
 
 
-async def _wrong_address(site: Site, first: Hub) -> None:
-    """All are sent to where nobody is; they come back by themselves."""
-    said = await site.cli(*_words(f"nats-leaf://127.0.0.1:{ports.pick()}", first, "--anyway", "--wait", "1m"), timeout=120)
-    site.say(f"sent to a wrong address: exit code {said.code}: {said.err.strip().splitlines()[-1:]}")
-    assert said.code, "a move to nowhere has to fail"
+async def _wrong_address(site: Site, people: People, first: Hub, other: Hub) -> None:
+    """All are sent to where nobody is; they stay, or come back, by themselves."""
+    said = await _move(site, people, f"nats-leaf://127.0.0.1:{ports.pick()}", first, other, "--anyway")
+    site.say(f"sent to a wrong address: exit code {said.code}")
+    assert said.code == 3, said
     await until(site.all_answer, "all are at the first hub after a wrong address", GIVEN_UP_SECONDS)
+    site.say("all are still at the first hub")
 
 
-def _words(url: str, now: Hub, *more: str) -> list[str]:
-    return ["hub", "move", url, "--all", "--context", now.context, *more]
+async def _move(site: Site, people: People, url: str, now: Hub, then: Hub, *more: str) -> Said:
+    note = f"move to {url}"
+    people.notes.setdefault(now.context, {})[note] = True
+    words = (
+        "hub",
+        "move",
+        url,
+        "--all",
+        "--client-url",
+        then.client_url,
+        "--wait",
+        "5m",
+        "--note",
+        note,
+        "--context",
+        now.context,
+    )
+    return await site.cli(*words, *more, timeout=400)
 
 
 async def _moved(site: Site, people: People, now: Hub, then: Hub) -> None:
-    """Move all, and the people with them."""
-    words = _words(then.leaf_url, now, "--client-url", then.client_url, "--sync", "--wait", "5m")
-    said = await site.cli(*words, timeout=400)
+    """Move all, and then the people."""
+    said = await _move(site, people, then.leaf_url, now, then, "--sync")
     assert said.code == 0, said
     people.context = then.context
 
