@@ -18,7 +18,7 @@ class HubSettings(Section, frozen=True, kw_only=True):
     urls: Annotated[
         list[_Hub],
         Meta(
-            description="Where the hub takes leaf nodes, e.g. `tls://hub.example:7422`. Each entry is a hub, the most wanted first; several servers of one are written with commas: `tls://a.example:7422,tls://b.example:7422`. Empty: this device stays on its own. `edgeagent hub move` sets it for a fleet. [move.md](move.md)",
+            description="Where the hub takes leaf nodes, e.g. `tls://hub.example:7422`. Each entry is a hub, the most wanted first; several servers of one are written with commas: `tls://a:7422,tls://b:7422`. Empty: this device stays on its own. `edgeagent hub move` sets it for a fleet. [move.md](move.md)",
             max_length=hubentries.MAX_ENTRIES,
             extra={**LIVE, "document": hubentries.check_document},
         ),

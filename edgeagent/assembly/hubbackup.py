@@ -68,8 +68,8 @@ def in_order(names: list[str]) -> list[str]:
 async def back_up(place: HubFolder, out: IO[bytes], *, final: bool = False, progress: Progress | None = None) -> Manifest:
     """Write a backup of the hub into ``out``; what it holds.
 
-    final: the hub is stopped, and is not to be started again: :meth:`HubFolder.retire`. Raises EdgeError; what was written until then is
-    no backup.
+    final: the hub is stopped, and is not to be started again: the caller retires it once the backup is safe. Raises EdgeError; what was
+    written until then is no backup.
     """
     options, keyring = place.options(), Keyring.load(place.path)
     try:
@@ -82,9 +82,7 @@ async def back_up(place: HubFolder, out: IO[bytes], *, final: bool = False, prog
             server.connected("hub") as hub,
             server.connected("sys") as system,
         ):
-            manifest = await _Backup(place, keyring, hub, system, out, progress).write(final=True)
-        place.retire(manifest.ended)
-        return manifest
+            return await _Backup(place, keyring, hub, system, out, progress).write(final=True)
     except EdgeError:  # some of ours are OSErrors too
         raise
     except OSError as error:

@@ -146,6 +146,7 @@ class HubMove:
     async def _go(self, entry: str) -> None:
         returns, before = self._choice.is_trying or entry == self._choice.kept.good, self._choice.current
         await self._uplink.look()
+        never_left = returns and self._uplink.link_id == self._left != ""  # it did not take what it was told
         self._left, self._log_begun = self._uplink.link_id, logtail.end(self._parts.leaf.options.log_file)
         try:
             with contextlib.suppress(EdgeError) if returns else contextlib.nullcontext():
@@ -162,7 +163,7 @@ class HubMove:
             return
         log.info("the leaf goes to the hub at %s", entry)
         self._choice.went(entry)
-        self._came = False
+        self._came = never_left
         self._parts.reporter.link_changed()
         await self._watch()
 

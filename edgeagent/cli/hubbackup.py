@@ -73,6 +73,8 @@ def backup(
         raise UsageProblem("keep the newest backups", f"{out} is no folder", "name one that is there with --out")
     with backupplace.written(target) as file:
         manifest = running.run(back_up(place, file, final=final, progress=_progress()))
+    if final:
+        place.retire(manifest.ended)
     removed = backupplace.outdated(out, name, keep) if keep else []
     for path in removed:
         path.unlink(missing_ok=True)

@@ -33,6 +33,8 @@ _BEGIN_SECONDS, _SILENT_SECONDS, _END_SECONDS = 60.0, 60.0, 600.0
 _PENDING_MESSAGES = 4096
 #: nats-server's word (``err_code``) for too few servers, and how long to wait then, in seconds.
 _NO_PEERS, _AGAIN_SECONDS = 10005, 0.2
+#: How long a cluster may take until each of its servers knows who answers where, in seconds; it may elect anew meanwhile.
+_HEARD_SECONDS = 15.0
 #: Where a message was copied from: the stream, perhaps with a hash of its domain, and the sequence there.
 _SOURCE = re.compile(rb"Nats-Stream-Source: ([^ :\r]+)[^ \r]* ([0-9]+)")
 
@@ -126,13 +128,29 @@ async def put_back(
     wanted = {"config": {**config, "num_replicas": replicas}, "state": begun.state}
     target = await _restore_begun(hub, name, json.dumps(wanted).encode(), what)
     for piece in _pieces(data):
-        answer = await request(hub, target, piece, what=what, timeout=_SILENT_SECONDS)
-        if answer.data:
-            _answer(answer.data, what)
+        answer = await _asked(hub, target, piece, what, _SILENT_SECONDS)
+        if answer:
+            _answer(answer, what)
         if progress:
             progress(len(piece))
-    answer = await request(hub, target, b"", what=what, timeout=_END_SECONDS)
-    return msgspec.convert(_answer(answer.data, what)["state"], State)
+    return msgspec.convert(_answer(await _asked(hub, target, b"", what, _END_SECONDS), what)["state"], State)
+
+
+async def _asked(hub: Client, subject: str, data: bytes, what: str, timeout: float) -> bytes:
+    """The answer to a request. Of the servers of a cluster one may have heard a moment later than another who answers there."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _HEARD_SECONDS
+    while True:
+        try:
+            return bytes((await hub.request(subject, data, timeout=timeout)).data)
+        except nats.errors.NoRespondersError:  # so nobody has got it
+            if loop.time() > deadline:
+                raise Unreachable(what, "nobody answers there") from None
+        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+            raise Unreachable(what, f"no answer within {timeout:g} s") from None
+        except (nats.errors.Error, OSError) as error:
+            raise Failed(what, str(error).removeprefix("nats: ")) from None
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _restore_begun(hub: Client, name: str, wanted: bytes, what: str) -> str:
@@ -140,9 +158,9 @@ async def _restore_begun(hub: Client, name: str, wanted: bytes, what: str) -> st
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _BEGIN_SECONDS
     while True:
-        answer = await request(hub, f"{PREFIX}.STREAM.RESTORE.{name}", wanted, what=what, timeout=_BEGIN_SECONDS)
-        if json.loads(answer.data).get("error", {}).get("err_code") != _NO_PEERS or loop.time() > deadline:
-            return str(_answer(answer.data, what)["deliver_subject"])
+        answer = await _asked(hub, f"{PREFIX}.STREAM.RESTORE.{name}", wanted, what, _BEGIN_SECONDS)
+        if json.loads(answer).get("error", {}).get("err_code") != _NO_PEERS or loop.time() > deadline:
+            return str(_answer(answer, what)["deliver_subject"])
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
@@ -159,7 +177,7 @@ async def connect_sources(hub: Client, begun: Begun, subjects: Mapping[str, Sequ
         for one in begun.config["sources"]
     ]
     config = {**begun.config, "num_replicas": replicas, "sources": sources}
-    _answer((await request(hub, f"{PREFIX}.STREAM.UPDATE.{name}", json.dumps(config).encode(), what=what, timeout=30)).data, what)
+    _answer(await _asked(hub, f"{PREFIX}.STREAM.UPDATE.{name}", json.dumps(config).encode(), what, _SILENT_SECONDS), what)
 
 
 async def _copied(hub: Client, stream: str, source: str, subjects: Sequence[str], what: str) -> int:
@@ -167,7 +185,7 @@ async def _copied(hub: Client, stream: str, source: str, subjects: Sequence[str]
     newest, found = 0, 0
     for subject in subjects:
         body = json.dumps({"last_by_subj": subject}).encode()
-        answer = json.loads((await request(hub, f"{PREFIX}.STREAM.MSG.GET.{stream}", body, what=what)).data)
+        answer = json.loads(await _asked(hub, f"{PREFIX}.STREAM.MSG.GET.{stream}", body, what, _SILENT_SECONDS))
         if "error" in answer:  # it has none
             continue
         words = _SOURCE.search(base64.b64decode(answer["message"].get("hdrs", "")))

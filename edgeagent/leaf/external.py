@@ -19,6 +19,7 @@ __all__ = [
     "end_for_restart",
     "end_managed",
     "forbid_unit",
+    "is_allowed",
     "knows_account",
     "no_answer",
     "nothing_answers",
@@ -59,9 +60,14 @@ class External:
             self._on_change(state, problem.why if problem else "")
 
 
+def is_allowed(folder: Path) -> bool:
+    """Whether the leaf's unit may start."""
+    return (folder / MARK).exists()
+
+
 def allow_unit(folder: Path) -> bool:
     """Let the leaf's unit start; True when it was not allowed to before. Raises EdgeError."""
-    if (folder / MARK).exists():
+    if is_allowed(folder):
         return False
     files.write_atomic(folder / MARK, b"While this file is here, edgeagent-leaf.service may start: `leaf.mode` is external.\n")
     return True

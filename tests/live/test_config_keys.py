@@ -164,6 +164,16 @@ async def log_level(rig: Rig) -> None:
     assert await logged() == 0
 
 
+async def urls(rig: Rig) -> None:
+    """It looks there, and stays; that it goes where a hub is: test_hub_move.py."""
+    await rig.set({"hub.urls": ["nats-leaf://127.0.0.1:1"]})
+
+    async def said() -> bool:
+        return bool(await rig.pi.events(rig.client, "hub.move_failed"))
+
+    await until(said, "it says that no hub is there")
+
+
 async def renew_retry_seconds(rig: Rig) -> None:
     """The hub's services stand still meanwhile, and another says no for them."""
     asked: list[str] = []
@@ -347,6 +357,7 @@ async def bytes_per_second(rig: Rig) -> None:
 
 EFFECTS: dict[str, Callable[[Rig], Awaitable[None]]] = {
     "device.labels": labels,
+    "hub.urls": urls,
     "hub.renew_retry_seconds": renew_retry_seconds,
     "agent.heartbeat_seconds": heartbeat_seconds,
     "agent.facts_seconds": facts_seconds,

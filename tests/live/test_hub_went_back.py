@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from edgeagent.hub.bucket import Bucket
 from edgeagent.hub.revocations import Revocation
 from edgeagent.hub.streams import REVOCATIONS_BUCKET
 from edgeagent.link import connect
+from edgeagent.subjects import FLEET_ALL, document
+from edgeagent.trust.signed import peek
 from tests.support.administering import as_the_hub
 from tests.support.enrolling import NewDevice
 from tests.support.fleet import PATIENCE_SECONDS, Said, cli
@@ -198,6 +201,8 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
             assert {"hub.restored", "device.adopted"} <= set(await events("hub"))
             await said("config", "set", "--fleet", "app.oven.degrees=200")
             await until(lambda: config_is(one, 200) and config_is(late, 200), "all follow the next one", PATIENCE_SECONDS)
+            # The audit goes on where it was, and has nothing twice.
+            await until(lambda: audited(hub, [180, 200]), "the audit has both documents, each once", PATIENCE_SECONDS)
             # A person who was let in since is still let in.
             await said("context", "import", str(tmp_path / "otto.context"), "--name", "otto")
             await said("fleet", "ls", "--context", "otto")
@@ -207,6 +212,13 @@ def config_is(device: NewDevice, degrees: int) -> bool:
     """Whether the device would start with that."""
     kept = lastgood.load(device.state).get("fleet.all")
     return kept is not None and flat(kept.values).get("app.oven.degrees") == degrees
+
+
+async def audited(hub: Hub, degrees: list[int]) -> bool:
+    async with inside(hub) as client:
+        found = read_all(client, "EDGE_AUDIT", document(FLEET_ALL), prefix="$JS.API")
+        bodies = [peek(item.data).body async for item in found]
+    return [int(number) for body in bodies for number in re.findall(r'"degrees": ?([0-9]+)', body)] == degrees
 
 
 async def adopted(hub: Hub, known: wire.DeviceRecord) -> bool:

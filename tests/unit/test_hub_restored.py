@@ -1,4 +1,4 @@
-"""What is taken from the old folder of a hub that is restored, and which servers it is to be."""
+"""In which order a hub is backed up, what is taken from the old folder of one that is restored, and which servers it is to be."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from edgeagent.assembly import hubrestoreplan
+from edgeagent.assembly.hubbackup import LAST, in_order
 from edgeagent.errors import SettingsProblem, UsageProblem
 from edgeagent.hub.cluster import ALONE, Cluster
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
 from edgeagent.hub.owner import Owner
 from edgeagent.hub.restored import newer_accounts
+from edgeagent.hub.streams import STREAMS
 
 OPTIONS = HubOptions(name="berlin", server="/tmp/evil", store_max_bytes=1 << 30)
 CLUSTER = Cluster(
@@ -33,6 +35,23 @@ def account(keyring: Keyring, folder: Path, name: str, issued_at: int) -> str:
     public, token = keyring.account_jwts(issued_at=issued_at)[name]  # type: ignore[index]  # its name is one
     (folder / f"{public}.jwt").write_text(token)
     return public
+
+
+def test_what_refers_to_something_is_older_than_that() -> None:
+    order = in_order([*(stream.name for stream in STREAMS), "MINE"])
+    assert sorted(order) == sorted([*(stream.name for stream in STREAMS), "MINE"]) and set(LAST) <= set(order)
+    for stream in STREAMS:
+        assert all(order.index(stream.name) < order.index(source) for source in stream.sources), "else new messages are skipped"
+    for first, then in [
+        ("EDGE_COMMANDS", "EDGE_FILES"),
+        ("EDGE_COMMANDS", "EDGE_RESULTS"),
+        ("EDGE_RESULTS", "EDGE_UPLOADS"),
+        ("KV_edge_tokens", "KV_edge_devices"),
+        ("EDGE_METRICS", "EDGE_AUDIT"),
+        ("MINE", "EDGE_AUDIT"),
+    ]:
+        assert order.index(first) < order.index(then)
+    assert order[-1] == "KV_edge_revocations"
 
 
 def test_who_was_kept_out_since_stays_out(tmp_path: Path) -> None:

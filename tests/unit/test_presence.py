@@ -409,3 +409,8 @@ async def test_a_beginning_older_than_what_is_known_makes_it_look(empty: Account
         await hub.keeper._apply(came("S:2", 3))
         assert hub.keeper._look.is_set()
         assert await hub.kept() == {"pi-01": (False, "S:1")}
+
+
+def test_a_device_that_looks_whether_another_address_leads_here_is_no_twin_of_itself() -> None:
+    leafs = [Leaf(connection="S:1", device="pi-01", name="pi-01-x"), Leaf(connection="S:2", device="pi-01", name="pi-01-x-visit")]
+    assert presence.twins(leafs, {"pi-01": "S:1"}) == presence.twins(leafs, {"pi-01": "S:2"}) == {}
