@@ -123,7 +123,7 @@ async def _move(site: Site, people: People, url: str, now: Hub, then: Hub, *more
 
 async def _moved(site: Site, people: People, now: Hub, then: Hub) -> None:
     """Move all, and then the people."""
-    said = await _move(site, people, then.leaf_url, now, then, "--sync")
+    said = await _move(site, people, then.leaf_url, now, then, "--sync", "--anyway")  # people go on meanwhile
     assert said.code == 0, said
     people.context = then.context
 
