@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from tests.soak.run import Ended, Plan, begun, heal, judge, numbers, programs, w
 from tests.soak.site import CONTEXT, PATIENCE_SECONDS, Server, Site
 from tests.support.chaosjudge import Record, line_of
 from tests.support.fleet import Said
+from tests.support.hub import answers
 from tests.support.numbered import Line, problems
 from tests.support.servers import until
 
@@ -86,6 +88,7 @@ async def _two_hubs(site: Site, folder: Path, plan: Plan) -> tuple[Hub, Hub]:
     words = ["--client-port", str(ports.pick()), "--leaf-port", str(ports.pick())]
     await site.made("hub", "restore", str(backup), "--dir", str(place.path), *words)
     other = Hub(Server(place, await site.up(place)), OTHER)
+    await until(partial(answers, place), "the other hub answers", PATIENCE_SECONDS)
     made = msgspec.structs.replace(context.load(CONTEXT), name=OTHER, url=other.client_url)
     context.save(made, make_current=False)
     site.say("another hub was made of the first one's backup, and runs")
