@@ -77,6 +77,10 @@ def union(*records: Record) -> Record:
             for command, results in device.results.items():
                 known = whole.devices[name].results.setdefault(command, [])
                 known += [result for result in results if result not in known]
+    for device in whole.devices.values():  # a hub that the device left in the midst of a command still says so
+        device.results = {
+            name: [each for each in found if is_final(each.state)] or found for name, found in device.results.items()
+        }
     return whole
 
 
