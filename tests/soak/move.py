@@ -68,6 +68,7 @@ async def move(folder: Path, plan: Plan) -> Ended:
                 await _moved(site, people, other, first)
                 left = {order.line for order in people.orders[leaving:] if order.context == OTHER}
                 await asyncio.sleep(plan.seconds / 4)
+            await people.set_all()
         await heal(site, people, ended, first.place)
         await _look_at_both(site, people, ended, first, other)
         await site.stop()

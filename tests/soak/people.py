@@ -72,6 +72,19 @@ class People:
         elif kind == "config set":
             self.notes.setdefault(context, {})[words[-1]] = not error
 
+    def forget(self) -> None:
+        """What was set before this shift need not be there: the hub went back since."""
+        notes = self.notes[self.context]
+        notes.update(dict.fromkeys((note for note in notes if int(note[1:]) < self.shifts * 1000), False))
+
+    async def set_all(self) -> None:
+        """Set something anew in every scope: what was set at a hub that is gone, or that devices were leaving, is older than what they follow."""
+        whoms = [["--fleet"], *(["-g", group] for group in self.site.groups), *(["-d", each.id] for each in self.site.devices)]
+        for number, whom in enumerate(whoms):
+            note = f"n{self.shifts * 1000 + 500 + number}"
+            await self.site.made("config", "set", *whom, f"app.soak.again={number}", "-m", note, "--context", self.context)
+            self.notes[self.context][note] = True
+
     # ---- what they type ----
 
     def _whom(self, drawn: random.Random, everybody: list[str]) -> tuple[list[str], Scope]:

@@ -31,7 +31,8 @@ async def restored(folder: Path, plan: Plan) -> Ended:
             await _anew(site, folder / "restored", backup)
             async with working(people):
                 await asyncio.sleep(plan.seconds / 3)
-            await _decide_again(site, people)
+            people.forget()
+            await people.set_all()
         await heal(site, people, ended, site.servers[0].place)
         await site.stop()
         ended.record = reading.union(before, ended.record)
@@ -65,14 +66,3 @@ async def _anew(site: Site, folder: Path, backup: Path) -> None:
     site.servers = [Server(place, await site.up(place))]
     await until(site.all_answer, "every device answers again", PATIENCE_SECONDS)
     site.say("every device answers again")
-
-
-async def _decide_again(site: Site, people: People) -> None:
-    """What was set between the backup and the end is not followed any more, nor is what it replaced: every scope is set anew."""
-    notes = people.notes[people.context]
-    notes.update(dict.fromkeys((note for note in notes if int(note[1:]) < people.shifts * 1000), False))
-    whoms = [["--fleet"], *(["-g", group] for group in site.groups), *(["-d", device.id] for device in site.devices)]
-    for number, whom in enumerate(whoms):
-        note = f"n{people.shifts * 1000 + 500 + number}"
-        await site.made("config", "set", *whom, f"app.soak.again={number}", "-m", note)
-        notes[note] = True
