@@ -28,7 +28,7 @@ from edgeagent.hub.folder import HubFolder
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client, request
 from edgeagent.publish import published
-from tests.support.fleet import cli, start_cli
+from tests.support.fleet import PATIENCE_SECONDS, cli, start_cli
 from tests.support.hub import Hub, answers, ended, new_hub, started
 from tests.support.servers import until
 
@@ -76,7 +76,7 @@ async def test_it_is_taken_while_everything_writes_and_goes_from_one_server_to_t
     """The services' consumers go on where they were, the audit has nothing twice, and the old hub stays down."""
     backup, last, over = tmp_path / "hub.tar", tmp_path / "last.tar", asyncio.Event()
     with started(hub.up()) as up:
-        await until(hub.answers, "the hub answers")
+        await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
         client = await inside(hub.place)
         await client.jetstream().add_consumer(METRICS, api.ConsumerConfig(durable_name="sink", ack_policy=api.AckPolicy.EXPLICIT))
         sink = await client.jetstream().pull_subscribe_bind("sink", METRICS)
@@ -122,7 +122,7 @@ async def test_it_is_taken_while_everything_writes_and_goes_from_one_server_to_t
     with contextlib.ExitStack() as stack:
         for place in folders:
             stack.enter_context(started(start_cli("hub", "up", "--dir", str(place.path))))
-        await until(lambda: answers(folders[0]), "the hub answers", 60)
+        await until(lambda: answers(folders[0]), "the hub answers", PATIENCE_SECONDS)
         client = await inside(folders[0])
         info = json.loads((await request(client, f"$JS.API.STREAM.INFO.{METRICS}", what="look")).data)
         assert {key: info["state"][key] for key in ("messages", "first_seq", "last_seq")} == {
@@ -140,7 +140,7 @@ async def test_an_attacker_who_can_write_the_file_gets_nothing_run_and_nothing_r
     backup, place = tmp_path / "hub.tar", tmp_path / "new"
     hub.place.retired.unlink(missing_ok=True)
     with started(hub.up()):
-        await until(hub.answers, "the hub answers")
+        await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
         taken = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup))
     assert taken.code == 0, taken
     tries = {

@@ -136,7 +136,7 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
     script.chmod(0o755)
     async with contextlib.AsyncExitStack() as stack:
         with started(hub.up()):
-            await until(hub.answers, "the hub answers")
+            await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
             first = await token("--groups", "kitchen", "--uses", "2")
             spare = await token("--groups", "attic")
             one = await enrolled(hub, tmp_path / "pi-1", "pi-1", first)
@@ -166,7 +166,7 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
             async with inside(hub) as client:
                 (ghost_record, _), (known, _) = [await register.find(client, name) or (None, 0) for name in ("ghost", "pi-9")]
             assert ghost_record and known and known.groups == ["attic"]
-            await until(lambda: config_is(one, 220), "pi-1 follows")
+            await until(lambda: config_is(one, 220), "pi-1 follows", PATIENCE_SECONDS)
 
         old = hub.place.path.with_name("hub.old")
         hub.place.path.rename(old)
@@ -177,9 +177,9 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
         assert len(summary["tokens_ended"]) == 1 and summary["do_again"] and "FLEET" in summary["newer_accounts"]
 
         with started(hub.up()):
-            await until(hub.answers, "the hub answers")
+            await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
             await all_online("pi-1", "pi-2", "pi-9")
-            await until(lambda: adopted(hub, known), "pi-9 is registered again")
+            await until(lambda: adopted(hub, known), "pi-9 is registered again", PATIENCE_SECONDS)
             # Nothing runs twice, and nothing that was measured is lost or there twice.
             await forwarded(hub, "pi-1", 60)
             await measured(one, range(60, 80))
