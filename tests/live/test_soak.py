@@ -27,6 +27,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.timeout(400)
 def test_a_killed_server_and_a_rolling_restart_lose_nothing_and_double_nothing(folder: Path) -> None:
-    ended = asyncio.run(cluster(folder, Plan(seed=2, devices=2, seconds=0, kills=1, limit=math.inf)))
+    ended = asyncio.run(cluster(folder, Plan(seed=2, devices=2, seconds=0, kills=1, limit=math.inf, spread_within=0)))
     assert ended.wrong == []
     assert all(len(line.acknowledged) > 20 for line in ended.lines.values()) and ended.record.sent and ended.notes

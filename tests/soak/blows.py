@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from edgeagent.errors import EdgeError
+from edgeagent.hub.balance import surplus
 from tests.soak.health import leafs, missing
 from tests.soak.site import Say, Server, Site
 from tests.support.servers import until
 
-__all__ = ["Round", "rounds"]
+__all__ = ["Round", "redistributed", "rounds"]
 
 WHATS = {"server": ("server",), "hub": ("hub",), "both": ("server", "hub")}
 #: From the moment when all is whole until the next blow, a mean in seconds.
@@ -53,6 +54,16 @@ async def rounds(site: Site, *, seed: int, seconds: float, kills: int, say: Say)
         await until(partial(_all_linked, site, one), "every device is linked again", WHOLE_SECONDS)
         say(f"devices per server: {', '.join(map(str, one.leafs.values()))}")
     return found
+
+
+async def redistributed(site: Site, one: Round, seconds: float) -> str:
+    """Wait until no server has clearly more devices than its share; what is wrong if that takes longer, else empty."""
+    begun = time.monotonic()
+    while not await _all_linked(site, one) or any(surplus(one.leafs, name) for name in one.leafs):
+        if time.monotonic() > begun + seconds:
+            return f"the devices are still badly spread after {seconds:g} s: {one.leafs}"
+    site.say(f"devices per server after {time.monotonic() - begun:.0f} s of calm: {', '.join(map(str, one.leafs.values()))}")
+    return ""
 
 
 async def _all_linked(site: Site, one: Round) -> bool:

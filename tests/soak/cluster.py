@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.soak import reading
-from tests.soak.blows import rounds
+from tests.soak.blows import Round, redistributed, rounds
 from tests.soak.people import People
 from tests.soak.run import Ended, Plan, begun, heal, judge, programs, working
 from tests.soak.site import Site
@@ -22,6 +22,9 @@ async def cluster(folder: Path, plan: Plan) -> Ended:
             await begun(site, ended)
             async with working(people):
                 ended.rounds = await rounds(site, seed=plan.seed, seconds=plan.seconds, kills=plan.kills, say=plan.say)
+                if plan.spread_within and plan.servers > 1:
+                    problem = await redistributed(site, last := Round(), plan.spread_within)
+                    ended.spread, ended.wrong = last.leafs, [problem] if problem else []
         await heal(site, people, ended, site.servers[0].place)
         await site.stop()
         reading.with_journals(ended.record, site)

@@ -52,6 +52,7 @@ def _rounds(ended: Ended) -> Iterator[str]:
         rows.append([number, kills["server"], kills["hub"], kills["both"], f"{longest:.1f}", f"{one.rolling:.1f}", spread])
     heads = ["round", "kill -9 server", "hub", "both", "whole after, s", "rolling restart, s", "devices per server"]
     yield from table(heads, rows)
+    yield f"devices per server once they had time to spread: {', '.join(map(str, ended.spread.values())) or '-'}"
 
 
 def _kinds(ended: Ended) -> Iterator[str]:

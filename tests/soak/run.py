@@ -35,8 +35,8 @@ HEALS_SECONDS = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """seconds: of blows; the last round is brought to its end. kills: in each round, before all are restarted in turn. limit: for calls, in
-    seconds."""
+    """seconds: of blows; the last round is brought to its end. kills: in each round, before all are restarted in turn. limit: for calls.
+    spread_within: how long devices may take, after the last blow, to be on all servers alike; 0: nobody looks. All in seconds."""
 
     seed: int
     devices: int = 20
@@ -44,6 +44,7 @@ class Plan:
     seconds: float = 300.0
     kills: int = 3
     limit: float = LIMIT_SECONDS
+    spread_within: float = 400.0
     say: Say = print
 
 
@@ -57,7 +58,7 @@ class Ended:
     wanted: numbers that a hub must have; if it is not in there, all that were acknowledged.
 
     absent: of each device, the longest time without its answer; healing: until all was there; both in seconds. config: what was wrong
-    with it at the last look. wrong: all that must not have been.
+    with it at the last look. spread: devices on each server once they had time to spread. wrong: all that must not have been.
     """
 
     plan: Plan
@@ -73,6 +74,7 @@ class Ended:
     absent: dict[str, float] = field(default_factory=dict)
     healing: float = 0.0
     config: list[str] = field(default_factory=list)
+    spread: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
