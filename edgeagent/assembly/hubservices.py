@@ -174,6 +174,7 @@ class HubServices:
             fleet=self._keyring.account_public("FLEET"),
             issuer=self._keyring.role_public("device"),
             revoke=orders.keep_key_out,
+            refuse=orders.keep_out_too,
             everybody=self._templates and self._place.restored.exists(),
             looked=lambda: self._place.restored.unlink(missing_ok=True),
         )

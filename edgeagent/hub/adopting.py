@@ -19,7 +19,7 @@ from edgeagent.trust import jwt
 from edgeagent.trust.creds import GROUP_TAG
 from edgeagent.wire import DeviceRecord
 
-__all__ = ["Shown", "adopted", "read_shown"]
+__all__ = ["Shown", "adopted", "is_refused", "is_replaced", "read_shown"]
 
 
 class Shown(NamedTuple):
@@ -51,7 +51,8 @@ def read_shown(data: bytes) -> Shown | None:
 def adopted(record: DeviceRecord | None, shown: Shown, now: float) -> DeviceRecord | None:
     """What the register is to say of a device that was let in so; None: what it says already. now: Unix seconds.
 
-    Only what was issued later than anything that the register knows of counts: nothing that was replaced is believed.
+    Only what was issued later than anything that the register knows of counts: nothing that was replaced is believed. What was decided about
+    the device since it was issued counts for a key, too, that nobody knew of then: :func:`is_refused`.
     """
     if record is None:
         added = rfc3339(moment(now))
@@ -63,16 +64,28 @@ def adopted(record: DeviceRecord | None, shown: Shown, now: float) -> DeviceReco
             expires_at=shown.expires_at,
             added=added,
         )
-    if record.revoked or shown.issued_at <= max(record.issued_at, record.refused_until):
+    is_known = shown.key in register.keys_of(record)
+    if shown.issued_at <= record.issued_at or (is_known and is_refused(record, shown)):
         return None
     # What the register knows of JWTs for this key stays true; other keys are put out, as when a board takes another's place.
     older = {key: ends for key, ends in register.keys_of(record).items() if key == shown.key}
+    regrouped = shown.issued_at <= record.refused_until
     return msgspec.structs.replace(
         record,
-        groups=shown.groups,
+        groups=record.groups if regrouped else shown.groups,
         key=shown.key,
         issued_at=shown.issued_at,
         expires_at=shown.expires_at,
         older=older,
-        refused_until=record.refused_until if record.key == shown.key else 0,
+        refused_until=record.refused_until if regrouped or record.key == shown.key else 0,
     )
+
+
+def is_refused(record: DeviceRecord, shown: Shown) -> bool:
+    """Whether the JWT is to be refused although a server let it in: whoever revoked the device or changed its groups knew another key only."""
+    return record.revoked or shown.issued_at <= record.refused_until
+
+
+def is_replaced(record: DeviceRecord | None, shown: Shown) -> bool:
+    """Whether it is a board whose place another one took, of which the hub knows nothing any more: not its key, so it was never put out."""
+    return record is not None and shown.issued_at <= record.issued_at and shown.key not in register.keys_of(record)

@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from edgeagent import wire
 from edgeagent.direct import in_our_words
 from edgeagent.errors import EdgeError
 from edgeagent.hub import events, leafs, register
-from edgeagent.hub.adopting import Shown, adopted, read_shown
+from edgeagent.hub.adopting import Shown, adopted, is_refused, is_replaced, read_shown
 from edgeagent.hub.bucket import Bucket
 from edgeagent.hub.claiming import Revoke
 from edgeagent.hub.presence import Leaf
@@ -40,11 +40,14 @@ QUEUE = 20_000
 #: Links that are ended at once so that they are made anew before our eyes, and the pause before the next ones, in seconds.
 BATCH, BATCH_SECONDS = 50, 0.5
 
+#: Refuse what a record says is refused, of every key in it.
+Refuse = Callable[[wire.DeviceRecord], Awaitable[None]]
+
 
 class Adoption:
     """system, hub: connections to SYS and HUB. fleet: the public key of the account FLEET. issuer: who signs devices.
 
-    revoke: keeps a key out, and returns when it is. everybody: look at every device that is linked already, once: the hub was restored.
+    revoke: keeps a key out, and returns when it is. refuse: does what the record says of keys that were not in it before. everybody: look at every device that is linked already, once: the hub was restored.
     looked: called when that is done. clock: Unix seconds.
     """
 
@@ -56,12 +59,14 @@ class Adoption:
         fleet: str,
         issuer: str,
         revoke: Revoke,
+        refuse: Refuse,
         everybody: bool = False,
         looked: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._system, self._hub, self._fleet, self._issuer = system, hub, fleet, issuer
-        self._revoke, self._everybody, self._looked, self._clock = revoke, everybody, looked, clock
+        self._revoke, self._refuse = revoke, refuse
+        self._everybody, self._looked, self._clock = everybody, looked, clock
         self._came: asyncio.Queue[Shown] = asyncio.Queue(QUEUE)
         #: Device -> key and time of the newest JWT of which nothing is to be done any more.
         self._known: dict[str, tuple[str, int]] = {}
@@ -123,13 +128,20 @@ class Adoption:
         found = await register.find(self._hub, shown.device)
         record, sequence = found or (None, 0)
         wanted = adopted(record, shown, self._clock())
+        if record is not None and is_replaced(record, shown) and await self._may(shown):
+            await self._revoke(shown.key, record)
+            log.warning("%s is linked with the key of a board whose place another one took; it is put out", shown.device)
         if wanted is not None and await self._may(shown):
             for key in register.keys_of(record).keys() - {shown.key} if record else ():
                 await self._revoke(key, record)  # type: ignore[arg-type]  # there is one
             what = f"take {shown.device} in again"
             if not await register.bucket(self._hub).put(shown.device, wanted, sequence, what=what):
-                return  # somebody else was first, with what is newer
-            await self._tell(shown, is_new=record is None)
+                with contextlib.suppress(asyncio.QueueFull):  # somebody else was first: it is judged by what he wrote
+                    self._came.put_nowait(shown)
+                return
+            if is_refused(wanted, shown):
+                await self._refuse(wanted)
+            await self._tell(shown, wanted, is_new=record is None)
         if len(self._known) > QUEUE:
             self._known.clear()
         self._known[shown.device] = shown.key, shown.issued_at
@@ -144,7 +156,8 @@ class Adoption:
         found = await Bucket(self._hub, REVOCATIONS_BUCKET, Revocation).find(f"FLEET.{shown.key}")
         return found is None or found[0].until < shown.issued_at
 
-    async def _tell(self, shown: Shown, *, is_new: bool) -> None:
+    async def _tell(self, shown: Shown, record: wire.DeviceRecord, *, is_new: bool) -> None:
         what = "was not registered" if is_new else "had newer credentials than the register knew of"
-        text = f"{shown.device} {what}, for the hub went back; it is taken in again"
-        await events.tell(self._hub, "warning", "device.adopted", text, id=shown.device, groups=shown.groups, is_new=is_new)
+        then = "it stays revoked" if record.revoked else "it is taken in again"
+        text = f"{shown.device} {what}, for the hub went back; {then}"
+        await events.tell(self._hub, "warning", "device.adopted", text, id=shown.device, groups=record.groups, is_new=is_new)

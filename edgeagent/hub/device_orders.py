@@ -72,6 +72,11 @@ class DeviceOrders:
         await self._refuse_key(public, Revocation(until=_until(record), forget_at=ends, name=record.id, reason=reason))
         await self._keeper.apply()
 
+    async def keep_out_too(self, record: wire.DeviceRecord) -> None:
+        """Refuse what was decided of the device before ``record`` got another key, and return when it is. Raises EdgeError."""
+        await self._refuse(record, floor=0 if record.revoked else record.refused_until, reason=record.reason)
+        await self._keeper.apply()
+
     async def _revoke(self, user: str, body: bytes) -> Outcomes:
         order = wire.decode(body, Revoke)
         reason = order.reason[:MAX_REASON_CHARACTERS]

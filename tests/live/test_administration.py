@@ -21,6 +21,7 @@ from edgeagent.hub.keyring import Keyring
 from edgeagent.link import connect
 from edgeagent.subjects import Scope
 from edgeagent.trust.creds import Credentials
+from edgeagent.trust.nkeys import KeyPair
 from tests.support.administering import events, inside, let_in, record, registered
 from tests.support.fleet import PATIENCE_SECONDS, LiveFleet, cli, online
 from tests.support.rogue import Rogue
@@ -143,6 +144,39 @@ async def test_older_logins_of_a_device_are_kept_out_too(hub: LiveFleet) -> None
     async with connected() as (_, admin):
         await admin.revoke(["renewed-1"])
     assert not await let_in(hub, first) and not await let_in(hub, second)
+
+
+def board(hub: LiveFleet, device: str, seconds_ago: int, *groups: str) -> Credentials:
+    """What the hub gave a board so long ago."""
+    key, issued_at = KeyPair.generate("user"), int(time.time()) - seconds_ago
+    return Credentials(Keyring.load(hub.hub.path).device_jwt(device, groups, key.public, issued_at=issued_at), key.seed)
+
+
+@pytest.mark.parametrize("order", ["revoke", "groups", "none"])
+async def test_a_board_that_the_hub_forgot_does_not_slip_through_what_was_decided(hub: LiveFleet, order: str) -> None:
+    """The hub went back, so its register knows another board's key, and orders hit that one alone. What was issued last counts."""
+    device = f"slips-{order}"
+    older, newer = board(hub, device, 200, "kitchen"), board(hub, device, 100, "kitchen")
+    known, forgotten = (newer, older) if order == "none" else (older, newer)
+    async with inside(hub) as client:
+        await register.add(client, register.record_of(known, ["kitchen"]))
+    async with connected() as (_, admin):
+        if order == "revoke":
+            await admin.revoke([device])
+        elif order == "groups":
+            await admin.change_groups([device], remove=["kitchen"])
+    async with await Rogue.connect(hub.hub.options().leaf_port, forgotten) as rogue:
+        await asyncio.wait_for(rogue.closed.wait(), PATIENCE_SECONDS)
+    assert not await let_in(hub, forgotten)
+    found = await record(hub, device)
+    assert (found.key, found.revoked) == (newer.public_key, order == "revoke")
+    if order == "groups":  # it is to renew, and gets what it is allowed now
+        fresh = Keyring.load(hub.hub.path).device_jwt(device, found.groups, newer.public_key, issued_at=found.refused_until + 2)
+        assert found.groups == [] and await let_in(hub, Credentials(fresh, newer.seed))
+    if order == "revoke":
+        async with connected() as (_, admin):
+            await admin.unrevoke([device])
+        assert await let_in(hub, newer) and not await let_in(hub, older)
 
 
 async def test_a_forgotten_device_leaves_no_trace_and_cannot_come_back(hub: LiveFleet) -> None:

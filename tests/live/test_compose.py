@@ -30,7 +30,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
 
 async def test_it_comes_up_healthy_and_outlives_a_server(hub: Composed) -> None:
     running = {name: hub.up(name) for name in SERVERS}
-    await until(lambda: hub.healthy("hub-2"), "a server is healthy", PATIENCE_SECONDS)
+    await until(lambda: all(hub.listens(name) for name in SERVERS), "they take connections", PATIENCE_SECONDS)
     hub.up("serve")  # it reaches the servers by the name that people use
     for name in (*SERVERS, "serve"):
         await until(lambda name=name: hub.healthy(name), f"{name} is healthy", PATIENCE_SECONDS)  # type: ignore[misc]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edgeagent.hub import register
-from edgeagent.hub.adopting import Shown, adopted, read_shown
+from edgeagent.hub.adopting import Shown, adopted, is_refused, is_replaced, read_shown
 from edgeagent.hub.keyring import DEVICE_SECONDS
 from edgeagent.hub.owner import Owner
 from edgeagent.hub.restored import outlived
@@ -49,11 +49,33 @@ def test_the_board_that_took_anothers_place_has_it_again() -> None:
     assert made and (made.key, made.older, made.added) == ("UNEW", {}, "then")
 
 
-@pytest.mark.parametrize("key", ["UOLD", "UNEW"])
-def test_nothing_that_is_kept_out_or_was_replaced_comes_back(key: str) -> None:
-    assert adopted(msgspec.structs.replace(KNOWN, revoked=True), shown(key=key, issued_at=NOW), NOW) is None
-    assert adopted(msgspec.structs.replace(KNOWN, refused_until=NOW), shown(key=key, issued_at=NOW), NOW) is None
-    assert adopted(KNOWN, shown(key=key, issued_at=NOW - 100), NOW) is None
+def test_nothing_that_is_kept_out_or_was_replaced_comes_back() -> None:
+    assert adopted(msgspec.structs.replace(KNOWN, revoked=True), shown(issued_at=NOW), NOW) is None
+    assert adopted(msgspec.structs.replace(KNOWN, refused_until=NOW), shown(issued_at=NOW), NOW) is None
+    for key in ("UOLD", "UNEW"):
+        assert adopted(KNOWN, shown(key=key, issued_at=NOW - 100), NOW) is None
+
+
+def test_a_board_that_the_hub_forgot_does_not_outlive_the_devices_revocation() -> None:
+    """It was revoked by the keys that the register knew, of which the forgotten board's is none."""
+    revoked = msgspec.structs.replace(KNOWN, revoked=True)
+    made = adopted(revoked, shown(key="UNEW", issued_at=NOW), NOW)
+    assert made and made.revoked and register.keys_of(made) == {"UNEW": NOW + 900} and is_refused(made, shown(key="UNEW"))
+
+
+def test_a_board_that_the_hub_forgot_does_not_keep_groups_that_were_taken_since() -> None:
+    regrouped = msgspec.structs.replace(KNOWN, groups=[], refused_until=NOW + 50)
+    board = shown(key="UNEW", issued_at=NOW, groups=["kitchen"])
+    made = adopted(regrouped, board, NOW)
+    assert made and (made.key, made.groups, made.refused_until) == ("UNEW", [], NOW + 50) and is_refused(made, board)
+    later = adopted(regrouped, board._replace(issued_at=NOW + 51), NOW)
+    assert later and later.groups == ["kitchen"] and not is_refused(later, board._replace(issued_at=NOW + 51))
+
+
+def test_a_board_whose_place_another_took_is_known_by_its_key() -> None:
+    assert is_replaced(KNOWN, shown(key="UGONE", issued_at=NOW - 200))
+    assert not is_replaced(KNOWN, shown(issued_at=NOW - 200)) and not is_replaced(None, shown(key="UGONE"))
+    assert not is_replaced(KNOWN, shown(key="UNEW", issued_at=NOW))
 
 
 def test_what_a_server_says_of_a_device_is_read() -> None:
