@@ -8,9 +8,10 @@ answer now it will not answer in a moment.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from edgeagent.errors import StoreFull, Unreachable
@@ -110,10 +111,23 @@ async def patiently(
         await asyncio.gather(*tries, return_exceptions=True)
 
 
-async def asked(client: Client, subject: str, data: bytes = b"", *, what: str, timeout: float = TRY_SECONDS[-1]) -> Any:
-    """:func:`edgeagent.link.request` for what may be asked twice, as all reading may. Raises as it does."""
+async def asked(
+    client: Client,
+    subject: str,
+    data: bytes = b"",
+    *,
+    what: str,
+    timeout: float = TRY_SECONDS[-1],
+    instead: Sequence[str] = (),
+) -> Any:
+    """:func:`edgeagent.link.request` for what may be asked twice, as all reading may. Raises as it does.
+
+    instead: subjects that are as good, of which the next one is asked at each further try: another server may answer there.
+    """
+    subjects = itertools.cycle((subject, *instead))
 
     async def ask(seconds: float) -> Any:
+        subject = next(subjects)
         answer = await request(client, subject, data, what=what, timeout=seconds)
         why = _leaderless(subject, answer.data)
         if why:

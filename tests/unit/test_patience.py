@@ -64,6 +64,12 @@ async def test_a_cluster_without_a_leader_is_asked_again() -> None:
     assert await ask(client) == b"{}"
 
 
+async def test_what_others_know_as_well_is_asked_of_them() -> None:
+    client = Answering(CLUSTER, error(10008), TimeoutError(), b"{}")
+    await asked(client, "a", what="look", instead=("b",))  # type: ignore[arg-type]  # enough of one
+    assert client.asked == ["a", "b", "a"]
+
+
 async def test_another_error_is_an_answer() -> None:
     assert b"10059" in await ask(Answering(CLUSTER, error(10059)))
 
