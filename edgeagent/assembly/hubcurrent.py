@@ -28,21 +28,29 @@ log = logging.getLogger("edgeagent.hub")
 
 #: For so long a server that catches up is waited for, in seconds: systemd waits 330 s. And one without enough others, which may be made later.
 MOST_SECONDS, ALONE_SECONDS = 300.0, 20.0
+#: After that long it says that it waits, in seconds.
+SAY_SECONDS = 10.0
 #: How long one question may take, and the pause from look to look, in seconds.
 ANSWER_SECONDS, LOOK_SECONDS = 2.0, 0.25
 #: Who asks.
 _SERVICES: tuple[Service, Service] = ("sys", "hub")
+#: nats-server's word (``err_code``) for a stream that was not made yet: of a new cluster's, which waits for the last server.
+_NO_SUCH_STREAM = 10059
 
 
 async def until_current(place: HubFolder, keyring: Keyring) -> None:
     """Return when this folder's server has everything; or after its time, and then say so in the log."""
     loop, copies = asyncio.get_running_loop(), _Copies(place, keyring)
-    began = loop.time()
+    began, said = loop.time(), False
     try:
         while lacks := await copies.lacking():
-            if loop.time() - began > (MOST_SECONDS if copies.has_enough_others else ALONE_SECONDS):
+            waited = loop.time() - began
+            if waited > (MOST_SECONDS if copies.has_enough_others else ALONE_SECONDS):
                 log.warning("this server has not all that the others have (%s): restart no other one now", lacks)
                 return
+            if waited > SAY_SECONDS and copies.has_enough_others and not said:
+                log.info("waits until this server has all that the others have: %s", lacks)
+                said = True
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         await copies.close()
@@ -50,6 +58,8 @@ async def until_current(place: HubFolder, keyring: Keyring) -> None:
 
 def has_all(info: Mapping[str, Any], name: str) -> bool:
     """Whether the server ``name`` has all of a stream, by what the one that leads it says (``$JS.API.STREAM.INFO``). Pure."""
+    if (info.get("error") or {}).get("err_code") == _NO_SUCH_STREAM:
+        return True
     cluster = info.get("cluster") or {}
     copies = cluster.get("replicas") or []
     return cluster.get("leader") == name or any(copy.get("name") == name and copy.get("current") for copy in copies)

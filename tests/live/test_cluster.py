@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from edgeagent import context, files, servers
+from edgeagent.assembly.hubcurrent import has_all
 from edgeagent.assembly.hublogin import sign_in
 from edgeagent.direct import read_all
 from edgeagent.hub import balance, clusterconf, leafs, streams
@@ -24,6 +25,7 @@ from edgeagent.hub.serverping import ask_all
 from edgeagent.hub.tlsfolder import TlsFolder
 from edgeagent.link import Client
 from edgeagent.natsserver import ports
+from edgeagent.publish import published
 from edgeagent.settings import load
 from edgeagent.trust import certificates
 from edgeagent.trust.validity import START
@@ -33,6 +35,8 @@ from tests.support.fleet import PATIENCE_SECONDS, Said, cli
 from tests.support.servers import Server, kill, until
 
 STRANGER = "stranger"
+#: What is stored while a server is away: messages, and the bytes of each.
+MISSED, MISSED_BYTES = 20, 100_000
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +163,14 @@ async def test_nothing_fails_and_nothing_is_done_twice_while_the_leader_dies(
     await until(lambda: waits in cluster.log(third), "it says so", PATIENCE_SECONDS)
     cluster.up(second)
     await until(lambda: cluster.is_up(second) and cluster.is_up(third), "two are enough", PATIENCE_SECONDS)
+    await until(lambda: hub.is_connected, "as any client it finds them again", PATIENCE_SECONDS)
+    for _ in range(MISSED):
+        await published(hub, "edge.from.pi-1.data", bytes(MISSED_BYTES), timeout=PATIENCE_SECONDS)
     cluster.up(number)
     await cluster.all_up()
+    infos = [await stream(hub, each.name) for each in streams.STREAMS]
+    assert all(has_all(info, f"berlin-{number + 1}") for info in infos), "it is up once it has what it missed"
 
-    await until(lambda: hub.is_connected, "as any client it finds them again", PATIENCE_SECONDS)
     there = [item async for item in read_all(hub, "KV_edge_config", "$KV.edge_config.fleet.all", prefix="$JS.API")]
     assert len(there) == count
     logged = [item async for item in read_all(hub, "EDGE_COMMANDS", "edge.to.device.pi-1.cmd.*", prefix="$JS.API")]

@@ -23,9 +23,19 @@ def told(leader: str, **current: bool) -> dict[str, Any]:
         (told("b-2", b_3=True), False),
         (told("", b_1=False, b_2=True), False),
         ({"error": {"err_code": 10008}}, False),
+        ({"error": {"err_code": 10059}}, True),
         ({}, False),
     ],
-    ids=["it leads", "it follows", "it lags behind", "it has no copy", "nobody leads", "an error", "no answer"],
+    ids=[
+        "it leads",
+        "it follows",
+        "it lags behind",
+        "it has no copy",
+        "nobody leads",
+        "an error",
+        "it was not made yet",
+        "no answer",
+    ],
 )
 def test_whether_it_has_all(info: dict[str, Any], has: bool) -> None:
     assert has_all(info, "b-1") is has
