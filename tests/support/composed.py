@@ -128,9 +128,9 @@ class Composed:
         argv = self._contained(name, command)
         return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
-    def listens(self, name: str) -> bool:
-        """Whether its nats-server said that it runs."""
-        return "nats-server: running" in (self.folder / f"{name}.log").read_text()
+    def says(self, name: str, text: str) -> bool:
+        """Whether its log has this: what costs nothing to wait for."""
+        return text in (self.folder / f"{name}.log").read_text()
 
     def healthy(self, name: str) -> bool:
         kind, *command = self.services[name]["healthcheck"]["test"]
