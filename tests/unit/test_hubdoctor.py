@@ -48,6 +48,13 @@ async def test_a_hub_that_does_not_run(home: Path) -> None:
     assert len(found) >= 6
 
 
+async def test_a_hub_that_is_the_hub_no_more_is_not_to_be_started(home: Path) -> None:
+    place = made(home)
+    place.retire("2026-11-22T13:39:45Z")
+    (found,) = await hubdoctor.running(place, place.options())
+    assert found.level == "wrong" and "final backup was taken" in found.text and "hub up" not in found.remedy
+
+
 async def test_what_makes_a_check_impossible_is_a_finding(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(place: HubFolder, options: HubOptions) -> list[Finding]:
         raise Failed("look", "the disk is gone", "buy one")
