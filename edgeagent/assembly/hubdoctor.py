@@ -7,8 +7,10 @@ raises is a finding as well.
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +41,7 @@ Check = Callable[[HubFolder, HubOptions], Awaitable[list[Finding]]]
 
 #: An end of anything is announced so many days ahead.
 WARN_DAYS = 30
+_COLUMN = re.compile(r"([a-z-]+(?: [a-z]+)?) {2,}(.+)", re.DOTALL)
 
 
 async def examine(place: HubFolder) -> list[Finding]:
@@ -49,7 +52,13 @@ async def examine(place: HubFolder) -> list[Finding]:
             findings += await check(place, options)
         except EdgeError as error:
             findings.append(Finding.of(error))
-    return findings
+    return [_named(finding) for finding in findings]
+
+
+def _named(finding: Finding) -> Finding:
+    """With the name of its check apart, for programs, where it stands before the text in a column of its own."""
+    found = None if finding.check else _COLUMN.match(finding.text)
+    return replace(finding, check=found[1], text=found[2]) if found else finding
 
 
 async def running(place: HubFolder, options: HubOptions) -> list[Finding]:

@@ -27,10 +27,6 @@ app = typer.Typer(no_args_is_help=True, help="Make a hub, run it, look at it.\n\
 app.add_typer(hubkeys.app, name="keys")
 app.add_typer(hubtls.app, name="tls")
 app.add_typer(hubnotify.app, name="notify")
-app.command()(hubdoctor.doctor)
-app.command()(hubbackup.backup)
-app.command()(hubbackup.restore)
-app.command()(hubmove.move)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -252,3 +248,8 @@ def _bytes(value: Any) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return ""
+
+
+# After init, up, serve and status, as `hub --help` lists them: from the first day of a hub to its last.
+for _command in (hubdoctor.doctor, hubbackup.backup, hubbackup.restore, hubmove.move):
+    app.command()(_command)
