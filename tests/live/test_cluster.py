@@ -164,6 +164,11 @@ async def test_nothing_fails_and_nothing_is_done_twice_while_the_leader_dies(
     cluster.up(second)
     await until(lambda: cluster.is_up(second) and cluster.is_up(third), "two are enough", PATIENCE_SECONDS)
     await until(lambda: hub.is_connected, "as any client it finds them again", PATIENCE_SECONDS)
+    away = str(cluster.places[number].path)
+    seen = await asyncio.to_thread(cli, "hub", "status", "--dir", away)
+    assert "The server of this folder does not run" in seen.out and "AWAY" in seen.out, seen
+    found = await asyncio.to_thread(cli, "hub", "doctor", "--dir", away)
+    assert found.code == 1 and f"the one of this folder, berlin-{number + 1}, does not let us in" in found.out, found
     for _ in range(MISSED):
         await published(hub, "edge.from.pi-1.data", bytes(MISSED_BYTES), timeout=PATIENCE_SECONDS)
     cluster.up(number)
