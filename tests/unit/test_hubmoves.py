@@ -18,6 +18,7 @@ from edgeagent.fleet.states import Known
 from edgeagent.hub.owner import Owner
 from edgeagent.subjects import FLEET_ALL, Scope
 from edgeagent.trust import signers
+from edgeagent.trust.pins import Pins
 from tests.support.configuring import document
 
 A, B = "tls://a:7422", "tls://b1:7422,tls://b2:7422"
@@ -139,3 +140,14 @@ def test_an_older_list_of_who_may_sign_is_lacking(keyring: Owner) -> None:
     subject = subjects.document(subjects.SIGNERS)
     old, new = (Heads(signers=stored(subject, data)) for data in (first, second))
     assert lacks(new, old).signers and lacks(old, Heads()).signers and not lacks(old, new) and not lacks(Heads(), new)
+
+
+def test_a_list_that_nobody_of_ours_signed_is_not_brought_over(keyring: Owner) -> None:
+    """Its number is no proof: with a forged one the new hub could be written no true one any more."""
+    ours, theirs = (
+        signers.changed(owner.operator_credentials("anna", "admin"), None, now=now)
+        for owner, now in ((keyring, 1000.0), (Owner.create("berlin"), 2000.0))
+    )
+    subject, pins = subjects.document(subjects.SIGNERS), Pins(generation=signers.number_of(ours))
+    good, forged = (Heads(signers=stored(subject, data)) for data in (ours, theirs))
+    assert lacks(good, Heads(), pins).signers and not lacks(forged, Heads(), pins).signers
