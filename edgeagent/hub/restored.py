@@ -16,6 +16,9 @@ from edgeagent.trust import jwt
 
 __all__ = ["forget_nothing", "newer_accounts", "outlived"]
 
+#: nats-server takes none that is larger.
+MAX_JWT_BYTES = 1 << 20
+
 
 async def forget_nothing(hub: Client, *, keep_tokens: bool, now: float) -> list[str]:
     """End the tokens that would let devices in, for they may have been used up since the backup, or revoked; their ids.
@@ -50,17 +53,25 @@ def newer_accounts(keyring: Keyring, old: Path, new: Path) -> list[str]:
     taken = []
     for name, public in keyring.public.accounts.items():
         file = f"{public}.jwt"
-        theirs, ours = _issued_at(old / file, keyring, public), _issued_at(new / file, keyring, public)
-        if theirs > ours:
-            files.write_atomic(new / file, files.read_bytes(old / file), 0o600)
+        theirs = _read(old / file)  # once: the folder may be another user's, who may exchange it
+        if _issued_at(theirs, keyring, public) > _issued_at(_read(new / file), keyring, public):
+            files.write_atomic(new / file, theirs, 0o600)
             taken.append(name)
     return taken
 
 
-def _issued_at(path: Path, keyring: Keyring, public: str) -> int:
+def _read(path: Path) -> bytes:
+    """Empty where it cannot be read."""
+    try:
+        return files.read_plain(path, MAX_JWT_BYTES)
+    except OSError:
+        return b""
+
+
+def _issued_at(data: bytes, keyring: Keyring, public: str) -> int:
     """Unix seconds; -1 for none of ours."""
     try:
-        claims = jwt.decode(files.read_text(path).strip(), issuers=keyring.issuers())
+        claims = jwt.decode(data.decode("ascii").strip(), issuers=keyring.issuers())
     except (EdgeError, ValueError):
         return -1
     return int(claims.get("iat", 0)) if claims.get("sub") == public else -1
