@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -18,8 +18,10 @@ from typing import IO
 from edgeagent import files
 from edgeagent.errors import EdgeError, Failed, Refused, UsageProblem
 from edgeagent.hub.keyfiles import check_mode
+from edgeagent.hub.storestate import is_low
+from edgeagent.leaf.storelimit import disk_of
 
-__all__ = ["STDIO", "abandoned", "file_in", "opened", "outdated", "written"]
+__all__ = ["STDIO", "abandoned", "file_in", "keeps_room", "opened", "outdated", "written"]
 
 STDIO = Path("-")
 _NAME = "edgeagent-hub-{hub}-{time}.tar"
@@ -89,6 +91,26 @@ def written(target: Path) -> Iterator[IO[bytes]]:
         raise files.failure(f"write {target}", error) from None
     finally:
         draft.unlink(missing_ok=True)  # it has been renamed where all went well
+
+
+def keeps_room(target: Path, store: Path) -> Callable[[], None]:
+    """What to call while ``target`` is written: raises Failed once that takes the room of the hub's ``store`` on the same disk.
+
+    However much devices have filled of their streams, a backup must not be what stops everybody from commanding.
+    """
+    try:
+        if target == STDIO or target.parent.stat().st_dev != store.stat().st_dev:
+            return lambda: None
+    except OSError:
+        return lambda: None
+
+    def check() -> None:
+        disk = disk_of(target.parent)
+        if is_low(disk):
+            why = f"the disk of the hub's store, where it goes, has only {disk.free >> 20} MiB left"
+            raise Failed(f"write {target}", why, "write it to another disk: --out; or keep fewer: --keep")
+
+    return check
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ def backup(
     elif keep:
         raise UsageProblem("keep the newest backups", f"{out} is no folder", "name one that is there with --out")
     with backupplace.written(target) as file:
-        manifest = running.undone_if_ended(back_up(place, file, final=final, progress=_progress()))
+        room = backupplace.keeps_room(target, place.path / "store")
+        manifest = running.undone_if_ended(back_up(place, file, final=final, progress=_progress(), room=room))
     if final:
         place.retire(manifest.ended)
     removed = backupplace.outdated(out, name, keep) if keep else []

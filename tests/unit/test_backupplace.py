@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.assembly.backupplace import abandoned, file_in, opened, outdated, written
+from edgeagent.assembly import backupplace
+from edgeagent.assembly.backupplace import STDIO, abandoned, file_in, keeps_room, opened, outdated, written
 from edgeagent.errors import Failed, Refused, Unreachable
+from edgeagent.leaf.storelimit import Disk
 
 
 def test_it_is_there_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
@@ -72,6 +74,22 @@ def test_what_is_ended_by_sigterm_leaves_nothing(tmp_path: Path) -> None:
         assert child.stdout and child.stdout.readline() == b"begun\n" and len(list(tmp_path.iterdir())) == 1
         child.terminate()
     assert child.returncode == 143 and list(tmp_path.iterdir()) == []
+
+
+def test_it_does_not_take_the_room_of_the_hubs_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices may fill their streams, and seven copies of those would fill the disk."""
+    here = keeps_room(tmp_path / "hub.tar", tmp_path)
+    others = [
+        keeps_room(*paths)
+        for paths in ((Path("/proc/hub.tar"), tmp_path), (STDIO, tmp_path), (tmp_path / "x", tmp_path / "none"))
+    ]
+    monkeypatch.setattr(backupplace, "disk_of", lambda folder: Disk(100 << 30, 2 << 30))
+    here()
+    monkeypatch.setattr(backupplace, "disk_of", lambda folder: Disk(100 << 30, 1 << 29))
+    with pytest.raises(Failed, match="has only 512 MiB left"):
+        here()
+    for elsewhere in others:
+        elsewhere()
 
 
 def test_a_pipe_in_the_place_of_a_backup_holds_nobody_up(tmp_path: Path) -> None:
