@@ -205,9 +205,12 @@ def _folder(place: HubFolder) -> Iterator[tuple[str, bytes]]:
     found = [place.options_file, place.founder]
     for folder in (place.keys, place.tls):
         found += sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in [*found, *_named(place)]:
+    names = {path: path.relative_to(place.path) for path in found} | {
+        path: path.relative_to(place.path.resolve()) for path in _named(place)
+    }
+    for path, name in names.items():
         if path.is_file() and path.name != "lock":
-            yield f"hub/{path.resolve().relative_to(place.path.resolve())}", files.read_plain(path, _MAX_FOLDER_FILE)
+            yield f"hub/{name}", files.read_plain(path, _MAX_FOLDER_FILE)
 
 
 def _named(place: HubFolder) -> Iterator[Path]:

@@ -20,14 +20,14 @@ __all__ = ["forget_nothing", "newer_accounts", "outlived"]
 MAX_JWT_BYTES = 1 << 20
 
 
-async def forget_nothing(hub: Client, *, keep_tokens: bool, now: float) -> list[str]:
+async def forget_nothing(hub: Client, *, keep_tokens: bool, taken: float, now: float) -> list[str]:
     """End the tokens that would let devices in, for they may have been used up since the backup, or revoked; their ids.
 
     Every device may have renewed its credentials since: whoever is revoked from now on stays so until those have ended too.
-    hub: a connection to the account HUB. keep_tokens: end none. now: Unix seconds. Raises EdgeError.
+    hub: a connection to the account HUB. keep_tokens: end none. taken: when the backup was begun, now: both Unix seconds. Raises EdgeError.
     """
     for device in await register.every(hub):
-        await register.change(hub, device, lambda record: outlived(record, now), what=f"restore the record of {device}")
+        await register.change(hub, device, lambda record: outlived(record, taken, now), what=f"restore the record of {device}")
     ended: list[str] = []
     if not keep_tokens:
         store = TokenStore(hub)
@@ -38,11 +38,14 @@ async def forget_nothing(hub: Client, *, keep_tokens: bool, now: float) -> list[
     return ended
 
 
-def outlived(record: wire.DeviceRecord, now: float) -> wire.DeviceRecord | None:
-    """The record of a device that may have a newer JWT for its key, which ends as late as one that is issued now; None: as it was."""
+def outlived(record: wire.DeviceRecord, taken: float, now: float) -> wire.DeviceRecord | None:
+    """The record of a device that may have a newer JWT for its key, which ends as late as one that is issued now, and that may be another
+    board since the backup was ``taken``; None: as it was."""
     latest = int(now) + DEVICE_SECONDS
     older = {key: max(ends, latest) if ends else 0 for key, ends in register.keys_of(record).items()}
-    return None if older == record.older else msgspec.structs.replace(record, older=older)
+    as_of = max(int(taken), record.issued_at) if record.key else 0
+    changed = msgspec.structs.replace(record, older=older, as_of=as_of)
+    return None if changed == record else changed
 
 
 def newer_accounts(keyring: Keyring, old: Path, new: Path) -> list[str]:
