@@ -12,7 +12,7 @@ from edgeagent.direct import Stored
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.hubheads import Heads, lacks
-from edgeagent.fleet.hubmoves import KEY, Move, Where, check_entries, client_url, entries_before, rows_of
+from edgeagent.fleet.hubmoves import KEY, Move, Where, check_entries, client_url, entries_before, rows_of, trusted_url
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.states import Known
 from edgeagent.hub.owner import Owner
@@ -37,6 +37,14 @@ CANARY = Scope.group("canary")
 )
 def test_where_people_probably_reach_it(entry: str, current: str, found: str) -> None:
     assert client_url(entry, current) == found
+
+
+def test_no_device_tells_a_person_where_to_log_in() -> None:
+    assert trusted_url([A], "tls://x:4222", is_hearsay=False) == "tls://a:4222"
+    with pytest.raises(UsageProblem, match=r"from themselves alone \(tls://evil:7422\)"):
+        trusted_url(["tls://evil:7422"], "tls://x:4222", is_hearsay=True)
+    with pytest.raises(UsageProblem, match="not known where"):
+        trusted_url([], "tls://x:4222", is_hearsay=True)
 
 
 def test_what_no_device_would_take_is_said_at_once() -> None:
