@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgeagent import files, places, subjects
+from edgeagent import files, places, servers, subjects
 from edgeagent.errors import Failed, UsageProblem
 
 __all__ = [
     "Context",
     "Handover",
     "authorities_file",
+    "check_url",
     "credentials_file",
     "current_name",
     "load",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 VERSION = 1
+_URL = re.compile(r"(nats|tls|ws|wss)://[^/\s]+/?")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +75,15 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise Failed(
                 f"import {path}", "it is no file that `edgeagent operator add` made, or was not copied whole", "ask for it again"
             ) from None
+
+
+def check_url(url: str) -> None:
+    """Raise UsageProblem for what is no address of a hub. One without a scheme would be reached without TLS, which nobody means."""
+    bad = [each for each in servers.split(url) or [url] if not _URL.fullmatch(each)]
+    if bad:
+        raise UsageProblem(
+            "reach a hub there", f"{bad[0]!r} is no address of one", "write tls://hub.example:4222; several servers with commas"
+        )
 
 
 def _folder() -> Path:

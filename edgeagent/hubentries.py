@@ -12,7 +12,7 @@ __all__ = ["ENTRY", "FORM", "MAX_ENTRIES", "check_document", "is_encrypted", "is
 
 _ADDRESS = r"(nats-leaf|nats|tls|ws|wss)://[^/\s,]+"
 ENTRY = rf"^{_ADDRESS}(,{_ADDRESS})*\Z"
-FORM = "an address such as nats-leaf://hub.example:7422"
+FORM = "an address such as tls://hub.example:7422"
 #: A device looks at one after the other, and nobody runs more hubs, or more servers of one.
 MAX_ENTRIES, MAX_SERVERS = 8, 16
 _WEB, _ENCRYPTED = ("ws", "wss"), ("tls", "wss")

@@ -25,7 +25,7 @@ from edgeagent import serverpool, servers
 from edgeagent.errors import Closed, EdgeError, Failed, Refused, Unreachable
 from edgeagent.trust import tls
 
-__all__ = ["Client", "Unanswered", "connect", "heard_first", "request", "server_version", "settle", "why_closed"]
+__all__ = ["Client", "Unanswered", "connect", "heard_first", "peer_name", "request", "server_version", "settle", "why_closed"]
 
 log = logging.getLogger(__name__)
 
@@ -230,6 +230,11 @@ def _plain(error: BaseException, url: str, what: str, seconds: int) -> EdgeError
 def server_version(client: Client) -> str:
     """The version of the nats-server at the other end, as it says itself."""
     return str(client._server_info.get("version", ""))  # nats-py shows only its parts, and none of a development version's
+
+
+def peer_name(client: Client) -> str:
+    """The name of the nats-server at the other end, as it says itself."""
+    return str(client._server_info.get("server_name", ""))  # nats-py has it nowhere else
 
 
 def why_closed(client: Client, what: str) -> Closed:

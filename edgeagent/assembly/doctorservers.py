@@ -148,7 +148,8 @@ def streams(listed: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("wrong", text, remedy, "streams")
     behind = sorted({name for name in wanted for copy in _copies(found.get(name)) if _is_behind(copy)})
     if behind:
-        text = f"copies of {', '.join(behind)} are behind"
+        which = "all streams" if len(behind) == len(wanted) else ", ".join(behind)
+        text = f"copies of {which} are behind"
         remedy = f"the server that has them is away, or too slow; it catches up by itself when it is back; {_LOG}"
         yield Finding("warn", text, remedy, "streams")
     if not (bad or gone or behind):

@@ -7,8 +7,10 @@ raises is a finding as well.
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,13 +24,14 @@ from edgeagent.assembly.doctorlogins import accounts, credentials
 from edgeagent.assembly.findings import Finding
 from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubsending import sending
-from edgeagent.errors import EdgeError
+from edgeagent.errors import EdgeError, Refused
 from edgeagent.hub import ownfiles, tlsfolder
 from edgeagent.hub.address import addresses, is_loopback
+from edgeagent.hub.cluster import server_name
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import LOGIN_SUFFIX, SERVICES, Keyring
 from edgeagent.hub.tlsfolder import TlsFolder
-from edgeagent.link import server_version
+from edgeagent.link import peer_name, server_version
 from edgeagent.machine import Machine
 from edgeagent.trust import creds
 
@@ -38,6 +41,7 @@ Check = Callable[[HubFolder, HubOptions], Awaitable[list[Finding]]]
 
 #: An end of anything is announced so many days ahead.
 WARN_DAYS = 30
+_COLUMN = re.compile(r"([a-z-]+(?: [a-z]+)?) {2,}(.+)", re.DOTALL)
 
 
 async def examine(place: HubFolder) -> list[Finding]:
@@ -48,7 +52,13 @@ async def examine(place: HubFolder) -> list[Finding]:
             findings += await check(place, options)
         except EdgeError as error:
             findings.append(Finding.of(error))
-    return findings
+    return [_named(finding) for finding in findings]
+
+
+def _named(finding: Finding) -> Finding:
+    """With the name of its check apart, for programs, where it stands before the text in a column of its own."""
+    found = None if finding.check else _COLUMN.match(finding.text)
+    return replace(finding, check=found[1], text=found[2]) if found else finding
 
 
 async def running(place: HubFolder, options: HubOptions) -> list[Finding]:
@@ -56,18 +66,30 @@ async def running(place: HubFolder, options: HubOptions) -> list[Finding]:
     try:
         client = await sign_in(place, Keyring.load(place.path), "hub")
     except EdgeError as error:
-        return [
-            Finding(
-                "wrong", f"nats-server  {error.why}", f"start it with `edgeagent hub up --dir {place.path}`, or see {place.log}"
-            )
-        ]
-    version = server_version(client)
+        return [_not_running(place, error)]
+    version, own = server_version(client), server_name(options.name, place.cluster())
+    answering = peer_name(client)
     await client.close()
+    if answering != own:
+        text = f"nats-server  the one of this folder, {own}, does not let us in; {answering} answers"
+        return [Finding("wrong", text, _start(place))]
     found = [Finding("good", f"nats-server  {version} at {addresses(options, place.cluster()).operators}")]
     if not await asyncio.to_thread(is_up, place):
         text = "services     `edgeagent hub up` does not run, though its nats-server does: presence and renewals stand still"
         found.append(Finding("wrong", text, f"`edgeagent hub up --dir {place.path}`"))
     return found
+
+
+def _not_running(place: HubFolder, error: EdgeError) -> Finding:
+    try:
+        place.check_not_retired()
+    except Refused as retired:
+        return Finding("wrong", f"nats-server  it does not run: {retired.why}", retired.remedy)
+    return Finding("wrong", f"nats-server  {error.why}", _start(place))
+
+
+def _start(place: HubFolder) -> str:
+    return f"start it with `edgeagent hub up --dir {place.path}`, or see {place.log}"
 
 
 async def servers(place: HubFolder, options: HubOptions) -> list[Finding]:

@@ -31,7 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-ForFleet = Annotated[bool, typer.Option("--fleet", help="That of the whole fleet.")]
+ForFleet = Annotated[bool, typer.Option("--fleet", "--all", help="That of the whole fleet.")]
 ForGroup = Annotated[
     list[str] | None, typer.Option("-g", "--group", help="That of this group.", metavar="GROUP", autocompletion=completion.groups)
 ]

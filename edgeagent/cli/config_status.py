@@ -105,7 +105,7 @@ def _show(rows: Sequence[DeviceConfig], now: datetime, form: Form) -> None:
         Column("applied", config_show.generation),
         Column("since", lambda text: age(parse_rfc3339(text), now) if text else "-"),
         Column("restart"),
-        Column("error"),
+        Column("error", narrow="wrap"),
     ]
     emit([row.as_dict() for row in rows], columns, form)
     if not rows:

@@ -59,6 +59,7 @@ def add(
     """
     from edgeagent.trust import creds
 
+    context.check_url(url)
     creds.load(credentials)
     if authorities is not None:
         files.read_text(authorities)
@@ -83,9 +84,10 @@ def set_(
     """
     import msgspec
 
+    context.check_url(url)
     found = context.load(name)
     context.save(msgspec.structs.replace(found, url=url), make_current=False)
-    typer.echo(f"{found.name} is at {url} now")
+    typer.echo(f"{found.name} is at {url} now; before: {found.url}")
 
 
 @app.command("import")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,10 +27,6 @@ app = typer.Typer(no_args_is_help=True, help="Make a hub, run it, look at it.\n\
 app.add_typer(hubkeys.app, name="keys")
 app.add_typer(hubtls.app, name="tls")
 app.add_typer(hubnotify.app, name="notify")
-app.command()(hubdoctor.doctor)
-app.command()(hubbackup.backup)
-app.command()(hubbackup.restore)
-app.command()(hubmove.move)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -203,10 +199,13 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         print(json.dumps(found, indent=2))
         return
     server = found["server"]
-    where = f" (pid {found['pid']})" if found["pid"] else ""
+    several, where = len(found["servers"]) > 1, f" (pid {found['pid']})" if found["pid"] else ""
+    if several and not found["pid"]:
+        typer.echo("The server of this folder does not run: `edgeagent hub up`. What follows is what another one says.")
     typer.echo(f"{server['name']} runs nats-server {server['version']} since {duration(server['uptime_seconds'])}{where}")
     typer.echo(f"  operators  {found['urls']['operators']}   {server['connections']} connections")
-    typer.echo(f"  devices    {found['urls']['devices']}   {server['leafs']} linked, {found['devices']} registered\n")
+    leafs = sum(each.get("leafs") or 0 for each in found["servers"]) if several else server["leafs"]
+    typer.echo(f"  devices    {found['urls']['devices']}   {leafs} linked, {found['devices']} registered\n")
     columns = [
         Column("id"),
         Column("messages"),
@@ -214,14 +213,18 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         Column("limit", _bytes),
         Column("full", lambda part: f"{part:.1%}"),
     ]
-    if len(found["servers"]) > 1:
-        emit(found["servers"], _SERVERS, Form.table)
+    if several:
+        emit([_flat(each) for each in found["servers"]], _SERVERS, Form.table)
         typer.echo()
         columns += [Column("leader"), Column("lag", lambda lag: str(lag or ""))]
     emit(found["streams"], columns, Form.table)
     if found["sending"]:
         typer.echo()
         emit(found["sending"], [Column("id"), Column("waiting"), Column("since"), Column("problem", narrow="wrap")], Form.table)
+
+
+def _flat(server: Mapping[str, Any]) -> dict[str, Any]:
+    return {**server, "uptime": server.get("uptime_seconds")}
 
 
 def _if_known(value: Any) -> str:
@@ -232,7 +235,7 @@ _SERVERS = [
     Column("id"),
     Column("up", lambda up: "up" if up else "AWAY"),
     Column("version", _if_known),
-    Column("uptime_seconds", lambda seconds: "" if seconds is None else duration(seconds)),
+    Column("uptime", lambda seconds: "" if seconds is None else duration(seconds)),
     Column("connections", _if_known),
     Column("leafs", _if_known),
     Column("leads", lambda leads: "leads" if leads else ""),
@@ -245,3 +248,8 @@ def _bytes(value: Any) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return ""
+
+
+# After init, up, serve and status, as `hub --help` lists them: from the first day of a hub to its last.
+for _command in (hubdoctor.doctor, hubbackup.backup, hubbackup.restore, hubmove.move):
+    app.command()(_command)

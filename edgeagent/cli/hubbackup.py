@@ -207,7 +207,10 @@ def _say_restored(made: Restored, hosts: list[str], *, with_dir: bool, as_json: 
         for one in again:
             typer.echo(f"  - {one['what']}: `{one['how']}`")
         typer.echo("Devices keep what they have: what they measured since is forwarded again, and no command runs twice.")
-    typer.echo("See to it that the old one is not started again. People without a context here: `edgeagent context import`.")
+    typer.echo("See to it that the old one is not started again.")
+    typer.echo(
+        "People whose context names another address: `edgeagent context set --url URL`, as `edgeagent hub status` shows it."
+    )
     from edgeagent.assembly.hubcluster import copies
 
     for command in copies(made.members, hosts):
@@ -243,7 +246,11 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
 def _counts(manifest: Manifest) -> str:
     messages = sum(one.state.messages for one in manifest.streams.values())
     size = sum(one.snapshot.size for one in manifest.streams.values())
-    return f"{len(manifest.streams)} streams with {messages:,} messages, {size / (1 << 20):.1f} MiB; {len(manifest.files)} files"
+    return f"{len(manifest.streams)} streams with {messages:,} messages, {_size(size)}; {len(manifest.files)} files"
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 20):,.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.0f} KiB"
 
 
 def _progress() -> Any:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeagent.cli import config_show, running
+from edgeagent.cli import completion, config_show, running
 from edgeagent.cli.cmd_options import seconds
-from edgeagent.cli.config_options import ForDevice, ForGroup, Note, scope_of
+from edgeagent.cli.config_options import Note, scope_of
 from edgeagent.cli.harmless import harmless, json_text
 from edgeagent.cli.options import ContextName
 from edgeagent.cli.table import Column, Form, emit
@@ -38,9 +38,15 @@ def move(
             help="Where the hub takes devices; servers of one hub with commas. More of them are hubs for when the first is away.",
         ),
     ] = None,
-    group: ForGroup = None,
-    device: ForDevice = None,
-    everybody: Annotated[bool, typer.Option("--all", help="The whole fleet.")] = False,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("-g", "--group", help="The devices of this group.", metavar="GROUP", autocompletion=completion.groups),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--device", help="This device alone.", metavar="ID", autocompletion=completion.devices),
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--all", "--fleet", help="The whole fleet.")] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Send them back to where they were before. Give it on the hub where they are now.")
     ] = False,
@@ -68,8 +74,10 @@ def move(
     Example: edgeagent hub move tls://hub2.example:7422 -g canary
     """
     if bool(urls) == undo:
+        if urls:
+            raise UsageProblem(_WHAT, "--undo knows where to", "name an address or --undo, not both")
         raise UsageProblem(
-            _WHAT, "name where to, or --undo" if not urls else "--undo knows where to", "edgeagent hub move --help"
+            _WHAT, "no address is named", "name where the new hub takes devices: tls://hub2.example:7422; or --undo"
         )
     scope, patience = scope_of(everybody, group, device), 0.0 if wait.strip() in ("0", "0s") else seconds(wait)
     order = _Order(scope, urls or [], undo, client_url, sync, anyway, patience, dry, note, as_json)
@@ -95,6 +103,7 @@ class _Order:
         as_json: bool,
     ) -> None:
         self.scope, self.urls, self.undo, self.client_url = scope, urls, undo, client_url
+        self.is_same = False  # as the hub that the context is of
         self.sync, self.anyway, self.patience, self.dry, self.note, self.as_json = sync, anyway, patience, dry, note, as_json
 
     async def carry_out(self, context: str | None) -> int:
@@ -109,7 +118,7 @@ class _Order:
             members = configscope.members(roster, self.scope)
             entries, change = await self._wished(here, members)
             async with self._there(context, entries, is_hearsay=change is None) as there:
-                self._say(f"the hub at {self.client_url} takes your login: it has the same keys")
+                self._greet()
                 since = (await there.roster()).time
                 made = await self._write(here, there, change)
                 if self.dry:
@@ -123,6 +132,14 @@ class _Order:
                     generation=made.generation,
                 )
                 return await self._follow(here, there, move, made)
+
+    def _greet(self) -> None:
+        if self.is_same:
+            self._say(
+                f"NOTE: {self.client_url} is the hub that you are at, so nothing is compared; --client-url if it goes to another"
+            )
+        else:
+            self._say(f"the hub at {self.client_url} takes your login: it has the same keys")
 
     async def _wished(self, here: Fleet, members: Sequence[Known]) -> tuple[list[str], list[str] | None]:
         """Where the devices will be, and what to write for it; None: nothing any more."""
@@ -151,6 +168,7 @@ class _Order:
 
         chosen = contexts.load(context)
         self.client_url = self.client_url or hubmoves.trusted_url(entries, chosen.url, is_hearsay=is_hearsay)
+        self.is_same = bool({*servers.split(self.client_url)} & {*servers.split(chosen.url)})
         authorities = Path(chosen.authorities) if chosen.authorities else None
         if not self.undo:
             for url in servers.split(entries[0]):
@@ -183,7 +201,7 @@ class _Order:
         made = await self._change(here, change)
         if not self.as_json:
             config_show.written(made, as_json=False, dry=self.dry)
-        if not self.dry:
+        if not (self.dry or self.is_same):
             subject = subjects.document(self.scope)
             stored = (await hubheads.read_heads(here.client)).documents[subject]
             before = (await hubheads.read_heads(there.client)).documents.get(subject)
@@ -216,7 +234,7 @@ class _Order:
         steps = hubmoves.follow(here, there, move)
         try:
             async for found in steps:
-                line = f"{len(found.of(Where.MOVED))} of {len(move.present)} devices that are online have moved"
+                line = f"{len(found.of(Where.MOVED))} moved · {len(found.of(Where.STAYED))} stayed · {len(found.of(Where.WAITING))} to come"
                 if line != said:
                     self._say(line)
                 said = line
@@ -228,12 +246,21 @@ class _Order:
         return FAILED if found.of(Where.STAYED) else TOO_LATE if found.of(Where.WAITING) else 0
 
     def _show(self, found: Progress, made: Written) -> None:
+        from edgeagent.fleet.hubmoves import Where
+
         rows = [row.as_dict() for row in found.rows]
         if self.as_json:
             print(json_text({**made.as_dict(), "client_url": self.client_url, "devices": rows}, indent=2))
             return
-        emit(rows, [Column("id"), Column("where"), Column("at"), Column("why", narrow="wrap")], Form.table)
-        typer.echo(f"To work at that hub: `edgeagent context set --url {harmless(self.client_url)}`", err=True)
+        emit(rows, [Column("id"), Column("where"), Column("at", narrow="wrap"), Column("why", narrow="wrap")], Form.table)
+        if found.of(Where.STAYED):
+            self._say("Who stayed tries again within hours, or at once when hub.urls changes: move them elsewhere, or `--undo`")
+        if found.of(Where.MOVED) and not self.is_same:
+            self._say(f"To work at that hub: `edgeagent context set --url {self.client_url}`")
+        if not found.of(Where.MOVED) and len(found.of(Where.AWAY)) == len(rows):
+            self._say(
+                "None of them is online at this hub: give the order at the hub where they are (`edgeagent context set --url`)"
+            )
 
     def _say(self, text: str) -> None:
         typer.echo(harmless(text), err=True)

@@ -56,7 +56,14 @@ Cached = Annotated[bool, typer.Option("--cached", help="From the hub's reports o
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 unless every device that was expected to answer did.")]
 Output = Annotated[Form, typer.Option("-o", "--output", help="The form of the output.")]
 Json = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
-HubDir = Annotated[Path | None, typer.Option("--dir", help="The hub's folder.", metavar="DIR")]
+HubDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        help="The hub's folder: if not given, $EDGEAGENT_HUB_DIR, else root's /var/lib/edgeagent-hub or your own.",
+        metavar="DIR",
+    ),
+]
 OwnerKeys = Annotated[
     Path | None,
     typer.Option("--keys", help="The owner's file; if not given, the one of that hub in your own configuration.", metavar="FILE"),

@@ -52,7 +52,8 @@ class Lacks:
     def lines(self) -> list[str]:
         """For people, a sentence each."""
         found = [f"the configuration of {_scope(subject)} is missing or older there" for subject in self.documents]
-        found += [f"{len(self.commands)} commands are missing there"] if self.commands else []
+        count = len(self.commands)
+        found += [f"{count} command{' is' if count == 1 else 's are'} missing there"] if count else []
         found += [f"the commands {', '.join(self.others[:3])} are others there: its log went its own way"] if self.others else []
         found += ["the list of who may sign, and of who was revoked, is older there"] if self.signers else []
         return found

@@ -78,9 +78,7 @@ def check_entries(entries: Sequence[str]) -> None:
     """Raise UsageProblem for what no device would take."""
     problems = config.invalid({"hub": {"urls": list(entries)}})
     if problems:
-        raise UsageProblem(
-            "move to this hub", "; ".join(problems), "write tls://hub.example:7422; servers of one hub with commas"
-        )
+        raise UsageProblem("move to this hub", "; ".join(problems), "servers of one hub are written with commas")
 
 
 def client_url(entry: str, current: str) -> str:

@@ -60,6 +60,12 @@ def _server(message: Message, word: str) -> str:
     return plain(server.get("name") if isinstance(server, dict) else server or message.get("leader"))
 
 
+def _stopped(message: Message, word: str) -> str:
+    """A server that ends tells no name but in its subject, where it is a key."""
+    found = _server(message, word)
+    return "a server of the hub" if found == "?" else found
+
+
 def _stranger(message: Message, word: str) -> str:
     """Where a login came from that was refused. What it calls itself is not proved."""
     client = message.get("client") or {}
@@ -240,7 +246,7 @@ ALARMS: tuple[Alarm, ...] = (
         "info",
         "{who} was stopped",
         "nothing, if that was you",
-        _server,
+        _stopped,
     ),
 )
 

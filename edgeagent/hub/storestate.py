@@ -59,8 +59,12 @@ class ServerStore:
 
     @property
     def why(self) -> str:
-        """For people: what it says, in one line."""
-        return self.off or "; ".join(f"{stream}: {why}" for stream, why in sorted(self.dead.items()))
+        """For people: what it says, in one line. A full disk fails all streams, each with a path of its own: the reason is said once."""
+        if self.off or len(self.dead) < 2:
+            return self.off or "; ".join(f"{stream}: {why}" for stream, why in self.dead.items())
+        streams, reasons = sorted(self.dead), sorted({why.rpartition(": ")[2] for why in self.dead.values()})
+        more = f" and {len(streams) - 3} more" if len(streams) > 3 else ""
+        return f"{', '.join(streams[:3])}{more}: {'; '.join(reasons)}"
 
 
 def read_healthz(data: bytes) -> ServerStore:

@@ -153,6 +153,11 @@ async def test_a_server_without_enough_others_says_what_it_waits_for(cluster: Cl
     )
     cluster.up(1)
     await until(lambda: cluster.is_up(0) and cluster.is_up(1), "two are enough", PATIENCE_SECONDS)
+    away = str(cluster.places[2].path)
+    shown = await asyncio.to_thread(cli, "hub", "status", "--dir", away)
+    assert "The server of this folder does not run" in shown.out and "AWAY" in shown.out, shown
+    found = await asyncio.to_thread(cli, "hub", "doctor", "--dir", away)
+    assert found.code == 1 and "the one of this folder, berlin-3, does not let us in" in found.out, found
     cluster.up(2)
     await cluster.all_up()
 

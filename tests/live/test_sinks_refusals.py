@@ -154,7 +154,7 @@ async def test_status_doctor_and_metrics_say_who_takes_nothing_and_why(tmp_path:
             await store(hub, "pi-01", [point("t", 1, NOW)])
             await until(lambda: server.asked > 0, "it is refused")
             await until(lambda: (made.place.troubles / "sink_influx").exists(), "it is noted")
-            influx, ops = [each for each in await hubdoctor.examine(made.place) if each.text.startswith("sending")]
+            influx, ops = [each for each in await hubdoctor.examine(made.place) if each.check == "sending"]
             assert influx.level == "wrong" and "influx: nothing is taken since 20" in influx.text
             assert influx.text.endswith("1 waiting: 403 said") and "goes on by itself" in influx.remedy
             assert ops.good and ops.text.endswith("webhook ops: 0 waiting")

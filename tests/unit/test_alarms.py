@@ -39,6 +39,7 @@ def test_to_whom_it_happened() -> None:
     assert read("hub.jetstream.quorum_lost", {"stream": "EDGE_COMMANDS"}) == "EDGE_COMMANDS"
     assert read("hub.jetstream.given_up", {"stream": "S", "consumer": "c"}) == "c of S"
     assert read("hub.server_stopped", {"server": {"name": "hub-2"}}) == "hub-2"
+    assert read("hub.server_stopped", {"server": {}}) == "a server of the hub"
     assert read("hub.jetstream.out_of_storage", {"server": "hub-2"}) == "hub-2"
 
 

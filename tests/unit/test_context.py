@@ -37,6 +37,17 @@ def test_saved_and_loaded(folder: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
+@pytest.mark.parametrize("url", ["foo", "hub.example:4222", "", "http://h", "tls://", "tls://a:1,b:2", "tls://a b:1"])
+def test_what_is_no_address_of_a_hub(url: str) -> None:
+    with pytest.raises(UsageProblem, match=r"is no address of one\. Write tls://"):
+        context.check_url(url)
+
+
+def test_addresses_of_a_hub() -> None:
+    for url in ("nats://h", "tls://a:7422,tls://b:7422", "wss://h:443/", "tls://[::1]:4222"):
+        context.check_url(url)
+
+
 def test_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
     context.save(BERLIN, make_current=True)
     context.save(Context(name="munich", url="u", credentials="c"), make_current=False)

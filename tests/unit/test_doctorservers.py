@@ -103,6 +103,8 @@ def test_streams() -> None:
     for copy in ({"current": False}, {"current": True, "offline": True}, {"current": True, "lag": 10_000}):
         ((level, text),) = judged(stream(name, leader="hub-1", replicas=[{"name": "hub-2", **copy}]))
         assert level == "warn" and f"copies of {name} are behind" in text
+    late = [stream(each.name, leader="hub-1", replicas=[{"name": "hub-2", "current": False}]) for each in STREAMS]
+    assert [each.text for each in doctorservers.streams({"streams": late})] == ["copies of all streams are behind"]
     (error,) = doctorservers.streams({"error": {"description": "JetStream system temporarily unavailable"}})
     assert error.level == "wrong" and "temporarily unavailable" in error.text and error.remedy
 

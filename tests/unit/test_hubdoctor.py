@@ -44,8 +44,15 @@ async def of(place: HubFolder, check: hubdoctor.Check) -> list[tuple[str, str]]:
 async def test_a_hub_that_does_not_run(home: Path) -> None:
     found = await hubdoctor.examine(made(home, tls="self"))
     bad = [finding for finding in found if not finding.good]
-    assert [finding.text.split()[0] for finding in bad] == ["nats-server"] and "hub up" in bad[0].remedy
-    assert len(found) >= 6
+    assert [finding.check for finding in bad] == ["nats-server"] and "hub up" in bad[0].remedy
+    assert len(found) >= 6 and all(finding.check and "  " not in finding.text for finding in found)
+
+
+async def test_a_hub_that_is_the_hub_no_more_is_not_to_be_started(home: Path) -> None:
+    place = made(home)
+    place.retire("2026-11-22T13:39:45Z")
+    (found,) = await hubdoctor.running(place, place.options())
+    assert found.level == "wrong" and "final backup was taken" in found.text and "hub up" not in found.remedy
 
 
 async def test_what_makes_a_check_impossible_is_a_finding(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,9 @@ def test_servers_that_store_nothing() -> None:
     bad = ServerStore("hub-2", dead={"EDGE_METRICS": "no space left on device"})
     [said] = storefindings.takes([bad])
     assert said.level == "wrong" and "hub-2 stores nothing: EDGE_METRICS: no space left" in said.text
+    full = "write /srv/hub/store/{}/1.blk: no space left on device"
+    [said] = storefindings.takes([ServerStore("hub-2", dead={f"S{number}": full.format(number) for number in range(9)})])
+    assert said.text == "hub-2 stores nothing: S0, S1, S2 and 6 more: no space left on device"
     [said] = storefindings.takes([ServerStore("hub-1"), bad, ServerStore("hub-3")], 3)
     assert said.level == "warn" and "hub-2 stores nothing" in said.text and "free some space" in said.remedy
 
