@@ -189,6 +189,7 @@ class DeviceRecord(msgspec.Struct, omit_defaults=True):
     may be of its present key or of one that it had before; a revocation must hit, and outlive, all of them.
     refused_until: JWTs that were issued up to then, Unix seconds, are no longer accepted: its groups were changed.
     revoked, reason: it is kept out, and why. added: when, RFC 3339.
+    as_of: since then, Unix seconds, another board may have taken its place, of which the hub knows nothing: it is that of a backup; 0: none may.
     serial: of the board, as it said itself when it enrolled; empty if it has none.
     """
 
@@ -203,6 +204,7 @@ class DeviceRecord(msgspec.Struct, omit_defaults=True):
     revoked: bool = False
     reason: str = ""
     added: str = ""
+    as_of: int = 0
     serial: str = ""
     v: int = VERSION
 

@@ -65,16 +65,23 @@ def in_order(names: list[str]) -> list[str]:
     return [*sorted(name for name in names if name not in LAST), *(name for name in LAST if name in names)]
 
 
-async def back_up(place: HubFolder, out: IO[bytes], *, final: bool = False, progress: Progress | None = None) -> Manifest:
+async def back_up(
+    place: HubFolder,
+    out: IO[bytes],
+    *,
+    final: bool = False,
+    progress: Progress | None = None,
+    room: Callable[[], None] = lambda: None,
+) -> Manifest:
     """Write a backup of the hub into ``out``; what it holds.
 
-    final: the hub is stopped, and is not to be started again: the caller retires it once the backup is safe. Raises EdgeError; what was
-    written until then is no backup.
+    final: the hub is stopped, and is not to be started again: the caller retires it once the backup is safe. room: called before each part,
+    may raise. Raises EdgeError; what was written until then is no backup.
     """
     options, keyring = place.options(), Keyring.load(place.path)
     try:
         if not final:
-            return await _online(place, keyring, out, progress)
+            return await _online(place, keyring, out, progress, room)
         if place.cluster().number:
             raise UsageProblem("take a final backup", "the hub has several servers", "take one while they run, without --final")
         async with (
@@ -82,14 +89,16 @@ async def back_up(place: HubFolder, out: IO[bytes], *, final: bool = False, prog
             server.connected("hub") as hub,
             server.connected("sys") as system,
         ):
-            return await _Backup(place, keyring, hub, system, out, progress).write(final=True)
+            return await _Backup(place, keyring, hub, system, out, progress, room).write(final=True)
     except EdgeError:  # some of ours are OSErrors too
         raise
     except OSError as error:
         raise files.failure("write the backup", error) from None
 
 
-async def _online(place: HubFolder, keyring: Keyring, out: IO[bytes], progress: Progress | None) -> Manifest:
+async def _online(
+    place: HubFolder, keyring: Keyring, out: IO[bytes], progress: Progress | None, room: Callable[[], None]
+) -> Manifest:
     try:
         hub = await sign_in(place, keyring, "hub")
     except Unreachable as error:
@@ -98,7 +107,7 @@ async def _online(place: HubFolder, keyring: Keyring, out: IO[bytes], progress: 
     try:
         system = await sign_in(place, keyring, "sys")
         try:
-            return await _Backup(place, keyring, hub, system, out, progress).write(final=False)
+            return await _Backup(place, keyring, hub, system, out, progress, room).write(final=False)
         finally:
             await _close(system)
     finally:
@@ -112,11 +121,18 @@ async def _close(client: Client) -> None:
 
 class _Backup:
     def __init__(
-        self, place: HubFolder, keyring: Keyring, hub: Client, system: Client, out: IO[bytes], progress: Progress | None
+        self,
+        place: HubFolder,
+        keyring: Keyring,
+        hub: Client,
+        system: Client,
+        out: IO[bytes],
+        progress: Progress | None,
+        room: Callable[[], None],
     ) -> None:
         self._place, self._keyring, self._hub, self._system = place, keyring, hub, system
         self._writer, self._progress = BackupWriter(out, time.time()), progress
-        self._replicas = 1
+        self._replicas, self._room = 1, room
 
     async def write(self, *, final: bool) -> Manifest:
         began = _now()
@@ -153,6 +169,7 @@ class _Backup:
         async for part in _gathered(chunks):
             number, size = number + 1, size + len(part)
             digest.update(part)
+            self._room()
             await asyncio.to_thread(self._writer.add_part, name, number, part)
             if self._progress:
                 self._progress(name, size, about)
@@ -188,9 +205,12 @@ def _folder(place: HubFolder) -> Iterator[tuple[str, bytes]]:
     found = [place.options_file, place.founder]
     for folder in (place.keys, place.tls):
         found += sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in [*found, *_named(place)]:
+    names = {path: path.relative_to(place.path) for path in found} | {
+        path: path.relative_to(place.path.resolve()) for path in _named(place)
+    }
+    for path, name in names.items():
         if path.is_file() and path.name != "lock":
-            yield f"hub/{path.resolve().relative_to(place.path.resolve())}", files.read_plain(path, _MAX_FOLDER_FILE)
+            yield f"hub/{name}", files.read_plain(path, _MAX_FOLDER_FILE)
 
 
 def _named(place: HubFolder) -> Iterator[Path]:

@@ -123,10 +123,13 @@ def share_authority(source: HubFolder, target: HubFolder) -> None:
 
 
 def copies(members: Sequence[Member], hosts: Sequence[str]) -> list[str]:
-    """The commands that bring the folders to the machines of ``hosts``, modes and all; none where they are here already."""
+    """The commands that bring the folders to the machines of ``hosts``, modes and all; none where they are here already.
+
+    There they are root's: the number of the user who made them here may be somebody else's there, who could read the keys.
+    """
     return (
         [
-            f"sudo tar -C {_quoted(member.place.path)} -cp . | ssh root@{host} 'install -d -m 700 {target} && tar -C {target} -xp'"
+            f"sudo tar -C {_quoted(member.place.path)} -cp . | ssh root@{host} 'install -d -m 700 {target} && tar -C {target} --no-same-owner -xp'"
             for member, host in zip(members[1:], hosts[1:], strict=True)
             for target in [_quoted(members[0].place.path)]
         ]

@@ -104,7 +104,7 @@ async def private(places: Sequence[HubFolder], options: HubOptions, keyring: Key
                 options, listen=ports.HOST, client_port=numbers[number - 1], leaf_port=0, websocket_port=0, tls=""
             )
             cluster = _cluster(number, routes) if len(places) > 1 else ALONE
-            await stack.enter_async_context(HubServer(place, alone, keyring, cluster))
+            await stack.enter_async_context(HubServer(place, alone, keyring, cluster, mortal=True))
         yield PrivateHub(numbers[0], keyring, len(places))
 
 

@@ -27,6 +27,7 @@ from edgeagent.hub.cluster import Cluster
 from edgeagent.hub.folder import HubFolder, HubOptions
 from edgeagent.hub.keyring import Keyring
 from edgeagent.link import Client
+from edgeagent.times import parse_rfc3339
 from edgeagent.trust import jwt
 
 __all__ = ["Progress", "Restored", "restore"]
@@ -139,12 +140,16 @@ class _Restoring:
             await server.elected(hub)
             found = await self._streams(hub, server)
             await streams.ensure(hub.jetstream(), options.store_max_bytes, replicas=server.size)
-            ended = [] if self._manifest.final else await restored.forget_nothing(hub, keep_tokens=keep_tokens, now=time.time())
+            ended = [] if self._manifest.final else await self._forget_nothing(hub, keep_tokens=keep_tokens)
             await self._tell(hub, ended)
             for name in found:
                 await server.copied(hub, name)
         await asyncio.to_thread(self._put_in_place)
         return Restored(manifest=self._manifest, members=self._members, tokens=ended, streams=found, newer_accounts=newer)
+
+    async def _forget_nothing(self, hub: Client, *, keep_tokens: bool) -> list[str]:
+        taken = parse_rfc3339(self._manifest.began).timestamp()
+        return await restored.forget_nothing(hub, keep_tokens=keep_tokens, taken=taken, now=time.time())
 
     def _put_in_place(self) -> None:
         for draft in self._drafts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from edgeagent import files
 from edgeagent.assembly import hubtls
@@ -30,12 +31,15 @@ READY_SECONDS = 300.0
 class HubServer:
     """nats-server, kept running within ``async with``. What makes the very first start fail is raised there.
 
-    cluster: the servers of which it is one; None: as its hub.toml says.
+    cluster: the servers of which it is one; None: as its hub.toml says. mortal: it must not outlive us, however we end.
     """
 
-    def __init__(self, place: HubFolder, options: HubOptions, keyring: Keyring, cluster: Cluster | None = None) -> None:
+    def __init__(
+        self, place: HubFolder, options: HubOptions, keyring: Keyring, cluster: Cluster | None = None, *, mortal: bool = False
+    ) -> None:
         self._place, self._options, self._keyring = place, options, keyring
         self._cluster = place.cluster() if cluster is None else cluster
+        self._mortal = mortal
         self._was_ready, self._hopeless = False, asyncio.Event()
         self._supervisor = Supervisor(hubtls.NAME, self._prepare, timing=Timing(cap_seconds=5), on_change=self._changed)
 
@@ -73,7 +77,7 @@ class HubServer:
     async def _prepare(self, problem: EdgeError | None) -> Launch:
         place = self._place
         _load_early(place, self._keyring.account_public("FLEET"))  # every time: the store may have been lost with the server
-        return hubtls.launch_of(place, self._binary, self._ports)
+        return replace(hubtls.launch_of(place, self._binary, self._ports), mortal=self._mortal)
 
     def _changed(self, state: State, detail: str) -> None:
         if state is State.BACKING_OFF:

@@ -69,10 +69,13 @@ def backup(
     target, name = out, place.options().name
     if out != backupplace.STDIO and out.is_dir():
         target = backupplace.file_in(out, name, datetime.now(timezone.utc))
+        for path in backupplace.abandoned(out, name):
+            path.unlink(missing_ok=True)
     elif keep:
         raise UsageProblem("keep the newest backups", f"{out} is no folder", "name one that is there with --out")
     with backupplace.written(target) as file:
-        manifest = running.run(back_up(place, file, final=final, progress=_progress()))
+        room = backupplace.keeps_room(target, place.path / "store")
+        manifest = running.undone_if_ended(back_up(place, file, final=final, progress=_progress(), room=room))
     if final:
         place.retire(manifest.ended)
     removed = backupplace.outdated(out, name, keep) if keep else []
@@ -161,7 +164,7 @@ def restore(
     changed = {key: value for key, value in changes.items() if value is not None}
     how = {"size": cluster, "hosts": server or (), "route_port": route_port}
     with backupplace.opened(file) as source:
-        made = running.run(
+        made = running.undone_if_ended(
             make(
                 source,
                 lambda *before: hubrestoreplan.members(place, before, changed, **how),  # type: ignore[arg-type]  # of these words

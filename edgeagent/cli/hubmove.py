@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeagent.fleet import Fleet
     from edgeagent.fleet.config import Written
     from edgeagent.fleet.hubmoves import Move, Progress
+    from edgeagent.fleet.states import Known
     from edgeagent.subjects import Scope
 
 __all__ = ["move"]
@@ -115,8 +116,8 @@ class _Order:
             roster = await here.roster()
             configscope.check_exists(roster, self.scope, here.login.groups)
             members = configscope.members(roster, self.scope)
-            entries, change = await self._wished(here)
-            async with self._there(context, entries) as there:
+            entries, change = await self._wished(here, members)
+            async with self._there(context, entries, is_hearsay=change is None) as there:
                 self._greet()
                 since = (await there.roster()).time
                 made = await self._write(here, there, change)
@@ -140,7 +141,7 @@ class _Order:
         else:
             self._say(f"the hub at {self.client_url} takes your login: it has the same keys")
 
-    async def _wished(self, here: Fleet) -> tuple[list[str], list[str] | None]:
+    async def _wished(self, here: Fleet, members: Sequence[Known]) -> tuple[list[str], list[str] | None]:
         """Where the devices will be, and what to write for it; None: nothing any more."""
         from edgeagent.fleet import hubmoves
 
@@ -150,13 +151,12 @@ class _Order:
         change = hubmoves.entries_before(await here.config.history(self.scope))
         if change is not None:
             return change, change
-        roster = await here.roster()
-        said = [known.config.settings.get(hubmoves.KEY) for known in roster.devices.values() if known.config]
+        said = [known.config.settings.get(hubmoves.KEY) for known in members if known.config]
         own = [entry for entries in said if isinstance(entries, list) for entry in entries if isinstance(entry, str)]
         return list(dict.fromkeys(own)), None
 
     @asynccontextmanager
-    async def _there(self, context: str | None, entries: Sequence[str]) -> AsyncIterator[Fleet]:
+    async def _there(self, context: str | None, entries: Sequence[str], *, is_hearsay: bool) -> AsyncIterator[Fleet]:
         """The new hub, with this login. Raises EdgeError when it can't be reached, or is another one."""
         import asyncio
         from pathlib import Path
@@ -167,9 +167,7 @@ class _Order:
         from edgeagent.fleet import Fleet, hubmoves
 
         chosen = contexts.load(context)
-        if not self.client_url and not entries:
-            raise UsageProblem(_WHAT, "it is not known where they were before", "name that hub with --client-url")
-        self.client_url = self.client_url or hubmoves.client_url(entries[0], chosen.url)
+        self.client_url = self.client_url or hubmoves.trusted_url(entries, chosen.url, is_hearsay=is_hearsay)
         self.is_same = bool({*servers.split(self.client_url)} & {*servers.split(chosen.url)})
         authorities = Path(chosen.authorities) if chosen.authorities else None
         if not self.undo:

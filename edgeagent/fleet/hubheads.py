@@ -94,7 +94,7 @@ def lacks(here: Heads, there: Heads, pins: Pins | None = None) -> Lacks:
             for subject, stored in here.commands.items()
             if subject in there.commands and there.commands[subject].data != stored.data
         ],
-        signers=_signers_number(here.signers) > _signers_number(there.signers),
+        signers=_signers_number(here.signers, pins) > _signers_number(there.signers),
         devices=sorted(here.devices - there.devices),
     )
 
@@ -108,11 +108,13 @@ def _number(stored: Stored | None, pins: Pins | None) -> int:
     return version.generation if version.is_there and not version.problem else 0
 
 
-def _signers_number(stored: Stored | None) -> int:
+def _signers_number(stored: Stored | None, pins: Pins | None = None) -> int:
+    """The generation; 0 for what ``pins``, which come from this document, did not follow: nobody of ours signed it."""
     try:
-        return signers.number_of(stored.data) if stored else 0
+        number = signers.number_of(stored.data) if stored else 0
     except EdgeError:
         return 0
+    return number if pins is None or number == pins.generation else 0
 
 
 async def sync(there: Client, here: Heads, known: Heads, missing: Lacks, *, anyway: bool = False) -> None:

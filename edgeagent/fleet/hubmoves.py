@@ -20,7 +20,19 @@ from edgeagent.subjects import Scope
 if TYPE_CHECKING:
     from edgeagent.fleet.client import Fleet
 
-__all__ = ["KEY", "Move", "Progress", "Row", "Where", "check_entries", "client_url", "entries_before", "follow", "rows_of"]
+__all__ = [
+    "KEY",
+    "Move",
+    "Progress",
+    "Row",
+    "Where",
+    "check_entries",
+    "client_url",
+    "entries_before",
+    "follow",
+    "rows_of",
+    "trusted_url",
+]
 
 KEY = "hub.urls"
 #: How often both hubs are read, in seconds; each read is of the whole roster.
@@ -75,6 +87,22 @@ def client_url(entry: str, current: str) -> str:
     hosts = (urlsplit(url).hostname or "" for url in servers.split(entry))
     port = f":{known.port}" if known.port else ""
     return servers.joined(f"{known.scheme}://{f'[{host}]' if ':' in host else host}{port}" for host in hosts)
+
+
+def trusted_url(entries: Sequence[str], current: str, *, is_hearsay: bool) -> str:
+    """:func:`client_url` of the first entry. is_hearsay: devices said that they were there; nobody signed it.
+
+    Raises UsageProblem for hearsay: a device must not be able to tell a person where to log in. Pure.
+    """
+    if is_hearsay or not entries:
+        said = ", ".join(entries[:3])
+        why = (
+            f"where they were before is known from themselves alone ({said})"
+            if said
+            else "it is not known where they were before"
+        )
+        raise UsageProblem("move the devices", why, "name that hub as you reach it: --client-url URL")
+    return client_url(entries[0], current)
 
 
 def entries_before(history: Sequence[Version]) -> list[str] | None:

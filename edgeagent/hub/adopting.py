@@ -64,11 +64,13 @@ def adopted(record: DeviceRecord | None, shown: Shown, now: float) -> DeviceReco
             expires_at=shown.expires_at,
             added=added,
         )
-    is_known = shown.key in register.keys_of(record)
-    if shown.issued_at <= record.issued_at or (is_known and is_refused(record, shown)):
+    known = register.keys_of(record)
+    if shown.key not in known and record.revoked and not _is_newer(record, shown):
+        return msgspec.structs.replace(record, older={**record.older, shown.key: shown.expires_at})
+    if not _is_newer(record, shown) or (shown.key in known and is_refused(record, shown)):
         return None
     # What the register knows of JWTs for this key stays true; other keys are put out, as when a board takes another's place.
-    older = {key: ends for key, ends in register.keys_of(record).items() if key == shown.key}
+    older = {key: ends for key, ends in known.items() if key == shown.key}
     regrouped = shown.issued_at <= record.refused_until
     return msgspec.structs.replace(
         record,
@@ -77,6 +79,7 @@ def adopted(record: DeviceRecord | None, shown: Shown, now: float) -> DeviceReco
         issued_at=shown.issued_at,
         expires_at=shown.expires_at,
         older=older,
+        as_of=record.as_of if record.key == shown.key else 0,
         refused_until=record.refused_until if regrouped or record.key == shown.key else 0,
     )
 
@@ -88,4 +91,13 @@ def is_refused(record: DeviceRecord, shown: Shown) -> bool:
 
 def is_replaced(record: DeviceRecord | None, shown: Shown) -> bool:
     """Whether it is a board whose place another one took, of which the hub knows nothing any more: not its key, so it was never put out."""
-    return record is not None and shown.issued_at <= record.issued_at and shown.key not in register.keys_of(record)
+    if record is None or record.revoked or shown.key in register.keys_of(record):
+        return False
+    return not _is_newer(record, shown)
+
+
+def _is_newer(record: DeviceRecord, shown: Shown) -> bool:
+    """Whether it was issued later than what the register knows of. What a board was given since the hub went back is no proof that no other
+    has taken its place before."""
+    is_another = shown.key not in register.keys_of(record)
+    return shown.issued_at > (record.as_of if is_another and record.as_of else record.issued_at)

@@ -35,6 +35,8 @@ log = logging.getLogger("edgeagent.hub")
 LOOK_SECONDS = 600.0
 #: The pause after something went wrong, in seconds.
 RETRY_SECONDS = 5.0
+#: One about which the store did not answer is judged again after so many seconds, so often.
+AGAIN_SECONDS, TRIES = 60.0, 5
 #: Devices that wait to be looked at; of more a later look finds those that are not known at all.
 QUEUE = 20_000
 #: Links that are ended at once so that they are made anew before our eyes, and the pause before the next ones, in seconds.
@@ -71,6 +73,7 @@ class Adoption:
         #: Device -> key and time of the newest JWT of which nothing is to be done any more.
         self._known: dict[str, tuple[str, int]] = {}
         self._ended = RateLimits(1 / 3600, 1, shared=QUEUE, remembered=QUEUE)
+        self._retried = RateLimits(1 / 3600, TRIES, shared=QUEUE, remembered=QUEUE)
 
     async def start(self) -> None:
         """Listen from now on. Raises EdgeError."""
@@ -83,8 +86,14 @@ class Adoption:
             shown = await self._came.get()
             try:
                 await self._judge(shown)
-            except EdgeError as error:
+            except EdgeError as error:  # while nobody knows of its key, no order reaches it
                 log.warning("%s", error)
+                if self._retried.allow(shown.device):
+                    asyncio.get_running_loop().call_later(jittered(AGAIN_SECONDS), self._put, shown)
+
+    def _put(self, shown: Shown) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self._came.put_nowait(shown)
 
     async def looks(self) -> None:
         """Look for strangers among those that came before us, for ever."""
@@ -121,8 +130,7 @@ class Adoption:
     async def _heard(self, message: Any) -> None:
         shown = read_shown(message.data)
         if shown and self._known.get(shown.device) != (shown.key, shown.issued_at):
-            with contextlib.suppress(asyncio.QueueFull):
-                self._came.put_nowait(shown)
+            self._put(shown)
 
     async def _judge(self, shown: Shown) -> None:
         found = await register.find(self._hub, shown.device)
@@ -132,12 +140,11 @@ class Adoption:
             await self._revoke(shown.key, record)
             log.warning("%s is linked with the key of a board whose place another one took; it is put out", shown.device)
         if wanted is not None and await self._may(shown):
-            for key in register.keys_of(record).keys() - {shown.key} if record else ():
+            for key in register.keys_of(record).keys() - register.keys_of(wanted).keys() if record else ():
                 await self._revoke(key, record)  # type: ignore[arg-type]  # there is one
             what = f"take {shown.device} in again"
             if not await register.bucket(self._hub).put(shown.device, wanted, sequence, what=what):
-                with contextlib.suppress(asyncio.QueueFull):  # somebody else was first: it is judged by what he wrote
-                    self._came.put_nowait(shown)
+                self._put(shown)  # somebody else was first: it is judged by what he wrote
                 return
             if is_refused(wanted, shown):
                 await self._refuse(wanted)

@@ -18,9 +18,10 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from edgeagent.errors import Failed
 from edgeagent.hub.snapshots import State
@@ -63,6 +64,13 @@ _WHAT = "use the backup"
 _ANOTHER = "take another backup"
 
 
+#: Of what is shown: what a hub writes there, and nothing that a terminal would obey. Somebody may look what is in a file of another's.
+_Time = Annotated[str, Meta(pattern=r"^[0-9TZ:.+-]{0,40}\Z")]
+_Plain = Annotated[str, Meta(pattern=r"^[ -~]{0,128}\Z")]
+_Member = Annotated[str, Meta(pattern=f"^{_NAME.pattern}")]
+_Stream = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Size in bytes, and SHA-256 in hex."""
 
@@ -73,7 +81,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class StreamPart(msgspec.Struct, frozen=True, kw_only=True):
     """One stream: what it held, when that was (RFC 3339), and its snapshot, all parts as one."""
 
-    time: str
+    time: _Time
     state: State
     snapshot: Part
 
@@ -85,16 +93,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     streams: by name, in the order in which they were taken. files: every other member but this.
     """
 
-    hub: str
-    operator: str
-    began: str
-    ended: str
-    edgeagent: str
-    server: str
+    hub: _Plain
+    operator: _Plain
+    began: _Time
+    ended: _Time
+    edgeagent: _Plain
+    server: _Plain
     replicas: int = 1
     final: bool = False
-    streams: dict[str, StreamPart] = {}
-    files: dict[str, Part] = {}
+    streams: dict[_Stream, StreamPart] = {}
+    files: dict[_Member, Part] = {}
     v: int = VERSION
 
 

@@ -177,6 +177,7 @@ class Claims:
             issued_at=0,
             expires_at=0,
             older=older,
+            as_of=0,
             revoked=False,
             reason="",
         )

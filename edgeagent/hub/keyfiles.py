@@ -15,7 +15,7 @@ from edgeagent.trust import creds
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair, Kind
 
-__all__ = ["MEND", "check_private", "read_credentials", "read_public", "read_seed", "replace", "write_new"]
+__all__ = ["MEND", "check_mode", "check_private", "read_credentials", "read_public", "read_seed", "replace", "write_new"]
 
 #: What to do about a key that is lost or damaged.
 MEND = "the hub's owner writes it anew: `edgeagent hub keys update`"
@@ -24,12 +24,17 @@ MEND = "the hub's owner writes it anew: `edgeagent hub keys update`"
 def check_private(path: Path) -> None:
     """Raise Refused when others on this machine can read the file, or look into the folder; Failed when there is none."""
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        is_folder = path.is_dir()
+        mode = path.stat().st_mode
     except OSError as error:
         raise files.failure(f"read {path}", error) from None
+    check_mode(path, mode)
+
+
+def check_mode(path: Path, found: int) -> None:
+    """Raise Refused when others on this machine can read what has this mode (``st_mode``)."""
+    mode = stat.S_IMODE(found)
     if mode & 0o077:
-        private = "700" if is_folder else "600"
+        private = "700" if stat.S_ISDIR(found) else "600"
         raise Refused(f"read {path}", f"others on this machine can read it (mode {mode:04o})", f"`chmod {private} {path}`")
 
 

@@ -48,7 +48,9 @@ def renewed(old: wire.DeviceRecord, credentials: Credentials, groups: Sequence[s
 
 def with_key(record: wire.DeviceRecord, public: str) -> wire.DeviceRecord:
     """The same device with the key ``public``, and no JWT for it yet. Those of its former keys are not forgotten: they still count."""
-    return msgspec.structs.replace(record, key=public, issued_at=0, expires_at=0, older=keys_of(record))
+    return msgspec.structs.replace(
+        record, key=public, issued_at=0, expires_at=0, older=keys_of(record), as_of=record.as_of if public == record.key else 0
+    )
 
 
 def issue(keyring: Keyring, record: wire.DeviceRecord, now: float) -> tuple[wire.DeviceRecord, str]:

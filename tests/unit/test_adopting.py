@@ -72,6 +72,24 @@ def test_a_board_that_the_hub_forgot_does_not_keep_groups_that_were_taken_since(
     assert later and later.groups == ["kitchen"] and not is_refused(later, board._replace(issued_at=NOW + 51))
 
 
+def test_a_replaced_board_that_renews_first_at_a_restored_hub_keeps_nobody_out() -> None:
+    """The backup knows it alone; the board that took its place since then has a JWT that is older than what it is given now."""
+    restored = outlived(msgspec.structs.replace(KNOWN, issued_at=NOW - 500), NOW - 300, NOW)
+    assert restored
+    renewed = msgspec.structs.replace(restored, issued_at=NOW + 10)
+    true = shown(key="UNEW", issued_at=NOW - 200)
+    made = adopted(renewed, true, NOW)
+    assert made and (made.key, made.older, made.as_of) == ("UNEW", {}, 0) and not is_replaced(renewed, true)
+    assert is_replaced(made, shown(issued_at=NOW - 250)), "the one before stays out"
+    assert is_replaced(renewed, shown(key="UFIRST", issued_at=NOW - 400))
+
+
+def test_an_older_board_of_a_revoked_device_is_revoked_with_it() -> None:
+    revoked = msgspec.structs.replace(KNOWN, revoked=True)
+    made = adopted(revoked, shown(key="UGONE", issued_at=NOW - 200), NOW)
+    assert made and made.key == "UOLD" and register.keys_of(made).keys() == {"UOLD", "UGONE"}
+
+
 def test_a_board_whose_place_another_took_is_known_by_its_key() -> None:
     assert is_replaced(KNOWN, shown(key="UGONE", issued_at=NOW - 200))
     assert not is_replaced(KNOWN, shown(issued_at=NOW - 200)) and not is_replaced(None, shown(key="UGONE"))
@@ -95,7 +113,7 @@ def test_nobody_else_is_read(client: dict[str, str]) -> None:
 
 def test_a_restored_record_outlives_what_was_issued_since() -> None:
     """Else one that is revoked and forgotten now would come back with the JWT that it renewed after the backup."""
-    made = outlived(msgspec.structs.replace(KNOWN, older={"UFIRST": NOW - 5, "UEVER": 0}), NOW)
+    made = outlived(msgspec.structs.replace(KNOWN, older={"UFIRST": NOW - 5, "UEVER": 0}), NOW - 50, NOW)
     assert made and register.keys_of(made) == {"UOLD": NOW + DEVICE_SECONDS, "UFIRST": NOW + DEVICE_SECONDS, "UEVER": 0}
     assert (made.expires_at, made.issued_at) == (KNOWN.expires_at, KNOWN.issued_at)
-    assert outlived(made, NOW) is None
+    assert outlived(made, NOW - 50, NOW) is None and made.as_of == NOW - 50

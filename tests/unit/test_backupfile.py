@@ -167,6 +167,19 @@ def test_only_what_belongs_into_a_backup_is_written() -> None:
             writer.add(name, data)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [('"berlin"', '"\\u001b]0;x\\u0007"'), ('"EDGE_METRICS"', '"EDGE\\u001b[2J"'), ("hub/hub.toml", "hub/\\u009b2J")],
+)
+def test_what_is_shown_of_anothers_file_moves_no_cursor(ours: str, theirs: str) -> None:
+    def change(found: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        member, content = found[-1]
+        assert ours.encode() in content
+        found[-1] = member, content.replace(ours.encode(), theirs.encode())
+
+    assert "its manifest is damaged" in why(remade(written(), change))
+
+
 def test_members_come_in_their_order() -> None:
     assert [name for name, _ in members(io.BytesIO(written([], "KV_edge_people")))] == [
         "README",

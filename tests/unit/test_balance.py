@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edgeagent.hub.balance import HOLD_SECONDS, Balance, Server, surplus
+from edgeagent.hub.balancer import chosen_of, read
+from edgeagent.hub.presence import Leaf
+from edgeagent.subjects import VISITING
 
 LONG = HOLD_SECONDS * 10
 
@@ -63,3 +66,19 @@ def test_it_begins_anew_after_a_moment_of_balance_or_trouble() -> None:
         assert balance.to_move(well(10, 10, 0), 0) == 0
         assert balance.to_move(calm, HOLD_SECONDS) == 0
         assert balance.to_move(well(10, 10, 0), HOLD_SECONDS) == 0
+
+
+def test_links_of_newcomers_move_no_device() -> None:
+    """Whoever has a claim token could else link so often that a server sends devices away for ever."""
+    varz = {"data": {"now": "2026-11-22T12:00:00Z", "start": "2026-11-22T11:00:00Z", "leafnodes": 104}}
+    statz = {"data": {"account_statz": [{"acc": "AFLEET", "leafnodes": 4}]}}
+    assert read({"s1": varz, "s2": varz}, {"s1": {"data": {"status": "ok"}}}, {"s1": statz}) == {"s1": Server(4, 3600.0, True)}
+
+
+def test_who_links_again_and_again_is_sent_away_and_nobody_else() -> None:
+    honest = [Leaf(connection=f"S:{number}", device=f"pi-{number}") for number in range(50)]
+    greedy = [Leaf(connection=f"S:9{number}", device="pi-evil" if number % 2 else None) for number in range(8)]
+    visitor = Leaf(connection="S:99", name=f"pi-1{VISITING}")
+    for _ in range(20):
+        assert set(chosen_of([*honest, *greedy, visitor], set(), 5)) < set(greedy)
+    assert set(chosen_of(honest, {"S:1"}, 50)) == set(honest) - {honest[1]}

@@ -61,7 +61,12 @@ def test_on_three_machines_ports_are_the_same() -> None:
     found = addresses(third.options, third.cluster)
     assert found.devices == "tls://a.example:7422,tls://b.example:7422,tls://[fd00::c]:7422" and not found.note
     (second, _) = hubcluster.copies(members, HOSTS)
-    assert "root@b.example" in second and "/x/hub-2" in second and hubcluster.copies(members, []) == []
+    assert (
+        "--no-same-owner" in second
+        and "root@b.example" in second
+        and "/x/hub-2" in second
+        and hubcluster.copies(members, []) == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from edgeagent.direct import Stored
 from edgeagent.errors import UsageProblem
 from edgeagent.fleet.configversion import Version
 from edgeagent.fleet.hubheads import Heads, lacks
-from edgeagent.fleet.hubmoves import KEY, Move, Where, check_entries, client_url, entries_before, rows_of
+from edgeagent.fleet.hubmoves import KEY, Move, Where, check_entries, client_url, entries_before, rows_of, trusted_url
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.states import Known
 from edgeagent.hub.owner import Owner
 from edgeagent.subjects import FLEET_ALL, Scope
 from edgeagent.trust import signers
+from edgeagent.trust.pins import Pins
 from tests.support.configuring import document
 
 A, B = "tls://a:7422", "tls://b1:7422,tls://b2:7422"
@@ -36,6 +37,14 @@ CANARY = Scope.group("canary")
 )
 def test_where_people_probably_reach_it(entry: str, current: str, found: str) -> None:
     assert client_url(entry, current) == found
+
+
+def test_no_device_tells_a_person_where_to_log_in() -> None:
+    assert trusted_url([A], "tls://x:4222", is_hearsay=False) == "tls://a:4222"
+    with pytest.raises(UsageProblem, match=r"from themselves alone \(tls://evil:7422\)"):
+        trusted_url(["tls://evil:7422"], "tls://x:4222", is_hearsay=True)
+    with pytest.raises(UsageProblem, match="not known where"):
+        trusted_url([], "tls://x:4222", is_hearsay=True)
 
 
 def test_what_no_device_would_take_is_said_at_once() -> None:
@@ -139,3 +148,14 @@ def test_an_older_list_of_who_may_sign_is_lacking(keyring: Owner) -> None:
     subject = subjects.document(subjects.SIGNERS)
     old, new = (Heads(signers=stored(subject, data)) for data in (first, second))
     assert lacks(new, old).signers and lacks(old, Heads()).signers and not lacks(old, new) and not lacks(Heads(), new)
+
+
+def test_a_list_that_nobody_of_ours_signed_is_not_brought_over(keyring: Owner) -> None:
+    """Its number is no proof: with a forged one the new hub could be written no true one any more."""
+    ours, theirs = (
+        signers.changed(owner.operator_credentials("anna", "admin"), None, now=now)
+        for owner, now in ((keyring, 1000.0), (Owner.create("berlin"), 2000.0))
+    )
+    subject, pins = subjects.document(subjects.SIGNERS), Pins(generation=signers.number_of(ours))
+    good, forged = (Heads(signers=stored(subject, data)) for data in (ours, theirs))
+    assert lacks(good, Heads(), pins).signers and not lacks(forged, Heads(), pins).signers
