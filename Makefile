@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint bench docs deb check-wheels clean
+.PHONY: help demo test lint bench soak docs deb check-wheels clean
 
 help:
 	@echo "make demo    a hub and three devices on this machine; Ctrl-C ends it"
 	@echo "make test    lint, types and all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the measured figures of the README"
+	@echo "make soak    20 devices while the servers of a hub are killed; SCENARIO=cluster SOAK='--seconds 3600 --seed 7'"
 	@echo "make docs    write docs/settings.md and docs/doctor.md anew from the code"
 	@echo "make deb     dist/edgeagent_*.deb for 64-bit Raspberry Pi OS; ARCH=x86_64 and RELEASE_PYTHON=3.13 for others"
 	@echo "make check-wheels   whether everything installs there without a compiler"
@@ -38,6 +39,11 @@ test: lint
 
 bench: $(BIN)/edgeagent
 	$(BIN)/python -m tests.bench
+
+SCENARIO ?= cluster
+
+soak: $(BIN)/edgeagent
+	$(BIN)/python -m tests.soak $(SCENARIO) $(SOAK)
 
 docs: $(BIN)/edgeagent
 	$(BIN)/python -m edgeagent.settingsdoc > docs/settings.md

@@ -37,6 +37,8 @@ PAGE = {"batch": 1000, "max_bytes": 8 << 20}
 STORE_IS_FULL = "507"
 #: How long to wait for the hub's answer where nothing else is said, in seconds.
 TIMEOUT_SECONDS = 5.0
+#: Streams that everybody may ask about, and so learn the hub's time: of several servers each leads some of them.
+_CLOCKS = ("EDGE_REPORTS", subjects.METRICS, "EDGE_EVENTS", f"KV_{subjects.DEVICES_BUCKET}", f"KV_{subjects.CONFIG_BUCKET}")
 #: Header of an event of the hub that is shown live because the store does not take it now: when it happened, RFC 3339.
 NOT_STORED = "Edge-Not-Stored"
 
@@ -243,7 +245,8 @@ def _plain(error: Exception) -> str:
 
 async def hub_time(client: Client, *, prefix: str = subjects.API_PREFIX) -> datetime:
     """The hub's clock, from the answer to STREAM.INFO."""
-    answer = await asked(client, f"{prefix}.STREAM.INFO.EDGE_REPORTS", what="ask the hub for its time")
+    first, *others = (f"{prefix}.STREAM.INFO.{stream}" for stream in _CLOCKS)
+    answer = await asked(client, first, what="ask the hub for its time", instead=others)
     info = json.loads(answer.data)
     if "error" in info:
         raise Failed(

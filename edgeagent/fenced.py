@@ -33,20 +33,15 @@ async def stored_if(
     data: nobody else writes the same, or it does not matter who did. prefix: of the JetStream API, as this client may use it.
     Raises StoreFull when the hub's store is full, Unreachable when nobody answered: then it may be stored all the same.
     """
-    doubtful = False
+    tries = 0
 
     async def store(seconds: float) -> int | None:
-        nonlocal doubtful
-        try:
-            return await published_if(client, subject, data, sequence, what=what, timeout=seconds)
-        except StoreFull:
-            raise
-        except Unreachable:
-            doubtful = True
-            raise
+        nonlocal tries
+        tries += 1
+        return await published_if(client, subject, data, sequence, what=what, timeout=seconds)
 
     stored = await (patiently(client, store, timeout=ACK_TIMEOUT_SECONDS) if clustered(client) else _twice(store))
-    return await _ours(client, stream, subject, data, sequence, prefix, what) if stored is None and doubtful else stored
+    return await _ours(client, stream, subject, data, sequence, prefix, what) if stored is None and tries > 1 else stored
 
 
 async def _twice(store: Callable[[float], Awaitable[int | None]]) -> int | None:

@@ -75,13 +75,13 @@ class Journal:
 
     def seen_empty(self, scope: str) -> None:
         """The scope has no log yet; nothing happens when one was read before."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO logs VALUES (?, '', 0)", (scope,))
 
     def begin_anew(self, scope: str, position: Position, now: float) -> None:
         """The scope's log is another one than was read: go on from there. Outcomes of what has not expired by ``now``, Unix seconds,
         are offered to the hub again."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM entries WHERE scope = ?", (scope,))
             db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", (scope, *position))
             db.execute("UPDATE commands SET settled = 0 WHERE scope = ? AND settled = 1 AND not_after > ?", (scope, now))
@@ -89,7 +89,7 @@ class Journal:
     def take(self, scope: str, log: str, steps: Iterable[Step]) -> Taken:
         """Move on over ``steps``, in order, all or none of them. log: its id; empty leaves it as it was."""
         taken = Taken([], [])
-        with self._transaction() as db:
+        with self.transaction() as db:
             for step in steps:
                 if step.digest:
                     db.execute(
@@ -214,31 +214,31 @@ class Journal:
 
     def begin(self, result: Result, boot: str) -> None:
         """It runs from now on, in this boot of the machine."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             self._set(result)
             db.execute("UPDATE commands SET boot = ?, begun = begun + 1 WHERE id = ?", (boot, result.id))
 
     def write(self, result: Result) -> None:
         """This is what became of it."""
-        with self._transaction():
+        with self.transaction():
             self._set(result)
 
     def fence(self, fences: Iterable[tuple[str, int]]) -> None:
         """``(id, sequence)`` of what the hub acknowledged of commands that have not ended."""
-        with self._transaction(flushed=False) as db:
+        with self.transaction(flushed=False) as db:
             db.executemany("UPDATE commands SET fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences])
 
     def unclaim(self) -> None:
         """The hub is to be asked anew about all that have not begun: this file may be an older copy of itself. Whoever has the copy asks
         with another nonce."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("UPDATE commands SET fence = NULL WHERE state = 'accepted' AND settled = 0")
             for command in self._commands("state = 'accepted' AND settled = 0", args=False):
                 self._set(msgspec.structs.replace(command.result, nonce=renewed(command.result.nonce)))
 
     def settle(self, fences: Iterable[tuple[str, int]]) -> None:
         """The same for outcomes: nothing is left to do for them."""
-        with self._transaction(flushed=False) as db:
+        with self.transaction(flushed=False) as db:
             db.executemany(
                 "UPDATE commands SET settled = 1, fence = ? WHERE id = ?", [(sequence, name) for name, sequence in fences]
             )
@@ -246,7 +246,7 @@ class Journal:
     def prune(self, now: float) -> None:
         """Forget what expired long before ``now``, Unix seconds. The newest entry of each log stays."""
         before = now - KEEP_SECONDS
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "DELETE FROM entries WHERE not_after < ? AND number < (SELECT max(number) FROM entries AS e WHERE e.scope = entries.scope)",
                 (before,),
@@ -277,7 +277,7 @@ class Journal:
             return self._db.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self, *, flushed: bool = True) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, flushed: bool = True) -> Iterator[sqlite3.Connection]:
         """All of it or nothing. flushed: on the disk when it ends; else with the next that is, for a card takes long to flush."""
         with self._in_our_words():
             self._db.execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")

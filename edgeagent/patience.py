@@ -8,9 +8,10 @@ answer now it will not answer in a moment.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from edgeagent.errors import StoreFull, Unreachable
@@ -24,6 +25,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 15.0
 #: How long one of the tries may take, in seconds; the last counts for all further ones. A server that has died keeps silent.
 TRY_SECONDS = (2.0, 3.0, 5.0)
+#: After that long without an answer there is another try beside the first, in seconds: silence says nothing of when somebody leads again.
+BESIDE_SECONDS = 1.0
 #: The pause between two tries, in seconds: between half of it and all.
 PAUSE_SECONDS = 0.4
 #: nats-server's words (``err_code``) of a JetStream API that has no leader: not available, not the leader.
@@ -64,26 +67,67 @@ class Patience:
         return True
 
 
-async def patiently(client: Client, ask: Callable[[float], Awaitable[T]], *, timeout: float = TRY_SECONDS[-1]) -> T:
-    """What ``ask`` gives, which may be called several times and is told how long it may take, in seconds: ``timeout`` at most.
+async def patiently(
+    client: Client,
+    ask: Callable[[float], Awaitable[T]],
+    *,
+    timeout: float = TRY_SECONDS[-1],
+    beside: float | None = None,
+    patience: float | None = None,
+) -> T:
+    """What ``ask`` gives first, which may be called several times, also while earlier calls still wait; it is told how long it may take, in
+    seconds: ``timeout``.
 
-    Raises what ``ask`` raises: Unreachable only after :data:`PATIENCE_SECONDS`, or at once when the hub is one server.
+    beside: after how long without an answer it is asked once more, in seconds; None: :data:`BESIDE_SECONDS`. patience: how long all of it may
+    take, in seconds; None: :data:`PATIENCE_SECONDS`.
+    Raises what ``ask`` raises: Unreachable only when the time is over, or at once when the hub is one server.
     """
-    patience = Patience(client, timeout)
-    while True:
-        try:
-            return await ask(patience.seconds)
-        except StoreFull:  # an answer
-            raise
-        except Unreachable:
-            if not await patience.again():
-                raise
+    if not clustered(client):
+        return await ask(timeout)
+    loop, tries, problem = asyncio.get_running_loop(), set[asyncio.Future[T]](), None
+    patience = PATIENCE_SECONDS if patience is None else patience
+    last = loop.time() + max(patience - timeout, patience / 2)  # the last try begins before
+    try:
+        while True:
+            over = problem is not None and (loop.time() >= last or client.is_closed)
+            if not over:
+                tries.add(asyncio.ensure_future(ask(timeout)))
+            elif not tries and problem is not None:
+                raise problem
+            answered, tries = await asyncio.wait(
+                tries,
+                timeout=None if over else BESIDE_SECONDS if beside is None else beside,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for each in answered:
+                problem = each.exception()
+                if not isinstance(problem, Unreachable) or isinstance(problem, StoreFull):  # an answer
+                    return each.result()
+            if answered:
+                await asyncio.sleep(random.uniform(PAUSE_SECONDS / 2, PAUSE_SECONDS))
+    finally:
+        for each in tries:
+            each.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
 
 
-async def asked(client: Client, subject: str, data: bytes = b"", *, what: str, timeout: float = TRY_SECONDS[-1]) -> Any:
-    """:func:`edgeagent.link.request` for what may be asked twice, as all reading may. Raises as it does."""
+async def asked(
+    client: Client,
+    subject: str,
+    data: bytes = b"",
+    *,
+    what: str,
+    timeout: float = TRY_SECONDS[-1],
+    instead: Sequence[str] = (),
+) -> Any:
+    """:func:`edgeagent.link.request` for what may be asked twice, as all reading may. Raises as it does.
+
+    instead: subjects that are as good, of which the next one is asked at each further try: another server may answer there.
+    """
+    subjects = itertools.cycle((subject, *instead))
 
     async def ask(seconds: float) -> Any:
+        subject = next(subjects)
         answer = await request(client, subject, data, what=what, timeout=seconds)
         why = _leaderless(subject, answer.data)
         if why:

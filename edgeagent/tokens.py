@@ -56,7 +56,10 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TokenWanted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Make a token (``token_create``); fields as in :class:`Token`. boards: then there are as many uses as boards."""
+    """Make a token (``token_create``); fields as in :class:`Token`. boards: then there are as many uses as boards.
+
+    id: chosen by who asks, at random, so that asking twice makes one token; empty: the hub chooses it.
+    """
 
     expires_in_seconds: float
     uses: int = 1
@@ -66,6 +69,7 @@ class TokenWanted(msgspec.Struct, frozen=True, omit_defaults=True):
     replaces: str = ""
     note: str = ""
     boards: list[Board] = []
+    id: str = ""
     v: int = VERSION
 
 

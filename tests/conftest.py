@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 #: Files that take long, about longest first: when several workers share them, none is left with one of these at the end.
 _FIRST = [
-    *("test_install", "test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
+    *("test_install", "test_cluster", "test_cli_errors", "test_device", "test_renewal", "test_administration", "test_enrol"),
+    *("test_hub_move", "test_hub_backup", "test_compose", "test_hub_went_back", "test_hubdoctor_cluster"),
     *("test_demo", "test_restarts", "test_secrets", "test_tour", "test_trust", "test_commands_chaos"),
     *("test_config_keys", "test_config_device", "test_config_outages", "test_config_operator", "test_config_followers"),
     *("test_config_refused", "test_mqtt_story", "test_pico_and_agent", "test_app", "test_mqtt_link", "test_flash"),

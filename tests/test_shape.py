@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 #: A module imports from its own floor and from lower ones. The longest name that fits counts.
 FLOORS = {
     0: "hubentries errors servers subjects localsubjects wire command sample mcumessages bridge.frames alertrules chunk chunkdictionary services administration enrolment tokens transfer times backoff ratelimit interpreter bridge.mapping bridge.discovery",
-    1: "machine plugins files places schema sections plainvalues commandsettings gpiosettings leafsettings metricsettings upgradesettings alertsettings profiles collectors commandlock actionlines actions actionunits journal journalfile journalrows enrolled settings config lastgood identity registry runtime context status mqttsettings mcus serialsettings brokersettings",
+    1: "machine plugins files places schema sections plainvalues commandsettings gpiosettings leafsettings metricsettings upgradesettings alertsettings profiles collectors commandlock actionlines actions actionunits journal journalfile journalrows journalhub enrolled settings config lastgood identity registry runtime context status mqttsettings mcus serialsettings brokersettings",
     2: "link serverpool patience fenced direct publish documents trust cel natsserver",
     3: "leaf patterns upgrade bridge firmware demo.cable",
     4: "builtin hub",

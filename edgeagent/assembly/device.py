@@ -143,6 +143,7 @@ class Agent:
             look_at_signers=lambda: self.word.look_at_signers(),
             room=lambda: self.store.refusal(),
             profile=lambda: with_config(self.settings, self.configuration.values).agent.profile,
+            hub=lambda: ",".join(self.leaf.options.hub_urls),
         )
         enter.callback(self.commands.close)
         self.store = DeviceStore(self.links.agent, self.leaf, self.identity, wanted, self.commands, self.events)

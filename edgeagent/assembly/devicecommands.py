@@ -21,6 +21,7 @@ from edgeagent.documents import Source
 from edgeagent.enrolled import TRUST_FILE
 from edgeagent.errors import EdgeError
 from edgeagent.journal import FILE, Journal
+from edgeagent.journalhub import linked_to
 from edgeagent.link import Client
 from edgeagent.machine import Machine
 from edgeagent.patterns.askprogram import NobodyThere, ask_program
@@ -57,7 +58,7 @@ class DeviceCommands:
 
     settings: of agent.toml; what is allowed here is not for the hub to say. client: to the leaf. local: among its programs. boot: id of this
     boot. labels,
-    heartbeat_seconds, profile: give what they are now. look_at_signers: reads who may sign now, from the hub. room: as for
+    heartbeat_seconds, profile, hub: give what they are now; hub: where the link leads. look_at_signers: reads who may sign now, from the hub. room: as for
     :class:`~edgeagent.patterns.commandjudge.Here`. Raises Failed when the journal can't be opened.
     """
 
@@ -78,6 +79,7 @@ class DeviceCommands:
         look_at_signers: Callable[[], Awaitable[None]],
         room: Callable[[], str] = lambda: "",
         profile: Callable[[], str] = lambda: "normal",
+        hub: Callable[[], str] = lambda: "",
     ) -> None:
         load_plugins()
         load_folder(machine)
@@ -89,7 +91,7 @@ class DeviceCommands:
         self.mcus: Microcontrollers | None = None
         #: Asks a program that speaks MQTT, as :meth:`LeafMqtt.ask`; the same.
         self.ask_mqtt: Callable[[str, str, bytes, float], Awaitable[bytes | None]] | None = None
-        self._linked = asyncio.Event()
+        self._linked, self._hub = asyncio.Event(), hub
         self._journal = Journal(settings.state_folder / FILE)
         if self._journal.damaged:
             events.tell("error", "command.journal_lost", self._journal.damaged)
@@ -168,7 +170,9 @@ class DeviceCommands:
         self._journal.close()
 
     def link_came(self) -> None:
-        """The hub can be reached (again)."""
+        """The hub can be reached (again), or another one."""
+        with contextlib.suppress(EdgeError):  # a full disk: at the next link, then
+            linked_to(self._journal, self._hub(), self._time.now() or 0.0)
         self._logs.link_came()
         self._time.link_came()
         self._results.wake()

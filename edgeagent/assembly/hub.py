@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent import files, runtime, subjects, wire
-from edgeagent.assembly import hubcluster, hubsending, hubtls
+from edgeagent.assembly import hubcluster, hubcurrent, hubsending, hubtls
 from edgeagent.assembly.hublogin import sign_in
 from edgeagent.assembly.hubserver import HubServer
 from edgeagent.assembly.hubservices import HubServices
@@ -66,26 +66,52 @@ async def serve(place: HubFolder) -> None:
 
 
 async def _live(place: HubFolder, options: HubOptions, keyring: Keyring, up: asyncio.Event, stop: asyncio.Event) -> None:
-    cluster = place.cluster()
-    async with HubServer(place, options, keyring) as server:
+    async with HubServer(place, options, keyring) as server, _whole(place, keyring) as whole:
         services = HubServices(place, options, keyring, restart=server.restart)
-        if cluster.number:  # its services may wait for other servers, and those for a person
-            runtime.notify_systemd("READY=1")
         async with services:
-            await _served(place, options, server, services, up, stop)
+            await _served(place, options, server, services, whole, up, stop)
+
+
+@contextlib.asynccontextmanager
+async def _whole(place: HubFolder, keyring: Keyring) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that ends when this server has all that the cluster's others have, and tells systemd, which may restart another then. Its own
+    services may wait for other servers, and those for a person."""
+
+    async def tell() -> None:
+        if place.cluster().number:
+            await hubcurrent.until_current(place, keyring)
+            runtime.notify_systemd("READY=1")
+
+    telling = asyncio.create_task(tell(), name="whole")
+    try:
+        yield telling
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 async def _served(
-    place: HubFolder, options: HubOptions, server: HubServer, services: HubServices, up: asyncio.Event, stop: asyncio.Event
+    place: HubFolder,
+    options: HubOptions,
+    server: HubServer,
+    services: HubServices,
+    whole: asyncio.Task[None],
+    up: asyncio.Event,
+    stop: asyncio.Event,
 ) -> None:
     services.tasks.start("nats-server", server.until_hopeless())
     services.tasks.start("certificates", hubtls.keep(place, options, server.reload))
+    services.tasks.start("say that it is up", _say_up(place, options, whole))
     up.set()
+    await services.tasks.wait(stop)
+    runtime.notify_systemd("STOPPING=1")
+
+
+async def _say_up(place: HubFolder, options: HubOptions, whole: asyncio.Task[None]) -> None:
+    await whole
     runtime.notify_systemd("READY=1")
     urls = addresses(options, place.cluster())
     log.info("the hub is up: operators at %s, devices at %s", urls.operators, urls.devices)
-    await services.tasks.wait(stop)
-    runtime.notify_systemd("STOPPING=1")
 
 
 @contextlib.asynccontextmanager

@@ -30,6 +30,8 @@ __all__ = ["PrivateHub", "private"]
 
 #: How long the servers of a cluster may take to agree who leads, in seconds; usual are 4 to 10.
 ELECTION_SECONDS = 60.0
+#: How long one answer may take, in seconds: who is asked before anybody leads keeps silent, and must be asked again.
+ANSWER_SECONDS = 1.0
 #: How long the others may take over a copy of a stream that does not grow, in seconds.
 COPY_SECONDS = 600.0
 _PAUSES = (0.1, 1.0)
@@ -63,7 +65,7 @@ class PrivateHub:
         deadline = loop.time() + ELECTION_SECONDS
         for pause in delays(*_PAUSES):
             try:
-                await snapshots.names(hub)
+                await snapshots.names(hub, timeout=ANSWER_SECONDS)
                 return
             except EdgeError:
                 if loop.time() > deadline:

@@ -158,7 +158,8 @@ class HubServices:
     async def _keep_presence(self, orders: DeviceOrders) -> PresenceKeeper:
         fleet, provision = self._keyring.account_public("FLEET"), self._keyring.account_public("PROVISION")
         tampered = orders.revoke_tampered
-        keeper = PresenceKeeper(self._system, self._hub, fleet, provision=provision, on_tampered=tampered)
+        beside = server_name(self._options.name, self._cluster) if self._beside else ""
+        keeper = PresenceKeeper(self._system, self._hub, fleet, provision=provision, beside=beside, on_tampered=tampered)
         await keeper.start()
         self.tasks.start("presence", keeper.write_events())
         self.tasks.start("reconcile presence", keeper.reconciliations())

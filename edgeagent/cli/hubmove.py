@@ -197,7 +197,7 @@ class _Order:
         if missing and not (self.sync or self.anyway or self.dry):
             raise Refused(_WHAT, "the new hub lacks what this one has", "`--sync` brings it over, `--anyway` goes without")
         if missing and self.sync and not self.dry:
-            await hubheads.sync(there.client, old, new, missing)
+            await hubheads.sync(there.client, old, new, missing, anyway=self.anyway)
         made = await self._change(here, change)
         if not self.as_json:
             config_show.written(made, as_json=False, dry=self.dry)

@@ -26,7 +26,7 @@ from edgeagent.errors import EdgeError, Refused, StoreFull, Unreachable, UsagePr
 from edgeagent.fleet.client import Fleet
 from edgeagent.fleet.fields import nearest
 from edgeagent.link import Client, Unanswered, request
-from edgeagent.patience import Patience, clustered
+from edgeagent.patience import Patience, patiently
 from edgeagent.subjects import Scope
 
 __all__ = ["Admin", "check_known", "connected", "forget_configuration", "people"]
@@ -50,9 +50,9 @@ _WORDS = {
 
 #: A push to a server with thousands of leafs takes seconds, and an order about thousands of devices a minute.
 PATIENCE_SECONDS = 120.0
-#: In a cluster an order is given again after that long without an answer, in seconds: it has died with the server that took it. Each of
-#: them may be done twice, but this one.
-QUICK_SECONDS, AGAIN_SECONDS, ONCE = 10.0, 30.0, "token_create"
+#: In a cluster an order is given once more after that long without an answer, in seconds: it may have died with the server that took it. Each
+#: of them may be done twice.
+QUICK_SECONDS, AGAIN_SECONDS = 3.0, 30.0
 #: How often to look whether the server has said meanwhile that it is not allowed, in seconds: it says so beside the request.
 LOOK_SECONDS = 0.05
 
@@ -87,17 +87,14 @@ class Admin:
             asking.cancel()
 
     async def _answer(self, what: str, subject: str, order: bytes, doing: str) -> Any:
-        """In a cluster it is asked again when nobody listens for a moment, and once when whoever worked on it has died with its server."""
-        again = AGAIN_SECONDS if what.startswith("device_") else QUICK_SECONDS
-        first = again if clustered(self._client) else PATIENCE_SECONDS
-        try:
-            return await self._asked(subject, order, doing, first)
-        except Unanswered as error:
-            if not clustered(self._client):
-                raise
-            if what == ONCE:
-                raise Unanswered(error.what, error.why, "look with `edgeagent token ls`; then make it again") from None
-        return await self._asked(subject, order, doing, PATIENCE_SECONDS - first)
+        """In a cluster it is asked again when nobody listens for a moment, and once more when whoever works on it may have died."""
+        beside = AGAIN_SECONDS if what.startswith("device_") else QUICK_SECONDS
+
+        async def ask(seconds: float) -> Any:
+            return await self._asked(subject, order, doing, seconds)
+
+        patience = PATIENCE_SECONDS + 1.5 * beside
+        return await patiently(self._client, ask, timeout=PATIENCE_SECONDS, beside=beside, patience=patience)
 
     async def _asked(self, subject: str, order: bytes, doing: str, seconds: float) -> Any:
         patience = Patience(self._client)

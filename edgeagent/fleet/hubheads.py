@@ -117,10 +117,15 @@ def _signers_number(stored: Stored | None, pins: Pins | None = None) -> int:
     return number if pins is None or number == pins.generation else 0
 
 
-async def sync(there: Client, here: Heads, known: Heads, missing: Lacks) -> None:
-    """Bring over what is missing, fenced by what was ``known`` to be there. Raises Refused when somebody else was first, or their logs parted."""
-    if missing.others:
-        raise Refused(_WHAT, "the new hub was given commands of its own", "a hub that is to take over must not be used before")
+async def sync(there: Client, here: Heads, known: Heads, missing: Lacks, *, anyway: bool = False) -> None:
+    """Bring over what is missing, fenced by what was ``known`` to be there. Raises Refused when somebody else was first.
+
+    anyway: if their logs parted, bring the rest. A command whose number is another's there stays here alone: its number is signed. Devices
+    see that the log is another one, and read it again. Else Refused is raised.
+    """
+    if missing.others and not anyway:
+        remedy = "`--sync --anyway` brings over all but these; a hub that is to take over should not be used before"
+        raise Refused(_WHAT, "both hubs were given commands since they parted", remedy)
     for subject in missing.documents:
         await bring_document(there, here.documents[subject], known.documents.get(subject))
     for subject in sorted(missing.commands, key=lambda subject: here.commands[subject].sequence):

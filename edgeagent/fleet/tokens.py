@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from edgeagent import tokens as shapes
 from edgeagent.fleet.admin import Admin
+from edgeagent.hub.tokens import new_id
 from edgeagent.tokens import TokenIds, TokenList, TokenMade, TokenWanted
 
 __all__ = ["Tokens"]
@@ -23,7 +26,7 @@ class Tokens:
 
     async def create(self, wanted: TokenWanted) -> TokenMade:
         """Make a token; its text is the secret that devices are given. Raises UsageProblem for one that cannot be meant."""
-        return await self._admin.ask(shapes.CREATE, wanted, TokenMade)
+        return await self._admin.ask(shapes.CREATE, structs.replace(wanted, id=wanted.id or new_id()), TokenMade)
 
     async def ls(self) -> TokenList:
         """The tokens that the hub keeps, the newest first; those that ended more than 30 days ago are gone."""

@@ -33,6 +33,8 @@ QUEUE = "edgeagent-admin"
 AT_ONCE = 16
 #: How long those that are worked on may take when the services end, in seconds.
 CLOSE_SECONDS = 5.0
+#: And how long nats-server may take to hear that no more are wanted, in seconds.
+DRAIN_SECONDS = 1.0
 
 
 class Administration:
@@ -50,8 +52,9 @@ class Administration:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(nats.errors.Error):  # closing: the connection may be gone already
-            await self._subscription.unsubscribe()
+        # What the server has sent already is taken: else whoever asked would have to ask again, after seconds.
+        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):  # closing: the connection may be gone already
+            await asyncio.wait_for(self._subscription.drain(), DRAIN_SECONDS)
         if self._work:  # whoever asked would wait for an answer that never comes, and another instance does not know of it
             await asyncio.wait(self._work, timeout=CLOSE_SECONDS)
         for task in self._work:

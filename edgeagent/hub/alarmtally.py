@@ -43,6 +43,15 @@ class _Kind:
     def open_at(self) -> float:
         return max(self.began, self.told + self.pause)
 
+    @property
+    def most(self) -> tuple[str, int]:
+        """To whom it happened most often, and how often; everything counts where nobody is known."""
+        return self.talkers.most_common(1)[0] if self.talkers else ("?", self.count)
+
+    @property
+    def is_enough(self) -> bool:
+        return self.most[1] >= self.alarm.least
+
 
 class Tally:
     """patience: how long to gather before something is told, in seconds; each instance's own. Times are monotonic, in seconds.
@@ -71,17 +80,20 @@ class Tally:
         for kind in self._kinds.values():
             if not kind.count or kind.open_at + self._patience > now:
                 continue
-            who, most = kind.talkers.most_common(1)[0] if kind.talkers else ("?", kind.count)
-            if most >= kind.alarm.least:
-                found.append(_due(kind, who, now))
-            elif now - kind.began > MINUTE:
+            if kind.is_enough:
+                found.append(_due(kind, kind.most[0], now))
+            elif now - kind.began >= MINUTE:
                 _begin_anew(kind)
         return found
 
     def next_due(self, now: float) -> float | None:
-        """In how many seconds something may be due; None: nothing is counted."""
-        times = [kind.open_at + self._patience for kind in self._kinds.values() if kind.count]
+        """In how many seconds something may be due, or be forgotten because it was too little; None: nothing is counted."""
+        times = [self._look_at(kind) for kind in self._kinds.values() if kind.count]
         return max(0.0, min(times) - now) if times else None
+
+    def _look_at(self, kind: _Kind) -> float:
+        told = kind.open_at + self._patience
+        return told if kind.is_enough else max(told, kind.began + MINUTE)
 
     def told(self, kind_name: str, now: float) -> None:
         """Somebody, we or another instance, has told it."""

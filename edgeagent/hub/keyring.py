@@ -216,10 +216,13 @@ class Keyring:
         return self._scoped("renewal", device_id, public, None)
 
     def claim_jwt(self, token_id: str, expires_in_seconds: float) -> str:
-        """A login for whoever has it: the JWT is all, its key is thrown away. Raises UsageProblem for a bad id."""
+        """A login for whoever has it: the JWT is all, nobody has its key, which is the same whenever the token is asked for. Raises
+        UsageProblem for a bad id."""
         if not subjects.is_token(token_id):
             raise UsageProblem(f"make the token {token_id!r}", "an id is 1 to 64 of A-Z, a-z, 0-9, '-' and '_'")
-        return self._scoped("provision", token_id, KeyPair.generate("user").public, expires_in_seconds)
+        words = f"edgeagent claim token 1 {token_id}".encode()
+        key = KeyPair("user", hmac.digest(self._keys[SIGNING_KEY].seed.encode(), words, "sha256"))
+        return self._scoped("provision", token_id, key.public, expires_in_seconds)
 
     def service_credentials(self, service: Service) -> Credentials:
         """A login of the hub's own. It never expires: the hub comes back after any pause.

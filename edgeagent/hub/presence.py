@@ -47,7 +47,7 @@ FUTURE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A leaf node came or went. connection: ``<server id>:<client id>``. time: RFC 3339, the server's clock."""
+    """A leaf node came or went. connection: ``<server id>:<client id>``. time: RFC 3339, the server's clock. server: its name."""
 
     device: str
     connection: str
@@ -55,6 +55,7 @@ class Event:
     time: str
     address: str = ""
     reason: str = ""
+    server: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ def read_event(subject: str, data: bytes) -> Event | None:
         time=str(event.get("timestamp", "")),
         address=_plain(client.get("host", "")),
         reason=_plain(event.get("reason", "")),
+        server=str(server.get("name", "")),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,6 +15,7 @@ from edgeagent.errors import EdgeError
 from edgeagent.fenced import stored_if
 from edgeagent.hub import events, leafs, presence
 from edgeagent.hub.evictions import Evictions, is_eviction
+from edgeagent.hub.turns import Turns
 from edgeagent.hub.visitors import Visitors
 from edgeagent.link import Client
 from edgeagent.ratelimit import RateLimits
@@ -29,6 +31,8 @@ BUCKET = "edge_presence"
 PREFIX = "$JS.API"
 #: How often to compare presence with the servers' own lists, in seconds: events are not kept for who was not listening.
 RECONCILE_SECONDS = 60.0
+#: How long it waits before it looks because something is wrong, in seconds: between these, by chance.
+MOMENT_SECONDS = (0.5, 2.0)
 #: How long after a leaf came to look whether it is an honest one, in seconds.
 GUARD_SECONDS = 0.2
 #: At least so long from look to look, in seconds: each costs the servers a list of all their leafs.
@@ -46,7 +50,6 @@ QUEUE = 20_000
 #: Told the id of a device whose leaf was tampered with.
 OnTampered = Callable[[str], Awaitable[None]]
 
-
 TAKEN_AWAY = "another leaf takes the link of {} away again and again: its card was copied, or somebody has its credentials"
 
 
@@ -54,17 +57,26 @@ class PresenceKeeper:
     """Writes presence. system: a connection to SYS. hub: one to HUB. fleet: the public key of the account FLEET.
 
     provision: that of PROVISION, where devices come to claim and renew; empty: nobody does.
+    beside: the name of the server whose devices it writes at once, for other instances write the others'; empty: it is beside none, and writes
+    what nobody else did; None: it is the only one.
     on_tampered: called with each device whose leaf claimed to be the hub. When it raises EdgeError, it is called
     again when that leaf is back.
     """
 
     def __init__(
-        self, system: Client, hub: Client, fleet: str, *, provision: str = "", on_tampered: OnTampered | None = None
+        self,
+        system: Client,
+        hub: Client,
+        fleet: str,
+        *,
+        provision: str = "",
+        beside: str | None = None,
+        on_tampered: OnTampered | None = None,
     ) -> None:
         self._system, self._hub, self._fleet, self._provision = system, hub, fleet, provision
         self._on_tampered = on_tampered
         self._owners: dict[str, str] = {}
-        self._events: asyncio.Queue[presence.Event] = asyncio.Queue(QUEUE)
+        self._events = Turns(beside, QUEUE)
         self._look, self._came = asyncio.Event(), asyncio.Event()
         self._kept: dict[str, tuple[wire.Presence, int]] = {}
         self._rates = RateLimits(EVENTS_PER_SECOND, EVENTS_AT_ONCE, shared=COUNTED, remembered=COUNTED)
@@ -91,6 +103,8 @@ class PresenceKeeper:
         while True:
             event = await self._events.get()
             try:
+                if not self._events.is_ours(event):
+                    await self._read(event.device)
                 await self._apply(event)
             except EdgeError as error:
                 log.warning("%s", error)
@@ -104,7 +118,7 @@ class PresenceKeeper:
             except asyncio.TimeoutError:
                 pass
             else:
-                await asyncio.sleep(1)  # something is wrong just now: give it a moment
+                await asyncio.sleep(random.uniform(*MOMENT_SECONDS))  # something is wrong just now, and others look too
             self._look.clear()
             try:
                 await self._load()
@@ -213,9 +227,7 @@ class PresenceKeeper:
             self._owners.pop(event.connection, None)
         if not self._rates.allow(event.device):
             return
-        try:
-            self._events.put_nowait(event)
-        except asyncio.QueueFull:
+        if not self._events.put(event):
             self._look.set()
 
     async def _visitor_came(self, message: Any) -> None:
@@ -255,12 +267,8 @@ class PresenceKeeper:
             if await self._put(event.device, changed):
                 if event.online and kept and kept.online:
                     self._look.set()  # the other link may be dead, or a twin's
-                log.info(
-                    "%s is %s%s",
-                    event.device,
-                    "online" if event.online else "offline",
-                    f" ({event.reason})" if event.reason else "",
-                )
+                why = f" ({event.reason})" if event.reason else ""
+                log.info("%s is %s%s", event.device, "online" if event.online else "offline", why)
                 return
         self._look.set()
 

@@ -57,12 +57,12 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     state: dict[str, Any]
 
 
-async def names(hub: Client) -> list[str]:
-    """The names of all streams, in their order. Raises EdgeError."""
+async def names(hub: Client, *, timeout: float = 5.0) -> list[str]:
+    """The names of all streams, in their order. timeout: for each answer, in seconds. Raises EdgeError."""
     what, found, total = "list the hub's streams", list[str](), 1
     while len(found) < total:
         body = json.dumps({"offset": len(found)}).encode()
-        answer = _answer((await request(hub, f"{PREFIX}.STREAM.NAMES", body, what=what)).data, what)
+        answer = _answer((await request(hub, f"{PREFIX}.STREAM.NAMES", body, what=what, timeout=timeout)).data, what)
         total, page = int(answer["total"]), answer.get("streams") or []
         found += page
         if not page:

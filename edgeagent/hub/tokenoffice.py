@@ -119,10 +119,10 @@ class TokenOffice:
         now = self._clock()
         elsewhere = await self._elsewhere(wanted, now)
         await self._store.prune(now)  # first: a bucket that is full of old ones has no room for a new one
-        token_id = tokens.new_id()
+        token_id = wanted.id or tokens.new_id()
         login = self._keyring.claim_jwt(token_id, wanted.expires_in_seconds + tokens.GRACE_SECONDS)
         token = tokens.made(token_id, wanted, user, now, str(jwt.claims(login)["sub"]))
-        await self._store.create(token, wanted.boards)
+        token = await self._store.create(token, wanted.boards)
         text = ClaimToken(login, self._hub_name, self._tls, tuple(split(self._authorities()))).format()
         await self._tell(user, "token.created", f"{user} made the token {token.id} for {_whom(token)}", token.id)
         return TokenMade(
@@ -141,7 +141,7 @@ class TokenOffice:
         ids = {wanted.device or wanted.replaces, *(board.id for board in wanted.boards)} - {""}
         found = {}
         for token in await self._store.all() if ids else []:
-            if tokens.state(token, now) == "ready":
+            if tokens.state(token, now) == "ready" and token.id != wanted.id:
                 listed: list[shapes.Board] = []
                 with contextlib.suppress(Failed):  # its list is gone, so it gives none of these
                     listed = await self._store.boards(token)

@@ -94,6 +94,8 @@ def _limits(wanted: TokenWanted) -> Iterator[str]:
         yield "it can be good for a minute to a year"
     if len(wanted.groups) > MAX_GROUPS or len(wanted.labels) > MAX_LABELS:
         yield f"{MAX_GROUPS} groups and {MAX_LABELS} labels are the most"
+    if wanted.id and not is_token_id(wanted.id):
+        yield "its id is 12 of a-z and 2-7"
     if len(wanted.note) > MAX_NOTE_CHARACTERS or not (wanted.note.isprintable()):
         yield f"a note is one line of {MAX_NOTE_CHARACTERS} characters at most"
 

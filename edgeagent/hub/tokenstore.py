@@ -18,9 +18,19 @@ from edgeagent.tokens import Board, Token
 __all__ = ["TokenStore"]
 
 
+#: So long the same token may be asked for again, in seconds: its maker's tool gives up then.
+AGAIN_SECONDS = 180
+
+
 class _Boards(msgspec.Struct):
     boards: list[Board]
     v: int = wire.VERSION
+
+
+def _is_same(kept: Token, wanted: Token) -> bool:
+    """Whether both are one wish of one person's, asked for twice within a moment."""
+    is_new = wanted.created_at - kept.created_at <= AGAIN_SECONDS
+    return is_new and kept == msgspec.structs.replace(wanted, created_at=kept.created_at, expires_at=kept.expires_at)
 
 
 class TokenStore:
@@ -30,12 +40,17 @@ class TokenStore:
         self._hub = hub
         self._tokens, self._lists = Bucket(hub, TOKENS_BUCKET, Token), Bucket(hub, TOKENS_BUCKET, _Boards)
 
-    async def create(self, token: Token, boards: list[Board]) -> None:
-        """Keep a new token, its list first: without the token nobody asks for it."""
+    async def create(self, token: Token, boards: list[Board]) -> Token:
+        """Keep a new token, its list first: without the token nobody asks for it. What is kept: the same is asked for twice when an answer
+        was lost. Raises Failed when there is another of that id."""
         what = "keep the new token"
         is_new = not boards or await self._lists.put(f"boards.{token.id}", _Boards(boards), 0, what=what)
-        if not is_new or not await self._tokens.put(f"token.{token.id}", token, 0, what=what):
+        if (is_new or await self.boards(token) == boards) and await self._tokens.put(f"token.{token.id}", token, 0, what=what):
+            return token
+        found = await self.find(token.id)
+        if found is None or not _is_same(found[0], token) or await self.boards(token) != boards:
             raise Failed(what, "there is one of that id", "try again")
+        return found[0]
 
     async def find(self, token_id: str) -> tuple[Token, int] | None:
         """The token and its sequence, for :meth:`replace`; None when there is none of that id."""

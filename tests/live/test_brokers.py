@@ -128,7 +128,9 @@ async def test_a_flood_of_retained_messages(broker: Mosquitto, tmp_path: Path) -
         bridge.client._paho.drop()
         await until(lambda: bridge.client.status().received >= received + 10_000, "they came again")
         await until(lambda: len(pi.values("zigbee2mqtt.v")) == 10_000, "each was measured")
-        assert (bridge.intake.count, bridge.intake.dropped, bridge.client.status().dropped) == (10_000, 0, 0)
+        # mosquitto 2.0.11 sends retained messages without waiting for any PUBACK; where the store is slower than that, the client takes no
+        # more than so many, and has the rest sent again.
+        assert (bridge.intake.count, bridge.intake.dropped) == (10_000, 0)
 
 
 async def test_nothing_is_lost_while_the_leaf_or_the_broker_is_killed(broker: Mosquitto, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.demo.layout import QUICK
-from tests.support.metricchaos import Line, Weather, metric_chaos, problems
+from tests.support.metricchaos import Weather, metric_chaos
+from tests.support.numbered import Line, problems
 
 
 @pytest.mark.timeout(400)

@@ -90,7 +90,7 @@ runtime = "run"
         assert cli("status", "--settings", str(settings)).code == 1
 
         def is_offline() -> bool:
-            return [(d["id"], d["state"], d["site"]) for d in json.loads(cli("fleet", "ls", "--json").out)] == [
+            return [(d["id"], d["state"], d["site"]) for d in json.loads(cli("fleet", "ls", "--json", "--timeout", "1").out)] == [
                 ("kitchen-1", "offline", "berlin")
             ]
 

@@ -11,6 +11,7 @@ import json
 import signal
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,77 +73,100 @@ def forged(backup: Path, target: Path, name: str, data: bytes) -> Path:
     return target
 
 
-async def test_it_is_taken_while_everything_writes_and_goes_from_one_server_to_three(hub: Hub, tmp_path: Path) -> None:
-    """The services' consumers go on where they were, the audit has nothing twice, and the old hub stays down."""
-    backup, last, over = tmp_path / "hub.tar", tmp_path / "last.tar", asyncio.Event()
+@dataclass(frozen=True)
+class Taken:
+    """backup: taken while everything wrote; said: what that said. last: the final one. before: the newest state of METRICS, which a consumer
+    had read so far; documents: all that was audited until then."""
+
+    backup: Path
+    said: dict[str, Any]
+    last: Path
+    before: dict[str, Any]
+    read: int
+    documents: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def taken(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Taken:
     with started(hub.up()) as up:
-        await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
-        client = await inside(hub.place)
-        await client.jetstream().add_consumer(METRICS, api.ConsumerConfig(durable_name="sink", ack_policy=api.AckPolicy.EXPLICIT))
-        sink = await client.jetstream().pull_subscribe_bind("sink", METRICS)
-
-        async def write() -> None:
-            for number in itertools.count():
-                await published(client, f"edge.from.pi-{number % 3}.metric", b"%d" % number)
-                if over.is_set():
-                    return
-
-        writing = asyncio.create_task(write())
-        acknowledged = await sink.fetch(5, timeout=30)
-        for message in acknowledged:
-            await message.ack_sync()
-        for number in range(3):
-            said = cli("config", "set", "--fleet", f"app.oven.degrees={number}")
-            assert said.code == 0, said
-        taken = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup), "--json")
-        assert taken.code == 0, taken
-        over.set()
-        await writing
-        (metrics,) = [one for one in json.loads(taken.out)["streams"] if one["id"] == METRICS]
-        assert 0 < metrics["messages"] < (await state(client, METRICS))["messages"]
-        refused = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup))
-        assert refused.code == 1 and "there is such a file already" in refused.err
-        running = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(last), "--final")
-        assert running.code == 1 and "already running" in running.err and not last.exists()
-        before, documents = await state(client, METRICS), await audited(client)
-        await client.close()
+        made = asyncio.run(take(hub, tmp_path_factory.mktemp("taken")))
         ended(up, signal.SIGTERM)
+    said = hub.command("hub", "backup", "--out", str(made.last), "--final")
+    assert said.code == 0, said
+    return made
 
-    checked = cli("hub", "restore", str(backup), "--check", "--json")
-    assert checked.code == 0 and json.loads(checked.out)["streams"] == json.loads(taken.out)["streams"]
-    taken = hub.command("hub", "backup", "--out", str(last), "--final")
-    assert taken.code == 0, taken
+
+async def take(hub: Hub, folder: Path) -> Taken:
+    backup, last, over = folder / "hub.tar", folder / "last.tar", asyncio.Event()
+    await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
+    client = await inside(hub.place)
+    await client.jetstream().add_consumer(METRICS, api.ConsumerConfig(durable_name="sink", ack_policy=api.AckPolicy.EXPLICIT))
+    sink = await client.jetstream().pull_subscribe_bind("sink", METRICS)
+
+    async def write() -> None:
+        for number in itertools.count():
+            await published(client, f"edge.from.pi-{number % 3}.metric", b"%d" % number)
+            if over.is_set():
+                return
+
+    writing = asyncio.create_task(write())
+    acknowledged = await sink.fetch(5, timeout=30)
+    for message in acknowledged:
+        await message.ack_sync()
+    for number in range(3):
+        said = cli("config", "set", "--fleet", f"app.oven.degrees={number}")
+        assert said.code == 0, said
+    done = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup), "--json")
+    assert done.code == 0, done
+    over.set()
+    await writing
+    running = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(last), "--final")
+    assert running.code == 1 and "already running" in running.err and not last.exists()
+    before, documents = await state(client, METRICS), await audited(client)
+    await client.close()
+    return Taken(backup, json.loads(done.out), last, before, len(acknowledged), documents)
+
+
+def test_it_is_taken_while_everything_writes(hub: Hub, taken: Taken) -> None:
+    (metrics,) = [one for one in taken.said["streams"] if one["id"] == METRICS]
+    assert 0 < metrics["messages"] < taken.before["messages"]
+    refused = hub.command("hub", "backup", "--out", str(taken.backup))
+    assert refused.code == 1 and "there is such a file already" in refused.err
+    checked = cli("hub", "restore", str(taken.backup), "--check", "--json")
+    assert checked.code == 0 and json.loads(checked.out)["streams"] == taken.said["streams"]
+
+
+async def test_the_final_one_goes_from_one_server_to_three(hub: Hub, taken: Taken, tmp_path: Path) -> None:
+    """The services' consumers go on where they were, the audit has nothing twice, and the old hub stays down."""
     again = hub.command("hub", "up")
     assert again.code == 1 and "its final backup was taken" in again.err
-
     folders = [HubFolder(tmp_path / name) for name in ("hub", "hub-2", "hub-3")]
-    made = await asyncio.to_thread(cli, "hub", "restore", str(last), "--dir", str(folders[0].path), "--cluster", "3", "--json")
+    words = ("hub", "restore", str(taken.last), "--dir", str(folders[0].path), "--cluster", "3", "--json")
+    made = await asyncio.to_thread(cli, *words)
     assert made.code == 0, made
     assert json.loads(made.out)["tokens_ended"] == [] and json.loads(made.out)["do_again"] == []
     with contextlib.ExitStack() as stack:
-        for place in folders:
-            stack.enter_context(started(start_cli("hub", "up", "--dir", str(place.path))))
+        up = [stack.enter_context(started(start_cli("hub", "up", "--dir", str(place.path)))) for place in folders]
         await until(lambda: answers(folders[0]), "the hub answers", PATIENCE_SECONDS)
         client = await inside(folders[0])
         info = json.loads((await request(client, f"$JS.API.STREAM.INFO.{METRICS}", what="look")).data)
         assert {key: info["state"][key] for key in ("messages", "first_seq", "last_seq")} == {
-            key: before[key] for key in ("messages", "first_seq", "last_seq")
+            key: taken.before[key] for key in ("messages", "first_seq", "last_seq")
         }
         assert info["config"]["num_replicas"] == 3 and len(info["cluster"]["replicas"]) == 2
         consumer = await client.jetstream().consumer_info(METRICS, "sink")
-        assert consumer.num_pending == before["messages"] - len(acknowledged)
-        assert await audited(client) == documents
+        assert consumer.num_pending == taken.before["messages"] - taken.read
+        assert await audited(client) == taken.documents
         await client.close()
+        for process in up:  # all at once
+            process.send_signal(signal.SIGTERM)
 
 
-async def test_an_attacker_who_can_write_the_file_gets_nothing_run_and_nothing_replaced(hub: Hub, tmp_path: Path) -> None:
+async def test_an_attacker_who_can_write_the_file_gets_nothing_run_and_nothing_replaced(
+    hub: Hub, taken: Taken, tmp_path: Path
+) -> None:
     """He writes sums that fit."""
-    backup, place = tmp_path / "hub.tar", tmp_path / "new"
-    hub.place.retired.unlink(missing_ok=True)
-    with started(hub.up()):
-        await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
-        taken = await asyncio.to_thread(hub.command, "hub", "backup", "--out", str(backup))
-    assert taken.code == 0, taken
+    backup, place = taken.backup, tmp_path / "new"
     tries = {
         "hub/store/jetstream/x": (b"", "somebody made it up"),
         "hub/accounts/x.jwt": (b"", "somebody made it up"),

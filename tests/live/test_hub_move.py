@@ -28,26 +28,40 @@ from edgeagent.natsserver import binary
 from edgeagent.settings import load
 from edgeagent.subjects import FLEET_ALL, Scope
 from tests.support.configattacks import World
-from tests.support.configured import DEVICE, ID, Configured, Rig, configured, rigged
+from tests.support.configured import DEVICE, ID, Configured, Rig, configured_in, rigged
 from tests.support.configuring import Writer, state_of
-from tests.support.fleet import Said, cli
+from tests.support.fleet import LiveFleet, Said, cli
 from tests.support.forwarding import numbers
-from tests.support.servers import PlainHub, until
+from tests.support.quick import VISIT_SECONDS
+from tests.support.servers import PATIENCE_SECONDS, PlainHub, until
 from tests.support.tlshub import TlsHub
 from tests.support.trusthub import TrustHub
 from tests.support.twohubs import OtherHub
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
-    with configured(tmp_path_factory.mktemp("device"), "berlin") as pi:
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFleet]:
+    with LiveFleet(tmp_path_factory.mktemp("fleet"), 0) as fleet, fleet.borrowed():
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def beside(fleet: LiveFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherHub]:
+    """The other hub, which starts while the device is enrolled."""
+    with OtherHub(fleet, tmp_path_factory.mktemp("other") / "hub").running() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def running(fleet: LiveFleet, beside: OtherHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
+    with configured_in(fleet, tmp_path_factory.mktemp("device"), "berlin") as pi:
         yield pi
 
 
 @pytest.fixture(scope="module")
-def other(running: Configured, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherHub]:
-    with OtherHub(running.fleet, tmp_path_factory.mktemp("other") / "hub").running() as hub:
-        yield hub
+def other(running: Configured, beside: OtherHub) -> OtherHub:
+    beside.is_up()
+    return beside
 
 
 @pytest_asyncio.fixture
@@ -95,30 +109,6 @@ async def store_of(place: OtherHub | Configured) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.close()
-
-
-async def test_there_and_back_while_it_measures(rig: Rig, other: OtherHub) -> None:
-    pi = rig.pi
-    status = pi.device.status()
-    assert status
-    leaf = status.leaf.pid
-    await rig.set({"forward.seconds": 0.1})
-    async with store_of(pi) as old, store_of(other) as new:
-        async with measuring(pi) as sent:
-            await rig.put({"hub.urls": [other.leaf_url], "forward.seconds": 0.1})
-            async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
-                await pi.reports(there.client, lambda state: "hub.urls" in state.values, "it reports at the other hub")
-                await told(pi, there, "hub.moved")
-                assert kept(pi) == Kept(good=other.leaf_url, before=home(pi))
-                before = sent()
-                await until(lambda: has(new, before), "the other hub has all that was measured until now")
-                await Rig(pi, there).put({"hub.urls": [home(pi)], "forward.seconds": 0.1})
-                await until(lambda: kept(pi) == Kept(good=home(pi), before=other.leaf_url), "it is back")
-        await until(lambda: has(old, sent()), "the first hub has all of it")
-        assert await numbers(old) == list(range(sent())), "and nothing twice"
-        assert (found := await numbers(new)) == sorted(found) and found[-1] < sent()
-    status = pi.device.status()
-    assert status and status.leaf.pid == leaf and status.leaf.restarts == 0
 
 
 async def has(hub: Client, least: int) -> bool:
@@ -180,7 +170,7 @@ async def unknown_name(folder: Path) -> AsyncIterator[str]:
 #: Where a device is sent, and what it says of that.
 WRONG: dict[str, tuple[Callable[[Path], AbstractAsyncContextManager[str]], str]] = {
     "nobody": (nobody, "nothing listens there"),
-    "black hole": (black_hole, "it did not answer within 4 s"),
+    "black hole": (black_hole, f"it did not answer within {VISIT_SECONDS['LINK_SECONDS']:g} s"),
     "no hub": (no_hub, "it lets this device in, but stores nothing"),
     "of a stranger": (of_a_stranger, "it does not accept the login"),
     "foreign certificate": (certified_by_a_stranger, "its certificate is not signed by an authority that is trusted here"),
@@ -193,78 +183,74 @@ def errors(state: wire.ConfigState) -> list[str]:
 
 
 async def test_where_no_hub_is_a_device_never_goes(rig: Rig, tmp_path: Path) -> None:
-    """One after the other, and its link is never cut for it."""
+    """It looks at one after the other, and its link is never cut for it."""
     pi = rig.pi
     await pi.linked()
     status = pi.device.status()
     assert status
     since = status.link.since
-    for number, (made, why) in enumerate(WRONG.values()):
-        async with made(tmp_path / str(number)) as url:
-            await rig.put({"hub.urls": [url]})
-            state = await pi.reports(rig.client, lambda state: any(url in error for error in errors(state)), why)
-            (error,) = errors(state)
-            assert error.startswith(f"hub.urls: cannot link to {url}: {why}") and error.endswith(f"this device is at {home(pi)}")
+    async with contextlib.AsyncExitStack() as stack:
+        places = enumerate(WRONG.values())
+        urls = await asyncio.gather(*(stack.enter_async_context(made(tmp_path / str(number))) for number, (made, _) in places))
+        await rig.put({"hub.urls": urls})
+        said = [f"cannot link to the hub at {url}: {why}" for url, (_, why) in zip(urls, WRONG.values(), strict=True)]
 
-    async def all_told() -> bool:
-        return len(await pi.events(rig.client, "hub.move_failed")) == len(WRONG)
+        async def all_told() -> bool:
+            events = await pi.events(rig.client, "hub.move_failed")
+            found = [event.text for event in events if event.text.endswith(f"; this device is at {home(pi)}")]
+            return len(found) == len(said) and all(any(text.startswith(word) for text in found) for word in said)
 
-    await until(all_told, "an event for each")
+        await until(all_told, "an event for each", 2 * PATIENCE_SECONDS)
+    state = await pi.reports(rig.client, lambda state: any(urls[1] in error for error in errors(state)), "it reports it")
+    (error,) = errors(state)
+    assert error.startswith(f"hub.urls: cannot link to {urls[0]}: {WRONG['nobody'][1]}; cannot link to {urls[1]}: ")
     status = pi.device.status()
     assert status and status.link.since == since and status.link.hub == home(pi)
     assert kept(pi).good == home(pi)
 
 
-async def test_what_ends_in_the_midst_of_a_move_goes_back_to_what_worked(rig: Rig, tmp_path: Path) -> None:
-    """As a power cut leaves it: the leaf was sent somewhere, and nothing had worked there yet."""
-    pi = rig.pi
-    pi.stop()
-    async with black_hole(tmp_path) as url:
-        hubkept.save(pi.device.state, [home(pi)], Kept(good=home(pi), trying=url, tries=1))
-        pi.start()
-        await pi.linked()
-        await until(lambda: kept(pi) == Kept(good=home(pi), tries=1), "that is on the disk")
+# ---- to another hub ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_killed_at_any_moment_it_ends_where_it_was_sent(rig: Rig, other: OtherHub) -> None:
+async def test_there_and_back_while_it_measures(rig: Rig, other: OtherHub) -> None:
     pi = rig.pi
-    for pause in (0.3, 0.8):
-        await rig.put({"hub.urls": [other.leaf_url]})
-        await asyncio.sleep(pause)  # anywhere in the midst of it
-        pi.kill()
-        pi.start()
-        await pi.linked()
+    status = pi.device.status()
+    assert status
+    leaf = status.leaf.pid
+    await rig.set({"forward.seconds": 0.1})
+    async with store_of(pi) as old, store_of(other) as new:
+        async with measuring(pi) as sent:
+            await rig.put({"hub.urls": [other.leaf_url], "forward.seconds": 0.1})
+            async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
+                await pi.reports(there.client, lambda state: "hub.urls" in state.values, "it reports at the other hub")
+                await told(pi, there, "hub.moved")
+                assert kept(pi) == Kept(good=other.leaf_url, before=home(pi))
+                before = sent()
+                await until(lambda: has(new, before), "the other hub has all that was measured until now")
+                await Rig(pi, there).put({"hub.urls": [home(pi)], "forward.seconds": 0.1})
+                await until(lambda: kept(pi) == Kept(good=home(pi), before=other.leaf_url), "it is back")
+        await until(lambda: has(old, sent()), "the first hub has all of it")
+        assert await numbers(old) == list(range(sent())), "and nothing twice"
+        assert (found := await numbers(new)) == sorted(found) and found[-1] < sent()
+    status = pi.device.status()
+    assert status and status.leaf.pid == leaf and status.leaf.restarts == 0
+
+
+async def test_killed_in_the_midst_of_it_it_ends_where_it_was_sent(rig: Rig, other: OtherHub) -> None:
+    pi = rig.pi
+    await rig.put({"hub.urls": [other.leaf_url]})
+    await until(lambda: other.leaf_url in (kept(pi).trying, kept(pi).good), "it begins to move")
+    pi.kill()
+    pi.start()
+    await pi.linked()
     await until(lambda: kept(pi).good == other.leaf_url, "it moved")
+    await back_again(pi, other)
+
+
+async def back_again(pi: Configured, other: OtherHub) -> None:
     async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
         await Rig(pi, there).put({"hub.urls": [home(pi)]})
         await until(lambda: kept(pi).good == home(pi), "it is back")
-
-
-async def test_a_leaf_that_systemd_runs_moves_as_well(rig: Rig, other: OtherHub) -> None:
-    pi = rig.pi
-    pi.stop()
-    before = pi.device.settings.read_text()
-    pi.device.settings.write_text(before.replace("[leaf]\n", '[leaf]\nmode = "external"\n'))
-    pi.start()
-    await until((pi.device.state / "leaf.external").exists, "its unit may start")
-    unit = await asyncio.create_subprocess_exec(
-        binary.find().path, "-c", pi.device.state / "leaf.conf", stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await pi.linked()
-        await rig.put({"hub.urls": [other.leaf_url]})
-        await until(lambda: kept(pi).good == other.leaf_url, "it moved")
-        async with Fleet(url=other.client_url, credentials=pi.fleet.credentials) as there:
-            await Rig(pi, there).put({"hub.urls": [home(pi)]})
-            await until(lambda: kept(pi).good == home(pi), "it is back")
-        assert unit.returncode is None
-    finally:
-        pi.stop()
-        unit.kill()
-        await unit.wait()
-        pi.device.settings.write_text(before)
-        pi.start()
-        await pi.linked()
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------------------
@@ -328,26 +314,59 @@ async def test_who_may_not_does_not_move_a_device(rig: Rig, tmp_path: Path) -> N
     assert status and status.link.hub == home(pi)
 
 
-async def test_nobody_takes_a_device_out_of_tls(rig: Rig) -> None:
-    """It was given authorities once, so what is on the way cannot be its hub without showing that they signed for it."""
-    pi = rig.pi
-    file = pi.device.state / "authorities.pem"
-    pi.stop()
-    file.write_text("")
-    pi.start()
-    try:
-        await pi.linked()
-        await rig.put({"hub.urls": ["nats-leaf://10.255.255.1:7422"]})
-        assert "is without TLS, and this device reaches its hub by TLS" in await told(pi, rig.fleet, "hub.move_refused")
-        state = await pi.reports(rig.client, lambda state: bool(errors(state)), "it says so")
-        assert "hub.urls: nats-leaf://10.255.255.1:7422 is without TLS" in errors(state)[0]
-        assert choice_of(load(pi.device.settings), load(pi.device.settings)).current == home(pi)
-    finally:
-        file.unlink()
-
-
 async def test_a_look_leaves_nothing_behind(rig: Rig, tmp_path: Path) -> None:
     settings, pi = load(rig.pi.device.settings), rig.pi
     who = Identity(id=ID, installation=Installation(suffix="x"), boot="")
     assert await look(home(pi), settings, who, has_another=True) == Found()
     assert not (settings.state_folder / "hub-visit").exists()
+
+
+# ---- other beginnings; each test ends with a device that is stopped, or as the next one takes it ------------------------------------
+
+
+async def test_a_leaf_that_systemd_runs_moves_as_well(running: Configured, other: OtherHub) -> None:
+    pi = running
+    pi.stop()
+    before = pi.device.settings.read_text()
+    pi.device.settings.write_text(before.replace("[leaf]\n", '[leaf]\nmode = "external"\n'))
+    pi.start()
+    await until((pi.device.state / "leaf.external").exists, "its unit may start")
+    unit = await asyncio.create_subprocess_exec(
+        binary.find().path, "-c", pi.device.state / "leaf.conf", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with rigged(pi) as rig:
+            await rig.put({"hub.urls": [other.leaf_url]})
+            await until(lambda: kept(pi).good == other.leaf_url, "it moved")
+            await back_again(pi, other)
+        assert unit.returncode is None
+    finally:
+        pi.stop()
+        unit.kill()
+        await unit.wait()
+        pi.device.settings.write_text(before)
+
+
+async def test_what_ended_in_the_midst_of_a_move_begins_where_it_worked_and_nobody_takes_it_out_of_tls(
+    running: Configured, tmp_path: Path
+) -> None:
+    """As a power cut leaves it: the leaf was sent somewhere, and nothing had worked there yet. And it was given authorities once, so what
+    is on the way cannot be its hub without showing that they signed for it."""
+    pi = running
+    pi.stop()
+    file = pi.device.state / "authorities.pem"
+    file.write_text("")
+    async with black_hole(tmp_path) as url:
+        hubkept.save(pi.device.state, [home(pi)], Kept(good=home(pi), trying=url, tries=1))
+        pi.start()
+        await pi.linked()
+        await until(lambda: kept(pi) == Kept(good=home(pi), tries=1), "that is on the disk")
+    try:
+        async with rigged(pi) as rig:
+            await rig.put({"hub.urls": ["nats-leaf://10.255.255.1:7422"]})
+            assert "is without TLS, and this device reaches its hub by TLS" in await told(pi, rig.fleet, "hub.move_refused")
+            state = await pi.reports(rig.client, lambda state: bool(errors(state)), "it says so")
+            assert "hub.urls: nats-leaf://10.255.255.1:7422 is without TLS" in errors(state)[0]
+            assert choice_of(load(pi.device.settings), load(pi.device.settings)).current == home(pi)
+    finally:
+        file.unlink()

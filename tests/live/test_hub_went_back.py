@@ -27,7 +27,7 @@ from edgeagent.subjects import FLEET_ALL, document
 from edgeagent.trust.signed import peek
 from tests.support.administering import as_the_hub
 from tests.support.enrolling import NewDevice
-from tests.support.fleet import PATIENCE_SECONDS, Said, cli
+from tests.support.fleet import PATIENCE_SECONDS, Said, cli, online
 from tests.support.forwarding import numbers
 from tests.support.hub import Hub, new_hub, started
 from tests.support.servers import until
@@ -117,11 +117,13 @@ async def events(device: str) -> list[str]:
 
 
 async def all_online(*devices: str) -> None:
-    async def so() -> bool:
-        listed = await asyncio.to_thread(cli, "fleet", "ls", "--json")
-        return listed.code == 0 and {row["id"] for row in json.loads(listed.out) if row.get("state") == "online"} >= set(devices)
+    async with Fleet() as fleet:
 
-    await until(so, f"{devices} are online", PATIENCE_SECONDS)
+        async def so() -> bool:
+            # Whoever is asked in the moment of its start is asked again.
+            return {*online(await fleet.query(timeout=1.0))} >= {*devices}
+
+        await until(so, f"{devices} are online", PATIENCE_SECONDS)
 
 
 async def config(device: str) -> dict[str, Any]:
@@ -137,10 +139,8 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         with started(hub.up()):
             await until(hub.answers, "the hub answers", PATIENCE_SECONDS)
-            first = await token("--groups", "kitchen", "--uses", "2")
-            spare = await token("--groups", "attic")
-            one = await enrolled(hub, tmp_path / "pi-1", "pi-1", first)
-            two = await enrolled(hub, tmp_path / "pi-2", "pi-2", first)
+            first, spare = await asyncio.gather(token("--groups", "kitchen", "--uses", "2"), token("--groups", "attic"))
+            one, two = await asyncio.gather(*(enrolled(hub, tmp_path / name, name, first) for name in ("pi-1", "pi-2")))
             for device in (one, two):
                 stack.enter_context(device.running())
             await all_online("pi-1", "pi-2")
@@ -157,9 +157,11 @@ async def test_what_happened_after_the_backup(hub: Hub, tmp_path: Path) -> None:
             late = await enrolled(hub, tmp_path / "pi-9", "pi-9", spare)
             stack.enter_context(late.running())
             await all_online("pi-9")
-            await said("config", "set", "--fleet", "app.oven.degrees=220")
-            await said("operator", "add", "otto", "--role", "operator", "--out", str(tmp_path / "otto.context"))
-            await said("device", "revoke", "ghost")
+            await asyncio.gather(
+                said("config", "set", "--fleet", "app.oven.degrees=220"),
+                said("operator", "add", "otto", "--role", "operator", "--out", str(tmp_path / "otto.context")),
+                said("device", "revoke", "ghost"),
+            )
             await ran(script, "after", "pi-1", "pi-2", "pi-9")
             await measured(one, range(20, 40))
             await forwarded(hub, "pi-1", 40)

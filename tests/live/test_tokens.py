@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent import context
+from edgeagent import context, wire
 from edgeagent.enrolment import Admission, ClaimToken
-from edgeagent.errors import Refused, UsageProblem
+from edgeagent.errors import Failed, Refused, UsageProblem
 from edgeagent.fleet.admin import Admin
 from edgeagent.fleet.tokens import Tokens
 from edgeagent.hub.roles import PersonRole
 from edgeagent.hub.tokenstore import TokenStore
 from edgeagent.services import result
-from edgeagent.tokens import Board, TokenWanted
+from edgeagent.tokens import REVOKE, Board, TokenIds, TokenWanted
+from edgeagent.trust import jwt
 from edgeagent.trust.creds import Credentials
 from edgeagent.trust.nkeys import KeyPair
 from tests.support.fleet import Said, cli
@@ -147,6 +148,24 @@ async def test_only_administrators_make_tokens(place: ProvisioningHub, hub: Serv
 
 async def made_by_others(hub: Services) -> list[str]:
     return [token.id for token in await TokenStore(hub.hub).all() if token.created_by in ("otto", "vera")]
+
+
+async def test_a_token_that_is_asked_for_twice_is_one(hub: Services) -> None:
+    """Its answer was lost with the server that gave it. Nobody gets another's token, or what it has become, by asking for it."""
+    boards = [Board(id="pi-7", serial="100000000000abcd")]
+    for wanted in ({"id": "twice2345672", "note": "x"}, {"id": "twice2345673", "boards": boards}):
+        first, second = await asyncio.gather(hub.token(**wanted), hub.token(**wanted))
+        assert first.id == second.id == wanted["id"] and not second.elsewhere
+        keys = {jwt.claims(ClaimToken.parse(made.token).jwt)["sub"] for made in (first, second)}
+        assert keys == {token.key for token in await TokenStore(hub.hub).all() if token.id == wanted["id"]}
+        for by, more in (("mallory", {}), ("olga", {"uses": 1 if "boards" in wanted else 2, "groups": ["lab"]})):
+            with pytest.raises(Failed, match="there is one of that id"):
+                await hub.token(by=by, **{**wanted, **more})
+    await hub.handlers[REVOKE]("olga", wire.encode(TokenIds(ids=["twice2345672"])))
+    with pytest.raises(Failed, match="there is one of that id"):
+        await hub.token(id="twice2345672", note="x")
+    with pytest.raises(UsageProblem, match="its id is 12 of"):
+        await hub.token(id="token.x")
 
 
 async def test_from_python(place: ProvisioningHub, hub: Services) -> None:

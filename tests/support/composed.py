@@ -128,6 +128,10 @@ class Composed:
         argv = self._contained(name, command)
         return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
+    def says(self, name: str, text: str) -> bool:
+        """Whether its log has this: what costs nothing to wait for."""
+        return text in (self.folder / f"{name}.log").read_text()
+
     def healthy(self, name: str) -> bool:
         kind, *command = self.services[name]["healthcheck"]["test"]
         assert kind == "CMD"

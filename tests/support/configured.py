@@ -25,7 +25,7 @@ from tests.support.enrolling import NewDevice
 from tests.support.fleet import LiveFleet, cli
 from tests.support.servers import is_alive, until
 
-__all__ = ["DEVICE", "ID", "Configured", "Rig", "configured", "rigged"]
+__all__ = ["DEVICE", "ID", "Configured", "Rig", "configured", "configured_in", "rigged"]
 
 ID = "pi-1"
 DEVICE = Scope.device(ID)
@@ -175,14 +175,20 @@ class Configured:
 @contextlib.contextmanager
 def configured(folder: Path, *groups: str) -> Iterator[Configured]:
     """A hub with one such device, which runs; within the block the home is that of the hub's administrator."""
-    with LiveFleet(folder / "fleet", 0) as fleet, fleet.borrowed():
-        made = Configured(fleet, folder / ID, groups)
-        try:
-            made.start()
-            fleet.do(made.linked())
-            yield made
-        finally:
-            made.close()
+    with LiveFleet(folder / "fleet", 0) as fleet, fleet.borrowed(), configured_in(fleet, folder, *groups) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def configured_in(fleet: LiveFleet, folder: Path, *groups: str) -> Iterator[Configured]:
+    """The same with a hub that is there. The home must be that of its administrator."""
+    made = Configured(fleet, folder / ID, groups)
+    try:
+        made.start()
+        fleet.do(made.linked())
+        yield made
+    finally:
+        made.close()
 
 
 class Rig(NamedTuple):

@@ -1,8 +1,5 @@
 """Chaos for what devices measure: programs publish numbered samples and messages on several devices while links are cut, and leaves,
-agents and the hub are frozen and killed. Everything is real, and drawn by a seed.
-
-A program cannot know of a message that was not acknowledged whether the leaf has it, so it takes the next number. At the end the hub
-must have every number that was acknowledged, none twice, none that was never published, and in order.
+agents and the hub are frozen and killed. Everything is real, and drawn by a seed; :mod:`tests.support.numbered` judges it.
 """
 
 from __future__ import annotations
@@ -14,29 +11,23 @@ import random
 import signal
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import nats.errors
-from nats.js.errors import Error as JetStreamError
-
-from edgeagent import localsubjects
 from edgeagent.assembly.hublogin import sign_in
 from edgeagent.demo.layout import Pace
 from edgeagent.errors import EdgeError
 from edgeagent.hub.keyring import Keyring
-from edgeagent.link import Client, connect
 from edgeagent.patterns.forwardchunks import DATA, METRICS, Kind
 from tests.support.fleet import LiveFleet
 from tests.support.forwarding import Kept, in_order, kept
+from tests.support.numbered import Line, problems, publish
 
 __all__ = ["Ended", "Weather", "metric_chaos"]
 
 WHATS = ("cut", "silent", "leaf", "agent", "server", "freeze leaf", "freeze agent", "freeze server")
 KINDS = (METRICS, DATA)
-#: How long an acknowledgement of the leaf's may take, in seconds.
-ACK_SECONDS = 1.0
 #: How often the hub is read meanwhile, in seconds.
 COLLECT_SECONDS = 1.5
 
@@ -59,14 +50,6 @@ class Weather:
     breaks: tuple[float, ...] = (3, 2, 3, 3, 2, 1, 1, 1)
     least: int = 6
     heals_within: float = 120.0
-
-
-@dataclass
-class Line:
-    """What one program did: how many numbers it has used, and which were acknowledged."""
-
-    published: int = 0
-    acknowledged: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -113,30 +96,8 @@ class _Storm:
 
     async def _publish(self, device: str, kind: Kind) -> None:
         drawn, line = random.Random(f"{self._weather.seed} {device} {kind.name}"), self._ended.lines[device, kind.name]
-        subject = localsubjects.local_metric("n") if kind is METRICS else localsubjects.local_data("n")
-        while not self._over.is_set():
-            with contextlib.suppress(OSError, EdgeError, nats.errors.Error, asyncio.TimeoutError):
-                client = await connect(
-                    self._fleet.leaf_url(device), what="measure", name="program", inbox_prefix="_INBOX.n", reconnect=False
-                )
-                try:
-                    await self._write(client, subject, drawn, line)
-                finally:
-                    await client.close()
-            await asyncio.sleep(0.05)
-
-    async def _write(self, client: Client, subject: str, drawn: random.Random, line: Line) -> None:
-        js = client.jetstream(timeout=ACK_SECONDS)
-        while not self._over.is_set():
-            number, line.published = line.published, line.published + 1
-            try:
-                await js.publish(subject, str(number).encode())
-            except (nats.errors.Error, JetStreamError, asyncio.TimeoutError):
-                if client.is_closed:
-                    return
-            else:
-                line.acknowledged.add(number)
-            await asyncio.sleep(drawn.expovariate(1 / self._weather.apart))
+        url = partial(self._fleet.leaf_url, device)
+        await publish(url, kind, line, drawn=drawn, apart=self._weather.apart, over=self._over)
 
     # ---- what breaks ----
 
@@ -200,13 +161,3 @@ class _Storm:
                     self._kept[device, kind.name].update(await kept(hub, device, kind))
             finally:
                 await hub.close()
-
-
-def problems(line: Line, found: list[int]) -> list[str]:
-    """What is wrong with what the hub has of a program. found: in the order of epoch and sequence."""
-    missing = sorted(line.acknowledged - set(found))
-    twice = sorted(number for number, count in Counter(found).items() if count > 1)
-    unheard = sorted(set(found) - set(range(line.published)))
-    disordered = [pair for pair in pairwise(found) if pair[0] > pair[1]]
-    kinds = {"missing": missing, "twice": twice, "never published": unheard, "out of order": disordered}
-    return [f"{len(what)} {name}, the first {what[:5]}" for name, what in kinds.items() if what]

@@ -25,7 +25,7 @@ SPACING_SECONDS = 0.05
 PATIENCE_SECONDS, HEALTH_SECONDS = (0.2, 0.4), 0.5
 #: Before a device that is told of another hub looks at it, how long that may take to answer, and how long the leaf is tried there.
 HUB_SECONDS = {"SPREAD_SECONDS": 0.1, "START_SECONDS": 0.5, "TRIAL_SECONDS": 6.0, "ONCE_MORE_SECONDS": 0.2}
-VISIT_SECONDS = {"CONNECT_SECONDS": 1.0, "LINK_SECONDS": 4.0, "ANSWER_SECONDS": 2.0}
+VISIT_SECONDS = {"CONNECT_SECONDS": 1.0, "LINK_SECONDS": 2.5, "ANSWER_SECONDS": 2.0}
 #: What a piece of a file may take at first.
 PIECE_SECONDS = 2.0
 #: For the acknowledgement of an impatient agent's heartbeat, and until it tries again.

@@ -15,17 +15,22 @@ from edgeagent.natsserver import binary, ports
 
 #: How long a test waits for something before it fails, in seconds: generous, for a busy machine.
 PATIENCE_SECONDS = 30.0
+#: Bounds of the pause between two looks whether it is true, in seconds.
+LOOK_SECONDS = 0.02, 0.1
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Return as soon as ``condition()`` is true; fail the test when it is not within ``seconds``."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    clock = asyncio.get_running_loop().time
+    began = clock()
     while True:
         found = condition()
         if await found if inspect.isawaitable(found) else found:
             return
-        assert asyncio.get_running_loop().time() < deadline, f"still not true after {seconds:g} s: {what}"
-        await asyncio.sleep(0.02)
+        waited = clock() - began
+        assert waited < seconds, f"still not true after {seconds:g} s: {what}"
+        # What takes long is looked at less often: looking, with a login each time, takes from the processor that it waits for.
+        await asyncio.sleep(min(max(LOOK_SECONDS[0], waited / 20), LOOK_SECONDS[1]))
 
 
 def is_alive(pid: int) -> bool:

@@ -46,13 +46,24 @@ class OtherHub:
     def leaf_url(self) -> str:
         return f"nats-leaf://127.0.0.1:{self.place.options().leaf_port}"
 
+    def start(self) -> None:
+        """Nothing is waited for."""
+        with (self.place.path / "up.log").open("ab") as log:
+            self._up = subprocess.Popen(quick.hub("up", "--dir", str(self.place.path)), stdout=log, stderr=log)
+
+    def is_up(self) -> None:
+        """Wait until it is."""
+        self._fleet.do(until(lambda: answers(self.place), "the other hub answers"))
+
+    def stop(self) -> None:
+        self._up.send_signal(signal.SIGTERM)
+        self._up.wait(PATIENCE_SECONDS)
+
     @contextlib.contextmanager
     def running(self) -> Iterator[OtherHub]:
-        with (self.place.path / "up.log").open("ab") as log:
-            up = subprocess.Popen(quick.hub("up", "--dir", str(self.place.path)), stdout=log, stderr=log)
+        self.start()
         try:
-            self._fleet.do(until(lambda: answers(self.place), "the other hub answers"))
+            self.is_up()
             yield self
         finally:
-            up.send_signal(signal.SIGTERM)
-            up.wait(PATIENCE_SECONDS)
+            self.stop()

@@ -43,7 +43,9 @@ class Site:
         return str(json.loads(said.out)["token"])
 
     def online(self) -> list[str]:
-        return sorted(row["id"] for row in json.loads(cli("fleet", "ls", "--json").out) if row["state"] == "online")
+        return sorted(
+            row["id"] for row in json.loads(cli("fleet", "ls", "--json", "--timeout", "1").out) if row["state"] == "online"
+        )
 
     @property
     def address(self) -> str:

@@ -99,6 +99,17 @@ def test_few_are_less_bad_and_an_election_is_none_at_all() -> None:
     assert [one.who for one in due(tally, 80)] == ["S1"]
 
 
+def test_what_is_too_little_is_looked_at_again_when_it_is_forgotten() -> None:
+    tally = Tally(patience=3)
+    tally.add(ELECTION, "EDGE_COMMANDS", 10.0)
+    assert not due(tally, 13.0) and tally.next_due(13.0) == alarmtally.MINUTE - 3
+    for second in range(ELECTION.least - 1):
+        tally.add(ELECTION, "EDGE_COMMANDS", 20.0 + second)
+    assert tally.next_due(24.0) == 0.0 and due(tally, 24.0), "enough came in time"
+    tally.add(ELECTION, "EDGE_COMMANDS", 1000.0)
+    assert not due(tally, 1000.0 + alarmtally.MINUTE) and tally.next_due(1000.0 + alarmtally.MINUTE) is None, "it is forgotten"
+
+
 def test_what_another_instance_told_is_not_told_again() -> None:
     first, second = Tally(2), Tally(4)
     for tally in (first, second):

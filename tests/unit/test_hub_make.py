@@ -124,7 +124,7 @@ async def test_a_server_that_cannot_start_says_why_at_once(place: HubFolder) -> 
 def test_the_micro_protocol_is_a_setting(place: HubFolder, micro: bool) -> None:
     make(place, HubOptions(name="berlin", micro=micro), "olga", passphrase=PASSPHRASE)
     keyring = Keyring.load(place.path)
-    hubserver._write_configuration(place, place.options(), keyring)
+    hubserver._write_configuration(place, place.options(), keyring, place.cluster())
     public = keyring.account_public("FLEET")
     (token,) = [line.split()[1] for line in place.configuration.read_text().splitlines() if line.startswith(f"  {public}: ")]
     crossing = {claim["subject"] for claim in jwt.claims(token)["nats"]["imports"]}

@@ -14,6 +14,7 @@ from edgeagent import journalfile
 from edgeagent.command import Result
 from edgeagent.errors import Failed
 from edgeagent.journal import FILE, KEEP_SECONDS, Journal
+from edgeagent.journalhub import linked_to
 from edgeagent.journalrows import Cancel, New, Noted, Position, Step, args_text, mark_of, permitted
 
 ALL, BERLIN = "fleet.all", "group.berlin"
@@ -258,3 +259,18 @@ def test_it_waits_for_the_disk_and_one_agent_has_it(tmp_path: Path, journal: Jou
 )
 def test_limits_are_globs(limits: tuple[str, ...], action: str, may: bool) -> None:
     assert permitted(limits, action) is may
+
+
+def test_another_hub_is_offered_what_has_ended_and_not_expired(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / FILE)
+    take(journal, new("old", state="refused", not_after=50), new("a", state="refused"), new("waits"))
+    journal.settle([("old", 1), ("a", 2)])
+    assert not linked_to(journal, "tls://a", 60) and not linked_to(journal, "tls://a", 60)
+    assert journal.unsettled(10) == []
+    assert linked_to(journal, "tls://b", 60) and ids(journal.unsettled(10)) == ["a"]
+    journal.settle([("a", 1)])
+    journal.close()
+    journal = Journal(tmp_path / FILE)
+    assert not linked_to(journal, "tls://b", 60) and journal.unsettled(10) == []
+    assert linked_to(journal, "tls://a", 60) and ids(journal.unsettled(10)) == ["a"]
+    journal.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,12 @@ async def store(client: Answering) -> int | None:
 async def test_a_cluster_without_a_leader_is_asked_again() -> None:
     client = Answering(CLUSTER, TimeoutError(), error(10008), error(10009), b"{}")
     assert await ask(client) == b"{}"
+
+
+async def test_what_others_know_as_well_is_asked_of_them() -> None:
+    client = Answering(CLUSTER, error(10008), TimeoutError(), b"{}")
+    await asked(client, "a", what="look", instead=("b",))  # type: ignore[arg-type]  # enough of one
+    assert client.asked == ["a", "b", "a"]
 
 
 async def test_another_error_is_an_answer() -> None:
@@ -131,9 +138,24 @@ async def test_an_order_that_died_with_its_server_is_given_again() -> None:
     assert len((await order(CLUSTER, "token_create", NoRespondersError(), services.answer())).asked) == 2, "nobody took it"
 
 
-async def test_what_may_be_done_once_only_is_for_a_person_to_look_at() -> None:
-    with pytest.raises(Unreachable, match="token ls"):
-        await order(CLUSTER, "token_create", TimeoutError(), services.answer())
+class Silent(Answering):
+    """A client whose first requests nobody answers, until later ones have been."""
+
+    async def request(self, subject: str, data: bytes, **more: Any) -> Any:
+        if isinstance(self._answers[0], Exception):
+            self.asked.append(subject)
+            self._answers.pop(0)
+            await asyncio.Event().wait()
+        return await super().request(subject, data, **more)
+
+
+async def test_silence_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-server answers nothing where nobody leads, so how long it was silent says nothing of how long it will be."""
+    monkeypatch.setattr(patience, "BESIDE_SECONDS", 0.001)
+    client = Silent(CLUSTER, TimeoutError(), TimeoutError(), b"{}")
+    assert await ask(client) == b"{}"
+    writing = Silent(CLUSTER, TimeoutError(), error(10071), message(b"ours", 5))
+    assert await store(writing) == 5, "the first try was stored, and its answer did not come"
 
 
 @pytest.mark.parametrize("silence", [TimeoutError(), NoRespondersError()], ids=repr)
