@@ -135,6 +135,13 @@ class _Backup:
         self._replicas, self._room = 1, room
 
     async def write(self, *, final: bool) -> Manifest:
+        try:
+            return await self._write(final=final)
+        except BaseException:
+            self._writer.abandon()
+            raise
+
+    async def _write(self, *, final: bool) -> Manifest:
         began = _now()
         streams = {name: await self._stream(name) for name in in_order(await snapshots.names(self._hub))}
         if not streams:

@@ -204,6 +204,9 @@ def status(folder: HubDir = None, as_json: Json = False) -> None:
         typer.echo("The server of this folder does not run: `edgeagent hub up`. What follows is what another one says.")
     typer.echo(f"{server['name']} runs nats-server {server['version']} since {duration(server['uptime_seconds'])}{where}")
     typer.echo(f"  operators  {found['urls']['operators']}   {server['connections']} connections")
+    up = sum(each["up"] for each in found["servers"])
+    if 2 * up <= len(found["servers"]):
+        typer.echo("Too few of its servers are up: nothing can be stored until one more is back.")
     leafs = sum(each.get("leafs") or 0 for each in found["servers"]) if several else server["leafs"]
     typer.echo(f"  devices    {found['urls']['devices']}   {leafs} linked, {found['devices']} registered\n")
     columns = [

@@ -81,7 +81,12 @@ def move(
         )
     scope, patience = scope_of(everybody, group, device), 0.0 if wait.strip() in ("0", "0s") else seconds(wait)
     order = _Order(scope, urls or [], undo, client_url, sync, anyway, patience, dry, note, as_json)
-    code = running.run(order.carry_out(context))
+    try:
+        code = running.run(order.carry_out(context))
+    except KeyboardInterrupt:
+        if order.is_written:
+            typer.echo("\nDevices go on with it: the same order again waits for them, and --undo sends them back.", err=True)
+        raise typer.Exit(130) from None
     if code:
         raise typer.Exit(code)
 
@@ -103,6 +108,7 @@ class _Order:
         as_json: bool,
     ) -> None:
         self.scope, self.urls, self.undo, self.client_url = scope, urls, undo, client_url
+        self.is_written = False  # the document that sends them
         self.is_same = False  # as the hub that the context is of
         self.sync, self.anyway, self.patience, self.dry, self.note, self.as_json = sync, anyway, patience, dry, note, as_json
 
@@ -201,6 +207,7 @@ class _Order:
         made = await self._change(here, change)
         if not self.as_json:
             config_show.written(made, as_json=False, dry=self.dry)
+        self.is_written = not self.dry
         if not (self.dry or self.is_same):
             subject = subjects.document(self.scope)
             stored = (await hubheads.read_heads(here.client)).documents[subject]

@@ -135,6 +135,12 @@ class BackupWriter:
         self._tar.close()
         return whole
 
+    def abandon(self) -> None:
+        """Write nothing more. What was written has no end, so nobody takes it for whole."""
+        if self._tar.fileobj is not None:
+            # Else tarfile writes an end when it is collected, into a file that is closed by then.
+            self._tar.fileobj.closed = True  # type: ignore[attr-defined]
+
     def _member(self, name: str, data: bytes) -> None:
         member = tarfile.TarInfo(name)
         member.size, member.mode, member.mtime = len(data), 0o600, int(self._now)

@@ -30,6 +30,8 @@ WINDOW_BYTES, CHUNK_BYTES = 8 << 20, 128 << 10
 _PIECE_BYTES = 512 << 10
 #: How long the server may be silent in between, in seconds: it reads a large stream first, and copies it to others last.
 _BEGIN_SECONDS, _SILENT_SECONDS, _END_SECONDS = 60.0, 60.0, 600.0
+#: JetStream's error code while too few servers of a cluster are there.
+_TOO_FEW = 10008
 _PENDING_MESSAGES = 4096
 #: nats-server's word (``err_code``) for too few servers, and how long to wait then, in seconds.
 _NO_PEERS, _AGAIN_SECONDS = 10005, 0.2
@@ -207,5 +209,7 @@ def _answer(data: bytes, what: str) -> dict[str, Any]:
     except ValueError:
         raise Failed(what, "the server's answer makes no sense") from None
     if error := answer.get("error"):
-        raise Failed(what, str(error.get("description") or error))
+        away = error.get("err_code") == _TOO_FEW
+        remedy = "`edgeagent hub status` shows whether enough of its servers are up" if away else ""
+        raise Failed(what, str(error.get("description") or error), remedy)
     return answer

@@ -267,6 +267,8 @@ async def test_the_command_moves_it_and_brings_it_back(rig: Rig, other: OtherHub
     refused = await asyncio.to_thread(hub_move, other.leaf_url, *there)
     assert refused.code == 1 and "the configuration of group.berlin is missing or older there" in refused.err, refused
     assert "`--sync` brings it over" in refused.err
+    same = await asyncio.to_thread(hub_move, home(pi), "--client-url", pi.fleet.url, "--dry-run")
+    assert same.code == 0 and "is the hub that you are at" in same.err and "same keys" not in same.err, same
     tried = await asyncio.to_thread(hub_move, other.leaf_url, *there, "--dry-run")
     assert tried.code == 0 and "hub" not in (await rig.fleet.config.read(DEVICE)).values, tried
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
+import sys
 import tarfile
 from collections.abc import Callable
 
@@ -50,6 +52,18 @@ def why(data: bytes) -> str:
     with pytest.raises(Failed) as refused:
         check(io.BytesIO(data))
     return str(refused.value)
+
+
+def test_one_that_breaks_off_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    with io.BytesIO() as out:
+        writer = BackupWriter(out, 0)
+        writer.abandon()
+        begun = out.getvalue()
+    del writer
+    gc.collect()
+    assert said == [] and "broke off" in why(begun)
 
 
 def test_what_was_written_is_read() -> None:
