@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from edgeagent import context, files, servers
+from edgeagent import context, servers
 from edgeagent.assembly.hubcurrent import has_all
 from edgeagent.assembly.hublogin import sign_in
 from edgeagent.direct import read_all
@@ -201,9 +201,10 @@ class Leaf(Server):
 
     def start(self, cluster: ClusterHub, device: str) -> None:
         place = cluster.places[0]
-        login = Keyring.load(place.path).device_credentials(device)
         self.folder.mkdir()
-        files.write_atomic(self.folder / "device.creds", login.format().encode(), 0o600)
+        # One that the hub knows: the services end the link of another to look at its JWT.
+        added = cli("device", "add", device, "--out", str(self.folder / "device.creds"), "--dir", str(place.path))
+        assert added.code == 0, added
         urls = json.dumps(servers.split(addresses(place.options(), place.cluster()).devices))
         self.begin(f"""
             server_name: {device}-x
@@ -218,7 +219,7 @@ class Leaf(Server):
 async def linked(system: Client, cluster: ClusterHub) -> list[int]:
     """How many devices each server has."""
     answers = await ask_all(system, "VARZ", SIZE)
-    return [answers[f"berlin-{number}"]["data"].get("leafnodes", 0) for number in range(1, SIZE + 1)]
+    return [answers.get(f"berlin-{number}", {}).get("data", {}).get("leafnodes", 0) for number in range(1, SIZE + 1)]
 
 
 async def test_a_server_with_too_many_devices_sends_some_to_the_others(
@@ -230,7 +231,7 @@ async def test_a_server_with_too_many_devices_sends_some_to_the_others(
     with contextlib.ExitStack() as stack:
         for number in range(5):
             leaf = Leaf(tmp_path / str(number))
-            leaf.start(cluster, f"pi-{number}")
+            leaf.start(cluster, f"leaf-{number}")
             stack.callback(leaf.kill)
 
         async def has(count: int) -> bool:
