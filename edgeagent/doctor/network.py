@@ -14,6 +14,8 @@ from edgeagent.doctor.check import ONLY_ROOT, Case, Check, Patient
 from edgeagent.doctor.observed import running
 from edgeagent.doctor.probe import Reached, probe
 from edgeagent.errors import Refused
+from edgeagent.leaf import hubkept
+from edgeagent.settings import Settings
 from edgeagent.times import duration
 
 __all__ = ["DNS", "HUB", "TLS", "Way", "dns", "encryption", "reached", "read"]
@@ -84,13 +86,17 @@ class Way:
     hidden: bool = False
 
 
+def _wanted(own: Settings, *, hidden: bool) -> list[str]:
+    """Where the device was sent to and is, else what it was given itself."""
+    good = "" if hidden else hubkept.load(own.state_folder, own.hub.urls).good
+    return [url for entry in ([good] if good else own.hub.urls) for url in servers.split(entry)]
+
+
 def read(patient: Patient) -> Way:
     own = patient.settings
     hidden = not patient.may_look
-    seen = running(patient)  # it may have been sent to another hub
-    known = (
-        seen.link.hub.split(", ") if seen and seen.link.hub else [url for entry in own.hub.urls for url in servers.split(entry)]
-    )
+    seen = running(patient) if hidden and not own.hub.urls else None
+    known = seen.link.hub.split(", ") if seen and seen.link.hub else _wanted(own, hidden=hidden)
     urls = list(dict.fromkeys(known))[:MOST_ADDRESSES]
     authorities = None if hidden else own.authorities_file
     begun = [aside.start(partial(probe, url, own.hub.proxy, authorities)) for url in urls]

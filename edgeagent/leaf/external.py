@@ -19,7 +19,7 @@ __all__ = [
     "end_for_restart",
     "end_managed",
     "forbid_unit",
-    "is_allowed",
+    "forget_managed",
     "knows_account",
     "no_answer",
     "nothing_answers",
@@ -63,6 +63,20 @@ class External:
 def is_allowed(folder: Path) -> bool:
     """Whether the leaf's unit may start."""
     return (folder / MARK).exists()
+
+
+def forget_managed(folder: Path, config_file: Path) -> None:
+    """Remove the configuration that a managed leaf had before the leaf's unit may start: nats-server would refuse to reload another.
+
+    Not to write the new one then: it is what starts the unit (``PathChanged=``), which would not be allowed to yet, and nobody would start
+    it again. Raises EdgeError.
+    """
+    if is_allowed(folder):
+        return
+    try:
+        config_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise files.failure(f"remove {config_file}", error) from None
 
 
 def allow_unit(folder: Path) -> bool:

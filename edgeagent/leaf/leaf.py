@@ -70,10 +70,7 @@ class Leaf(LeafLogins):
 
     async def _offer(self) -> None:
         """Write the configuration of an external leaf, and tell one that runs with another."""
-        if not external.is_allowed(self.options.folder):
-            await (
-                self._write()
-            )  # before its unit may start, with what a managed leaf had: nats-server would refuse to reload that
+        external.forget_managed(self.options.folder, self.options.config_file)
         if external.allow_unit(self.options.folder):
             await external.end_managed(self._launch(Path("nats-server")))
         knows_programs = external.knows_account(self.options.config_file, LOCAL_ACCOUNT)

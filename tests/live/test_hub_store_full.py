@@ -139,7 +139,9 @@ async def test_a_full_store_is_told_and_all_goes_on_by_itself(fleet: LiveFleet, 
     disk.fill()
     await until(lambda: "hub.store_full" in watched.kinds, "it is told at once")
     for name, said in (await written(tmp_path / "menu.json")).items():
-        assert (said.code, FULL in said.err) == (1, True), (name, said)
+        # What is small may still fit into the last block of its bucket, which is then closed: that is done, and said so.
+        fitted = name not in ("cmd", "config") and said.code == 0
+        assert fitted or (said.code, FULL in said.err) == (1, True), (name, said)
     assert (await asyncio.to_thread(cli, "fleet", "ls", "--cached")).code == 0, "who only reads goes on"
     await until(lambda: "store" in asked(healthz).get("wrong", ()), "/healthz says so")
     for check in (doctorstore.disk, doctorstore.takes):
