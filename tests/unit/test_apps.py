@@ -187,7 +187,7 @@ def test_root_gives_away_what_it_wrote_and_not_what_a_link_leads_to(
         path.unlink()
         path.symlink_to(victim)
 
-    monkeypatch.setattr(files, "_sync_folder", flushed)
+    monkeypatch.setattr(files, "sync_folder", flushed)
     add(wanted, "windows")
     assert (wanted.state_folder / "apps.json").is_symlink()
     assert victim.stat().st_uid == 0 and victim.read_text() == "[]"
@@ -206,7 +206,7 @@ def test_a_group_gets_the_file_and_not_what_a_link_leads_to(
             (folder / "windows.env").unlink()
             (folder / "windows.env").symlink_to(victim)
 
-    monkeypatch.setattr(files, "_sync_folder", flushed)
+    monkeypatch.setattr(files, "sync_folder", flushed)
     add(wanted, "windows", group="daemon")
     assert victim.stat().st_gid == 0
 

@@ -36,6 +36,7 @@ def test_codes_are_stable_and_tell_the_classes_apart() -> None:
         "Unreachable": "unreachable",
         "Closed": "closed",
         "Incomplete": "incomplete",
+        "StoreFull": "store_full",
     }
 
 

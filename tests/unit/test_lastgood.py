@@ -164,5 +164,5 @@ def test_what_agent_toml_says_counts_where_no_document_does() -> None:
 
 
 def test_names_that_are_not_known_are_no_values() -> None:
-    found = values(documents={"fleet.all": kept(1, tomorrow={"x": 1}, hub={"urls": ["nats-leaf://thief"]}, agent={"mood": 1})})
+    found = values(documents={"fleet.all": kept(1, tomorrow={"x": 1}, hub={"proxy": "http://thief:1"}, agent={"mood": 1})})
     assert not [name for name, value in found.items() if value.layer == "fleet.all"]

@@ -84,7 +84,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         f"device.labels.in: it must be {LABEL_KEY_RULE}",
         "device.labels.floor = 3: it must be text",
         f"device.labels.long = '{'y' * 56}...: it must be at most 256 characters, and none of them a control character",
-        "hub.urls[0] = 'hub.example:7422': it must be an address such as nats-leaf://hub.example:7422",
+        "hub.urls[0] = 'hub.example:7422': it must be an address such as tls://hub.example:7422",
         "hub.urls[2] = 7: it must be text",
         "leaf.port = 70000: it must be at most 65535",
         "leaf.mode = 'systemd': it must be one of managed, external",
