@@ -16,10 +16,11 @@ from tests.support.commanding import Author, CommandDevice, heard, person, pins_
 from tests.support.servers import PATIENCE_SECONDS, until
 from tests.support.trusthub import TrustHub
 
-#: What the commits of one command change, in order. recovering: at the start, nothing to change. taken: the log's entry and the
+#: What the commits of one command change, in order. linked: the journal knows its hub. recovering: at the start, nothing to change. taken: the log's entry and the
 #: command. claimed: the hub knows of it. begun, ended, settled: the hub has its outcome.
-STEPS = ("recovering", "position", "taken", "claimed", "begun", "ended", "settled")
+STEPS = ("linked", "recovering", "position", "taken", "claimed", "begun", "ended", "settled")
 WORDS = {
+    "INSERT INTO hub": "linked",
     "UPDATE commands SET fence = NULL": "recovering",
     "UPDATE commands SET settled = 0": "position",
     "INSERT INTO commands": "taken",

@@ -77,8 +77,8 @@ def _waits(calls: Iterable[Call]) -> Iterator[float]:
 
 
 def late(calls: Iterable[Call], limit: float) -> list[str]:
-    """Kinds of calls that took longer, failures before it included, than usual and the limit, in seconds: a machine may be busy."""
-    found = [kind for kind in kinds(calls) if kind.longest > limit + kind.usual]
+    """Kinds of calls that took longer, failures before it included, than the limit, in seconds."""
+    found = [kind for kind in kinds(calls) if kind.longest > limit]
     return [f"{kind.name}: {kind.longest:.1f} s until it was done, usually {kind.usual:.1f} s" for kind in found]
 
 

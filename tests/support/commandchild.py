@@ -19,8 +19,8 @@ from tests.support.commanding import CommandDevice
 
 FOLDER, URL, CREDENTIALS = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 WHEN, NUMBER = (sys.argv[4], int(sys.argv[5])) if len(sys.argv) > 4 else ("", 0)
-#: What notes that a scope has no log, the last step of forgetting, and where the link leads; they come at any time, and have no part in the life of a command.
-BESIDE = ("INSERT OR IGNORE INTO logs", "DELETE FROM commands", "INSERT INTO hub")
+#: What notes that a scope has no log, and the last step of forgetting; they come at any time, and have no part in the life of a command.
+BESIDE = ("INSERT OR IGNORE INTO logs", "DELETE FROM commands")
 
 
 class Killed(sqlite3.Connection):
@@ -30,7 +30,7 @@ class Killed(sqlite3.Connection):
     commits = 0
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        counts = statement == "COMMIT" and bool(self.changed) and not self.changed.startswith(BESIDE)
+        counts = statement == "COMMIT" and not self.changed.startswith(BESIDE)
         if counts:
             self.commits += 1
             with (FOLDER / "commits").open("a") as out:

@@ -256,7 +256,7 @@ runtime = "."
     def running(self) -> Iterator[subprocess.Popen[str]]:
         """Its agent, ended at the end of the block as systemd would end it, with its leaf."""
         pipe = subprocess.PIPE
-        agent = subprocess.Popen(quick.agent(self.settings), stdout=pipe, stderr=pipe, text=True)
+        agent = subprocess.Popen(quick.single_agent(self.settings), stdout=pipe, stderr=pipe, text=True)
         try:
             yield agent
         finally:

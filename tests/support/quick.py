@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-__all__ = ["SPACING_SECONDS", "agent", "hub", "impatient_agent"]
+__all__ = ["SPACING_SECONDS", "agent", "hub", "impatient_agent", "single_agent"]
 
 #: From push to push of the hub's accounts.
 PACE_SECONDS = 0.05
@@ -49,6 +49,11 @@ def impatient_agent(settings: Path) -> list[str]:
     return [*agent(settings), "impatient"]
 
 
+def single_agent(settings: Path) -> list[str]:
+    """The same for a device of one test. It soon asks for newer credentials when it is not linked: what others look at must not change so."""
+    return [*agent(settings), "single"]
+
+
 def _hub() -> None:
     from edgeagent.cli import main
     from edgeagent.trust import websockets
@@ -69,8 +74,9 @@ def _agent() -> None:
     lean.load_libraries()  # as the agent does first
     import_module("edgeagent.documents").SPACING_SECONDS = SPACING_SECONDS
     vars(import_module("edgeagent.transfer"))["_PATIENCE_SECONDS"] = PIECE_SECONDS
-    for module in ("renewal", "renewer"):
-        import_module(f"edgeagent.assembly.{module}").LINK_SECONDS = LINK_SECONDS
+    if sys.argv[2:] == ["single"]:
+        for module in ("renewal", "renewer"):
+            import_module(f"edgeagent.assembly.{module}").LINK_SECONDS = LINK_SECONDS
     if sys.argv[2:] == ["impatient"]:
         report = import_module("edgeagent.patterns.report")
         report.published, report.RETRY_SECONDS = partial(report.published, timeout=ACK_SECONDS), RETRY_SECONDS

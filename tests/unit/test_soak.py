@@ -22,9 +22,8 @@ def call(begun: float, ended: float, error: str = "", *answered: str, kind: str 
     ids=["slow", "failed, and came back", "failed to the end", "never came"],
 )
 def test_a_kind_of_call_fails_from_its_beginning_until_one_has_succeeded(calls: list[Call], longest: float) -> None:
-    kind = kinds(calls)[0]
-    assert kind.longest == longest
-    assert late(calls, longest - kind.usual) == [] and len(late(calls, longest - kind.usual - 0.1)) == 1
+    assert kinds(calls)[0].longest == longest
+    assert late(calls, longest) == [] and len(late(calls, longest - 0.1)) == 1
 
 
 def test_kinds_do_not_excuse_each_other() -> None:
